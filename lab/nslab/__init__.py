@@ -1,0 +1,1 @@
+"""A real kubeadm cluster on one Linux machine, without Docker. Standard library only."""
