@@ -1,0 +1,71 @@
+"""Every error of Nightshift: a type, a stable code, what happened, its cause and the next step.
+
+The class decides what Airflow does with a failed task (see `orchestration/retries.py`):
+only `TransientError` is worth another try, because only there the world is known to be untouched.
+"""
+
+from __future__ import annotations
+
+
+class NightshiftError(Exception):
+    """Root of all errors raised on purpose.
+
+    Args:
+        code: stable UPPER_SNAKE name; `docs/runbooks/<code>.md` explains it.
+        message: what happened, with the names and numbers involved.
+        cause: why, as far as it is known.
+        next_step: what a tired person should do now.
+    """
+
+    def __init__(self, code: str, message: str, *, cause: str, next_step: str) -> None:
+        super().__init__(f"[{code}] {message} Cause: {cause} Next step: {next_step}")
+        self.code = code
+        self.message = message
+        self.cause = cause
+        self.next_step = next_step
+
+
+class ConfigError(NightshiftError):
+    """The cluster's YAML, a connection or a run parameter is wrong; nothing was touched."""
+
+
+class TransientError(NightshiftError):
+    """An outside system did not answer; nothing was changed by this step, another try is safe."""
+
+
+class UnreachableError(TransientError):
+    """A node or an API could not be reached: its state is unknown, which is not the same as dead."""
+
+
+class TrustError(NightshiftError):
+    """Something is not what was enrolled: host key, SSH key, node script. Never retried."""
+
+
+class LeaseHeldError(NightshiftError):
+    """Somebody else is at the cluster; the message says who and since when."""
+
+
+class FencedError(NightshiftError):
+    """This run was fenced: a newer token is on the node or in the Lease. It must stop."""
+
+
+class DrainBlockedError(NightshiftError):
+    """Pods could not be evicted within the time limit; the message names them and their budgets."""
+
+
+class RemoteJobError(NightshiftError):
+    """A node-side job ended with a failure; the exit code and the end of its output are in the message."""
+
+    def __init__(
+        self, code: str, message: str, *, cause: str, next_step: str, exit_code: int | None = None
+    ) -> None:
+        super().__init__(code, message, cause=cause, next_step=next_step)
+        self.exit_code = exit_code
+
+
+class VerificationError(NightshiftError):
+    """We wrote, and the world did not follow."""
+
+
+class BlindError(NightshiftError):
+    """Something that must be known could not be known. Never taken for healthy, never for "nothing to do"."""

@@ -1,0 +1,207 @@
+"""What was observed: frozen values without behaviour. `None` means "could not be known", never "fine"."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True)
+class NodeFacts:
+    """One Node object of the API, as far as an upgrade cares."""
+
+    name: str
+    address: str  # InternalIP
+    is_control_plane: bool
+    kubelet_version: str  # "1.34.4"
+    is_ready: bool | None  # None: condition Unknown or absent
+    is_unschedulable: bool
+    pressures: tuple[str, ...] = ()  # MemoryPressure, DiskPressure, PIDPressure that are True
+    taints: tuple[str, ...] = ()
+    annotations: Mapping[str, str] = field(default_factory=dict)
+    labels: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class ManifestEntry:
+    """One entry of /etc/kubernetes/manifests, parsed as far as it parses."""
+
+    name: str  # file name
+    kind: str  # "file", "directory", "symlink", "other"
+    mode: str  # "600"
+    owner: str  # "root:root"
+    size_bytes: int
+    modified: float  # seconds since the epoch
+    sha256: str
+    pod_name: str | None = None  # None: not parseable as a pod, see parse_error
+    pod_namespace: str | None = None
+    parse_error: str | None = None
+    command: tuple[str, ...] = ()  # first container's command + args
+    image: str | None = None
+
+
+@dataclass(frozen=True)
+class RunningProcess:
+    """A control-plane process as the kernel shows it."""
+
+    name: str  # kube-apiserver, kube-controller-manager, kube-scheduler, etcd
+    pid: int
+    argv: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class MountFacts:
+    """One file system that matters to the upgrade; sizes in bytes."""
+
+    path: str  # what we asked about, e.g. /var/lib/etcd
+    mount_point: str
+    size_bytes: int
+    available_bytes: int
+    inodes: int
+    inodes_free: int
+
+    @property
+    def used_percent(self) -> float:
+        """Used share in percent, computed as the kubelet does: (capacity - available) / capacity."""
+        return (
+            100.0 * (self.size_bytes - self.available_bytes) / self.size_bytes if self.size_bytes else 100.0
+        )
+
+
+@dataclass(frozen=True)
+class ScratchEntry:
+    """One entry of /etc/kubernetes/tmp."""
+
+    name: str
+    modified: float  # seconds since the epoch
+    size_bytes: int
+    is_directory: bool
+
+
+@dataclass(frozen=True)
+class JobFacts:
+    """One node-side job unit (`nightshift-<step>.service`) and what it left behind."""
+
+    step: str
+    state: str  # "running", "succeeded", "failed", "lost" (died without writing its end), "absent"
+    exit_code: int | None
+    run_id: str
+    token: int
+    arguments: tuple[str, ...]
+    started: float
+    finished: float | None
+    rebooted: bool = False  # the machine booted after the job started and before it ended
+
+
+@dataclass(frozen=True)
+class NodeProbe:
+    """Everything read on a node in one round over SSH."""
+
+    node: str
+    boot_id: str
+    clock: float  # the node's time, seconds since the epoch
+    kubelet_version: str | None  # of the binary on disk
+    kubeadm_version: str | None
+    kubectl_version: str | None
+    kubelet_running_since: float | None
+    kubelet_binary_modified: float | None
+    mounts: tuple[MountFacts, ...]
+    manifests: tuple[ManifestEntry, ...]
+    processes: tuple[RunningProcess, ...]
+    scratch: tuple[ScratchEntry, ...]
+    etcd_data_bytes: int | None
+    kubeadm_pids: tuple[int, ...]
+    jobs: tuple[JobFacts, ...]
+    token: int  # highest fencing token the node has seen, 0 = none
+
+
+@dataclass(frozen=True)
+class KubeletThresholds:
+    """The live `/configz` of one kubelet, as far as disks go. Percentages are "used" for GC, "free" for eviction."""
+
+    image_gc_high_percent: float
+    image_gc_low_percent: float
+    eviction_hard: Mapping[str, str]  # signal -> quantity or percentage, as the kubelet reports it
+
+
+@dataclass(frozen=True)
+class HistogramSample:
+    """A Prometheus histogram at one moment: cumulative counts by upper bound (seconds; inf last)."""
+
+    buckets: tuple[tuple[float, float], ...]
+    count: float
+    total_seconds: float
+
+
+@dataclass(frozen=True)
+class EtcdSample:
+    """One member's metrics at one moment."""
+
+    member: str  # node name
+    taken: float  # seconds since the epoch
+    process_start: float
+    wal_fsync: HistogramSample | None
+    backend_commit: HistogramSample | None
+    apply: HistogramSample | None
+    slow_apply_total: float | None
+    leader_changes_total: float | None
+    has_leader: bool | None
+    is_leader: bool | None
+    server_version: str | None
+    db_size_bytes: float | None
+    quota_bytes: float | None
+
+
+@dataclass(frozen=True)
+class LeaseFacts:
+    """The cluster's Lease: who is at it, since when, and the token that only grows."""
+
+    holder: str  # run id, "" = nobody
+    token: int
+    acquired: float | None
+    renewed: float | None
+    duration_seconds: int
+
+    def is_live(self, now: float) -> bool:
+        """Tell whether somebody holds the Lease and renewed it in time. `now` in seconds since the epoch."""
+        return bool(self.holder) and self.renewed is not None and now < self.renewed + self.duration_seconds
+
+
+@dataclass(frozen=True)
+class PackageFacts:
+    """What a package repository offers for one minor."""
+
+    minor: str  # "1.35"
+    versions: tuple[str, ...]  # package versions of kubeadm, e.g. "1.35.4-1.1"
+    error: str | None = None  # why it could not be known
+
+
+@dataclass(frozen=True)
+class PodFacts:
+    """One pod on a node that is to be drained."""
+
+    namespace: str
+    name: str
+    uid: str
+    phase: str
+    controller: str | None  # "ReplicaSet/web-…", None = bare pod
+    controller_kind: str | None
+    is_mirror: bool
+    is_terminating: bool
+    has_emptydir: bool
+    labels: Mapping[str, str] = field(default_factory=dict)
+    annotations: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class BudgetFacts:
+    """One PodDisruptionBudget."""
+
+    namespace: str
+    name: str
+    selector: Mapping[str, Any]
+    disruptions_allowed: int
+    current_healthy: int
+    desired_healthy: int
+    expected_pods: int

@@ -1,0 +1,104 @@
+"""One cluster's policy: what its owner allows and asks for. Read from YAML by `clients/cluster_config.py`.
+
+Every field carries its unit in its name. Defaults are the shipped ones; the lab uses them unchanged.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True)
+class TargetPolicy:
+    """Which versions may be aimed at."""
+
+    newest_minor: str | None = None  # never go beyond, e.g. "1.35"; None = the next minor whenever offered
+    pinned_version: str | None = (
+        None  # exactly this version, e.g. "1.34.4"; None = newest patch of the hop's minor
+    )
+    package_repository: str = "https://pkgs.k8s.io/core:/stable:"  # the minor is appended: /v1.35/deb/
+
+
+@dataclass(frozen=True)
+class WindowPolicy:
+    """When mutating steps may start. Times are UTC, "HH:MM"; an end before the start means next morning."""
+
+    start: str = "00:00"
+    end: str = "00:00"  # equal to start: always open
+    frozen_dates: tuple[str, ...] = ()  # ISO dates on which nothing starts
+
+
+@dataclass(frozen=True)
+class EtcdLatencyPolicy:
+    """Thresholds of the etcd gate: a p99 is said as the histogram bucket it falls into.
+
+    A bucket whose upper bound lies above the limit blocks. Between "healthy" (10/25/50 ms) and
+    "page me" (500/250 ms): see docs/adr and etcd's FAQ and mixin.
+    """
+
+    window_seconds: int = 60
+    minimum_samples: int = 100
+    fsync_limit_seconds: float = 0.128
+    commit_limit_seconds: float = 0.128
+    apply_limit_seconds: float = 0.1024
+
+
+@dataclass(frozen=True)
+class DiskPolicy:
+    """Disk gate: forecast use must stay below the kubelet's live thresholds minus this margin."""
+
+    margin_percent: float = 2.0
+    expected_growth_bytes: int = 2 * 1024**3  # images, packages and logs of one upgrade, per node
+    scratch_retention_days: int = 3
+
+
+@dataclass(frozen=True)
+class DrainPolicy:
+    """Eviction only; these limits bound the wait, they never force."""
+
+    timeout_seconds: int = 600
+    delete_emptydir_data: bool = True
+    evict_unreplicated: bool = False  # bare pods without the annotation nightshift.io/evict: "true"
+
+
+@dataclass(frozen=True)
+class WorkerPolicy:
+    """Shape of the worker waves; the first wave is one canary."""
+
+    max_unavailable: int = 1
+    waves: int = 8  # nodes beyond these waves continue tomorrow
+
+
+@dataclass(frozen=True)
+class LimitPolicy:
+    """Hard time limits of remote work and of leases, in seconds."""
+
+    upgrade_manifests_seconds: int = 900  # kubeadm's wait for a static pod's hash (its default: 300)
+    kubeadm_job_seconds: int = 3600
+    package_job_seconds: int = 900
+    snapshot_job_seconds: int = 900
+    lease_seconds: int = 120
+    lease_renew_seconds: int = 10
+    node_ready_seconds: int = 300
+
+
+@dataclass(frozen=True)
+class ClusterPolicy:
+    """Everything Nightshift knows about a cluster before it looks at it."""
+
+    name: str
+    kubernetes_connection: str
+    ssh_connection: str
+    store: str  # ObjectStoragePath URL for ledger, snapshots and evidence
+    pushgateway_url: str | None = None
+    probe_image: str = "registry.k8s.io/e2e-test-images/agnhost:2.53"
+    accept_api_outage: bool = False  # single-member control planes are refused without it
+    control_plane_slots: int = 3
+    schedule: str | None = "0 23 * * *"
+    target: TargetPolicy = field(default_factory=TargetPolicy)
+    window: WindowPolicy = field(default_factory=WindowPolicy)
+    etcd_latency: EtcdLatencyPolicy = field(default_factory=EtcdLatencyPolicy)
+    disk: DiskPolicy = field(default_factory=DiskPolicy)
+    drain: DrainPolicy = field(default_factory=DrainPolicy)
+    workers: WorkerPolicy = field(default_factory=WorkerPolicy)
+    limits: LimitPolicy = field(default_factory=LimitPolicy)

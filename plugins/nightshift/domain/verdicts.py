@@ -1,0 +1,124 @@
+"""What a gate says, and how all gates fold into the night's decision."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field
+from enum import StrEnum
+from typing import Any
+
+
+class Outcome(StrEnum):
+    """What a gate found. The order of severity is in `_SEVERITY`."""
+
+    PASS = "pass"
+    WARN = "warn"
+    HOLD = "hold"  # waiting for something nobody here can change; quiet
+    BLOCK = "block"  # somebody can act; alerts once
+    BLIND = "blind"  # could not know; alerts and ends the run red
+
+
+_SEVERITY = {Outcome.PASS: 0, Outcome.WARN: 1, Outcome.HOLD: 2, Outcome.BLOCK: 3, Outcome.BLIND: 4}
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """One gate's answer.
+
+    Args:
+        gate: the gate's name, as in the policy and the task id.
+        outcome: see `Outcome`.
+        code: stable UPPER_SNAKE reason, `docs/runbooks/<code>.md`.
+        message: one sentence with subject, number and threshold.
+        cause: why this is so, as far as known ("" when it passed).
+        resolution: what would flip the verdict ("" when it passed).
+        value: the decisive measured number or text, with its unit ("" when there is none).
+        threshold: what it was compared with, with its unit.
+        evidence: small, JSON-serialisable details per node or member.
+    """
+
+    gate: str
+    outcome: Outcome
+    code: str
+    message: str
+    cause: str = ""
+    resolution: str = ""
+    value: str = ""
+    threshold: str = ""
+    evidence: Mapping[str, Any] = field(default_factory=dict)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain JSON-serialisable data (for XCom and the ledger)."""
+        return {**asdict(self), "outcome": self.outcome.value, "evidence": dict(self.evidence)}
+
+    @staticmethod
+    def from_dict(data: Mapping[str, Any]) -> Verdict:
+        """Rebuild a verdict from `to_dict`'s output."""
+        return Verdict(**{**data, "outcome": Outcome(data["outcome"])})
+
+
+class Answer(StrEnum):
+    """The night's decision. "nothing" and "held" stay quiet, "blocked" alerts once, "blind" is red."""
+
+    GO = "go"
+    NOTHING = "nothing"
+    HELD = "held"
+    BLOCKED = "blocked"
+    BLIND = "blind"
+
+
+@dataclass(frozen=True)
+class Decision:
+    """The folded answer of all gates, with one plain sentence."""
+
+    answer: Answer
+    sentence: str
+    verdicts: tuple[Verdict, ...] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain JSON-serialisable data."""
+        return {
+            "answer": self.answer.value,
+            "sentence": self.sentence,
+            "verdicts": [v.to_dict() for v in self.verdicts],
+        }
+
+    @staticmethod
+    def from_dict(data: Mapping[str, Any]) -> Decision:
+        """Rebuild a decision from `to_dict`'s output."""
+        verdicts = tuple(Verdict.from_dict(v) for v in data["verdicts"])
+        return Decision(Answer(data["answer"]), data["sentence"], verdicts)
+
+
+_ANSWERS = {Outcome.BLIND: Answer.BLIND, Outcome.BLOCK: Answer.BLOCKED, Outcome.HOLD: Answer.HELD}
+
+
+def fold_verdicts(verdicts: Iterable[Verdict], expected_gates: Iterable[str]) -> Decision:
+    """Fold all verdicts into one decision; the worst outcome wins, a gate that gave none is blind.
+
+    Args:
+        verdicts: what the gates said.
+        expected_gates: names of all gates that must have spoken.
+    """
+    spoken = tuple(verdicts)
+    missing = sorted(set(expected_gates) - {v.gate for v in spoken})
+    silent = tuple(
+        Verdict(
+            gate=name,
+            outcome=Outcome.BLIND,
+            code="GATE_SILENT",
+            message=f"Gate {name} gave no verdict.",
+            cause="Its task failed or never ran.",
+            resolution="Read that task's log, clear it, and let decide run again.",
+        )
+        for name in missing
+    )
+    everything = (*spoken, *silent)
+    worst = max((v.outcome for v in everything), key=_SEVERITY.__getitem__, default=Outcome.PASS)
+    answer = _ANSWERS.get(worst, Answer.GO)
+    if answer is Answer.GO:
+        warned = [v.message for v in everything if v.outcome is Outcome.WARN]
+        sentence = "All gates passed." if not warned else "Gates passed with warnings: " + " ".join(warned)
+    else:
+        sentence = " ".join(v.message for v in everything if v.outcome is worst)
+    return Decision(answer, sentence, everything)
