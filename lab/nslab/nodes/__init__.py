@@ -1,0 +1,1 @@
+"""The lab's machines and the cluster on them."""
