@@ -1,0 +1,261 @@
+"""What every step is handed: one cluster's policy, its ways in, and the name of the run."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any, BinaryIO, Protocol, TypeVar
+
+from nightshift.domain.errors import ConfigError, NightshiftError
+from nightshift.domain.facts import (
+    BudgetFacts,
+    JobFacts,
+    LeaseFacts,
+    NodeFacts,
+    NodeProbe,
+    PackageFacts,
+    PodFacts,
+)
+from nightshift.domain.policy import ClusterPolicy
+
+_PARALLEL_NODES = 16  # SSH sessions at once: enough for a rack, few enough for one small Airflow host
+
+T = TypeVar("T")
+
+
+class JobResult(Protocol):
+    """How a node-side job ended (`clients/node_ssh.py: JobOutcome`)."""
+
+    @property
+    def exit_code(self) -> int:
+        """Exit code of the job's main process."""
+
+    @property
+    def lines(self) -> Sequence[str]:
+        """Everything the job wrote, line by line."""
+
+    @property
+    def attached(self) -> bool:
+        """True when the job was already running (or done) and this call only followed it."""
+
+    @property
+    def result(self) -> dict[str, Any] | None:
+        """The job's `RESULT {...}` line, parsed."""
+
+
+class NodePort(Protocol):
+    """What steps may do on one node (`clients/node_ssh.py: NodeSsh`, `tests/fakes/cluster.py: FakeNode`)."""
+
+    def probe(self) -> NodeProbe:
+        """Read everything in one round."""
+
+    def etcd_metrics(self) -> str | None:
+        """Text of etcd's metrics on the node's loopback; None when the node has no etcd."""
+
+    def kubelet_configz(self, token: str) -> dict[str, Any]:
+        """Live configuration of the kubelet, asked on the node itself."""
+
+    def package_index(self, minor: str, base_url: str) -> PackageFacts:
+        """Freshly read versions of kubeadm offered for `minor`; the node's own apt lists stay untouched."""
+
+    def fence(self, token: int) -> None:
+        """Raise the node's fencing token: commands of an older token are refused from now on."""
+
+    def run_job(
+        self,
+        step: str,
+        token: int,
+        run_id: str,
+        args: Sequence[str],
+        limit_seconds: int,
+        log: Callable[[str], None],
+        on_poll: Callable[[], None] = ...,
+    ) -> JobResult:
+        """Start the job, or attach to it if it runs already, and follow it to its end."""
+
+    def job(self, step: str) -> JobFacts | None:
+        """What is known about one job of this node."""
+
+    def fetch(self, kind: str, target: BinaryIO) -> None:
+        """Stream an allowed file of the node into `target`."""
+
+    def collect_evidence(self, since: float, target: BinaryIO) -> None:
+        """Stream a tar.gz with logs and manifests since `since` (epoch seconds), secrets redacted."""
+
+    def close(self) -> None:
+        """Drop the connection."""
+
+
+class KubePort(Protocol):
+    """What steps may do through the API (`clients/kube_api.py: KubeApi`, `tests/fakes/cluster.py: FakeKube`)."""
+
+    def nodes(self) -> tuple[NodeFacts, ...]:
+        """All nodes, by name."""
+
+    def node(self, name: str) -> NodeFacts | None:
+        """One node; None when it does not exist."""
+
+    def cordon(self, name: str, run_id: str, token: int) -> bool:
+        """Cordon and mark as ours in one patch; False when somebody else had cordoned it before."""
+
+    def uncordon(self, name: str, run_id: str | None = None) -> bool:
+        """Uncordon and drop our marks if the node is marked (as `run_id`'s, if given); False: not ours."""
+
+    def drop_node_annotations(self, name: str) -> None:
+        """Drop all nightshift.io/ annotations of a node."""
+
+    def pods_on(self, node: str) -> tuple[PodFacts, ...]:
+        """Pods bound to a node."""
+
+    def budgets(self) -> tuple[BudgetFacts, ...]:
+        """All PodDisruptionBudgets."""
+
+    def evict(self, namespace: str, name: str, uid: str) -> Any:
+        """Ask for an eviction of exactly this pod; answers an `Eviction`."""
+
+    def pod_gone(self, namespace: str, name: str, uid: str) -> bool:
+        """True when no pod of that name and UID exists any more."""
+
+    def server_version(self) -> str:
+        """Version of the API server that answers, e.g. "1.34.4"."""
+
+    def ready(self) -> bool:
+        """True when /readyz says ok; False when it says otherwise or does not answer."""
+
+    def component_images(self) -> dict[str, dict[str, str]]:
+        """Images of the control-plane pods: node -> component -> image."""
+
+    def component_versions(self) -> dict[str, dict[str, str]]:
+        """Versions of the control-plane pods: node -> component -> "1.34.4" (etcd: its image tag)."""
+
+    def lease(self) -> LeaseFacts:
+        """The cluster's Lease; an empty one when it does not exist yet."""
+
+    def claim_lease(self, run_id: str, now: float, seconds: int, expected: LeaseFacts) -> LeaseFacts | None:
+        """Take the Lease with token + 1 if it still is as `expected`; None when somebody was faster."""
+
+    def renew_lease(self, run_id: str, token: int, now: float) -> bool:
+        """Renew; False when the Lease is no longer ours with this token."""
+
+    def release_lease(self, run_id: str, token: int) -> bool:
+        """Empty the holder, keep the token; False when holder or token are others by now."""
+
+    def bump_token(self, expected: LeaseFacts) -> LeaseFacts | None:
+        """Raise the token, holder unchanged; None when the Lease changed since `expected`."""
+
+    def namespace_annotations(self) -> dict[str, str]:
+        """The nightshift.io/ annotations of our namespace."""
+
+    def set_namespace_annotations(self, values: Mapping[str, str | None]) -> None:
+        """Set (None: drop) annotations of our namespace."""
+
+    def kill_switch(self) -> str | None:
+        """Why the brake is on; None when it is off."""
+
+    def can_i(self, wanted: Iterable[tuple[str, str, str, str]]) -> tuple[str, ...]:
+        """Of (verb, group, resource, namespace) return those that are denied, as readable text."""
+
+    def kubelet_token(self) -> str:
+        """A short-lived token that may read kubelet configuration."""
+
+
+class StorePort(Protocol):
+    """Where evidence, snapshots and the ledger live (`clients/stores.py: Store`)."""
+
+    def write_json(self, relative: str, data: Mapping[str, Any]) -> str:
+        """Write one JSON document atomically; returns where it lies."""
+
+    def read_json(self, relative: str) -> dict[str, Any] | None:
+        """Read it back; None when absent."""
+
+    def exists(self, relative: str) -> bool:
+        """Tell whether the document or file is there."""
+
+    def write_stream(self, relative: str, fill: Callable[[BinaryIO], None]) -> str:
+        """Let `fill` write a private file (0600 when local); it appears under its name only when complete."""
+
+
+class GaugePort(Protocol):
+    """Where gauges go (`clients/pushgateway.py: Pushgateway`)."""
+
+    def push(
+        self, gauges: Mapping[str, float], labelled: Sequence[tuple[str, Mapping[str, str], float]] = ()
+    ) -> str | None:
+        """Publish gauges; returns what went wrong instead of raising: telemetry never fails an upgrade."""
+
+
+@dataclass
+class Session:
+    """One run's view of one cluster.
+
+    Args:
+        ssh: opens the way into a node; called once per node, see `on`.
+        run_id: who we are in the Lease and in annotations.
+        clock: seconds since the epoch.
+        log: one plain line for the person who reads the task's log.
+        sleep: waits that many seconds (tests make it instant).
+    """
+
+    policy: ClusterPolicy
+    kube: KubePort
+    ssh: Callable[[NodeFacts], NodePort]
+    store: StorePort
+    pushgateway: GaugePort
+    run_id: str
+    clock: Callable[[], float] = time.time
+    log: Callable[[str], None] = logging.getLogger("nightshift").info
+    sleep: Callable[[float], None] = time.sleep
+    _open: dict[str, NodePort] = field(default_factory=dict, init=False, repr=False)
+    _lock: threading.Lock = field(default_factory=threading.Lock, init=False, repr=False)
+
+    def on(self, node: NodeFacts) -> NodePort:
+        """The way into `node`, one per session."""
+        with self._lock:
+            if node.name not in self._open:
+                self._open[node.name] = self.ssh(node)
+            return self._open[node.name]
+
+    def node(self, name: str) -> NodeFacts:
+        """The Node object called `name`.
+
+        Raises:
+            ConfigError: NODE_UNKNOWN, the cluster has no such node.
+        """
+        found = self.kube.node(name)
+        if found is None:
+            raise ConfigError(
+                "NODE_UNKNOWN",
+                f"Cluster {self.policy.name} has no node {name}.",
+                cause="It was removed or renamed since the plan was made.",
+                next_step="Start a new run: it plans from what is there.",
+            )
+        return found
+
+    def close(self) -> None:
+        """Drop all SSH connections."""
+        with self._lock:
+            for port in self._open.values():
+                port.close()
+            self._open.clear()
+
+
+def on_all(nodes: Sequence[NodeFacts], work: Callable[[NodeFacts], T]) -> dict[str, T | NightshiftError]:
+    """Do `work` for all nodes side by side; an expected error becomes that node's value.
+
+    Anything that is not a `NightshiftError` is a bug and raised.
+    """
+
+    def one(node: NodeFacts) -> T | NightshiftError:
+        try:
+            return work(node)
+        except NightshiftError as error:
+            return error
+
+    if not nodes:
+        return {}
+    with ThreadPoolExecutor(max_workers=min(_PARALLEL_NODES, len(nodes))) as pool:
+        return dict(zip((node.name for node in nodes), pool.map(one, nodes), strict=True))
