@@ -1,0 +1,102 @@
+"""The builder's cache: finished directories, locks, and how long each took last time.
+
+An artifact is a directory. It is produced under a temporary name beside its final one and renamed
+when complete, under a lock of its own, so that what exists is whole, an interrupted build starts
+that artifact again, and two builders at once do the work once.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from nslab.settings import CACHE_DIR
+
+Report = Callable[[str], None]
+
+_DURATIONS = CACHE_DIR / "durations.json"
+
+
+class BuildError(RuntimeError):
+    """An artifact could not be made; the message says why and what to do next."""
+
+
+@contextmanager
+def lock(name: str) -> Iterator[None]:
+    """Hold the builder's lock `name`, waiting for another process that has it."""
+    directory = CACHE_DIR / "locks"
+    directory.mkdir(parents=True, exist_ok=True)
+    with (directory / f"{name}.lock").open("w") as handle:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+
+
+def durations() -> dict[str, float]:
+    """Seconds each artifact took when it was last made; empty when unknown or unreadable."""
+    try:
+        return {str(k): float(v) for k, v in json.loads(_DURATIONS.read_text()).items()}
+    except (OSError, ValueError, AttributeError):
+        return {}
+
+
+def remember_duration(name: str, seconds: float) -> None:
+    """Keep how long `name` took, for the next run's progress lines."""
+    with lock("durations"):
+        known = durations() | {name: round(seconds, 1)}
+        write_text(_DURATIONS, json.dumps(known, indent=1, sort_keys=True) + "\n")
+
+
+def write_text(path: Path, text: str) -> None:
+    """Replace the file `path` by `text` in one step."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary.write_text(text)
+    sync(temporary)
+    temporary.replace(path)
+
+
+def sync(path: Path) -> None:
+    """Flush one file or directory entry to disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _sync_tree(root: Path) -> None:
+    for path in [*root.rglob("*"), root]:
+        if not path.is_symlink():
+            sync(path)
+
+
+def ensure_directory(final: Path, produce: Callable[[Path], None], report: Report) -> Path:
+    """Return `final`, calling `produce(empty directory)` first when it does not exist yet.
+
+    `final.name` is the artifact's name in progress lines, locks and remembered durations.
+    """
+    if final.is_dir():
+        return final
+    with lock(final.name):
+        if final.is_dir():
+            return final
+        partial = final.with_name(f".{final.name}.partial")
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir(parents=True)
+        last = durations().get(final.name)
+        report(f"building {final.name}" + (f" (took {last:.0f} s last time)" if last else ""))
+        started = time.monotonic()
+        produce(partial)
+        _sync_tree(partial)
+        partial.rename(final)
+        sync(final.parent)
+        seconds = time.monotonic() - started
+        remember_duration(final.name, seconds)
+        report(f"built {final.name} in {seconds:.0f} s")
+    return final
