@@ -52,7 +52,7 @@ class Node:
 
     name: str
     role: str  # "control-plane" or "worker"
-    index: int  # 1-based over the whole profile; fixes the pod /24
+    index: int  # 1-based over the whole profile, the order of joining; fixes the pod /24
 
     @property
     def address(self) -> str:
@@ -62,8 +62,8 @@ class Node:
 
     @property
     def pod_network(self) -> str:
-        """The node's own /24 of the pod network."""
-        return str(list(POD_NETWORK.subnets(new_prefix=24))[self.index])
+        """The node's own /24 of the pod network: the one the controller-manager gives to the n-th node."""
+        return str(list(POD_NETWORK.subnets(new_prefix=24))[self.index - 1])
 
 
 def _nodes(control_planes: int, workers: int) -> tuple[Node, ...]:
