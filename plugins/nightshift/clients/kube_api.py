@@ -1,0 +1,375 @@
+"""The Kubernetes API as the night needs it: nodes, evictions, the Lease, and what the cluster runs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+from urllib.parse import quote
+
+from kubernetes.client import ApiClient
+
+from nightshift.clients.kube_objects import (
+    OWNER,
+    PREFIX,
+    TOKEN,
+    budget_facts,
+    image_version,
+    lease_facts,
+    micro_time,
+    node_facts,
+    pod_facts,
+)
+from nightshift.clients.kube_transport import MERGE_PATCH, KubeTransport, StatusError
+from nightshift.domain.errors import ConfigError, NightshiftError, UnreachableError
+from nightshift.domain.facts import BudgetFacts, LeaseFacts, NodeFacts, PodFacts
+
+NAMESPACE = "nightshift"
+LEASE_NAME = "nightshift"
+BRAKE_NAME = "nightshift-brake"
+KUBELET_READER = "kubelet-reader"
+_NAMESPACE_PATH = f"/api/v1/namespaces/{NAMESPACE}"
+_LEASES_PATH = f"/apis/coordination.k8s.io/v1/namespaces/{NAMESPACE}/leases"
+_COMPARE_AND_SWAP_TRIES = 8  # kubelets write their Node's status between our read and our write
+_KUBELET_TOKEN_SECONDS = 600  # the shortest the API grants
+
+
+class EvictionOutcome(StrEnum):
+    """What the API made of one request to evict."""
+
+    EVICTED = "evicted"
+    GONE = "gone"  # no such pod, or another one under the same name
+    BUDGET_BLOCKED = "budget_blocked"  # a budget allows none now; asking again may help
+    THROTTLED = "throttled"  # the API is busy or a budget is not computed yet; asking again helps
+    NAMESPACE_TERMINATING = "namespace_terminating"  # it goes on its own
+    REFUSED = "refused"  # permanent, e.g. two budgets match one pod
+
+
+@dataclass(frozen=True)
+class Eviction:
+    """One answer; `detail` is the API's own sentence ("" when evicted)."""
+
+    outcome: EvictionOutcome
+    detail: str = ""
+
+
+class KubeApi:
+    """One cluster's API."""
+
+    def __init__(self, api_client: ApiClient) -> None:
+        self._http = KubeTransport(api_client)
+
+    # -- nodes --------------------------------------------------------------------------------------
+
+    def nodes(self) -> tuple[NodeFacts, ...]:
+        """All nodes, by name."""
+        items = self._http.call("GET", "/api/v1/nodes")["items"]
+        return tuple(sorted((node_facts(i) for i in items), key=lambda n: n.name))
+
+    def node(self, name: str) -> NodeFacts | None:
+        """One node; None when it does not exist."""
+        item = self._get(_node_path(name))
+        return None if item is None else node_facts(item)
+
+    def cordon(self, name: str, run_id: str, token: int) -> bool:
+        """Cordon and mark as ours in one patch; False when somebody else had cordoned it before.
+
+        A mark of an earlier run is taken over: that run lost the Lease, its debts are ours.
+        """
+
+        def change(item: dict[str, Any]) -> dict[str, Any] | None:
+            is_foreign = item["spec"].get("unschedulable") and OWNER not in _annotations(item)
+            marks = {OWNER: run_id, TOKEN: str(token)}
+            return (
+                None if is_foreign else {"metadata": {"annotations": marks}, "spec": {"unschedulable": True}}
+            )
+
+        return self._patch_node(name, change)
+
+    def uncordon(self, name: str, run_id: str | None = None) -> bool:
+        """Uncordon and drop our marks if the node is marked (as `run_id`'s, if given); False: not ours."""
+
+        def change(item: dict[str, Any]) -> dict[str, Any] | None:
+            owner = _annotations(item).get(OWNER)
+            is_ours = owner is not None and run_id in (None, owner)
+            marks = {key: None for key in _annotations(item) if key.startswith(PREFIX)}
+            return {"metadata": {"annotations": marks}, "spec": {"unschedulable": None}} if is_ours else None
+
+        return self._patch_node(name, change)
+
+    def drop_node_annotations(self, name: str) -> None:
+        """Drop all nightshift.io/ annotations of a node."""
+
+        def change(item: dict[str, Any]) -> dict[str, Any] | None:
+            marks = {key: None for key in _annotations(item) if key.startswith(PREFIX)}
+            return {"metadata": {"annotations": marks}} if marks else None
+
+        self._patch_node(name, change)
+
+    def _patch_node(self, name: str, change: Callable[[dict[str, Any]], dict[str, Any] | None]) -> bool:
+        """Apply `change` to exactly the version of the Node it was decided on; False when it wants none."""
+        for _ in range(_COMPARE_AND_SWAP_TRIES):
+            item = self._http.call("GET", _node_path(name))
+            patch = change(item)
+            if patch is None:
+                return False
+            patch["metadata"]["resourceVersion"] = item["metadata"]["resourceVersion"]
+            try:
+                self._http.call(
+                    "PATCH", _node_path(name), body=patch, content_type=MERGE_PATCH, judged=(409,)
+                )
+                return True
+            except StatusError:
+                continue
+        raise UnreachableError(
+            "API_UNREACHABLE",
+            f"Node {name} changed under each of {_COMPARE_AND_SWAP_TRIES} attempts to patch it.",
+            cause="Something else writes this Node object all the time.",
+            next_step=f"Look who writes it: kubectl get node {name} -o yaml --show-managed-fields",
+        )
+
+    # -- pods ---------------------------------------------------------------------------------------
+
+    def pods_on(self, node: str) -> tuple[PodFacts, ...]:
+        """Pods bound to a node."""
+        items = self._http.call("GET", "/api/v1/pods", query={"fieldSelector": f"spec.nodeName={node}"})
+        return tuple(pod_facts(i) for i in items["items"])
+
+    def budgets(self) -> tuple[BudgetFacts, ...]:
+        """All PodDisruptionBudgets."""
+        items = self._http.call("GET", "/apis/policy/v1/poddisruptionbudgets")["items"]
+        return tuple(budget_facts(i) for i in items)
+
+    def evict(self, namespace: str, name: str, uid: str) -> Eviction:
+        """Ask for an eviction of exactly this pod: a new pod under the same name is left alone."""
+        body = {
+            "apiVersion": "policy/v1",
+            "kind": "Eviction",
+            "metadata": {"name": name, "namespace": namespace},
+            "deleteOptions": {"preconditions": {"uid": uid}},
+        }
+        try:
+            path = f"{_pod_path(namespace, name)}/eviction"
+            self._http.call("POST", path, body=body, judged=(403, 404, 409, 429, 500))
+        except StatusError as answer:
+            return _judge_eviction(answer)
+        return Eviction(EvictionOutcome.EVICTED)
+
+    def pod_gone(self, namespace: str, name: str, uid: str) -> bool:
+        """True when no pod of that name and UID exists any more."""
+        item = self._get(_pod_path(namespace, name))
+        return item is None or item["metadata"]["uid"] != uid
+
+    # -- what runs ----------------------------------------------------------------------------------
+
+    def server_version(self) -> str:
+        """Version of the API server that answers, e.g. "1.34.4"."""
+        return str(self._http.call("GET", "/version")["gitVersion"]).removeprefix("v")
+
+    def ready(self) -> bool:
+        """True when /readyz says ok; False when it says otherwise or does not answer."""
+        try:
+            return str(self._http.call("GET", "/readyz", as_text=True)).strip() == "ok"
+        except NightshiftError:
+            return False
+
+    def component_images(self) -> dict[str, dict[str, str]]:
+        """Images of the control-plane pods: node -> component -> image."""
+        query = {"labelSelector": "tier=control-plane"}
+        found: dict[str, dict[str, str]] = {}
+        for item in self._http.call("GET", "/api/v1/namespaces/kube-system/pods", query=query)["items"]:
+            component = (item["metadata"].get("labels") or {}).get("component")
+            node = item["spec"].get("nodeName")
+            if component and node and not item["metadata"].get("deletionTimestamp"):
+                found.setdefault(node, {})[component] = item["spec"]["containers"][0]["image"]
+        return found
+
+    def component_versions(self) -> dict[str, dict[str, str]]:
+        """Versions of the control-plane pods: node -> component -> "1.34.4" (etcd: its image tag)."""
+        return {
+            node: {name: image_version(image) for name, image in components.items()}
+            for node, components in self.component_images().items()
+        }
+
+    # -- the Lease ----------------------------------------------------------------------------------
+
+    def lease(self) -> LeaseFacts:
+        """The cluster's Lease; an empty one when it does not exist yet."""
+        return lease_facts(self._get(f"{_LEASES_PATH}/{LEASE_NAME}"))
+
+    def claim_lease(self, run_id: str, now: float, seconds: int, expected: LeaseFacts) -> LeaseFacts | None:
+        """Take the Lease with token + 1 if it still is as `expected`; None when somebody was faster."""
+        spec = {
+            "holderIdentity": run_id,
+            "acquireTime": micro_time(now),
+            "renewTime": micro_time(now),
+            "leaseDurationSeconds": seconds,
+        }
+        return self._swap_lease(spec, expected.token + 1, lambda current: current == expected)
+
+    def renew_lease(self, run_id: str, token: int, now: float) -> bool:
+        """Renew; False when the Lease is no longer ours with this token."""
+        return self._keep_trying({"renewTime": micro_time(now)}, run_id, token)
+
+    def release_lease(self, run_id: str, token: int) -> bool:
+        """Empty the holder, keep the token; False when holder or token are others by now."""
+        return self._keep_trying(
+            {"holderIdentity": None, "renewTime": None, "acquireTime": None}, run_id, token
+        )
+
+    def bump_token(self, expected: LeaseFacts) -> LeaseFacts | None:
+        """Raise the token, holder unchanged; None when the Lease changed since `expected`."""
+        return self._swap_lease({}, expected.token + 1, lambda current: current == expected)
+
+    def _keep_trying(self, spec: Mapping[str, Any], run_id: str, token: int) -> bool:
+        """Write `spec` while the Lease is ours: parallel tasks of one run renew it too and may be faster."""
+        for _ in range(_COMPARE_AND_SWAP_TRIES):
+            seen: list[LeaseFacts] = []
+
+            def is_ours(current: LeaseFacts, seen: list[LeaseFacts] = seen) -> bool:
+                seen.append(current)
+                return (current.holder, current.token) == (run_id, token)
+
+            if self._swap_lease(spec, token, is_ours) is not None:
+                return True
+            if (seen[-1].holder, seen[-1].token) != (run_id, token):
+                return False
+        return False
+
+    def _swap_lease(
+        self, spec: Mapping[str, Any], token: int, wanted: Callable[[LeaseFacts], bool]
+    ) -> LeaseFacts | None:
+        """Write the Lease if `wanted` agrees to the version read; None when not, or when it changed meanwhile."""
+        item = self._get(f"{_LEASES_PATH}/{LEASE_NAME}")
+        if not wanted(lease_facts(item)):
+            return None
+        is_new = item is None
+        item = item or {
+            "apiVersion": "coordination.k8s.io/v1",
+            "kind": "Lease",
+            "metadata": {"name": LEASE_NAME, "namespace": NAMESPACE},
+        }
+        merged = {**(item.get("spec") or {}), **spec}
+        item["spec"] = {key: value for key, value in merged.items() if value is not None}
+        item["metadata"].setdefault("annotations", {})[TOKEN] = str(token)
+        method, path = ("POST", _LEASES_PATH) if is_new else ("PUT", f"{_LEASES_PATH}/{LEASE_NAME}")
+        try:
+            return lease_facts(self._http.call(method, path, body=item, judged=(404, 409)))
+        except StatusError as answer:
+            if answer.status == 404 and is_new:
+                raise _namespace_missing() from answer
+            return None
+
+    # -- our namespace ------------------------------------------------------------------------------
+
+    def namespace_annotations(self) -> dict[str, str]:
+        """The nightshift.io/ annotations of our namespace."""
+        item = self._get(_NAMESPACE_PATH)
+        if item is None:
+            raise _namespace_missing()
+        return {key: value for key, value in _annotations(item).items() if key.startswith(PREFIX)}
+
+    def set_namespace_annotations(self, values: Mapping[str, str | None]) -> None:
+        """Set (None: drop) annotations of our namespace."""
+        body = {"metadata": {"annotations": dict(values)}}
+        try:
+            self._http.call("PATCH", _NAMESPACE_PATH, body=body, content_type=MERGE_PATCH, judged=(404,))
+        except StatusError as answer:
+            raise _namespace_missing() from answer
+
+    def kill_switch(self) -> str | None:
+        """Why the brake is on; None when it is off."""
+        item = self._get(f"{_NAMESPACE_PATH}/configmaps/{BRAKE_NAME}")
+        data = (item or {}).get("data") or {}
+        if str(data.get("paused", "")).strip().lower() != "true":
+            return None
+        return str(data.get("reason") or "no reason given")
+
+    def can_i(self, wanted: Iterable[tuple[str, str, str, str]]) -> tuple[str, ...]:
+        """Of (verb, group, resource, namespace) return those that are denied, as readable text.
+
+        A resource may carry a subresource ("pods/eviction"); an empty namespace means all of them.
+        """
+        denied = []
+        for verb, group, resource, namespace in wanted:
+            name, _, subresource = resource.partition("/")
+            attributes = {"verb": verb, "group": group, "resource": name, "subresource": subresource}
+            if namespace:
+                attributes["namespace"] = namespace
+            review = {
+                "apiVersion": "authorization.k8s.io/v1",
+                "kind": "SelfSubjectAccessReview",
+                "spec": {"resourceAttributes": attributes},
+            }
+            path = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"
+            if not self._http.call("POST", path, body=review)["status"].get("allowed"):
+                where = f" in namespace {namespace}" if namespace else ""
+                denied.append(f"{verb} {resource}{'.' + group if group else ''}{where}")
+        return tuple(denied)
+
+    def kubelet_token(self) -> str:
+        """A short-lived token of the service account that may read kubelet configuration, and nothing else."""
+        body = {
+            "apiVersion": "authentication.k8s.io/v1",
+            "kind": "TokenRequest",
+            "spec": {"expirationSeconds": _KUBELET_TOKEN_SECONDS},
+        }
+        path = f"{_NAMESPACE_PATH}/serviceaccounts/{KUBELET_READER}/token"
+        try:
+            return str(self._http.call("POST", path, body=body, judged=(404,))["status"]["token"])
+        except StatusError as answer:
+            raise ConfigError(
+                "NAMESPACE_MISSING",
+                f"There is no service account {NAMESPACE}/{KUBELET_READER}.",
+                cause="The cluster is not enrolled, or only in part.",
+                next_step="Run the enrol command for this cluster again; it is idempotent.",
+            ) from answer
+
+    def _get(self, path: str) -> dict[str, Any] | None:
+        """One object; None when it does not exist."""
+        try:
+            item: dict[str, Any] = self._http.call("GET", path, judged=(404,))
+        except StatusError:
+            return None
+        return item
+
+
+def _annotations(item: Mapping[str, Any]) -> dict[str, str]:
+    """Annotations of an object that may have none."""
+    return dict(item["metadata"].get("annotations") or {})
+
+
+def _node_path(name: str) -> str:
+    return f"/api/v1/nodes/{quote(name, safe='')}"
+
+
+def _pod_path(namespace: str, name: str) -> str:
+    return f"/api/v1/namespaces/{quote(namespace, safe='')}/pods/{quote(name, safe='')}"
+
+
+def _namespace_missing() -> ConfigError:
+    """The namespace our state lives in is not there."""
+    return ConfigError(
+        "NAMESPACE_MISSING",
+        f"There is no namespace {NAMESPACE} in this cluster.",
+        cause="The cluster is not enrolled.",
+        next_step="Run the enrol command for this cluster; it is idempotent.",
+    )
+
+
+def _judge_eviction(answer: StatusError) -> Eviction:
+    """Translate a refused eviction; reasons are told apart by `details.causes`, not by prose where avoidable."""
+    causes = (answer.body.get("details") or {}).get("causes") or []
+    reasons = {str(c.get("reason")) for c in causes}
+    detail = "; ".join(str(c["message"]) for c in causes if c.get("message")) or answer.text
+    if answer.status in (404, 409):  # 409: the UID precondition failed, a new pod carries the name
+        return Eviction(EvictionOutcome.GONE, detail)
+    if answer.status == 429:
+        blocked = "DisruptionBudget" in reasons
+        return Eviction(EvictionOutcome.BUDGET_BLOCKED if blocked else EvictionOutcome.THROTTLED, detail)
+    if answer.status == 403 and "NamespaceTerminating" in reasons:
+        return Eviction(EvictionOutcome.NAMESPACE_TERMINATING, detail)
+    if answer.status == 500 and "more than one PodDisruptionBudget" not in answer.text:
+        return Eviction(EvictionOutcome.THROTTLED, detail)
+    return Eviction(EvictionOutcome.REFUSED, detail)

@@ -1,0 +1,100 @@
+"""API objects (plain JSON) to facts. Pure functions; whatever is absent becomes "unknown", never "fine"."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from nightshift.domain.facts import BudgetFacts, LeaseFacts, NodeFacts, PodFacts
+
+PREFIX = "nightshift.io/"
+OWNER = PREFIX + "owner"  # run id of the run that cordoned the node
+TOKEN = PREFIX + "token"  # its fencing token
+_CONTROL_PLANE_LABEL = "node-role.kubernetes.io/control-plane"
+_MIRROR = "kubernetes.io/config.mirror"
+
+
+def node_facts(item: Mapping[str, Any]) -> NodeFacts:
+    """One Node."""
+    metadata, spec, status = item["metadata"], item.get("spec", {}), item.get("status", {})
+    conditions = {c["type"]: c.get("status") for c in status.get("conditions", [])}
+    addresses = {a["type"]: a["address"] for a in reversed(status.get("addresses", []))}
+    return NodeFacts(
+        name=metadata["name"],
+        address=addresses.get("InternalIP", ""),
+        is_control_plane=_CONTROL_PLANE_LABEL in metadata.get("labels", {}),
+        kubelet_version=str(status.get("nodeInfo", {}).get("kubeletVersion", "")).removeprefix("v"),
+        is_ready={"True": True, "False": False}.get(str(conditions.get("Ready"))),
+        is_unschedulable=bool(spec.get("unschedulable")),
+        pressures=tuple(sorted(t for t, s in conditions.items() if t.endswith("Pressure") and s == "True")),
+        taints=tuple(
+            f"{t['key']}={t.get('value', '')}:{t.get('effect', '')}" for t in spec.get("taints") or []
+        ),
+        annotations=dict(metadata.get("annotations") or {}),
+        labels=dict(metadata.get("labels") or {}),
+    )
+
+
+def pod_facts(item: Mapping[str, Any]) -> PodFacts:
+    """One Pod."""
+    metadata, spec = item["metadata"], item.get("spec", {})
+    owner = next((o for o in metadata.get("ownerReferences") or [] if o.get("controller")), None)
+    annotations = dict(metadata.get("annotations") or {})
+    return PodFacts(
+        namespace=metadata["namespace"],
+        name=metadata["name"],
+        uid=metadata["uid"],
+        phase=str(item.get("status", {}).get("phase", "Unknown")),
+        controller=f"{owner['kind']}/{owner['name']}" if owner else None,
+        controller_kind=owner["kind"] if owner else None,
+        is_mirror=_MIRROR in annotations,
+        is_terminating=bool(metadata.get("deletionTimestamp")),
+        has_emptydir=any("emptyDir" in v for v in spec.get("volumes") or []),
+        labels=dict(metadata.get("labels") or {}),
+        annotations=annotations,
+    )
+
+
+def budget_facts(item: Mapping[str, Any]) -> BudgetFacts:
+    """One PodDisruptionBudget."""
+    metadata, status = item["metadata"], item.get("status", {})
+    return BudgetFacts(
+        namespace=metadata["namespace"],
+        name=metadata["name"],
+        selector=item.get("spec", {}).get("selector") or {},
+        disruptions_allowed=int(status.get("disruptionsAllowed", 0)),
+        current_healthy=int(status.get("currentHealthy", 0)),
+        desired_healthy=int(status.get("desiredHealthy", 0)),
+        expected_pods=int(status.get("expectedPods", 0)),
+    )
+
+
+def lease_facts(item: Mapping[str, Any] | None) -> LeaseFacts:
+    """The Lease; one that does not exist yet is held by nobody with token 0."""
+    if item is None:
+        return LeaseFacts(holder="", token=0, acquired=None, renewed=None, duration_seconds=0)
+    spec = item.get("spec") or {}
+    return LeaseFacts(
+        holder=str(spec.get("holderIdentity") or ""),
+        token=int((item["metadata"].get("annotations") or {}).get(TOKEN, "0")),
+        acquired=parse_time(spec.get("acquireTime")),
+        renewed=parse_time(spec.get("renewTime")),
+        duration_seconds=int(spec.get("leaseDurationSeconds") or 0),
+    )
+
+
+def parse_time(text: str | None) -> float | None:
+    """Seconds since the epoch of an RFC 3339 time."""
+    return datetime.fromisoformat(text).timestamp() if text else None
+
+
+def micro_time(seconds: float) -> str:
+    """RFC 3339 with exactly six digits: the API refuses a MicroTime of any other length."""
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+def image_version(image: str) -> str:
+    """Version said by an image's tag: `registry.k8s.io/kube-apiserver:v1.34.4` -> `1.34.4`; "" without a tag."""
+    name = image.split("@", 1)[0].rsplit("/", 1)[-1]
+    return name.partition(":")[2].removeprefix("v")

@@ -1,0 +1,131 @@
+"""One HTTP exchange with the API server: short time limits, no hidden retries, our own errors.
+
+Plain JSON instead of the client library's models: no deserialisation cost, and objects that a newer
+API server extended pass through unharmed.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import urllib3
+from kubernetes.client import ApiClient
+from kubernetes.client.exceptions import ApiException
+
+from nightshift.domain.errors import ConfigError, UnreachableError
+
+_CONNECT_SECONDS = 3.0
+_READ_SECONDS = 10.0
+_OK = (200, 201, 202)
+MERGE_PATCH = "application/merge-patch+json"
+
+
+class StatusError(Exception):
+    """The API server answered with a status its caller has to judge (404, 409, 422, 429, 500 on request)."""
+
+    def __init__(self, status: int, body: Mapping[str, Any], text: str) -> None:
+        super().__init__(f"{status}: {text}")
+        self.status = status
+        self.body = body
+        self.text = text
+
+
+class KubeTransport:
+    """Sends requests through one configured `ApiClient` (credentials and TLS are its business)."""
+
+    def __init__(self, api_client: ApiClient) -> None:
+        self._client = api_client
+        self.host = str(api_client.configuration.host)
+        # urllib3 would retry three times on its own: a caller with a time budget must see each failure.
+        api_client.rest_client.pool_manager.connection_pool_kw["retries"] = urllib3.Retry(0, redirect=2)
+
+    def call(
+        self,
+        method: str,
+        path: str,
+        *,
+        query: Mapping[str, str] | None = None,
+        body: Any = None,
+        content_type: str = "application/json",
+        judged: tuple[int, ...] = (),
+        as_text: bool = False,
+    ) -> Any:
+        """Send one request and return the decoded answer.
+
+        Args:
+            judged: statuses handed to the caller as `StatusError` instead of being translated.
+
+        Raises:
+            UnreachableError: API_UNREACHABLE, no answer in time, or 5xx / throttled.
+            ConfigError: API_FORBIDDEN or API_REFUSED, an answer that another try will not change.
+            StatusError: a status listed in `judged`.
+        """
+        kind = "str" if as_text else "object"
+        try:
+            return self._client.call_api(
+                path,
+                method,
+                query_params=list((query or {}).items()),
+                header_params={
+                    "Accept": "*/*" if as_text else "application/json",
+                    "Content-Type": content_type,
+                },
+                body=body,
+                auth_settings=["BearerToken"],
+                response_types_map=dict.fromkeys(_OK, kind),
+                _return_http_data_only=True,
+                _request_timeout=(_CONNECT_SECONDS, _READ_SECONDS),
+            )
+        except ApiException as error:
+            raise self._translated(error, f"{method} {path}", judged) from error
+        except (urllib3.exceptions.HTTPError, OSError) as error:
+            raise self._unreachable(f"{method} {path}", _root_cause(error)) from error
+
+    def _translated(self, error: ApiException, what: str, judged: tuple[int, ...]) -> Exception:
+        """Our error for an answered (or TLS-refused) request."""
+        status = int(error.status or 0)
+        body = _decoded(error.body)
+        text = str(body.get("message") or error.reason or "no message")
+        if status in judged:
+            return StatusError(status, body, text)
+        if status in (401, 403):
+            return ConfigError(
+                "API_FORBIDDEN",
+                f"{self.host} refused {what} ({status}).",
+                cause=text,
+                next_step="Check the credentials of the kubernetes connection and apply the shipped ClusterRole.",
+            )
+        if status == 0 or status == 429 or status >= 500:
+            return self._unreachable(what, f"{status or 'TLS'} {text}")
+        return ConfigError(
+            "API_REFUSED",
+            f"{self.host} refused {what} ({status}).",
+            cause=text,
+            next_step="This is not expected of a healthy cluster: read the API server's log for this request.",
+        )
+
+    def _unreachable(self, what: str, cause: str) -> UnreachableError:
+        """The API could not answer: its state is unknown."""
+        return UnreachableError(
+            "API_UNREACHABLE",
+            f"{self.host} did not answer {what}.",
+            cause=cause,
+            next_step="Check that the API server runs and that this host reaches it; then clear this task.",
+        )
+
+
+def _decoded(body: Any) -> dict[str, Any]:
+    """A Status object if the answer was one; proxies answer with HTML or nothing."""
+    try:
+        decoded = json.loads(body or "{}")
+    except (TypeError, ValueError):
+        return {"message": str(body)[:200]}
+    return decoded if isinstance(decoded, dict) else {}
+
+
+def _root_cause(error: BaseException) -> str:
+    """The innermost readable reason: urllib3 wraps "connection refused" three times."""
+    reason = getattr(error, "reason", None)
+    return str(reason or error)
