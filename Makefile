@@ -1,0 +1,69 @@
+# Every check and test by name. Each stage has its own time limit, so that a hang is named and not waited out.
+SHELL := /bin/bash
+.SHELLFLAGS := -Eeuo pipefail -c
+.ONESHELL:
+.DEFAULT_GOAL := check
+MAKEFLAGS += --no-print-directory
+
+# The Python environment: made by ./nightshift when it is missing. Asked once, and only by targets that need it.
+VENV ?= $(eval VENV := $(shell ./nightshift venv))$(VENV)
+BIN = $(VENV)/bin
+export PYTHONPATH := $(CURDIR)/plugins:$(CURDIR)/lab:$(CURDIR)/tools
+export PYTHONDONTWRITEBYTECODE := 1
+
+# limit SECONDS COMMAND…: ends it with TERM, then KILL, and says so.
+limit = timeout --kill-after=15 $(1)
+PYTEST = $(BIN)/python -m pytest
+PYTHON_SOURCES = $(wildcard dags plugins lab tools tests)
+SHELL_SOURCES = nightshift .ci/run $(shell git ls-files 'include/scripts/*' 'lab/bench/*' 'lab/*.sh' | xargs -r grep -lE '^\#!.*\b(ba)?sh\b')
+
+.PHONY: help check format lock types imports shell unit test test-airflow test-lab lab-full bench
+
+help: ## List the targets.
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
+
+check: ## Static checks and unit tests (< 2 min).
+	@echo "using $(VENV)"
+	$(call limit,60) $(BIN)/ruff format --check $(PYTHON_SOURCES)
+	$(call limit,60) $(BIN)/ruff check $(PYTHON_SOURCES)
+	$(MAKE) types imports shell unit VENV=$(VENV)
+
+format: ## Write the formatter's opinion into the files.
+	$(BIN)/ruff format $(PYTHON_SOURCES)
+	$(BIN)/ruff check --fix $(PYTHON_SOURCES)
+
+types: ## mypy, strict.
+	$(call limit,180) $(BIN)/mypy
+
+imports: ## The layers of docs/architecture.md.
+	$(call limit,60) $(BIN)/lint-imports --config pyproject.toml
+
+shell: ## shellcheck on everything that runs in a shell.
+	$(call limit,60) shellcheck $(SHELL_SOURCES)
+
+unit: ## Unit tests with the branch coverage of domain/.
+	$(call limit,180) $(PYTEST) -q $(wildcard tests/unit tests/lab_unit) --cov --cov-report=
+	$(BIN)/coverage report --include='plugins/nightshift/domain/*' --fail-under=95
+
+test-airflow: ## DAG shape, parse cost, operators and policies (no lab needed).
+	$(call limit,300) $(PYTEST) -q tests/airflow
+
+test-lab: ## The lab cases every change runs (builds the lab when nothing is cached).
+	$(call limit,4200) $(PYTEST) tests/lab -m ci
+
+test: ## What the README calls the test command.
+	$(MAKE) check VENV=$(VENV)
+	$(MAKE) test-airflow VENV=$(VENV)
+	$(MAKE) test-lab VENV=$(VENV)
+
+lab-full: ## Every lab case; resumes after an interruption; outcome, time and commit per case in a file.
+	$(PYTEST) tests/lab
+
+bench: ## The DAG against the same upgrade as one bash script.
+	$(BIN)/python lab/bench/compare.py
+
+lock: ## Compile requirements*.in into pinned requirements*.txt with hashes.
+	for name in requirements requirements-dev; do
+		$(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes \
+			--no-emit-index-url --custom-compile-command "make lock" "$$name.in" -o "$$name.txt"
+	done
