@@ -9,11 +9,12 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+from nslab.debian import debian_source
 from nslab.nodes import pool
 from nslab.progress import Report
-from nslab.shell import LabError, output, run
+from nslab.shell import run
 
-RECIPE = 1  # raise when the list of packages or the files below change
+RECIPE = 2  # raise when the list of packages or the files below change
 SUITE = "bookworm"
 DISK_SIZE = "20G"  # apparent size of a node's disk
 FILES = Path(__file__).with_name("files")
@@ -28,6 +29,8 @@ MASKED_UNITS = (
     *("console-getty.service", "getty.target", "systemd-networkd.service", "systemd-resolved.service"),
     *("systemd-udevd.service", "systemd-udev-trigger.service", "systemd-timesyncd.service"),
     *("apt-daily.timer", "apt-daily-upgrade.timer", "e2scrub_all.timer", "fstrim.timer"),
+    # It would set kernel parameters of the machine itself.
+    "systemd-sysctl.service",
 )
 
 
@@ -45,32 +48,14 @@ def ensure(report: Report) -> Path:
     return image()
 
 
-def mirror() -> str:
-    """Return the Debian mirror this machine's own apt uses."""
-    fields = "$(ORIGIN)|$(LABEL)|$(COMPONENT)|$(SITE)"
-    targets = output(["apt-get", "indextargets", "--format", fields, "Created-By: Packages"])
-    return pick_mirror(targets)
-
-
-def pick_mirror(targets: str) -> str:
-    """Choose Debian's main archive among lines of origin|label|component|site."""
-    for line in targets.splitlines():
-        origin, label, component, site = line.split("|", 3)
-        if (origin, label, component) == ("Debian", "Debian", "main"):
-            return site
-    raise LabError(
-        "this machine's apt knows no Debian mirror, so the nodes' system cannot be made",
-        "add Debian's main archive to /etc/apt/sources.list.d and run `apt-get update`",
-    )
-
-
 def _build() -> None:
     root = pool.SCRATCH / "base-root"
     partial = pool.SCRATCH / image().name
     shutil.rmtree(root, ignore_errors=True)
     include = ",".join(PACKAGES)
     keyring = "--keyring=/usr/share/keyrings/debian-archive-keyring.gpg"
-    run(["debootstrap", "--variant=minbase", keyring, f"--include={include}", SUITE, str(root), mirror()])
+    mirror, _ = debian_source()  # the machine's own; its release may be another one than the nodes'
+    run(["debootstrap", "--variant=minbase", keyring, f"--include={include}", SUITE, str(root), mirror])
     _configure(root)
     partial.unlink(missing_ok=True)
     # No reserved blocks: `df`, the kubelet and a planted fill then agree on what is free.

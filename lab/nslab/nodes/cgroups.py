@@ -48,10 +48,12 @@ def remove(name: str, patience: float = 10) -> None:
     """Remove the node's groups with all below them; its processes must have ended."""
     for tree in hierarchies():
         _remove_tree(tree / PARENT / name, patience)
-        try:
-            (tree / PARENT).rmdir()  # fails as long as another node is in it, as it should
-        except OSError:
-            continue
+
+
+def remove_parent() -> None:
+    """Remove the group that held all nodes' groups; all must have been removed."""
+    for tree in hierarchies():
+        _remove_tree(tree / PARENT, 1)
 
 
 def processes(name: str) -> set[int]:

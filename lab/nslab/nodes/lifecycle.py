@@ -1,0 +1,200 @@
+"""What `lab up`, `lab reset` and `lab down` do, in order."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from nslab import build, debian, probe, workload
+from nslab.build import store
+from nslab.nodes import base, cgroups, cluster, doctor, identity, infra, machine, monitoring, network, pool
+from nslab.nodes import processes, saved, state, tunables
+from nslab.progress import Report, spell
+from nslab.settings import CACHE_DIR, STATE_DIR, TARGET_VERSION
+from nslab.shell import LabError
+
+# Exists while the nodes hold a cluster that has been healthy once.
+_COMPLETE = STATE_DIR / "complete"
+# Seconds on 2 cores, for the announcement when this machine has no times of its own yet.
+_FIRST_UP, _WARM_UP = 35 * 60, 120
+
+_MACHINE_PACKAGES = {
+    "debootstrap": "makes the nodes' Debian system",
+    "xfsprogs": "makes the pool of disks, in which copies cost nothing",
+    "systemd-container": "systemd-nspawn, which boots the nodes",
+    "iproute2": "makes the lab's network",
+    "openssh-client": "logs in on the nodes",
+    "gnupg": "handles the package repository's key",
+    **infra.PACKAGES,
+}
+
+
+def up(lab: state.Lab, report: Report) -> None:
+    """Bring the lab up; a lab that is up already is only checked and completed."""
+    doctor.demand()
+    if state.exists() and state.current() != lab:
+        other = state.current()
+        raise LabError(
+            f"a lab is up already: {other.profile_name} with {other.version}", "take it down first: `lab/lab down`"
+        )
+    _announce(lab, report)
+    started = time.monotonic()
+    debian.ensure_debian_packages(_MACHINE_PACKAGES, report)
+    artifacts = build.ensure_all((lab.version, TARGET_VERSION), report)
+    pool.mount()
+    base.ensure(report)
+    _prepare(lab, artifacts)
+    warm = saved.exist(lab)
+    if _COMPLETE.exists():
+        _boot_all(lab)
+        _settle(lab, report, since=0)
+    elif warm:
+        _start_saved(lab, report)
+    else:
+        _create(lab, artifacts, report)
+    store.remember_duration(_duration_name("up-warm" if warm else "up-first", lab), time.monotonic() - started)
+    report(f"the lab is up after {spell(time.monotonic() - started)}")
+
+
+def reset(report: Report) -> None:
+    """Bring the lab back to its fresh cluster: other disks, same addresses and keys."""
+    lab = state.current()
+    if not saved.exist(lab):
+        raise LabError("no fresh cluster has been saved for this lab", "run `lab/lab up`, which makes one")
+    started = time.monotonic()
+    _forget_faults()
+    for name in (*infra.MONITORING, probe.PROCESS):
+        processes.stop(name, kill=True)
+    with report.step(_duration_name("reset", lab), "back to the fresh cluster"):
+        _power_off_all(lab)
+        infra.start(lab)
+        _start_saved(lab, report)
+    report(f"the lab is fresh after {spell(time.monotonic() - started)}")
+
+
+def down(report: Report) -> None:
+    """Take everything away that the lab has put on the machine; what is cached stays."""
+    report("taking the lab down")
+    if state.exists():
+        _forget_faults()
+    for name in processes.started_names():
+        if not name.startswith("node-"):
+            processes.stop(name, kill=True)
+    names = {p.name for p in machine.NODES.glob("*")} | {p.stem for p in pool.LIVE.glob("*.img")}
+    _in_parallel(machine.power_off, sorted(names))
+    for name in names:
+        machine.drop_disk(name)
+    network.down()
+    pool.unmount()
+    cgroups.remove_parent()
+    tunables.restore()
+    shutil.rmtree(STATE_DIR, ignore_errors=True)
+    report(f"nothing of the lab is left, except what is cached in {CACHE_DIR}")
+
+
+def _announce(lab: state.Lab, report: Report) -> None:
+    """Say before anything starts how long it will take."""
+    pool_directory = saved.directory_of(lab)
+    warm = pool_directory.exists() or (not os.path.ismount(pool.MOUNT) and _was_saved(lab))
+    known = store.durations().get(_duration_name("up-warm" if warm else "up-first", lab))
+    if known:
+        report(f"bringing up {lab.profile_name} with Kubernetes {lab.version}; this took {spell(known)} last time")
+    else:
+        expected = spell(_WARM_UP if warm else _FIRST_UP)
+        report(f"bringing up {lab.profile_name} with Kubernetes {lab.version}; expect up to {expected} on 2 cores")
+
+
+def _was_saved(lab: state.Lab) -> bool:
+    return pool.IMAGE.exists() and _duration_name("up-first", lab) in store.durations()
+
+
+def _duration_name(what: str, lab: state.Lab) -> str:
+    return f"{what}-{lab.profile_name}-{lab.version}"
+
+
+def _prepare(lab: state.Lab, artifacts: build.Artifacts) -> None:
+    """Everything around the nodes: state, keys, network, services."""
+    lab.save()
+    tunables.remember()
+    tunables.raise_limits()
+    identity.make_keys(lab.profile)
+    network.up(lab.profile)
+    infra.Sources(artifacts.repo_root, artifacts.registry_root).save()
+    state.KUBECTL.parent.mkdir(parents=True, exist_ok=True)
+    state.KUBECTL.unlink(missing_ok=True)
+    state.KUBECTL.symlink_to(Path(artifacts.bin_dir_by_version[lab.version]) / "kubectl")
+    infra.start(lab)
+
+
+def _create(lab: state.Lab, artifacts: build.Artifacts, report: Report) -> None:
+    """Make the cluster from nothing, save its disks, and boot it from there."""
+    _power_off_all(lab)
+    with report.step(f"nodes-{lab.profile_name}", "booting the nodes and installing Kubernetes' packages"):
+        for node in lab.profile.nodes:
+            machine.create_disk(node, lab, base.image())
+            minor = lab.version.rpartition(".")[0]
+            identity.write_package_source(machine.root_of(node.name), artifacts.keyring, minor)
+        _boot_all(lab)
+        for node in lab.profile.nodes:
+            cluster.install_packages(node.name, lab.version)
+    cluster.create(lab, report)
+    with report.step(f"healthy-{lab.profile_name}", "waiting until the cluster and its sample workload are healthy"):
+        cluster.wait_healthy(300)
+        monitoring.grant()
+        workload.deploy(cluster.kubectl)
+        cluster.wait_healthy(300)
+    with report.step(f"save-{lab.profile_name}", "keeping the fresh disks for the next time"):
+        _in_parallel(machine.shut_down, [n.name for n in lab.profile.nodes])
+        saved.save(lab)
+    _boot_all(lab)
+    _settle(lab, report, since=time.time() - 5)
+
+
+def _start_saved(lab: state.Lab, report: Report) -> None:
+    """Boot all nodes from the saved disks and wait until everything answers."""
+    _power_off_all(lab)
+    saved.restore(lab)
+    cluster.fetch_kubeconfig(lab)
+    since = time.time()
+    _boot_all(lab)
+    _settle(lab, report, since)
+
+
+def _settle(lab: state.Lab, report: Report, since: float) -> None:
+    """Wait for a healthy cluster that was booted at `since`; then start its monitoring with empty data."""
+    with report.step(f"settle-{lab.profile_name}", "waiting until the cluster is healthy"):
+        cluster.wait_healthy(180, since)
+        probe.wait_web(lab.profile, 120)
+    _COMPLETE.touch()
+    if any(processes.pid_of(name) is None for name in infra.MONITORING):
+        infra.clear_monitoring()
+        monitoring.grant()
+        infra.start_monitoring(lab)
+
+
+def _boot_all(lab: state.Lab) -> None:
+    names = [n.name for n in lab.profile.nodes]
+    for name in names:
+        machine.power_on(name)
+    for name in names:
+        machine.wait_booted(name)
+
+
+def _power_off_all(lab: state.Lab) -> None:
+    _COMPLETE.unlink(missing_ok=True)
+    _in_parallel(machine.power_off, [n.name for n in lab.profile.nodes])
+
+
+def _in_parallel(act: Callable[[str], None], names: list[str]) -> None:
+    with ThreadPoolExecutor(max_workers=8) as pool_of_threads:
+        list(pool_of_threads.map(act, names))
+
+
+def _forget_faults() -> None:
+    from nslab import faults  # the faults build on this package, so not at the top
+
+    faults.forget()
