@@ -1,0 +1,120 @@
+"""`lab break` and `lab heal`: the table of faults, and keeping the records true."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+
+from nslab import locks
+from nslab.faults import records
+from nslab.faults.control_plane import NODE_POWER_OFF, SCRATCH_PILE, STRAY_MANIFEST
+from nslab.faults.disks import DISK_CONTENDED, DISK_FILL
+from nslab.faults.etcd import ETCD_SLOW
+from nslab.faults.model import Case, Fault
+from nslab.faults.supply import IMAGE_MISSING, PACKAGE_MISSING
+from nslab.shell import LabError
+
+FAULTS = {
+    fault.name: fault
+    for fault in (
+        *(ETCD_SLOW, DISK_CONTENDED, DISK_FILL, STRAY_MANIFEST, NODE_POWER_OFF, SCRATCH_PILE),
+        *(IMAGE_MISSING, PACKAGE_MISSING),
+    )
+}
+
+
+def active() -> list[str]:
+    """Return every fault that is on, as one line each."""
+    return [_describe(case) for case in records.active()]
+
+
+def inflict(name: str, arguments: Sequence[str]) -> list[str]:
+    """Make trouble; return one sentence per case. A fault that is on already is made anew."""
+    fault = _fault(name)
+    sentences = []
+    for case in fault.parse(arguments):
+        for former in records.active():
+            if former.key == case.key:
+                fault.undo(former)
+        records.add(case)
+        sentences.append(fault.inflict(case))
+    return sentences
+
+
+def heal(name: str, words: Sequence[str] = ()) -> list[str]:
+    """Undo every case of a fault whose subject or parameters hold all `words`; return what was done."""
+    _fault(name)
+    cases = [c for c in records.active() if c.fault == name and set(words) <= _words(c)]
+    return [_undo(case) for case in cases]
+
+
+def heal_all() -> list[str]:
+    """Undo every fault that is on; nodes without power come first, the rest needs them."""
+    cases = sorted(records.active(), key=lambda c: c.fault != NODE_POWER_OFF.name)
+    return [_undo(case) for case in cases]
+
+
+def forget() -> None:
+    """Drop the faults that lie on the nodes, because these are about to be replaced; undo the others."""
+    for case in records.active():
+        if FAULTS[case.fault].outlives_reset:
+            FAULTS[case.fault].undo(case)
+        records.remove(case)
+
+
+def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add `lab break` and `lab heal`."""
+    table = "\n".join(f"  {f.usage:32} {f.summary}" for f in FAULTS.values())
+    layout = argparse.RawDescriptionHelpFormatter
+    make = subparsers.add_parser(
+        "break", help="make trouble", epilog=f"faults:\n{table}", formatter_class=layout
+    )
+    make.add_argument("--list", action="store_true", help="list the faults, and those that are on")
+    make.add_argument("fault", nargs="?")
+    make.add_argument("arguments", nargs="*")
+    make.set_defaults(run=_break_command)
+    undo = subparsers.add_parser(
+        "heal", help="undo trouble", epilog=f"faults:\n{table}", formatter_class=layout
+    )
+    undo.add_argument("fault", help="a fault's name, or `all`")
+    undo.add_argument("arguments", nargs="*", help="only the cases with this node, mount, …")
+    undo.set_defaults(run=_heal_command)
+
+
+def _break_command(options: argparse.Namespace) -> None:
+    if options.list or not options.fault:
+        print("\n".join(f"{f.usage:32} {f.summary}" for f in FAULTS.values()))
+        print("\non now:", *(active() or ["nothing"]), sep="\n  ")
+        return
+    with locks.operation(f"break {options.fault}"):
+        print("\n".join(inflict(options.fault, options.arguments)))
+
+
+def _heal_command(options: argparse.Namespace) -> None:
+    with locks.operation(f"heal {options.fault}"):
+        done = heal_all() if options.fault == "all" else heal(options.fault, options.arguments)
+    print("\n".join(done) or "nothing to heal: no such fault is on")
+
+
+def _fault(name: str) -> Fault:
+    if name not in FAULTS:
+        raise LabError(f"there is no fault {name!r}", f"the faults are {', '.join(FAULTS)}")
+    return FAULTS[name]
+
+
+def _undo(case: Case) -> str:
+    sentence = FAULTS[case.fault].undo(case)
+    records.remove(case)
+    return sentence
+
+
+def _words(case: Case) -> set[str]:
+    """Return what a case can be named by on the command line."""
+    values = (str(v) for v in case.parameters.values() if not isinstance(v, list))
+    return {case.subject, *values}
+
+
+def _describe(case: Case) -> str:
+    values = [str(v) for v in case.parameters.values() if not isinstance(v, list)]
+    words = values if case.subject.partition(":")[0] in values else [case.subject, *values]
+    return " ".join([case.fault, *words])

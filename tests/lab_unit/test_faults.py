@@ -1,0 +1,258 @@
+"""Faults: arguments are refused in words, sizes are right, records survive an interruption."""
+
+from __future__ import annotations
+
+import argparse
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from nslab.faults import commands, control_plane, disks, etcd, records, supply
+from nslab.faults.model import Case, Fault
+from nslab.nodes import infra, state
+from nslab.shell import LabError
+
+GIB = 2**30
+
+
+@pytest.fixture(autouse=True)
+def lab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An `ha` lab on paper: three control planes, three workers, no process."""
+    monkeypatch.setattr(records, "DIRECTORY", tmp_path / "faults")
+    monkeypatch.setattr(state, "FILE", tmp_path / "lab.json")
+    state.Lab("ha").save()
+
+
+@dataclass
+class Trouble:
+    """A fault that notes what was done to it, and can be told to break in the middle."""
+
+    done: list[str] = field(default_factory=list)
+    breaks: bool = False
+
+    def inflict(self, case: Case) -> str:
+        if self.breaks:
+            raise LabError("the node is away")
+        self.done.append(f"inflict {case.subject} {case.parameters.get('size', '')}".strip())
+        return f"{case.subject} is in trouble"
+
+    def undo(self, case: Case) -> str:
+        self.done.append(f"undo {case.subject}")
+        return f"{case.subject} is well"
+
+    def fault(self, name: str = "test", outlives_reset: bool = False) -> Fault:
+        def parse(words):
+            return [Case(name, words[0], {"size": words[1]} if words[1:] else {})]
+
+        return Fault(name, f"{name} NODE [SIZE]", "", parse, self.inflict, self.undo, outlives_reset)
+
+
+@pytest.fixture
+def trouble(monkeypatch: pytest.MonkeyPatch) -> Trouble:
+    made = Trouble()
+    monkeypatch.setattr(commands, "FAULTS", {"test": made.fault()})
+    return made
+
+
+def test_break_then_heal_leaves_no_record(trouble: Trouble) -> None:
+    assert commands.inflict("test", ["w1"]) == ["w1 is in trouble"]
+    assert commands.active() == ["test w1"]
+    assert commands.heal("test") == ["w1 is well"]
+    assert commands.active() == []
+
+
+def test_breaking_twice_undoes_the_first_one(trouble: Trouble) -> None:
+    commands.inflict("test", ["w1", "1G"])
+    commands.inflict("test", ["w1", "2G"])
+    assert trouble.done == ["inflict w1 1G", "undo w1", "inflict w1 2G"]
+    assert commands.active() == ["test w1 2G"]
+
+
+def test_a_fault_that_failed_to_start_is_shown_and_can_be_healed(trouble: Trouble) -> None:
+    trouble.breaks = True
+    with pytest.raises(LabError, match="the node is away"):
+        commands.inflict("test", ["w1"])
+    assert commands.active() == ["test w1"]
+    assert commands.heal("test") == ["w1 is well"]
+
+
+def test_heal_with_a_node_leaves_the_others(trouble: Trouble) -> None:
+    commands.inflict("test", ["w1"])
+    commands.inflict("test", ["w2"])
+    commands.heal("test", ["w2"])
+    assert commands.active() == ["test w1"]
+
+
+def test_heal_all_gives_power_back_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = Trouble()
+    names = ("disk-fill", "node-power-off", "stray-manifest")
+    monkeypatch.setattr(commands, "FAULTS", {n: made.fault(n) for n in names})
+    for number, name in enumerate(names):
+        commands.inflict(name, [f"w{number}"])
+    commands.heal_all()
+    assert [d for d in made.done if d.startswith("undo")] == ["undo w1", "undo w0", "undo w2"]
+
+
+def test_forget_undoes_only_what_a_reset_would_leave(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = Trouble()
+    faults = {"on-node": made.fault("on-node"), "outside": made.fault("outside", outlives_reset=True)}
+    monkeypatch.setattr(commands, "FAULTS", faults)
+    commands.inflict("on-node", ["w1"])
+    commands.inflict("outside", ["image"])
+    commands.forget()
+    assert [d for d in made.done if d.startswith("undo")] == ["undo image"]
+    assert commands.active() == []
+
+
+def test_unknown_fault_names_the_known_ones(trouble: Trouble) -> None:
+    with pytest.raises(LabError, match="the faults are test"):
+        commands.heal("tset")
+
+
+def test_every_fault_is_in_the_help() -> None:
+    parser = argparse.ArgumentParser()
+    commands.register(parser.add_subparsers())
+    with pytest.raises(SystemExit):
+        parser.parse_args(["break", "--help"])
+    for name, fault in commands.FAULTS.items():
+        assert fault.name == name
+        assert fault.usage.startswith(name)
+
+
+@pytest.mark.parametrize(
+    ("words", "cause"),
+    [
+        ([], "0 arguments given"),
+        (["fast"], "the delay in milliseconds is 'fast'"),
+        (["0"], "the delay in milliseconds is '0'"),
+        (["99999"], "from 1 to 10000"),
+        (["200", "w1"], "w1 is no control-plane node"),
+        (["200", "cp9"], "no node cp9"),
+        (["200", "cp1", "cp2"], "usage: lab/lab break etcd-slow"),
+    ],
+)
+def test_etcd_slow_refuses(words: list[str], cause: str) -> None:
+    with pytest.raises(LabError, match=cause):
+        etcd.parse(words)
+
+
+def test_etcd_slow_without_a_node_means_every_member() -> None:
+    assert [c.subject for c in etcd.parse(["200"])] == ["cp1", "cp2", "cp3"]
+    assert [c.subject for c in etcd.parse(["200", "cp2"])] == ["cp2"]
+
+
+def test_strace_delays_in_microseconds() -> None:
+    assert "inject=fdatasync,fsync:delay_enter=200000" in etcd.strace_command(7, 200)
+
+
+DISK = disks.FileSystem(size=20 * GIB, free=16 * GIB, available=16 * GIB)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "length"),
+    [("12G", 12 * GIB), ("512M", GIB // 2), ("85%", 13 * GIB), ("100%", 16 * GIB)],
+)
+def test_fill_length(wanted: str, length: int) -> None:
+    assert disks.fill_bytes(wanted, DISK) == length
+
+
+def test_fill_percentage_counts_as_df_does_when_blocks_are_reserved() -> None:
+    reserved = disks.FileSystem(size=20 * GIB, free=16 * GIB, available=15 * GIB)
+    length = disks.fill_bytes("85%", reserved)
+    used, available = reserved.used + length, reserved.available - length
+    assert round(100 * used / (used + available)) == 85
+
+
+@pytest.mark.parametrize(
+    ("wanted", "cause"),
+    [
+        ("12", "write it like"),
+        ("12GB", "write it like"),
+        ("17G", "16384 MiB free"),
+        ("10%", "4096 MiB in use"),
+    ],
+)
+def test_fill_refuses(wanted: str, cause: str) -> None:
+    with pytest.raises(LabError, match=cause):
+        disks.fill_bytes(wanted, DISK)
+
+
+def test_fill_of_two_mounts_of_one_node_are_two_cases() -> None:
+    first = disks.parse_fill(["w1", "/", "85%"])[0]
+    second = disks.parse_fill(["w1", "/var/lib/kubelet", "85%"])[0]
+    assert first.key != second.key
+    assert "/" not in first.key + second.key
+
+
+MANIFEST = """\
+spec:
+  containers:
+  - command:
+    - kube-apiserver
+    - --advertise-address=10.0.0.1
+"""
+
+
+def test_stray_differs_from_the_manifest_in_one_flag() -> None:
+    stray = control_plane.stray_text(MANIFEST)
+    assert set(stray.splitlines()) - set(MANIFEST.splitlines()) == {"    - --event-ttl=2h"}
+    assert control_plane.stray_text(stray) == stray
+
+
+def test_scratch_names_are_kubeadms_and_old_except_the_last() -> None:
+    now = 1_800_000_000.0
+    names = control_plane.scratch_names(145, now)
+    assert len(set(names)) == 146
+    ages = [now - _moment(name) for name in names]
+    assert min(ages[:-1]) > 3 * 86400
+    assert ages[-1] == 3600
+
+
+def _moment(name: str) -> float:
+    parsed = time.strptime(name, "kubeadm-backup-etcd-%Y-%m-%d-%H-%M-%S")
+    return time.mktime(parsed) - time.timezone
+
+
+@pytest.fixture
+def sources(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setattr(
+        infra.Sources, "load", lambda: infra.Sources(tmp_path / "packages", tmp_path / "registry")
+    )
+    tag = tmp_path / "registry/docker/registry/v2/repositories/coredns/coredns/_manifests/tags/v1.13.1"
+    tag.mkdir(parents=True)
+    deb = tmp_path / "packages/1.35-abc/deb/kubeadm_1.35.4-1.1_amd64.deb"
+    deb.parent.mkdir(parents=True)
+    deb.write_text("deb")
+    return tmp_path
+
+
+@pytest.mark.parametrize("fault", [supply.IMAGE_MISSING, supply.PACKAGE_MISSING], ids=lambda f: f.name)
+def test_supply_is_taken_away_and_put_back(sources: Path, fault: Fault) -> None:
+    words = {
+        "image-missing": ["registry.k8s.io/coredns/coredns:v1.13.1"],
+        "package-missing": ["kubeadm", "1.35.4"],
+    }
+    before = sorted(sources.rglob("*"))
+    (case,) = fault.parse(words[fault.name])
+    for _ in range(2):  # both may be repeated
+        fault.inflict(case)
+        assert not any(Path(p).exists() for p in case.names("paths"))
+    assert fault.parse(words[fault.name]) == [case]
+    for _ in range(2):
+        fault.undo(case)
+        assert sorted(sources.rglob("*")) == before
+
+
+@pytest.mark.parametrize(
+    ("fault", "words", "cause"),
+    [
+        (supply.IMAGE_MISSING, ["coredns/coredns"], "has no tag"),
+        (supply.IMAGE_MISSING, ["coredns/coredns:v9"], "its tags are v1.13.1"),
+        (supply.PACKAGE_MISSING, ["kubeadm", "1.36.0"], "no kubeadm 1.36.0"),
+    ],
+)
+def test_supply_refuses_what_is_not_there(sources: Path, fault: Fault, words: list[str], cause: str) -> None:
+    with pytest.raises(LabError, match=cause):
+        fault.parse(words)
