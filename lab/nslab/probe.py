@@ -174,17 +174,17 @@ def _summary(name: str, seen: Sequence[Request]) -> Summary:
     return Summary(name, len(seen), sum(not r.ok for r in seen), round(longest, 3), gap_at)
 
 
-def wait_api(timeout: float = 60.0) -> float:
+def wait_api(profile: settings.Profile, timeout: float = 60.0) -> float:
     """Wait until the API answers 200 on /readyz; return the seconds it took."""
-    api, _ = targets(state.current().profile)
+    api, _ = targets(profile)
     return wait_until(
         lambda: ask(api.name, api.urls[0]).ok, f"the API at {api.urls[0]} answers", timeout, 0.3
     )
 
 
-def wait_web(timeout: float = 60.0) -> float:
+def wait_web(profile: settings.Profile, timeout: float = 60.0) -> float:
     """Wait until the shop answers through every worker; return the seconds it took."""
-    _, web = targets(state.current().profile)
+    _, web = targets(profile)
     return wait_until(
         lambda: all(ask(web.name, url).ok for url in web.urls),
         f"the web Service answers on port {WEB_PORT} of every worker",
