@@ -1,0 +1,597 @@
+"""One node, through its SSH user and the one program that user may run as root.
+
+Each call first compares the installed scripts with the shipped ones, in the same round trip. Jobs are systemd
+units on the node: they outlive this process, and following one again attaches to it.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, BinaryIO
+
+import paramiko
+import tenacity
+
+from nightshift.clients.node_probe import JobStatus, parse_job, parse_probe
+from nightshift.clients.script_bundle import ScriptBundle
+from nightshift.clients.ssh_connect import KEEPALIVE_SECONDS, NETWORK_ERRORS, translated, unreachable
+from nightshift.domain.errors import (
+    BlindError,
+    ConfigError,
+    FencedError,
+    NightshiftError,
+    RemoteJobError,
+    TrustError,
+    UnreachableError,
+)
+from nightshift.domain.facts import JobFacts, NodeProbe, PackageFacts
+
+
+class ExitCode:
+    """Exit codes of the node-side scripts; documented in include/scripts/README.md (a test compares)."""
+
+    OK = 0
+    USAGE = 2
+    ABSENT = 3
+    PACKAGE_MISSING = 20
+    IMAGE_MISSING = 21
+    REPOSITORY_REFUSED = 22
+    SNAPSHOT_MISMATCH = 23
+    KUBELET_UNHEALTHY = 24
+    NO_SPACE = 25
+    KUBEADM_FAILED = 26
+    NOT_STAGED = 27
+    ETCD_UNAVAILABLE = 28
+    REFUSED = 29
+    INSTALL_FAILED = 30
+    API_UNAVAILABLE = 31
+    INTERNAL = 70
+    FENCED = 75
+    BUSY = 76
+    NOT_ROOT = 77
+    NOT_ENROLLED = 90
+    TAMPERED = 91
+    TIMED_OUT = 124
+
+
+_POLL_SECONDS = 1.0
+_FIRST_POLL_SECONDS = 0.2
+_KEPT_LINES = 5000
+_TAIL_LINES = 15
+_STDERR_LIMIT = 64 * 1024
+_CHUNK = 256 * 1024
+_RESULT_PREFIX = "RESULT "
+
+# What a failed job's exit code means: code of the error, cause, next step.
+_FAILURES: dict[int, tuple[str, str, str]] = {
+    ExitCode.PACKAGE_MISSING: (
+        "PACKAGE_MISSING",
+        "The package repository does not offer that version, or not with its dependencies.",
+        "Publish the packages or choose another target, then clear this task.",
+    ),
+    ExitCode.IMAGE_MISSING: (
+        "IMAGE_MISSING",
+        "An image could not be pulled from its registry.",
+        "Make the image available under exactly that name, then clear this task.",
+    ),
+    ExitCode.REPOSITORY_REFUSED: (
+        "REPOSITORY_REFUSED",
+        "The package repository did not answer, or its signature is not valid.",
+        "Check reachability from the node and the keyring named in its apt source, then clear this task.",
+    ),
+    ExitCode.SNAPSHOT_MISMATCH: (
+        "SNAPSHOT_MISMATCH",
+        "What came out of the restored snapshot is not what is in etcd.",
+        "Do not upgrade. Check etcd with `endpoint hashkv --cluster`, then clear this task.",
+    ),
+    ExitCode.KUBELET_UNHEALTHY: (
+        "JOB_FAILED",
+        "The kubelet did not become healthy after its restart.",
+        "Read `journalctl -u kubelet` on the node.",
+    ),
+    ExitCode.NO_SPACE: (
+        "JOB_FAILED",
+        "There is not enough free space on the node for this job.",
+        "Free space where the output says, then clear this task.",
+    ),
+    ExitCode.KUBEADM_FAILED: (
+        "JOB_FAILED",
+        "kubeadm ended with an error; its own words are above.",
+        "Read the evidence bundle. Clearing this task runs kubeadm again, which continues where it stopped.",
+    ),
+    ExitCode.NOT_STAGED: (
+        "JOB_FAILED",
+        "The packages of that version are not staged on the node, or were changed since.",
+        "Clear the stage task, then this one.",
+    ),
+    ExitCode.ETCD_UNAVAILABLE: (
+        "JOB_FAILED",
+        "etcd on this node is not running or did not answer.",
+        "Look at the etcd pod of this node before anything else.",
+    ),
+    ExitCode.REFUSED: (
+        "JOB_FAILED",
+        "The node refused to do this because it would not be safe.",
+        "Read the last line of the output: it names the reason.",
+    ),
+    ExitCode.INSTALL_FAILED: (
+        "JOB_FAILED",
+        "apt or dpkg could not install the staged package.",
+        "Run `dpkg --audit` and `apt-get check` on the node.",
+    ),
+    ExitCode.API_UNAVAILABLE: (
+        "JOB_FAILED",
+        "The API server did not become ready for the node.",
+        "Check the control plane, then clear this task.",
+    ),
+}
+_UNKNOWN_FAILURE = (
+    "JOB_FAILED",
+    "It ended in a way the scripts do not explain; its last lines are above.",
+    "Read the evidence bundle, then clear this task.",
+)
+
+
+@dataclass(frozen=True)
+class CommandResult:
+    """What one command left behind."""
+
+    exit_code: int
+    stdout: bytes
+    stderr: str
+
+    @property
+    def text(self) -> str:
+        """Standard output as text; undecodable bytes are replaced."""
+        return self.stdout.decode(errors="replace")
+
+
+@dataclass(frozen=True)
+class JobOutcome:
+    """How a job ended well.
+
+    Args:
+        lines: what it wrote since this call follows it (the newest 5000 lines).
+        attached: it was running already when this call came.
+        result: its `RESULT {...}` line, parsed.
+    """
+
+    exit_code: int
+    lines: tuple[str, ...]
+    attached: bool
+    result: dict[str, Any] | None
+
+
+@dataclass(frozen=True)
+class _Poll:
+    """One answer of `job-poll`."""
+
+    status: JobStatus
+    cursor: str
+    lines: tuple[str, ...]
+
+
+def _noop() -> None:
+    """Nothing to do between two polls."""
+
+
+class NodeSsh:
+    """Speaks to one node; one connection, opened when needed and opened again when it broke.
+
+    Args:
+        node: name of the node, for messages.
+        connect: opens an authenticated connection; raises TrustError or UnreachableError.
+        bundle: the scripts that must be installed on the node.
+        reattach_seconds: how long a lost connection is tried again while a job is followed.
+        sleep: waits that many seconds (tests make it instant).
+    """
+
+    def __init__(
+        self,
+        node: str,
+        connect: Callable[[], paramiko.SSHClient],
+        bundle: ScriptBundle,
+        *,
+        reattach_seconds: float = 600.0,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self.node = node
+        self._connect = connect
+        self._bundle = bundle
+        self._reattach_seconds = reattach_seconds
+        self._sleep = sleep
+        self._client: paramiko.SSHClient | None = None
+        self._lock = threading.Lock()
+
+    # -- one command ---------------------------------------------------------------------------------------
+
+    def run(self, verb: str, *args: str, stdin: bytes = b"", timeout_seconds: float = 60) -> CommandResult:
+        """Run one verb and return its end, whatever its exit code says of the verb's own business.
+
+        Raises:
+            UnreachableError: NODE_UNREACHABLE, no connection, it broke, or no end within the time limit.
+            TrustError: SSH_AUTH_REFUSED, HOST_KEY_CHANGED, NODE_NOT_ENROLLED, NODE_SCRIPT_TAMPERED.
+            FencedError: NODE_FENCED, the node has seen a newer token.
+            RemoteJobError: JOB_BUSY, something else works on the node.
+        """
+        buffer = io.BytesIO()
+        code, stderr = self._stream(verb, args, stdin, timeout_seconds, buffer)
+        return CommandResult(code, buffer.getvalue(), stderr)
+
+    def probe(self) -> NodeProbe:
+        """Read everything in one round.
+
+        Raises:
+            BlindError: PROBE_INCOMPLETE.
+        """
+        return parse_probe(self.node, self._demand(self.run("probe"), "probe").text)
+
+    def etcd_metrics(self) -> str | None:
+        """Text of etcd's metrics on the node's loopback; None when the node has no etcd.
+
+        Raises:
+            UnreachableError: ETCD_METRICS_UNREADABLE, etcd should answer and does not.
+        """
+        result = self.run("etcd-metrics", timeout_seconds=20)
+        if result.exit_code == ExitCode.ABSENT:
+            return None
+        if result.exit_code != ExitCode.OK:
+            raise UnreachableError(
+                "ETCD_METRICS_UNREADABLE",
+                f"etcd on node {self.node} did not answer with metrics.",
+                cause=_last_line(result.stderr),
+                next_step="Look at the etcd pod of this node; the gate stays closed until it answers.",
+            )
+        return result.text
+
+    def kubelet_configz(self, token: str) -> dict[str, Any]:
+        """Live configuration of the kubelet, asked on the node itself.
+
+        Args:
+            token: bearer token that may get nodes/configz; goes over standard input, never into an argument.
+
+        Raises:
+            BlindError: KUBELET_CONFIG_UNREADABLE.
+        """
+        result = self.run("kubelet-configz", stdin=token.encode(), timeout_seconds=20)
+        try:
+            if result.exit_code == ExitCode.OK:
+                return dict(json.loads(result.stdout)["kubeletconfig"])
+            cause = _last_line(result.stderr)
+        except (ValueError, KeyError, TypeError):
+            cause = "Its answer is no kubelet configuration."
+        raise BlindError(
+            "KUBELET_CONFIG_UNREADABLE",
+            f"The kubelet of node {self.node} did not tell its configuration.",
+            cause=cause,
+            next_step="Check that the kubelet runs and that include/manifests is applied (nodes/configz).",
+        )
+
+    def package_index(self, minor: str, base_url: str) -> PackageFacts:
+        """Freshly read versions of kubeadm offered for `minor`; the node's own apt lists stay untouched.
+
+        Empty versions without an error mean: the repository answers and has no such minor.
+        """
+        result = self.run("package-index", minor, base_url, timeout_seconds=120)
+        if result.exit_code == ExitCode.OK:
+            return PackageFacts(minor, tuple(result.text.split()))
+        if result.exit_code == ExitCode.ABSENT:
+            return PackageFacts(minor, ())
+        return PackageFacts(minor, (), error=_last_line(result.stderr))
+
+    def fence(self, token: int) -> None:
+        """Raise the node's fencing token: commands of an older token are refused from now on.
+
+        Raises:
+            FencedError: NODE_FENCED, the node has seen a newer one.
+        """
+        self._demand(self.run("fence", str(token)), "fence")
+
+    # -- files ---------------------------------------------------------------------------------------------
+
+    def fetch(self, kind: str, target: BinaryIO, *, timeout_seconds: float = 900) -> None:
+        """Stream an allowed file of the node into `target`; the only kind is "snapshot" (the newest bundle).
+
+        Raises:
+            ConfigError: FILE_ABSENT, the node has no such file.
+        """
+        code, stderr = self._stream("fetch-file", (kind,), b"", timeout_seconds, target)
+        if code == ExitCode.ABSENT:
+            raise ConfigError(
+                "FILE_ABSENT",
+                f"Node {self.node} has no file of kind {kind!r}.",
+                cause=_last_line(stderr),
+                next_step="Clear the task that makes it, then this one.",
+            )
+        self._demand(CommandResult(code, b"", stderr), "fetch-file")
+
+    def collect_evidence(self, since: float, target: BinaryIO, *, timeout_seconds: float = 300) -> None:
+        """Stream a tar.gz with logs and manifests since `since` (epoch seconds), secrets redacted."""
+        code, stderr = self._stream("collect-evidence", (str(int(since)),), b"", timeout_seconds, target)
+        self._demand(CommandResult(code, b"", stderr), "collect-evidence")
+
+    # -- jobs ----------------------------------------------------------------------------------------------
+
+    def job(self, step: str) -> JobFacts | None:
+        """What is known about one job of this node; None when it never ran here."""
+        facts = self._poll(step, "-").status.facts
+        return None if facts.state == "absent" else facts
+
+    def run_job(
+        self,
+        step: str,
+        token: int,
+        run_id: str,
+        args: Sequence[str],
+        limit_seconds: int,
+        log: Callable[[str], None],
+        on_poll: Callable[[], None] = _noop,
+    ) -> JobOutcome:
+        """Start the job, or attach to it if it runs already, and follow it to its end.
+
+        A broken connection is opened again for up to `reattach_seconds`; the job does not notice. When `log` or
+        `on_poll` raises, following ends and the job goes on.
+
+        Args:
+            step: name of the job script, e.g. "kubeadm-upgrade".
+            token: fencing token this run holds.
+            run_id: written into the job's status.
+            args: the job's own arguments; a running job with other arguments is not attached to.
+            limit_seconds: systemd ends the job after this time.
+            log: gets every line of the job once, in order.
+            on_poll: called after each look at the job, about once a second.
+
+        Raises:
+            FencedError: NODE_FENCED.
+            RemoteJobError: JOB_BUSY, JOB_FAILED (or the exit code's own code), JOB_LOST, JOB_TIMED_OUT.
+            UnreachableError: NODE_UNREACHABLE, for longer than `reattach_seconds`.
+        """
+        start = ("start-job", step, str(token), run_id, str(limit_seconds), *args)
+        answer = self._demand(self._patiently(lambda: self.run(*start)), "start-job").text.split()
+        if len(answer) != 2:
+            raise self._unexpected("start-job", " ".join(answer))
+        how, job_id = answer
+        log(f"{self.node}: {step} {how} as nightshift-{step}.service")
+        return self._follow(step, job_id, how == "attached", log, on_poll)
+
+    def _follow(
+        self, step: str, job_id: str, attached: bool, log: Callable[[str], None], on_poll: Callable[[], None]
+    ) -> JobOutcome:
+        """Poll until the job ended."""
+        cursor, pause = "-", _FIRST_POLL_SECONDS
+        lines: deque[str] = deque(maxlen=_KEPT_LINES)
+        result: dict[str, Any] | None = None
+        while True:
+            seen = cursor  # bound before the call: a repeated look must ask from the same place
+            poll = self._patiently(lambda since=seen: self._poll(step, since))  # type: ignore[misc]  # mypy: lambda default
+            cursor = poll.cursor
+            if poll.status.job_id != job_id:
+                raise self._lost(step, "It was started anew by somebody else.", lines)
+            for line in poll.lines:
+                lines.append(line)
+                result = _result_of(line) or result
+                log(line)
+            on_poll()
+            if poll.status.facts.state != "running":
+                return self._ended(step, poll.status, attached, lines, result)
+            self._sleep(pause)
+            pause = min(_POLL_SECONDS, pause * 1.5)
+
+    def _ended(
+        self,
+        step: str,
+        status: JobStatus,
+        attached: bool,
+        lines: deque[str],
+        result: dict[str, Any] | None,
+    ) -> JobOutcome:
+        """The outcome of a job that ended well, or the error of one that did not."""
+        facts = status.facts
+        if facts.state == "succeeded":
+            return JobOutcome(facts.exit_code or 0, tuple(lines), attached, result)
+        if facts.state == "lost":
+            reason = "The node was rebooted under it." if facts.rebooted else "It died without a last word."
+            raise self._lost(step, reason, lines)
+        if status.is_timed_out:
+            took = (facts.finished or facts.started) - facts.started
+            raise RemoteJobError(
+                "JOB_TIMED_OUT",
+                f"Job {step} on node {self.node} was ended at its limit, after {took:.0f} s.{_tail(lines)}",
+                cause="It took longer than the policy allows.",
+                next_step="Find what it waited for in its output, or raise the limit in the cluster's policy.",
+                exit_code=facts.exit_code,
+            )
+        code, cause, next_step = _FAILURES.get(facts.exit_code or 0, _UNKNOWN_FAILURE)
+        raise RemoteJobError(
+            code,
+            f"Job {step} on node {self.node} ended with exit code {facts.exit_code}.{_tail(lines)}",
+            cause=cause,
+            next_step=next_step,
+            exit_code=facts.exit_code,
+        )
+
+    def _poll(self, step: str, cursor: str) -> _Poll:
+        result = self._demand(self.run("job-poll", step, cursor, timeout_seconds=30), "job-poll")
+        head, _, rest = result.text.partition("\n")
+        mark, _, log = rest.partition("\n")
+        try:
+            status = parse_job(head)
+            kind, new_cursor = mark.split("\t")
+            if kind != "CURSOR":
+                raise ValueError(f"not a cursor line: {mark[:200]!r}")
+        except ValueError as error:
+            raise self._unexpected("job-poll", str(error)) from error
+        return _Poll(status, new_cursor, tuple(log.splitlines()))
+
+    # -- connection ----------------------------------------------------------------------------------------
+
+    def close(self) -> None:
+        """Drop the connection."""
+        with self._lock:
+            if self._client is not None:
+                self._client.close()
+                self._client = None
+
+    def _patiently(self, work: Callable[[], Any]) -> Any:
+        """Do `work`, again and again while the node cannot be reached, up to `reattach_seconds`."""
+        retrying = tenacity.Retrying(
+            retry=tenacity.retry_if_exception_type(UnreachableError),
+            wait=tenacity.wait_exponential(multiplier=0.5, max=10),
+            stop=tenacity.stop_after_delay(self._reattach_seconds),
+            sleep=self._sleep,
+            reraise=True,
+        )
+        return retrying(work)
+
+    def _stream(
+        self, verb: str, args: Sequence[str], stdin: bytes, timeout_seconds: float, target: BinaryIO
+    ) -> tuple[int, str]:
+        """Run one verb, write its output to `target` as it comes; return exit code and stderr."""
+        command = self._bundle.command(verb, args)
+        try:
+            channel = self._open_channel()
+        except NETWORK_ERRORS as error:
+            self.close()
+            raise translated(error, self.node) from error
+        try:
+            with channel:
+                channel.exec_command(command)
+                if stdin:
+                    channel.sendall(stdin)
+                channel.shutdown_write()
+                code, stderr = _drain(channel, target, time.monotonic() + timeout_seconds)
+        except NETWORK_ERRORS as error:
+            self.close()
+            raise unreachable(
+                self.node, f"`{verb}` was cut off: {str(error) or type(error).__name__}"
+            ) from error
+        return self._judge(verb, code, stderr)
+
+    def _open_channel(self) -> paramiko.Channel:
+        """A fresh channel on the connection, which is opened (again) when it is not there."""
+        with self._lock:
+            transport = self._client.get_transport() if self._client else None
+            if transport is None or not transport.is_active():
+                if self._client:
+                    self._client.close()
+                self._client = self._connect()
+                transport = self._client.get_transport()
+                if transport is None:
+                    raise paramiko.SSHException("the connection closed at once")
+                transport.set_keepalive(KEEPALIVE_SECONDS)
+        return transport.open_session(timeout=20)
+
+    def _judge(self, verb: str, code: int, stderr: str) -> tuple[int, str]:
+        """Pass on an end that is the verb's own business; raise for those every verb shares."""
+        if code == ExitCode.NOT_ENROLLED or stderr.startswith("sudo: "):
+            raise TrustError(
+                "NODE_NOT_ENROLLED",
+                f"Node {self.node} does not let us run Nightshift's scripts.",
+                cause=f"The scripts or the sudoers file are not there. {_last_line(stderr)}",
+                next_step="Run `nightshift enrol` for this cluster.",
+            )
+        if code == ExitCode.TAMPERED:
+            raise TrustError(
+                "NODE_SCRIPT_TAMPERED",
+                f"The scripts on node {self.node} are not the shipped ones (version {self._bundle.version}).",
+                cause="Nightshift was updated without enrolling again, or somebody changed the files.",
+                next_step="If you updated Nightshift run `nightshift enrol` again; else find out who changed them.",
+            )
+        if code == ExitCode.FENCED:
+            raise FencedError(
+                "NODE_FENCED",
+                f"Node {self.node} refused `{verb}`.",
+                cause=_last_line(stderr),
+                next_step="Nothing: another run or the recovery took over. Look at the newest run.",
+            )
+        if code == ExitCode.BUSY:
+            raise RemoteJobError(
+                "JOB_BUSY",
+                f"Node {self.node} is busy and refused `{verb}`.",
+                cause=_last_line(stderr),
+                next_step="Let it come to its end, then clear this task.",
+                exit_code=code,
+            )
+        return code, stderr
+
+    def _demand(self, result: CommandResult, verb: str) -> CommandResult:
+        """Return `result` if it succeeded."""
+        if result.exit_code != ExitCode.OK:
+            raise self._unexpected(verb, f"exit code {result.exit_code}: {_last_line(result.stderr)}")
+        return result
+
+    def _unexpected(self, verb: str, detail: str) -> NightshiftError:
+        return RemoteJobError(
+            "NODE_COMMAND_FAILED",
+            f"`{verb}` failed on node {self.node}.",
+            cause=detail,
+            next_step=f"Run `sudo /usr/local/lib/nightshift/nightshift-node {verb}` on {self.node} and read it.",
+        )
+
+    def _lost(self, step: str, reason: str, lines: deque[str]) -> RemoteJobError:
+        return RemoteJobError(
+            "JOB_LOST",
+            f"Job {step} on node {self.node} is gone without an end.{_tail(lines)}",
+            cause=reason,
+            next_step="Clear this task: the job looks first what is already done, then does the rest.",
+        )
+
+
+def _drain(channel: paramiko.Channel, target: BinaryIO, deadline: float) -> tuple[int, str]:
+    """Copy standard output to `target` until the command ends.
+
+    Raises:
+        TimeoutError: no end before `deadline` (monotonic seconds).
+        EOFError: the connection broke before the command's exit code came.
+    """
+    stderr = bytearray()
+    channel.settimeout(0.5)
+    while True:
+        while channel.recv_stderr_ready():
+            stderr += channel.recv_stderr(_CHUNK)
+            del stderr[:-_STDERR_LIMIT]
+        try:
+            data = channel.recv(_CHUNK)
+        except TimeoutError:
+            if time.monotonic() > deadline:
+                raise TimeoutError("no end within the time limit") from None
+            continue
+        if not data:
+            break
+        target.write(data)
+    if not channel.status_event.wait(max(1.0, min(10.0, deadline - time.monotonic()))):
+        raise TimeoutError("no exit code within the time limit")
+    while channel.recv_stderr_ready():
+        stderr += channel.recv_stderr(_CHUNK)
+    code = channel.recv_exit_status()
+    if code < 0:
+        raise EOFError("the connection broke")
+    return code, stderr.decode(errors="replace")
+
+
+def _result_of(line: str) -> dict[str, Any] | None:
+    """The data of a `RESULT {...}` line; None for any other line."""
+    if not line.startswith(_RESULT_PREFIX):
+        return None
+    try:
+        data = json.loads(line.removeprefix(_RESULT_PREFIX))
+    except ValueError:
+        return None
+    return data if isinstance(data, dict) else None
+
+
+def _last_line(text: str) -> str:
+    """The last line that says something."""
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    return lines[-1] if lines else "It gave no reason."
+
+
+def _tail(lines: deque[str]) -> str:
+    """The end of a job's output for an error message."""
+    return "" if not lines else " Its last lines: " + " | ".join(list(lines)[-_TAIL_LINES:])
