@@ -69,3 +69,7 @@ class VerificationError(NightshiftError):
 
 class BlindError(NightshiftError):
     """Something that must be known could not be known. Never taken for healthy, never for "nothing to do"."""
+
+
+class GateClosedError(NightshiftError):
+    """A gate that was open when the night began refuses the next node; nothing of that node was touched."""
