@@ -15,6 +15,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from nslab.shell import LabError
+
 _POLICY = Path("/usr/sbin/policy-rc.d")
 _POLICY_MARK = "# written by the Nightshift lab while it installs packages"
 _LOCK = Path("/run/lock/nightshift-lab-apt.lock")
@@ -22,7 +24,7 @@ _LOCK = Path("/run/lock/nightshift-lab-apt.lock")
 _APT = ["apt-get", "-q", "-y", "-o", "DPkg::Lock::Timeout=600"]
 
 
-class DebianError(RuntimeError):
+class DebianError(LabError):
     """apt or dpkg could not do what the lab needs; the message says what and why."""
 
 

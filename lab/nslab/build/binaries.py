@@ -11,63 +11,49 @@ results wrong; a mere clean-up must not throw away half an hour of compiling.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
+import platform
 import re
-import subprocess
+import urllib.request
 from pathlib import Path
 
 from nslab.build.store import BuildError, Report, ensure_directory
+from nslab.build.toolchain import ensure_go, run_go
 from nslab.build.versions import KUBERNETES_COMMANDS, Release, release
 from nslab.settings import CACHE_DIR
 
 RECIPE = 1
 _BINARIES = CACHE_DIR / "binaries"
+_RELEASE_SERVER = os.environ.get("NSLAB_RELEASE_SERVER", "https://dl.k8s.io")
+_PROBE_SECONDS = 5
+_READ_SECONDS = 60
+_GO_OF_OTHERS = "1.24"  # lowest Go release the go.mod of every pinned etcd and CoreDNS accepts
 
 
 def ensure_kubernetes(version: str, report: Report = print) -> Path:
     """Return a directory with the seven Kubernetes programs of `version`."""
     rel = release(version)
     return ensure_directory(
-        _BINARIES / f"kubernetes-{rel.version}-r{RECIPE}", lambda out: _build_kubernetes(rel, out), report
+        _BINARIES / f"kubernetes-{rel.version}-r{RECIPE}",
+        lambda out: _make_kubernetes(rel, out, report),
+        report,
     )
 
 
 def ensure_etcd(version: str, report: Report = print) -> Path:
     """Return a directory with etcd, etcdctl and etcdutl of `version` (e.g. "3.6.5")."""
     return ensure_directory(
-        _BINARIES / f"etcd-{version}-r{RECIPE}", lambda out: _build_etcd(version, out), report
+        _BINARIES / f"etcd-{version}-r{RECIPE}", lambda out: _build_etcd(version, out, report), report
     )
 
 
 def ensure_coredns(version: str, report: Report = print) -> Path:
     """Return a directory with coredns of `version` (e.g. "1.12.1")."""
     return ensure_directory(
-        _BINARIES / f"coredns-{version}-r{RECIPE}", lambda out: _build_coredns(version, out), report
+        _BINARIES / f"coredns-{version}-r{RECIPE}", lambda out: _build_coredns(version, out, report), report
     )
-
-
-def _go_environment() -> dict[str, str]:
-    """Environment of every go command: static binaries, own caches unless the user chose others."""
-    env = dict(os.environ)
-    env.setdefault("GOCACHE", str(CACHE_DIR / "go-build"))
-    env.setdefault("GOMODCACHE", str(CACHE_DIR / "go-mod"))
-    env.update(CGO_ENABLED="0", GOFLAGS="-mod=mod -buildvcs=false", GOWORK="off", GOTOOLCHAIN="local")
-    return env
-
-
-def _go(arguments: list[str], directory: Path) -> str:
-    done = subprocess.run(
-        ["/usr/local/go/bin/go", *arguments],
-        cwd=directory,
-        env=_go_environment(),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    if done.returncode:
-        raise BuildError(f"go {' '.join(arguments)}: {done.stdout[-1000:]}\n{done.stderr[-3000:]}")
-    return done.stdout
 
 
 def staging_modules(go_mod: str) -> list[str]:
@@ -94,31 +80,95 @@ def version_flags(rel: Release) -> str:
     return " ".join(["-s", "-w", *(f"-X {p}.{k}={v}" for p in packages for k, v in stamps.items())])
 
 
-def _build_kubernetes(rel: Release, out: Path) -> None:
-    source = out / ".source"
-    source.mkdir()
-    (source / "go.mod").write_text(f"module nightshift-lab/probe\ngo {rel.go}.0\n")
-    got = json.loads(_go(["mod", "download", "-json", f"k8s.io/kubernetes@{rel.tag}"], source))
-    (source / "go.mod").write_text(kubernetes_go_mod(rel, Path(got["GoMod"]).read_text()))
-    (source / "go.sum").write_text((Path(got["Dir"]) / "go.sum").read_text())
+def architecture() -> str:
+    """Return this machine's architecture as both Go and Debian spell it."""
+    machine = platform.machine()
+    try:
+        return {"x86_64": "amd64", "aarch64": "arm64"}[machine]
+    except KeyError:
+        raise BuildError(f"the lab runs on x86_64 and aarch64 machines, not on {machine}") from None
+
+
+def source(report: Report) -> str:
+    """Return where Kubernetes comes from here: "release" or "modules" (see the module's head)."""
+    chosen = os.environ.get("NSLAB_SOURCE", "auto")
+    if chosen not in ("auto", "release", "modules"):
+        raise BuildError(f"NSLAB_SOURCE={chosen} is unknown", "set it to auto, release or modules")
+    if chosen != "auto":
+        return chosen
+    try:
+        with urllib.request.urlopen(f"{_RELEASE_SERVER}/release/stable.txt", timeout=_PROBE_SECONDS):
+            return "release"
+    except OSError as error:
+        report(f"{_RELEASE_SERVER} cannot be reached ({error}); Kubernetes is built from Go modules")
+        return "modules"
+
+
+def _make_kubernetes(rel: Release, out: Path, report: Report) -> None:
+    if source(report) == "release":
+        for name in KUBERNETES_COMMANDS:
+            _download(rel, name, out)
+    else:
+        _build_kubernetes(rel, out, report)
+
+
+def _download(rel: Release, name: str, out: Path) -> None:
+    """Fetch one program of a release and compare it with the published SHA-256."""
+    url = f"{_RELEASE_SERVER}/release/{rel.tag}/bin/linux/{architecture()}/{name}"
+    target = out / name
+    digest = hashlib.sha256()
+    try:
+        with urllib.request.urlopen(f"{url}.sha256", timeout=_READ_SECONDS) as response:
+            expected = response.read().decode().split()[0]
+        with urllib.request.urlopen(url, timeout=_READ_SECONDS) as response, target.open("wb") as handle:
+            while chunk := response.read(1 << 20):
+                digest.update(chunk)
+                handle.write(chunk)
+    except (OSError, IndexError) as error:
+        raise BuildError(f"{url}: {error}", "try again, or set NSLAB_SOURCE=modules") from error
+    if digest.hexdigest() != expected:
+        raise BuildError(
+            f"{url}: its SHA-256 is {digest.hexdigest()}, published is {expected}",
+            "try again; when it stays so, do not use that server (NSLAB_SOURCE=modules)",
+        )
+    target.chmod(0o755)
+
+
+def _build_kubernetes(rel: Release, out: Path, report: Report) -> None:
+    go = ensure_go(rel.go, report)
+    work = _module(out, f"module nightshift-lab/probe\ngo {rel.go}.0\n")
+    got = json.loads(run_go(go, ["mod", "download", "-json", f"k8s.io/kubernetes@{rel.tag}"], work))
+    (work / "go.mod").write_text(kubernetes_go_mod(rel, Path(got["GoMod"]).read_text()))
+    (work / "go.sum").write_text((Path(got["Dir"]) / "go.sum").read_text())
     packages = [f"k8s.io/kubernetes/cmd/{name}" for name in KUBERNETES_COMMANDS]
-    _go(["build", "-trimpath", "-ldflags", version_flags(rel), "-o", f"{out}/", *packages], source)
+    _compile(go, work, out, version_flags(rel), packages)
 
 
-def _build_etcd(version: str, out: Path) -> None:
-    source = out / ".source"
-    source.mkdir()
+def _build_etcd(version: str, out: Path, report: Report) -> None:
     modules = [f"go.etcd.io/etcd/{name}/v3" for name in ("server", "etcdctl", "etcdutl")]
-    requires = "\n".join(f"require {m} v{version}" for m in modules)
-    (source / "go.mod").write_text(f"module nightshift-lab/etcd\ngo 1.24.0\n{requires}\n")
-    _go(["build", "-trimpath", "-ldflags", "-s -w", "-o", f"{out}/", *modules], source)
+    work = _module(out, _requiring("etcd", [f"{m} v{version}" for m in modules]))
+    _compile(ensure_go(_GO_OF_OTHERS, report), work, out, "-s -w", modules)
     (out / "server").rename(out / "etcd")
 
 
-def _build_coredns(version: str, out: Path) -> None:
-    source = out / ".source"
-    source.mkdir()
-    (source / "go.mod").write_text(
-        f"module nightshift-lab/coredns\ngo 1.24.0\nrequire github.com/coredns/coredns v{version}\n"
-    )
-    _go(["build", "-trimpath", "-ldflags", "-s -w", "-o", f"{out}/", "github.com/coredns/coredns"], source)
+def _build_coredns(version: str, out: Path, report: Report) -> None:
+    work = _module(out, _requiring("coredns", [f"github.com/coredns/coredns v{version}"]))
+    go = ensure_go(_GO_OF_OTHERS, report)
+    _compile(go, work, out, "-s -w", ["github.com/coredns/coredns"])
+
+
+def _requiring(name: str, requirements: list[str]) -> str:
+    lines = [f"module nightshift-lab/{name}", f"go {_GO_OF_OTHERS}.0"]
+    return "\n".join(lines + [f"require {r}" for r in requirements]) + "\n"
+
+
+def _module(out: Path, go_mod: str) -> Path:
+    """Start the module something is built in. It stays beside the programs, as the record of what went in."""
+    work = out / ".source"
+    work.mkdir()
+    (work / "go.mod").write_text(go_mod)
+    return work
+
+
+def _compile(go: Path, work: Path, out: Path, linker_flags: str, packages: list[str]) -> None:
+    run_go(go, ["build", "-trimpath", "-ldflags", linker_flags, "-o", f"{out}/", *packages], work)

@@ -17,13 +17,14 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from nslab.settings import CACHE_DIR
+from nslab.shell import LabError
 
 Report = Callable[[str], None]
 
 _DURATIONS = CACHE_DIR / "durations.json"
 
 
-class BuildError(RuntimeError):
+class BuildError(LabError):
     """An artifact could not be made; the message says why and what to do next."""
 
 
@@ -72,31 +73,46 @@ def sync(path: Path) -> None:
 
 def _sync_tree(root: Path) -> None:
     for path in [*root.rglob("*"), root]:
-        if not path.is_symlink():
+        if not path.is_symlink() and (path.is_file() or path.is_dir()):
             sync(path)
 
 
-def ensure_directory(final: Path, produce: Callable[[Path], None], report: Report) -> Path:
+@contextmanager
+def usual_umask() -> Iterator[None]:
+    """Files are served to others, and packages keep their modes: whatever the user's umask is, use 022."""
+    before = os.umask(0o022)
+    try:
+        yield
+    finally:
+        os.umask(before)
+
+
+def ensure_directory(
+    final: Path, produce: Callable[[Path], None], report: Report, label: str | None = None
+) -> Path:
     """Return `final`, calling `produce(empty directory)` first when it does not exist yet.
 
-    `final.name` is the artifact's name in progress lines, locks and remembered durations.
+    `label` is the artifact's name in progress lines, locks and remembered durations; by default
+    the name of the directory.
     """
+    label = label or final.name
     if final.is_dir():
         return final
-    with lock(final.name):
+    with lock(label):
         if final.is_dir():
             return final
         partial = final.with_name(f".{final.name}.partial")
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir(parents=True)
-        last = durations().get(final.name)
-        report(f"building {final.name}" + (f" (took {last:.0f} s last time)" if last else ""))
+        last = durations().get(label)
+        report(f"building {label}" + (f" (took {last:.0f} s last time)" if last else ""))
         started = time.monotonic()
-        produce(partial)
+        with usual_umask():
+            produce(partial)
         _sync_tree(partial)
         partial.rename(final)
         sync(final.parent)
         seconds = time.monotonic() - started
-        remember_duration(final.name, seconds)
-        report(f"built {final.name} in {seconds:.0f} s")
+        remember_duration(label, seconds)
+        report(f"built {label} in {seconds:.0f} s")
     return final

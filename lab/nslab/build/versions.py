@@ -29,7 +29,7 @@ class Release:
 
     @property
     def minor(self) -> str:
-        """"1.34" of "1.34.4": names the package repository."""
+        """Major and minor, "1.34" for "1.34.4"; names the package repository."""
         return self.version.rpartition(".")[0]
 
     @property

@@ -1,0 +1,3 @@
+module nightshift-lab/programs
+
+go 1.24.0
