@@ -15,6 +15,7 @@ import threading
 from collections.abc import Sequence
 from pathlib import Path
 
+from nslab import debian
 from nslab.faults.model import Case, Fault, node_name, positive, read_arguments
 from nslab.nodes import cgroups, processes, state
 from nslab.shell import LabError, wait_until
@@ -35,6 +36,7 @@ def parse(arguments: Sequence[str]) -> list[Case]:
 
 def inflict(case: Case) -> str:
     """Start the supervisor and wait until it has attached."""
+    debian.ensure_debian_packages({"strace": "delays etcd's sync calls for the fault etcd-slow"})
     processes.stop(_process(case))
     python = ["env", f"PYTHONPATH={Path(__file__).parents[2]}", sys.executable, "-m", __name__]
     pid = processes.start(_process(case), [*python, case.subject, str(case.number("milliseconds"))])
@@ -72,7 +74,8 @@ def strace_command(pid: int, milliseconds: int) -> list[str]:
     """Return the strace command line that delays the sync calls of a process and all its threads."""
     delay = f"inject={SYNC_CALLS}:delay_enter={milliseconds * 1000}"  # microseconds
     trace = ["-e", f"trace={SYNC_CALLS}", "-e", delay, "-e", "signal=none"]
-    return ["strace", "-q", "-f", *trace, "-o", "/dev/null", "-p", str(pid)]
+    # Should the supervisor be killed, the kernel ends strace, and etcd is free again.
+    return ["setpriv", "--pdeathsig", "TERM", "strace", "-q", "-f", *trace, "-o", "/dev/null", "-p", str(pid)]
 
 
 def supervise(name: str, milliseconds: int, ended: threading.Event) -> None:
@@ -112,9 +115,11 @@ def _main(name: str, milliseconds: str) -> None:
     supervise(name, int(milliseconds), ended)
 
 
+# The supervisor lives on the machine and would slow down the etcd of a node that was reset.
 ETCD_SLOW = Fault(
-    "etcd-slow", USAGE, "delay every fdatasync of etcd (all members without NODE)", parse, inflict, undo
-)
+    "etcd-slow", USAGE, "delay every fdatasync of etcd (all members without NODE)",
+    parse, inflict, undo, outlives_reset=True,
+)  # fmt: skip
 
 if __name__ == "__main__":
     _main(*sys.argv[1:])
