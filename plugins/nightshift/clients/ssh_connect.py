@@ -105,17 +105,26 @@ def pin_host_key(client: paramiko.SSHClient, host: str, host_key: str, port: int
         ConfigError: CONFIG_INVALID, the pinned key cannot be read.
     """
     name = host if port == 22 else f"[{host}]:{port}"
+    key = parse_host_key(host_key, host)
+    client.get_host_keys().add(name, key.get_name(), key)
+
+
+def parse_host_key(host_key: str, host: str) -> paramiko.PKey:
+    """Read one pinned `ssh-ed25519 AAAA…` line; `host` is named in the error.
+
+    Raises:
+        ConfigError: CONFIG_INVALID, the pinned key cannot be read.
+    """
     try:
         kind, blob = host_key.split()[:2]
-        key = paramiko.PKey.from_type_string(kind, base64.b64decode(blob, validate=True))
-    except (ValueError, paramiko.SSHException, UnknownKeyType) as error:
+        return paramiko.PKey.from_type_string(kind, base64.b64decode(blob, validate=True))
+    except (ValueError, paramiko.SSHException, paramiko.UnknownKeyType) as error:
         raise ConfigError(
             "CONFIG_INVALID",
             f"The pinned host key of {host} cannot be read.",
             cause=f"{error or 'It is empty'}.",
             next_step="Write it as `ssh-ed25519 AAAA…` into the SSH connection's host_keys, or enrol the node again.",
         ) from error
-    client.get_host_keys().add(name, kind, key)
 
 
 def read_known_hosts(path: Path, *names: str) -> str | None:
