@@ -1,12 +1,287 @@
-"""Reads `include/clusters/<name>.yaml` into a `ClusterPolicy`, and says precisely what is wrong with it."""
+"""Reads `include/clusters/<name>.yaml` into a `ClusterPolicy`, and says precisely what is wrong with it.
+
+Unknown keys, wrong units and values out of bounds are refused with file, line and the nearest valid key.
+`store`, `pushgateway_url` and `target.package_repository` may contain `${NAME}` or `${NAME:-default}`, taken
+from the environment, because addresses differ between machines; nothing else is substituted, and secrets have
+no place here at all (they live in Airflow connections).
+
+`python -m nightshift.clients.cluster_config` writes the JSON schema for editors.
+"""
 
 from __future__ import annotations
 
+import difflib
+import json
+import os
+import re
+import sys
+from collections.abc import Iterator
+from datetime import date
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
+
+import yaml
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    model_validator,
+)
 
 from nightshift.domain.errors import ConfigError
-from nightshift.domain.policy import ClusterPolicy
+from nightshift.domain.policy import (
+    ClusterPolicy,
+    DiskPolicy,
+    DrainPolicy,
+    EtcdLatencyPolicy,
+    LimitPolicy,
+    TargetPolicy,
+    WindowPolicy,
+    WorkerPolicy,
+)
+from nightshift.domain.versions import Version, parse_minor
+
+SCHEMA_NAME = "schema.json"
+_CLUSTERS = Path(__file__).resolve().parents[3] / "include" / "clusters"
+
+_VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\}")
+
+
+def _substitute(value: object) -> object:
+    """Replace ${NAME} and ${NAME:-default} from the environment; an unset name without default is an error."""
+
+    def replace(match: re.Match[str]) -> str:
+        name, default = match[1], match[2]
+        found = os.environ.get(name) or default
+        if found is None:
+            raise ValueError(f"environment variable {name} is not set and has no default (${{{name}:-…}})")
+        return found
+
+    if not isinstance(value, str):
+        return value
+    result = _VARIABLE.sub(replace, value)
+    if "${" in result:
+        raise ValueError("only ${NAME} and ${NAME:-default} are replaced")
+    return result
+
+
+def _is_release(text: str) -> str:
+    Version.parse(text)
+    return text
+
+
+def _is_minor(text: str) -> str:
+    parse_minor(text)
+    return text
+
+
+def _is_iso_date(value: object) -> object:
+    """YAML reads 2026-12-24 as a date of its own; both forms are welcome."""
+    if isinstance(value, date):
+        return value.isoformat()
+    if isinstance(value, str):
+        return date.fromisoformat(value).isoformat()
+    return value
+
+
+ClusterName = Annotated[str, Field(pattern=r"^[a-z0-9]([a-z0-9_-]{0,61}[a-z0-9])?$")]
+ConnectionId = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{1,200}$")]
+Url = Annotated[str, BeforeValidator(_substitute), Field(pattern=r"^(https?://[^\s]+|\$\{.+)$")]
+StoreUrl = Annotated[str, BeforeValidator(_substitute), Field(min_length=1)]
+ClockTime = Annotated[str, Field(pattern=r"^([01]\d|2[0-3]):[0-5]\d$")]
+IsoDate = Annotated[str, BeforeValidator(_is_iso_date)]
+Minor = Annotated[str, AfterValidator(_is_minor)]
+Release = Annotated[str, AfterValidator(_is_release)]
+Cron = Annotated[str, Field(pattern=r"^(@(hourly|daily|weekly|monthly)|\S+( \S+){4})$")]
+
+
+class _Section(BaseModel):
+    """Base of all sections: unknown keys are errors, and "yes" is no number."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+class TargetSection(_Section):
+    """Which versions may be aimed at."""
+
+    newest_minor: Minor | None = Field(None, description='Never go beyond this minor, e.g. "1.35".')
+    pinned_version: Release | None = Field(None, description='Exactly this release, e.g. "1.34.4".')
+    patch_first: bool = Field(
+        TargetPolicy.patch_first, description="A newer patch of the running minor goes before the next minor."
+    )
+    package_repository: Url = Field(
+        TargetPolicy.package_repository,
+        description="Base address of the per-minor Debian repositories; /v<minor>/deb/ is appended. "
+        "${NAME:-default} is replaced from the environment.",
+    )
+
+    @model_validator(mode="after")
+    def _pin_fits_ceiling(self) -> TargetSection:
+        if self.newest_minor and self.pinned_version:
+            pinned = parse_minor(Version.parse(self.pinned_version).minor)
+            if pinned > parse_minor(self.newest_minor):
+                raise ValueError(
+                    f"pinned_version {self.pinned_version} is beyond newest_minor {self.newest_minor}"
+                )
+        return self
+
+    def to_policy(self) -> TargetPolicy:
+        """Return the domain's form."""
+        return TargetPolicy(**dict(self))
+
+
+class WindowSection(_Section):
+    """When mutating steps may start (UTC)."""
+
+    start: ClockTime = Field(WindowPolicy.start, description='"HH:MM" UTC.')
+    end: ClockTime = Field(
+        WindowPolicy.end,
+        description='"HH:MM" UTC; before start = next morning, equal to start = always open.',
+    )
+    frozen_dates: list[IsoDate] = Field(
+        default_factory=list, description="UTC dates on which nothing starts."
+    )
+
+    def to_policy(self) -> WindowPolicy:
+        """Return the domain's form."""
+        return WindowPolicy(self.start, self.end, tuple(self.frozen_dates))
+
+
+class EtcdLatencySection(_Section):
+    """Thresholds of the etcd gate: a p99 bucket ending above the limit blocks."""
+
+    window_seconds: int = Field(EtcdLatencyPolicy.window_seconds, ge=10, le=1800)
+    minimum_samples: int = Field(
+        EtcdLatencyPolicy.minimum_samples, ge=20, le=100_000, description="Fewer observations are blind."
+    )
+    fsync_limit_seconds: float = Field(
+        EtcdLatencyPolicy.fsync_limit_seconds, gt=0, le=1, description="WAL fsync."
+    )
+    commit_limit_seconds: float = Field(
+        EtcdLatencyPolicy.commit_limit_seconds, gt=0, le=1, description="Backend commit."
+    )
+    apply_limit_seconds: float = Field(
+        EtcdLatencyPolicy.apply_limit_seconds, gt=0, le=1, description="Apply."
+    )
+
+    def to_policy(self) -> EtcdLatencyPolicy:
+        """Return the domain's form."""
+        return EtcdLatencyPolicy(**dict(self))
+
+
+class DiskSection(_Section):
+    """Disk forecast against the kubelet's live thresholds."""
+
+    margin_percent: float = Field(
+        DiskPolicy.margin_percent, ge=0, le=30, description="Kept free below every threshold of the kubelet."
+    )
+    expected_growth_bytes: int = Field(
+        DiskPolicy.expected_growth_bytes,
+        ge=0,
+        le=2**40,
+        description="Images, packages and logs of one upgrade.",
+    )
+    scratch_retention_days: int = Field(
+        DiskPolicy.scratch_retention_days,
+        ge=1,
+        le=365,
+        description="kubeadm leftovers younger than this stay.",
+    )
+
+    def to_policy(self) -> DiskPolicy:
+        """Return the domain's form."""
+        return DiskPolicy(**dict(self))
+
+
+class DrainSection(_Section):
+    """Eviction only; these limits bound the wait, they never force."""
+
+    timeout_seconds: int = Field(DrainPolicy.timeout_seconds, ge=30, le=86_400)
+    delete_emptydir_data: bool = Field(DrainPolicy.delete_emptydir_data)
+    evict_unreplicated: bool = Field(
+        DrainPolicy.evict_unreplicated,
+        description='Evict bare pods even without the annotation nightshift.io/evict: "true".',
+    )
+
+    def to_policy(self) -> DrainPolicy:
+        """Return the domain's form."""
+        return DrainPolicy(**dict(self))
+
+
+class WorkerSection(_Section):
+    """Shape of the worker waves; the first wave is one canary."""
+
+    max_unavailable: int = Field(WorkerPolicy.max_unavailable, ge=1, le=100, description="Nodes at a time.")
+    waves: int = Field(WorkerPolicy.waves, ge=1, le=100, description="What does not fit continues tomorrow.")
+
+    def to_policy(self) -> WorkerPolicy:
+        """Return the domain's form."""
+        return WorkerPolicy(**dict(self))
+
+
+class LimitSection(_Section):
+    """Hard time limits of remote work and of leases, in seconds."""
+
+    upgrade_manifests_seconds: int = Field(LimitPolicy.upgrade_manifests_seconds, ge=60, le=7200)
+    kubeadm_job_seconds: int = Field(LimitPolicy.kubeadm_job_seconds, ge=300, le=28_800)
+    package_job_seconds: int = Field(LimitPolicy.package_job_seconds, ge=60, le=14_400)
+    snapshot_job_seconds: int = Field(LimitPolicy.snapshot_job_seconds, ge=60, le=14_400)
+    lease_seconds: int = Field(LimitPolicy.lease_seconds, ge=30, le=3600)
+    lease_renew_seconds: int = Field(LimitPolicy.lease_renew_seconds, ge=1, le=600)
+    node_ready_seconds: int = Field(LimitPolicy.node_ready_seconds, ge=30, le=7200)
+
+    @model_validator(mode="after")
+    def _limits_fit_together(self) -> LimitSection:
+        if self.lease_renew_seconds * 3 > self.lease_seconds:
+            raise ValueError("lease_renew_seconds must be at most a third of lease_seconds")
+        if self.upgrade_manifests_seconds >= self.kubeadm_job_seconds:
+            raise ValueError("kubeadm_job_seconds must be more than upgrade_manifests_seconds")
+        return self
+
+    def to_policy(self) -> LimitPolicy:
+        """Return the domain's form."""
+        return LimitPolicy(**dict(self))
+
+
+class ClusterFile(_Section):
+    """One cluster: what its owner allows and asks for. The file's name is the cluster's name."""
+
+    kubernetes_connection: ConnectionId = Field(description="Airflow connection of type kubernetes.")
+    ssh_connection: ConnectionId = Field(description="Airflow connection of type ssh, with pinned host_keys.")
+    store: StoreUrl = Field(
+        description="ObjectStoragePath URL for ledger, snapshots and evidence. "
+        "${NAME:-default} is replaced from the environment."
+    )
+    pushgateway_url: Url | None = Field(
+        None, description="Prometheus Pushgateway. ${NAME:-default} is replaced from the environment."
+    )
+    probe_image: str = Field(
+        ClusterPolicy.probe_image, min_length=1, description="Image of the postflight probe pod."
+    )
+    accept_api_outage: bool = Field(
+        ClusterPolicy.accept_api_outage,
+        description="Clusters with fewer than 3 control planes are refused without.",
+    )
+    control_plane_slots: int = Field(ClusterPolicy.control_plane_slots, ge=1, le=9)
+    schedule: Cron | None = Field(ClusterPolicy.schedule, description="Cron in UTC, or null: by hand only.")
+    target: TargetSection = Field(default_factory=TargetSection.model_construct)
+    window: WindowSection = Field(default_factory=WindowSection.model_construct)
+    etcd_latency: EtcdLatencySection = Field(default_factory=EtcdLatencySection.model_construct)
+    disk: DiskSection = Field(default_factory=DiskSection.model_construct)
+    drain: DrainSection = Field(default_factory=DrainSection.model_construct)
+    workers: WorkerSection = Field(default_factory=WorkerSection.model_construct)
+    limits: LimitSection = Field(default_factory=LimitSection.model_construct)
+
+    def to_policy(self, name: str) -> ClusterPolicy:
+        """Return the domain's form."""
+        values = {
+            key: value.to_policy() if hasattr(value, "to_policy") else value
+            for key, value in dict(self).items()
+        }
+        return ClusterPolicy(name=name, **values)
 
 
 class LoadedClusters(NamedTuple):
@@ -17,19 +292,141 @@ class LoadedClusters(NamedTuple):
 
 
 def load_cluster(path: Path) -> ClusterPolicy:
-    """Read one cluster's file.
+    """Read one cluster's file; its name without the suffix is the cluster's name.
 
     Raises:
         ConfigError: CONFIG_INVALID, naming file, line and - for an unknown key - the nearest valid one.
     """
-    raise NotImplementedError
+    if re.fullmatch(r"[a-z0-9]([a-z0-9_-]{0,61}[a-z0-9])?", path.stem) is None:
+        raise _invalid(
+            path, None, f"{path.stem!r} is no cluster name (a-z, 0-9, - and _, at most 63 characters)."
+        )
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise _invalid(path, None, f"The file cannot be read: {error}.") from error
+    root = _compose(path, text)
+    if not isinstance(root, yaml.MappingNode):
+        raise _invalid(path, 1, "The file is not a mapping of keys to values.")
+    _refuse_duplicates(path, root)
+    try:
+        return ClusterFile.model_validate(yaml.safe_load(text)).to_policy(path.stem)
+    except ValidationError as error:
+        problems = list(_problems(error, root))
+        raise _invalid(path, problems[0][0], " ".join(f"line {n}: {said}" for n, said in problems)) from error
 
 
 def load_clusters(directory: Path) -> LoadedClusters:
     """Read every `*.yaml` of the directory (not `*.yaml.sample`)."""
-    raise NotImplementedError
+    policies: dict[str, ClusterPolicy] = {}
+    errors: dict[str, ConfigError] = {}
+    for path in sorted(directory.glob("*.yaml")):
+        try:
+            policies[path.stem] = load_cluster(path)
+        except ConfigError as error:
+            errors[path.name] = error
+    return LoadedClusters(policies, errors)
 
 
 def json_schema() -> dict[str, Any]:
     """Return the JSON schema of a cluster file, for editors."""
-    raise NotImplementedError
+    schema = ClusterFile.model_json_schema()
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        **schema,
+        "title": "Nightshift cluster",
+    }
+
+
+def write_schema(directory: Path) -> Path:
+    """Write the schema beside the cluster files, all or nothing; return its path."""
+    path = directory / SCHEMA_NAME
+    temporary = path.with_suffix(".json.tmp")
+    temporary.write_text(json.dumps(json_schema(), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    temporary.replace(path)
+    return path
+
+
+def _compose(path: Path, text: str) -> yaml.Node | None:
+    """Parse into nodes, which know their lines."""
+    try:
+        root: yaml.Node | None = yaml.compose(text, Loader=yaml.SafeLoader)
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        line = mark.line + 1 if mark else None
+        raise _invalid(path, line, f"It is not YAML: {getattr(error, 'problem', None) or error}.") from error
+    return root
+
+
+def _refuse_duplicates(path: Path, node: yaml.Node) -> None:
+    """Refuse a key given twice: YAML libraries silently take the last."""
+    if isinstance(node, yaml.SequenceNode):
+        for item in node.value:
+            _refuse_duplicates(path, item)
+    if not isinstance(node, yaml.MappingNode):
+        return
+    seen: dict[str, int] = {}
+    for key, value in node.value:
+        line = key.start_mark.line + 1
+        if str(key.value) in seen:
+            raise _invalid(path, line, f"Key {key.value!r} was given before, in line {seen[str(key.value)]}.")
+        seen[str(key.value)] = line
+        _refuse_duplicates(path, value)
+
+
+def _problems(error: ValidationError, root: yaml.MappingNode) -> Iterator[tuple[int, str]]:
+    """Say each validation error with its line, in the order of the file."""
+    said = []
+    for problem in error.errors():
+        location = problem["loc"]
+        dotted = ".".join(str(part) for part in location)
+        if problem["type"] == "extra_forbidden":
+            text = f"unknown key {dotted!r}{_nearest(location)}."
+        elif problem["type"] == "missing":
+            text = f"key {dotted!r} is missing."
+        else:
+            # YAML reads an unquoted 23:00 as 1380 and 1.40 as 1.4.
+            hint = "; write it in quotes" if problem["type"] == "string_type" else ""
+            text = f"{dotted or 'the file'}: {problem['msg']} (it is {problem['input']!r}{hint})."
+        said.append((_line_of(root, location), text))
+    yield from sorted(said)
+
+
+def _nearest(location: tuple[int | str, ...]) -> str:
+    """Name the valid key that looks most like the unknown one."""
+    model: type[BaseModel] = ClusterFile
+    for part in location[:-1]:
+        annotation = model.model_fields[str(part)].annotation
+        if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+            model = annotation
+    close = difflib.get_close_matches(str(location[-1]), list(model.model_fields), n=1, cutoff=0.4)
+    return f"; did you mean {close[0]!r}" if close else f"; valid keys: {', '.join(model.model_fields)}"
+
+
+def _line_of(root: yaml.Node, location: tuple[int | str, ...]) -> int:
+    """Return the line of the deepest part of the location that is in the file."""
+    node, line = root, root.start_mark.line + 1
+    for part in location:
+        if isinstance(node, yaml.MappingNode):
+            found = next(((k, v) for k, v in node.value if k.value == str(part)), None)
+            if found is None:
+                return line
+            line, node = found[0].start_mark.line + 1, found[1]
+        elif isinstance(node, yaml.SequenceNode) and isinstance(part, int):
+            node = node.value[part]
+            line = node.start_mark.line + 1
+    return line
+
+
+def _invalid(path: Path, line: int | None, what: str) -> ConfigError:
+    where = f"{path}:{line}" if line is not None else str(path)
+    return ConfigError(
+        "CONFIG_INVALID",
+        f"{where}: {what}",
+        cause="The cluster's YAML does not follow its schema.",
+        next_step=f"Correct {path.name}; {SCHEMA_NAME} beside it lists every key with its bounds.",
+    )
+
+
+if __name__ == "__main__":
+    sys.stdout.write(f"{write_schema(_CLUSTERS)}\n")

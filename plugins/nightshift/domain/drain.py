@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from nightshift.domain.errors import DrainBlockedError
 from nightshift.domain.facts import BudgetFacts, PodFacts
 from nightshift.domain.policy import DrainPolicy
 
@@ -39,8 +40,34 @@ class DrainPlan:
 
 
 def plan_drain(pods: Sequence[PodFacts], budgets: Sequence[BudgetFacts], policy: DrainPolicy) -> DrainPlan:
-    """Classify the pods of one node."""
-    raise NotImplementedError
+    """Classify the pods of one node, with kubectl's filters in kubectl's order.
+
+    Args:
+        pods: every pod on the node.
+        budgets: PodDisruptionBudgets of all namespaces.
+        policy: what the owner allows.
+    """
+    evict: list[PodFacts] = []
+    skip: list[PodNote] = []
+    blockers: list[PodNote] = []
+    tight: list[PodNote] = []
+    for pod in sorted(pods, key=lambda p: (p.namespace, p.name)):
+        stays = _reason_to_stay(pod)
+        if stays:
+            skip.append(PodNote(pod, stays))
+            continue
+        blocks = _refusal(pod, policy)
+        matching = _budgets_that_count(pod, budgets)
+        note, is_permanent = _budget_note(pod, matching)
+        if blocks:
+            blockers.append(PodNote(pod, blocks))
+        elif note and is_permanent:
+            blockers.append(note)
+        else:
+            evict.append(pod)
+            if note:
+                tight.append(note)
+    return DrainPlan(tuple(evict), tuple(skip), tuple(blockers), tuple(tight))
 
 
 def require_drainable(node: str, plan: DrainPlan) -> None:
@@ -49,9 +76,85 @@ def require_drainable(node: str, plan: DrainPlan) -> None:
     Raises:
         DrainBlockedError: DRAIN_BLOCKED, naming every blocking pod and budget.
     """
-    raise NotImplementedError
+    if not plan.blockers:
+        return
+    named = "; ".join(f"{n.pod.namespace}/{n.pod.name}: {n.reason}" for n in plan.blockers)
+    budgets = ", ".join(dict.fromkeys(b for note in plan.blockers for b in note.budgets))
+    raise DrainBlockedError(
+        "DRAIN_BLOCKED",
+        f"{node} cannot be drained, {len(plan.blockers)} pods are in the way. {named}.",
+        cause=f"Waiting would not help{f' (budgets: {budgets})' if budgets else ''}; nothing was evicted.",
+        next_step="Change those budgets or replica counts, annotate bare pods that may go with "
+        f'{EVICT_ANNOTATION}: "true", or change drain in the cluster\'s YAML.',
+    )
 
 
 def selector_matches(selector: Mapping[str, Any], labels: Mapping[str, str]) -> bool:
-    """Tell whether a label selector (matchLabels and matchExpressions) selects these labels; {} selects all."""
-    raise NotImplementedError
+    """Tell whether a selector (matchLabels, matchExpressions) selects these labels; {} selects all."""
+    wanted = selector.get("matchLabels") or {}
+    expressions = selector.get("matchExpressions") or ()
+    return all(labels.get(key) == value for key, value in wanted.items()) and all(
+        _expression_matches(expression, labels) for expression in expressions
+    )
+
+
+def _expression_matches(expression: Mapping[str, Any], labels: Mapping[str, str]) -> bool:
+    """Evaluate one requirement; an unknown operator counts as matching, the careful side for a budget."""
+    key, operator = expression["key"], expression["operator"]
+    values = expression.get("values") or ()
+    if operator == "In":
+        return labels.get(key) in values
+    if operator == "NotIn":
+        return labels.get(key) not in values
+    if operator == "Exists":
+        return key in labels
+    if operator == "DoesNotExist":
+        return key not in labels
+    return True
+
+
+def _is_finished(pod: PodFacts) -> bool:
+    return pod.phase in ("Succeeded", "Failed")
+
+
+def _reason_to_stay(pod: PodFacts) -> str:
+    """Say why the pod is left where it is; "" when it must go."""
+    if pod.controller_kind == "DaemonSet" and not _is_finished(pod):
+        return f"managed by {pod.controller}, which would start it here again"
+    if pod.is_mirror:
+        return "mirror of a static pod; only its manifest on the node can stop it"
+    return ""
+
+
+def _refusal(pod: PodFacts, policy: DrainPolicy) -> str:
+    """Say why the policy does not let the pod go; "" when it does."""
+    if _is_finished(pod) or pod.is_terminating:
+        return ""
+    if pod.has_emptydir and not policy.delete_emptydir_data:
+        return "has emptyDir data, which drain.delete_emptydir_data protects"
+    is_allowed = policy.evict_unreplicated or pod.annotations.get(EVICT_ANNOTATION) == "true"
+    if pod.controller is None and not is_allowed:
+        return "has no controller, nothing would start it again"
+    return ""
+
+
+def _budgets_that_count(pod: PodFacts, budgets: Sequence[BudgetFacts]) -> list[BudgetFacts]:
+    """Return the budgets the API server would ask: none for pods that do not run or are already going."""
+    if _is_finished(pod) or pod.phase == "Pending" or pod.is_terminating:
+        return []
+    return [b for b in budgets if b.namespace == pod.namespace and selector_matches(b.selector, pod.labels)]
+
+
+def _budget_note(pod: PodFacts, matching: Sequence[BudgetFacts]) -> tuple[PodNote | None, bool]:
+    """Say how budgets stand in the way, and whether that is permanent."""
+    names = tuple(f"{b.namespace}/{b.name}" for b in matching)
+    if len(matching) > 1:
+        reason = f"more than one PodDisruptionBudget selects it ({', '.join(names)}), which eviction refuses"
+        return PodNote(pod, reason, names), True
+    if not matching or matching[0].disruptions_allowed > 0:
+        return None, False
+    budget = matching[0]
+    numbers = f"{budget.current_healthy} healthy, {budget.desired_healthy} required of {budget.expected_pods}"
+    if budget.current_healthy <= budget.desired_healthy == budget.expected_pods:
+        return PodNote(pod, f"budget {names[0]} can never allow a disruption ({numbers})", names), True
+    return PodNote(pod, f"budget {names[0]} allows no disruption now ({numbers})", names), False

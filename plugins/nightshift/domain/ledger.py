@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
 from typing import Any
 
 from nightshift.domain.verdicts import Verdict
+
+# A full stop followed by a space and a capital ends a sentence; "1.35.4 on" and "e.g. x" do not.
+_SENTENCE_END = re.compile(r"[.!?]\s+(?=[A-Z])")
 
 
 @dataclass(frozen=True)
@@ -56,9 +61,34 @@ class LedgerEntry:
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON-serialisable data; times as UTC ISO strings."""
-        raise NotImplementedError
+        return {
+            "cluster": self.cluster,
+            "run_id": self.run_id,
+            "started": _iso(self.started),
+            "finished": _iso(self.finished),
+            "seconds": round(self.finished - self.started, 1),
+            "answer": self.answer,
+            "sentence": self.sentence,
+            "what_next": self.what_next,
+            "target": dict(self.target),
+            "gates": [verdict.to_dict() for verdict in self.gates],
+            "nodes": [asdict(node) for node in self.nodes],
+            "phase_seconds": {name: round(seconds, 1) for name, seconds in self.phase_seconds.items()},
+            "snapshot": self.snapshot,
+            "evidence": list(self.evidence),
+        }
 
 
 def write_note(entry: LedgerEntry) -> str:
-    """Return the run note: exactly two sentences, what happened and what comes next."""
-    raise NotImplementedError
+    """Return the run note: what happened, and what comes next; one sentence each."""
+    return f"{_as_sentence(entry.sentence)} {_as_sentence(entry.what_next)}"
+
+
+def _as_sentence(text: str) -> str:
+    """Make one sentence of the text: several become clauses, and it ends in a full stop."""
+    clauses = [part.strip() for part in _SENTENCE_END.split(text.strip().rstrip("."))]
+    return "; ".join(clause for clause in clauses if clause) + "."
+
+
+def _iso(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds")

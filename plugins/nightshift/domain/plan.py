@@ -7,11 +7,15 @@ from dataclasses import dataclass
 from typing import Any
 
 from nightshift.domain.facts import NodeFacts
-from nightshift.domain.policy import ClusterPolicy
-from nightshift.domain.target import TargetChoice
-from nightshift.domain.verdicts import Verdict
+from nightshift.domain.policy import ClusterPolicy, WorkerPolicy
+from nightshift.domain.target import CONTROL_PLANE_COMPONENTS, TargetChoice
+from nightshift.domain.verdicts import Outcome, Verdict
+from nightshift.domain.versions import Version
 
 GATE = "plan"
+MEMBERS_FOR_QUORUM = 3  # the smallest etcd that keeps its quorum while one member is down
+# Measured on a small cluster: 140 s for kubeadm's restarts of etcd and kube-apiserver; slower disks need more.
+EXPECTED_OUTAGE_SECONDS = 240
 
 
 @dataclass(frozen=True)
@@ -82,5 +86,121 @@ def build_plan(
         config_version: kubernetesVersion of the kubeadm-config ConfigMap; None = not read.
         etcd_leader: node name of the etcd leader; None = unknown.
         pod_counts: evictable pods per worker, for choosing the canary; None = unknown.
+
+    Raises:
+        ValueError: the target is no hop; there is nothing to plan.
     """
-    raise NotImplementedError
+    if target.version is None:
+        raise ValueError(f"no plan without a target: {target.sentence}")
+    version = Version.parse(target.version)
+    control_planes = [node for node in nodes if node.is_control_plane]
+    due = [node for node in control_planes if not _is_done(node, components.get(node.name, {}), version)]
+    ordered = sorted(
+        due, key=lambda n: (not _is_begun(components.get(n.name, {}), version), n.name == etcd_leader, n.name)
+    )
+    is_applied = _is_applied(control_planes, components, version, config_version)
+    steps = tuple(
+        ControlPlaneStep(node.name, "node" if is_applied or index else "apply")
+        for index, node in enumerate(ordered)
+    )
+    tonight, late = steps[: policy.control_plane_slots], steps[policy.control_plane_slots :]
+    workers = _canary_order(nodes, version, pod_counts or {})
+    # A kubelet must never be newer than an API server: no worker before the last control plane.
+    waves, left = ((), workers) if late else _cut_waves(workers, policy.workers)
+    leftover = (*(step.node for step in late), *left)
+    verdict = _judge_outage(len(control_planes), tonight, policy)
+    sentence = _sentence(target, tonight, waves, leftover, len(control_planes))
+    return Plan(tonight, waves, leftover, sentence, verdict)
+
+
+def _is_begun(found: Mapping[str, str], version: Version) -> bool:
+    """Tell whether all control-plane components of the node already run the target."""
+    try:
+        return all(Version.parse(found[name]) >= version for name in CONTROL_PLANE_COMPONENTS)
+    except (KeyError, ValueError):
+        return False
+
+
+def _is_done(node: NodeFacts, found: Mapping[str, str], version: Version) -> bool:
+    return _is_begun(found, version) and Version.parse(node.kubelet_version) >= version
+
+
+def _is_applied(
+    control_planes: Sequence[NodeFacts],
+    components: Mapping[str, Mapping[str, str]],
+    version: Version,
+    config_version: str | None,
+) -> bool:
+    """Tell whether `kubeadm upgrade apply` came to its end, so that `node` is right everywhere.
+
+    Its last act is to write the version into kubeadm-config, long after the components run it; `node` before
+    that would bring the other nodes to the *old* version. When kubeadm-config could not be read, a finished
+    node proves it: our kubelet step comes after kubeadm's end.
+    """
+    if config_version is not None:
+        return Version.parse(config_version) >= version
+    return any(_is_done(node, components.get(node.name, {}), version) for node in control_planes)
+
+
+def _canary_order(
+    nodes: Sequence[NodeFacts], version: Version, pod_counts: Mapping[str, int]
+) -> tuple[str, ...]:
+    """Order the workers that are behind: the canary is the one whose loss would matter least."""
+    due = [n for n in nodes if not n.is_control_plane and Version.parse(n.kubelet_version) < version]
+    ordered = sorted(due, key=lambda n: (n.is_ready is not True, pod_counts.get(n.name, 0), n.name))
+    return tuple(node.name for node in ordered)
+
+
+def _cut_waves(
+    workers: tuple[str, ...], policy: WorkerPolicy
+) -> tuple[tuple[tuple[str, ...], ...], tuple[str, ...]]:
+    """Cut one canary and then waves of `max_unavailable`; what does not fit is returned as second."""
+    size = policy.max_unavailable
+    room = 1 + (policy.waves - 1) * size
+    tonight, left = workers[:room], workers[room:]
+    rest = tonight[1:]
+    waves = (tonight[:1], *(rest[start : start + size] for start in range(0, len(rest), size)))
+    return tuple(wave for wave in waves if wave), left
+
+
+def _judge_outage(members: int, steps: Sequence[ControlPlaneStep], policy: ClusterPolicy) -> Verdict:
+    """One or two etcd members lose quorum when one is down: then the owner must have accepted the outage."""
+    if steps and members < MEMBERS_FOR_QUORUM and not policy.accept_api_outage:
+        return Verdict(
+            GATE,
+            Outcome.BLOCK,
+            "API_OUTAGE_NOT_ACCEPTED",
+            f"The cluster has {members} control-plane node{'s' if members > 1 else ''}: upgrading one takes "
+            "the API away, and accept_api_outage is not set.",
+            cause=f"etcd keeps its quorum without one member only from {MEMBERS_FOR_QUORUM} members on.",
+            resolution="Set accept_api_outage: true in the cluster's YAML, or add control-plane nodes.",
+            value=f"{members} members",
+            threshold=f"{MEMBERS_FOR_QUORUM} members, or accept_api_outage: true",
+        )
+    return Verdict(
+        GATE, Outcome.PASS, "OK", "The plan keeps what the policy asks for.", value=f"{members} members"
+    )
+
+
+def _sentence(
+    target: TargetChoice,
+    steps: Sequence[ControlPlaneStep],
+    waves: Sequence[Sequence[str]],
+    leftover: Sequence[str],
+    members: int,
+) -> str:
+    parts = [f"{target.running} to {target.version}:"]
+    parts.append(
+        "control plane " + (", ".join(f"{s.node} ({s.command})" for s in steps) or "already there") + ";"
+    )
+    workers = f"workers in {len(waves)} waves, canary {waves[0][0]}" if waves else "no worker"
+    parts.append(workers + ";" if leftover else workers + ".")
+    if leftover:
+        parts.append(f"{', '.join(leftover)} continue tomorrow.")
+    if steps and members < MEMBERS_FOR_QUORUM:
+        parts.append(
+            f"With {members} etcd member{'s' if members > 1 else ''} the API will be away for up to "
+            f"{EXPECTED_OUTAGE_SECONDS // 60} minutes in all per control-plane node, "
+            "while etcd and kube-apiserver restart."
+        )
+    return " ".join(parts)

@@ -16,6 +16,7 @@ class TargetPolicy:
     pinned_version: str | None = (
         None  # exactly this version, e.g. "1.34.4"; None = newest patch of the hop's minor
     )
+    patch_first: bool = True  # a newer patch of the running minor goes before the next minor
     package_repository: str = "https://pkgs.k8s.io/core:/stable:"  # the minor is appended: /v1.35/deb/
 
 

@@ -8,13 +8,18 @@ from dataclasses import dataclass
 from nightshift.domain.facts import LeaseFacts, NodeFacts, NodeProbe
 
 OWNER_ANNOTATION = "nightshift.io/owner"
-ANNOTATION_PREFIX = "nightshift.io/"
+TOKEN_ANNOTATION = "nightshift.io/token"
+DEBT_ANNOTATIONS = (
+    OWNER_ANNOTATION,
+    TOKEN_ANNOTATION,
+)  # on nodes; written with the cordon, dropped with the uncordon
 
 
 @dataclass(frozen=True)
 class RecoveryPlan:
-    """What to repair now. Do it in the order of the fields; the Lease comes last, so that a recovery
-    which dies half-way is found again.
+    """What to repair now, in the order of the fields.
+
+    The Lease comes last: while it has a holder, a recovery that died half-way is found again.
 
     Args:
         may_act: False when somebody alive is at the cluster; then every list is empty.
@@ -22,7 +27,7 @@ class RecoveryPlan:
         fence: reachable nodes to raise the token on, before anything else.
         wait_for: "cp1: kubeadm-upgrade (run r1)": work still running; its node's debts stay until it ended.
         uncordon: nodes cordoned by a dead run or by this one, to make schedulable again.
-        drop_annotations: nodes whose nightshift.io/* annotations go.
+        drop_annotations: nodes whose `DEBT_ANNOTATIONS` go.
         clear_in_flight: push 0 and clear the namespace annotations.
         empty_lease: empty the Lease's holder, keep its token.
         unknown: what stays because a node could not be seen, one sentence each.
@@ -60,4 +65,57 @@ def plan_recovery(
         now: seconds since the epoch.
         own_run_id: the run that is recovering itself; None for the sweeper.
     """
-    raise NotImplementedError
+    if lease is not None and lease.is_live(now) and lease.holder != own_run_id:
+        since = now - (lease.renewed or now)
+        return RecoveryPlan(False, f"Run {lease.holder} is alive: it renewed the Lease {since:.0f} s ago.")
+    owed = {node.name for node in nodes if _has_debt(node)}
+    busy = {node.name: _work(probes.get(node.name)) for node in nodes}
+    free = [node for node in nodes if node.name in owed and busy[node.name] == ()]
+    wait_for = tuple(f"{name}: {work}" for name, works in busy.items() for work in works or ())
+    unknown = tuple(
+        f"{name} could not be reached: whether work still runs there is unknown, so its cordon and marks stay."
+        for name in sorted(owed)
+        if busy[name] is None
+    )
+    is_settled = not wait_for and not unknown
+    holder = lease.holder if lease is not None else ""
+    return RecoveryPlan(
+        may_act=True,
+        reason=_reason(owed, wait_for, unknown, holder),
+        fence=tuple(name for name, works in busy.items() if works is not None) if owed or holder else (),
+        wait_for=wait_for,
+        uncordon=tuple(
+            node.name for node in free if node.is_unschedulable and OWNER_ANNOTATION in node.annotations
+        ),
+        drop_annotations=tuple(node.name for node in free),
+        clear_in_flight=is_settled,
+        empty_lease=is_settled and bool(holder),
+        unknown=unknown,
+    )
+
+
+def _has_debt(node: NodeFacts) -> bool:
+    """Tell whether a run left its mark. Whose does not matter here: nobody but us and the dead is at the cluster."""
+    return any(key in node.annotations for key in DEBT_ANNOTATIONS)
+
+
+def _work(probe: NodeProbe | None) -> tuple[str, ...] | None:
+    """Name what still runs on the node; None = the node could not be seen."""
+    if probe is None:
+        return None
+    jobs = [f"{job.step} (run {job.run_id})" for job in probe.jobs if job.state == "running"]
+    if not jobs and probe.kubeadm_pids:
+        jobs = [f"kubeadm (pid {', '.join(map(str, probe.kubeadm_pids))})"]
+    return tuple(jobs)
+
+
+def _reason(owed: set[str], wait_for: tuple[str, ...], unknown: tuple[str, ...], holder: str) -> str:
+    if wait_for:
+        return f"Waiting for work that still runs: {', '.join(wait_for)}."
+    if unknown:
+        return " ".join(unknown)
+    if owed:
+        return f"Repairing what a run left on {', '.join(sorted(owed))}."
+    if holder:
+        return f"Emptying the Lease that run {holder} left."
+    return "Nothing was left behind."

@@ -2,10 +2,30 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from nightshift.domain.facts import ScratchEntry
+
+_DAY_SECONDS = 86_400
+_TIMESTAMP = r"\d{4}(?:-\d{2}){5}"  # YYYY-MM-DD-HH-MM-SS, the node's local time
+_UNIQUE = rf"(?:-{_TIMESTAMP}|-?\d+)"  # older kubeadm appends random digits, newer a timestamp
+
+# The ways back: a copy of etcd's data and of the manifests, one each per upgrade attempt.
+BACKUP_PATTERNS = (
+    re.compile(rf"kubeadm-backup-etcd-{_TIMESTAMP}"),
+    re.compile(rf"kubeadm-backup-manifests-{_TIMESTAMP}"),
+)
+# Everything kubeadm leaves in /etc/kubernetes/tmp and never removes itself. Exact on purpose: what a person
+# put there under another name is theirs.
+PATTERNS = (
+    *BACKUP_PATTERNS,
+    re.compile(rf"kubeadm-upgraded-manifests{_UNIQUE}"),
+    re.compile(rf"kubeadm-kubelet-config{_UNIQUE}"),
+    re.compile(rf"kubeadm-kubelet-env{_UNIQUE}"),
+    re.compile(rf"kubeadm-upgrade-dryrun{_UNIQUE}"),
+)
 
 
 @dataclass(frozen=True)
@@ -34,4 +54,41 @@ def choose_reapable(
         retention_days: `DiskPolicy.scratch_retention_days`.
         kubeadm_runs: a kubeadm process or upgrade job is running on the node; then nothing is chosen.
     """
-    raise NotImplementedError
+    protected = _newest_backups(entries)
+    reap: list[ScratchEntry] = []
+    keep: dict[str, str] = {}
+    for entry in sorted(entries, key=lambda e: e.modified):
+        reason = _reason_to_keep(entry, now - retention_days * _DAY_SECONDS, protected)
+        if kubeadm_runs:
+            keep[entry.name] = "kubeadm is running"
+        elif reason:
+            keep[entry.name] = reason
+        else:
+            reap.append(entry)
+    return ScratchPlan(tuple(e.name for e in reap), keep, sum(e.size_bytes for e in reap))
+
+
+def _reason_to_keep(entry: ScratchEntry, oldest_kept: float, protected: frozenset[str]) -> str:
+    """Say why the entry stays; "" when it may go."""
+    if not any(pattern.fullmatch(entry.name) for pattern in PATTERNS):
+        return "not a name kubeadm gives"
+    if entry.name in protected:
+        return "newest backup of its kind"
+    if not entry.modified < oldest_kept:
+        return "younger than the retention"
+    return ""
+
+
+def _newest_backups(entries: Sequence[ScratchEntry]) -> frozenset[str]:
+    """Return the newest backup of each kind, by name and by modification time.
+
+    Both count, because the names carry the node's local time (which can jump) and a modification time can be
+    touched; keeping one directory too many is cheap, losing the way back is not.
+    """
+    newest: set[str] = set()
+    for pattern in BACKUP_PATTERNS:
+        backups = [entry for entry in entries if pattern.fullmatch(entry.name)]
+        if backups:
+            newest.add(max(backups, key=lambda e: e.name).name)
+            newest.add(max(backups, key=lambda e: e.modified).name)
+    return frozenset(newest)

@@ -1,11 +1,18 @@
-"""Gate: is every node Ready, without pressure, and not put aside by somebody else?"""
+"""Gate: is every node Ready, without pressure, and not put aside by somebody else?
+
+A node that is not Ready or under pressure blocks; one whose state the API does not know is blind. A node that
+somebody else cordoned blocks when it is a control plane (somebody is working on it); a worker only warns, and
+stays cordoned after its upgrade because Nightshift never uncordons what it did not cordon.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from nightshift.domain.facts import NodeFacts
-from nightshift.domain.verdicts import Verdict
+from nightshift.domain.gates.findings import Finding, conclude
+from nightshift.domain.recovery import OWNER_ANNOTATION
+from nightshift.domain.verdicts import Outcome, Verdict
 
 NAME = "node_health"
 TITLE = "Node health"
@@ -13,4 +20,71 @@ TITLE = "Node health"
 
 def check(nodes: Sequence[NodeFacts]) -> Verdict:
     """Judge the Node objects."""
-    raise NotImplementedError
+    findings = [finding for node in nodes for finding in _judge(node)]
+    if not any(node.is_control_plane for node in nodes):
+        findings.append(
+            Finding(
+                Outcome.BLIND,
+                "NODE_STATE_UNKNOWN",
+                f"None of {len(nodes)} nodes is labelled as a control plane.",
+                "The API gave no nodes, or they lack node-role.kubernetes.io/control-plane.",
+                "Look at kubectl get nodes; kubeadm sets that label when it makes a control plane.",
+            )
+        )
+    return conclude(
+        NAME,
+        findings,
+        passed=f"All {len(nodes)} nodes are Ready and without pressure.",
+        value=f"{sum(n.is_ready is True for n in nodes)} of {len(nodes)} Ready",
+        threshold="all Ready, no pressure",
+        evidence={node.name: {"ready": node.is_ready, "pressures": list(node.pressures)} for node in nodes},
+    )
+
+
+def _judge(node: NodeFacts) -> Iterator[Finding]:
+    if node.is_ready is None:
+        yield Finding(
+            Outcome.BLIND,
+            "NODE_STATE_UNKNOWN",
+            f"The API does not know whether {node.name} is Ready.",
+            "Its kubelet stopped reporting: the node is down, or cut off.",
+            f"Look at {node.name} itself (power, network, kubelet), then check again.",
+        )
+    elif not node.is_ready:
+        yield Finding(
+            Outcome.BLOCK,
+            "NODE_NOT_READY",
+            f"{node.name} is not Ready.",
+            "Its kubelet says so; the Ready condition's message names the reason.",
+            f"kubectl describe node {node.name}; repair it, or take it out of the cluster.",
+            value="NotReady",
+            threshold="Ready",
+        )
+    if node.pressures:
+        yield Finding(
+            Outcome.BLOCK,
+            "NODE_UNDER_PRESSURE",
+            f"{node.name} reports {', '.join(node.pressures)}.",
+            "The kubelet is short of that resource and evicts pods.",
+            f"Relieve {node.name}, wait until the condition is False, then check again.",
+            value=", ".join(node.pressures),
+            threshold="no pressure",
+        )
+    if node.is_unschedulable and OWNER_ANNOTATION not in node.annotations:
+        yield _cordoned(node)
+
+
+def _cordoned(node: NodeFacts) -> Finding:
+    if node.is_control_plane:
+        outcome, consequence = Outcome.BLOCK, "somebody is working on the control plane"
+    else:
+        outcome, consequence = Outcome.WARN, "it will be upgraded and left cordoned"
+    return Finding(
+        outcome,
+        "NODE_CORDONED",
+        f"{node.name} was cordoned by somebody else: {consequence}.",
+        "It is unschedulable and does not carry Nightshift's mark.",
+        f"Ask who put it aside; kubectl uncordon {node.name} when they are done.",
+        value="cordoned",
+        threshold="schedulable",
+    )
