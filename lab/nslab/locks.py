@@ -28,7 +28,9 @@ def operation(name: str, path: Path = LOCK_FILE) -> Iterator[None]:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             holder = os.read(descriptor, 1000).decode(errors="replace").strip() or "somebody"
-            raise LabError(f"the lab is busy: {holder}", "wait until that has ended, then try again") from None
+            raise LabError(
+                f"the lab is busy: {holder}", "wait until that has ended, then try again"
+            ) from None
         os.ftruncate(descriptor, 0)
         since = time.strftime("%H:%M:%S")
         os.pwrite(descriptor, f"`lab {name}` (process {os.getpid()}) since {since}\n".encode(), 0)

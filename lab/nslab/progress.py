@@ -26,6 +26,7 @@ class Report:
         self._quiet = quiet
 
     def __call__(self, text: str) -> None:
+        """Print one line."""
         if not self._quiet:
             seconds = time.monotonic() - self._started
             print(f"[{int(seconds // 60):3d}:{seconds % 60:04.1f}] {text}", file=sys.stderr, flush=True)

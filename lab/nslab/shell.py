@@ -42,10 +42,18 @@ def run(
     feed = {"input": stdin} if stdin is not None else {"stdin": subprocess.DEVNULL}
     try:
         done = subprocess.run(
-            list(argv), text=True, capture_output=True, timeout=timeout, env=environment, errors="replace", **feed
+            list(argv),
+            text=True,
+            capture_output=True,
+            timeout=timeout,
+            env=environment,
+            errors="replace",
+            **feed,
         )
     except FileNotFoundError as error:
-        raise LabError(f"`{argv[0]}` is not installed", "run `lab/lab doctor`; it names the package") from error
+        raise LabError(
+            f"`{argv[0]}` is not installed", "run `lab/lab doctor`; it names the package"
+        ) from error
     except subprocess.TimeoutExpired as error:
         raise LabError(f"`{shlex.join(argv)}` did not end within {timeout} s") from error
     if check and done.returncode != 0:

@@ -21,7 +21,17 @@ FILES = Path(__file__).with_name("files")
 
 PACKAGES = (
     *("systemd", "systemd-sysv", "dbus", "openssh-server", "sudo", "procps", "kmod", "python3-minimal"),
-    *("iproute2", "iptables", "nftables", "conntrack", "ethtool", "socat", "iputils-ping", "curl", "ca-certificates"),
+    *(
+        "iproute2",
+        "iptables",
+        "nftables",
+        "conntrack",
+        "ethtool",
+        "socat",
+        "iputils-ping",
+        "curl",
+        "ca-certificates",
+    ),
     *("containerd", "runc", "containernetworking-plugins", "gnupg", "jq", "prometheus-node-exporter"),
 )
 # udev would manage the machine's devices from inside a node; consoles have nobody sitting at them.
@@ -43,7 +53,9 @@ def ensure(report: Report) -> Path:
     """Return the base disk, building it when this recipe has not been built yet."""
     if image().exists():
         return image()
-    with report.step(f"base-{SUITE}-r{RECIPE}", f"building the nodes' base system (Debian {SUITE}, debootstrap)"):
+    with report.step(
+        f"base-{SUITE}-r{RECIPE}", f"building the nodes' base system (Debian {SUITE}, debootstrap)"
+    ):
         _build()
     return image()
 

@@ -26,9 +26,13 @@ def mounted_hierarchies(mounts: list[str]) -> list[Path]:
     """Pick the cgroup trees out of lines of /proc/mounts, each once even when it is mounted twice."""
     found: dict[str, Path] = {}
     for line in mounts:
-        device, target, kind, options, *_ = line.split()
+        _device, target, kind, options, *_ = line.split()
         if kind in ("cgroup", "cgroup2") and Path(target).is_relative_to(ROOT):
-            key = "v2" if kind == "cgroup2" else ",".join(sorted(set(options.split(",")) - {"rw", "ro", "relatime"}))
+            key = (
+                "v2"
+                if kind == "cgroup2"
+                else ",".join(sorted(set(options.split(",")) - {"rw", "ro", "relatime"}))
+            )
             found.setdefault(key, Path(target))
     return list(found.values())
 

@@ -51,7 +51,12 @@ def create(lab: state.Lab, report: Report) -> None:
     secret = kubeadm_config.Secrets.make(secrets.token_hex)
     shape = f"{lab.profile_name}-{lab.version}"
     with report.step(f"kubeadm-init-{shape}", f"kubeadm init on {first.name}"):
-        _kubeadm(first, "init", kubeadm_config.init(lab, secret), ["--upload-certs"] if lab.control_planes[1:] else [])
+        _kubeadm(
+            first,
+            "init",
+            kubeadm_config.init(lab, secret),
+            ["--upload-certs"] if lab.control_planes[1:] else [],
+        )
         fetch_kubeconfig(lab)
         wait_api(120)
     authority = _authority_hash(first)
@@ -70,7 +75,13 @@ def fetch_kubeconfig(lab: state.Lab) -> None:
 
 def wait_api(timeout: float) -> None:
     """Wait until the API server says it is ready; its open port alone means little."""
-    wait_until(api_ready, "the API answers /readyz", timeout, 0.3, "look with `lab/lab ssh cp1 journalctl -u kubelet`")
+    wait_until(
+        api_ready,
+        "the API answers /readyz",
+        timeout,
+        0.3,
+        "look with `lab/lab ssh cp1 journalctl -u kubelet`",
+    )
 
 
 def api_ready() -> bool:
@@ -98,14 +109,18 @@ def wait_healthy(timeout: float = 120, since: float = 0) -> None:
     try:
         wait_until(healthy, "the cluster is healthy", max(1.0, until - time.monotonic()), 0.5)
     except LabError as error:
-        raise LabError(f"{error}: {'; '.join(problems)}", "look with `lab/lab kubectl get nodes,pods -A`") from error
+        raise LabError(
+            f"{error}: {'; '.join(problems)}", "look with `lab/lab kubectl get nodes,pods -A`"
+        ) from error
 
 
 def unhealthy(since: float = 0) -> list[str]:
     """Return one phrase for everything that is not as it should be; empty when all is well."""
     nodes = _items("nodes")
     expected = {n.name for n in state.current().profile.nodes}
-    missing = [f"node {name} has not joined" for name in sorted(expected - {n["metadata"]["name"] for n in nodes})]
+    missing = [
+        f"node {name} has not joined" for name in sorted(expected - {n["metadata"]["name"] for n in nodes})
+    ]
     return missing + unready_nodes(nodes, since) + unready_pods(_items("pods", "--all-namespaces"), since)
 
 
@@ -126,7 +141,10 @@ def unready_pods(pods: list[dict[str, Any]], since: float) -> list[str]:
     for pod in pods:
         status = pod.get("status", {})
         ready = next((c for c in status.get("conditions", []) if c["type"] == "Ready"), {})
-        started = [c.get("state", {}).get("running", {}).get("startedAt") for c in status.get("containerStatuses", [])]
+        started = [
+            c.get("state", {}).get("running", {}).get("startedAt")
+            for c in status.get("containerStatuses", [])
+        ]
         fresh = all(_seconds(moment) >= int(since) for moment in started)
         if status.get("phase") != "Succeeded" and not (ready.get("status") == "True" and started and fresh):
             phrases.append(f"pod {pod['metadata']['namespace']}/{pod['metadata']['name']} is not Ready")

@@ -29,8 +29,12 @@ _NO_OPTIONS = "\0"  # as prefix of options: every argument is passed on, also th
 def register(subparsers: Subparsers[argparse.ArgumentParser]) -> None:
     """Add this module's commands."""
     up = subparsers.add_parser("up", help="bring the lab up")
-    up.add_argument("--profile", choices=sorted(PROFILES), default=None, help="small (default): 1 + 2 nodes; ha: 3 + 3")
-    up.add_argument("--version", default=None, help=f"Kubernetes version to start from (default: {FROM_VERSION})")
+    up.add_argument(
+        "--profile", choices=sorted(PROFILES), default=None, help="small (default): 1 + 2 nodes; ha: 3 + 3"
+    )
+    up.add_argument(
+        "--version", default=None, help=f"Kubernetes version to start from (default: {FROM_VERSION})"
+    )
     up.set_defaults(run=_up)
     for name, act, text in (
         ("down", _down, "take the lab down; leaves only the cache"),
@@ -40,12 +44,14 @@ def register(subparsers: Subparsers[argparse.ArgumentParser]) -> None:
         ("doctor", _doctor, "say what this machine lacks"),
     ):
         subparsers.add_parser(name, help=text).set_defaults(run=act)
-    ssh = subparsers.add_parser("ssh", help="log in on a node, or run a command there", prefix_chars=_NO_OPTIONS)
+    ssh = subparsers.add_parser(
+        "ssh", help="log in on a node, or run a command there", prefix_chars=_NO_OPTIONS
+    )
     ssh.add_argument("node")
-    ssh.add_argument("command", nargs="*")
+    ssh.add_argument("command", nargs=argparse.REMAINDER)
     ssh.set_defaults(run=_ssh)
     kubectl = subparsers.add_parser("kubectl", help="kubectl as administrator", prefix_chars=_NO_OPTIONS)
-    kubectl.add_argument("arguments", nargs="*")
+    kubectl.add_argument("arguments", nargs=argparse.REMAINDER)
     kubectl.set_defaults(run=_kubectl)
 
 
@@ -71,12 +77,13 @@ def _ssh(options: argparse.Namespace) -> None:
     # One word is a shell line as with ssh itself; several are a command whose words stay apart.
     remote = [] if not words else ["--", words[0] if len(words) == 1 else shlex.join(words)]
     argv = machine.ssh_command(options.node) + remote
-    os.execvp(argv[0], argv)
+    os.execvp(argv[0], argv)  # noqa: S606  (ssh takes this process over, with its terminal)
 
 
 def _kubectl(options: argparse.Namespace) -> None:
     state.current()
-    os.execve(state.KUBECTL, ["kubectl", *options.arguments], {**os.environ, **cluster.environment()})
+    environment = {**os.environ, **cluster.environment()}
+    os.execve(state.KUBECTL, ["kubectl", *options.arguments], environment)  # noqa: S606
 
 
 def _env(_: argparse.Namespace) -> None:

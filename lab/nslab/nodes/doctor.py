@@ -19,7 +19,18 @@ from nslab.settings import BRIDGE, CACHE_DIR, NETWORK
 from nslab.shell import LabError, output, run
 
 GIB = 2**30
-MODULES = ("loop", "xfs", "ext4", "overlay", "bridge", "veth", "br_netfilter", "nf_nat", "ip_tables", "nf_tables")
+MODULES = (
+    "loop",
+    "xfs",
+    "ext4",
+    "overlay",
+    "bridge",
+    "veth",
+    "br_netfilter",
+    "nf_nat",
+    "ip_tables",
+    "nf_tables",
+)
 CONTROLLERS = {"cpu", "cpuset", "memory", "pids"}
 # With nothing cached: Go's caches, binaries, images, packages, base system, disks.
 _DISK_COLD, _DISK_WARM, _MEMORY = 20 * GIB, 6 * GIB, 4 * GIB
@@ -53,7 +64,9 @@ def demand() -> None:
     """Raise `LabError` with everything essential that is lacking."""
     lacking = [f.sentence for f in examine() if not f.fine and f.essential]
     if lacking:
-        raise LabError("this machine cannot run the lab:\n  - " + "\n  - ".join(lacking), "see `lab/lab doctor`")
+        raise LabError(
+            "this machine cannot run the lab:\n  - " + "\n  - ".join(lacking), "see `lab/lab doctor`"
+        )
 
 
 def load_modules() -> None:
@@ -81,7 +94,9 @@ def _root() -> Finding:
 
 def _apt() -> Finding:
     fine = bool(shutil.which("apt-get") and shutil.which("dpkg"))
-    return Finding(fine, "apt-get is there" if fine else "no apt-get; the lab needs Debian (bookworm) or a child of it")
+    return Finding(
+        fine, "apt-get is there" if fine else "no apt-get; the lab needs Debian (bookworm) or a child of it"
+    )
 
 
 def _tools() -> Finding:
@@ -114,7 +129,9 @@ def _controllers() -> Finding:
         available.update(listing.read_text().split() if listing.exists() else tree.name.split(","))
     missing = missing_controllers(available)
     if missing:
-        return Finding(False, f"cgroup controllers are missing: {', '.join(missing)}; the kubelet does not start so")
+        return Finding(
+            False, f"cgroup controllers are missing: {', '.join(missing)}; the kubelet does not start so"
+        )
     return Finding(True, "cgroup controllers for pods are there")
 
 
@@ -137,14 +154,18 @@ def _addresses() -> Finding:
     routes = output(["ip", "-4", "route", "show", "root", str(NETWORK)]).splitlines()
     foreign = [line.strip() for line in routes if f"dev {BRIDGE} " not in f"{line} "]
     if foreign:
-        return Finding(False, f"the lab's network {NETWORK} is in use here ({foreign[0]}); set NSLAB_NETWORK to another")
+        return Finding(
+            False, f"the lab's network {NETWORK} is in use here ({foreign[0]}); set NSLAB_NETWORK to another"
+        )
     return Finding(True, f"the lab's network {NETWORK} is free")
 
 
 def _bridge_filter() -> Finding:
     if Path("/proc/sys/net/bridge/bridge-nf-call-iptables").exists():
         return Finding(True, "bridged packets can be filtered (br_netfilter), as kube-proxy needs")
-    return Finding(False, "the kernel module br_netfilter is missing; Services would not work between pods of a node")
+    return Finding(
+        False, "the kernel module br_netfilter is missing; Services would not work between pods of a node"
+    )
 
 
 def _try(what: str, attempt: Callable[[str], None]) -> Finding:
@@ -171,5 +192,16 @@ def _try_firewall(namespace: str) -> None:
     if not shutil.which("iptables"):
         return
     rule = ["-A", "OUTPUT", "-p", "tcp", "-d", "10.96.0.1", "-m", "comment", "--comment", "lab"]
-    target = ["-m", "statistic", "--mode", "random", "--probability", "0.5", "-j", "DNAT", "--to-destination", "10.0.0.1:1"]
+    target = [
+        "-m",
+        "statistic",
+        "--mode",
+        "random",
+        "--probability",
+        "0.5",
+        "-j",
+        "DNAT",
+        "--to-destination",
+        "10.0.0.1:1",
+    ]
     run(["nsenter", f"--net=/run/netns/{namespace}", "--", "iptables", "-t", "nat", *rule, *target])

@@ -103,4 +103,3 @@ def _put(path: Path, text: str, mode: int = 0o644) -> None:
     path.unlink(missing_ok=True)  # never through a symbolic link of the image to a file of the machine
     path.write_text(text)
     path.chmod(mode)
-

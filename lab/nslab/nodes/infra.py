@@ -59,9 +59,20 @@ def start(lab: state.Lab) -> None:
     """Start every service that does not run and wait until each accepts connections."""
     sources = Sources.load()
     _start("dns", [sys.executable, str(Path(__file__).with_name("dns.py")), INFRA_ADDRESS, *_names(lab)])
-    server = [sys.executable, "-m", "http.server", "--bind", INFRA_ADDRESS, "--directory", str(sources.packages)]
+    server = [
+        sys.executable,
+        "-m",
+        "http.server",
+        "--bind",
+        INFRA_ADDRESS,
+        "--directory",
+        str(sources.packages),
+    ]
     _start("packages", [*server, str(PACKAGES_PORT)])
-    _start("registry", ["docker-registry", "serve", str(_write("registry.yml", registry_config(sources.registry)))])
+    _start(
+        "registry",
+        ["docker-registry", "serve", str(_write("registry.yml", registry_config(sources.registry)))],
+    )
     ports = [PACKAGES_PORT, REGISTRY_PORT]
     if len(lab.control_planes) > 1:
         _start("haproxy", ["haproxy", "-db", "-f", str(_write("haproxy.cfg", haproxy_config(lab)))])
@@ -80,7 +91,10 @@ def start_monitoring(lab: state.Lab) -> None:
     storage = f"--storage.path={_DIRECTORY / 'alertmanager'}"
     _start("alertmanager", [*alertmanager, f"--config.file={_DIRECTORY / 'alertmanager.yml'}", storage])
     prometheus = ["prometheus", f"{here}:{PROMETHEUS_PORT}", f"--config.file={_DIRECTORY / 'prometheus.yml'}"]
-    _start("prometheus", [*prometheus, f"--storage.tsdb.path={_DIRECTORY / 'prometheus'}", "--web.enable-lifecycle"])
+    _start(
+        "prometheus",
+        [*prometheus, f"--storage.tsdb.path={_DIRECTORY / 'prometheus'}", "--web.enable-lifecycle"],
+    )
     for port in (PUSHGATEWAY_PORT, ALERTMANAGER_PORT, PROMETHEUS_PORT):
         _wait_port(port)
 
@@ -152,5 +166,6 @@ def _wait_port(port: int) -> None:
         probe = ["ss", "-Htln", "src", f"{INFRA_ADDRESS}:{port}"]
         return bool(run(network.inside(probe)).stdout.strip())
 
-    wait_until(listens, f"something listens on {INFRA_ADDRESS}:{port}", 20, 0.1, f"read the logs in {state.LOGS}")
-
+    wait_until(
+        listens, f"something listens on {INFRA_ADDRESS}:{port}", 20, 0.1, f"read the logs in {state.LOGS}"
+    )

@@ -11,8 +11,22 @@ from pathlib import Path
 
 from nslab import build, debian, probe, workload
 from nslab.build import store
-from nslab.nodes import base, cgroups, cluster, doctor, identity, infra, machine, monitoring, network, pool
-from nslab.nodes import processes, saved, state, tunables
+from nslab.nodes import (
+    base,
+    cgroups,
+    cluster,
+    doctor,
+    identity,
+    infra,
+    machine,
+    monitoring,
+    network,
+    pool,
+    processes,
+    saved,
+    state,
+    tunables,
+)
 from nslab.progress import Report, spell
 from nslab.settings import CACHE_DIR, STATE_DIR, TARGET_VERSION
 from nslab.shell import LabError
@@ -39,12 +53,13 @@ def up(lab: state.Lab, report: Report) -> None:
     if state.exists() and state.current() != lab:
         other = state.current()
         raise LabError(
-            f"a lab is up already: {other.profile_name} with {other.version}", "take it down first: `lab/lab down`"
+            f"a lab is up already: {other.profile_name} with {other.version}",
+            "take it down first: `lab/lab down`",
         )
     _announce(lab, report)
     started = time.monotonic()
     debian.ensure_debian_packages(_MACHINE_PACKAGES, report)
-    artifacts = build.ensure_all((lab.version, TARGET_VERSION), report)
+    artifacts = build.ensure_all([lab.version], report)
     pool.mount()
     base.ensure(report)
     _prepare(lab, artifacts)
@@ -56,8 +71,13 @@ def up(lab: state.Lab, report: Report) -> None:
         _start_saved(lab, report)
     else:
         _create(lab, artifacts, report)
-    store.remember_duration(_duration_name("up-warm" if warm else "up-first", lab), time.monotonic() - started)
-    report(f"the lab is up after {spell(time.monotonic() - started)}")
+    store.remember_duration(
+        _duration_name("up-warm" if warm else "up-first", lab), time.monotonic() - started
+    )
+    report(f"the cluster is up after {spell(time.monotonic() - started)}")
+    # Last, so that whoever only wants a cluster can already use it.
+    build.ensure_all([lab.version, TARGET_VERSION], report)
+    report(f"the lab is complete: it can be upgraded to {TARGET_VERSION}")
 
 
 def reset(report: Report) -> None:
@@ -102,10 +122,14 @@ def _announce(lab: state.Lab, report: Report) -> None:
     warm = pool_directory.exists() or (not os.path.ismount(pool.MOUNT) and _was_saved(lab))
     known = store.durations().get(_duration_name("up-warm" if warm else "up-first", lab))
     if known:
-        report(f"bringing up {lab.profile_name} with Kubernetes {lab.version}; this took {spell(known)} last time")
+        report(
+            f"bringing up {lab.profile_name} with Kubernetes {lab.version}; this took {spell(known)} last time"
+        )
     else:
         expected = spell(_WARM_UP if warm else _FIRST_UP)
-        report(f"bringing up {lab.profile_name} with Kubernetes {lab.version}; expect up to {expected} on 2 cores")
+        report(
+            f"bringing up {lab.profile_name} with Kubernetes {lab.version}; expect up to {expected} on 2 cores"
+        )
 
 
 def _was_saved(lab: state.Lab) -> bool:
@@ -142,7 +166,9 @@ def _create(lab: state.Lab, artifacts: build.Artifacts, report: Report) -> None:
         for node in lab.profile.nodes:
             cluster.install_packages(node.name, lab.version)
     cluster.create(lab, report)
-    with report.step(f"healthy-{lab.profile_name}", "waiting until the cluster and its sample workload are healthy"):
+    with report.step(
+        f"healthy-{lab.profile_name}", "waiting until the cluster and its sample workload are healthy"
+    ):
         cluster.wait_healthy(300)
         monitoring.grant()
         workload.deploy(cluster.kubectl)

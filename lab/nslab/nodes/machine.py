@@ -82,7 +82,9 @@ def leader_pid(name: str) -> int:
     """Return the pid, as this machine sees it, of the node's systemd; raise `LabError` when the node is off."""
     pid = find_leader(name)
     if pid is None:
-        raise LabError(f"node {name} is off", f"see `lab/lab status` and {processes.log_file(_process(name))}")
+        raise LabError(
+            f"node {name} is off", f"see `lab/lab status` and {processes.log_file(_process(name))}"
+        )
     return pid
 
 
@@ -98,14 +100,24 @@ def find_leader(name: str) -> int | None:
 
 
 def enter(
-    name: str, argv: Sequence[str], *, check: bool = True, stdin: str | None = None, timeout: float | None = None
+    name: str,
+    argv: Sequence[str],
+    *,
+    check: bool = True,
+    stdin: str | None = None,
+    timeout: float | None = None,
 ) -> subprocess.CompletedProcess[str]:
     """Run a command inside the node without SSH, as root with all the node's namespaces."""
     return run([*_entry(name), *argv], check=check, stdin=stdin, timeout=timeout)
 
 
 def ssh(
-    name: str, argv: Sequence[str], *, check: bool = True, stdin: str | None = None, timeout: float | None = None
+    name: str,
+    argv: Sequence[str],
+    *,
+    check: bool = True,
+    stdin: str | None = None,
+    timeout: float | None = None,
 ) -> subprocess.CompletedProcess[str]:
     """Run a command on the node over SSH, as the product would, with pinned host key."""
     return run([*ssh_command(name), shlex.join(argv)], check=check, stdin=stdin, timeout=timeout)
@@ -122,7 +134,15 @@ def ssh_command(name: str) -> list[str]:
         "LogLevel": "ERROR",
     }
     settings = [part for key, value in options.items() for part in ("-o", f"{key}={value}")]
-    return ["ssh", "-F", "none", "-i", str(identity.PRIVATE_KEY), *settings, f"root@{state.node(name).address}"]
+    return [
+        "ssh",
+        "-F",
+        "none",
+        "-i",
+        str(identity.PRIVATE_KEY),
+        *settings,
+        f"root@{state.node(name).address}",
+    ]
 
 
 def wait_booted(name: str, timeout: float = 60) -> None:
@@ -131,7 +151,10 @@ def wait_booted(name: str, timeout: float = 60) -> None:
     def booted() -> bool:
         if not is_on(name):
             return False
-        return enter(name, ["systemctl", "is-active", "--quiet", "ssh", "containerd"], check=False).returncode == 0
+        return (
+            enter(name, ["systemctl", "is-active", "--quiet", "ssh", "containerd"], check=False).returncode
+            == 0
+        )
 
     log = processes.log_file(_process(name))
     wait_until(booted, f"node {name} has booted", timeout, 0.2, f"read {log}")
@@ -143,13 +166,34 @@ def _process(name: str) -> str:
 
 def _entry(name: str) -> list[str]:
     path = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-    return ["nsenter", "-t", str(leader_pid(name)), "-m", "-u", "-i", "-n", "-p", "-C", "--", "env", "-i", path, "HOME=/root"]
+    return [
+        "nsenter",
+        "-t",
+        str(leader_pid(name)),
+        "-m",
+        "-u",
+        "-i",
+        "-n",
+        "-p",
+        "-C",
+        "--",
+        "env",
+        "-i",
+        path,
+        "HOME=/root",
+    ]
 
 
 def _nspawn(name: str) -> list[str]:
     return [
         *("systemd-nspawn", "--quiet", "--boot", "--directory", str(root_of(name)), "--machine", name),
-        *("--register=no", "--keep-unit", f"--network-bridge={BRIDGE}", "--resolv-conf=off", "--timezone=off"),
+        *(
+            "--register=no",
+            "--keep-unit",
+            f"--network-bridge={BRIDGE}",
+            "--resolv-conf=off",
+            "--timezone=off",
+        ),
         *("--link-journal=no", "--capability=all", "--system-call-filter=add_key keyctl bpf"),
         *("--bind=/dev/kmsg", "--console=pipe"),
     ]
@@ -164,7 +208,12 @@ def _mount(name: str) -> None:
 
 def _unmount(name: str) -> None:
     if os.path.ismount(root_of(name)):
-        wait_until(lambda: run(["umount", str(root_of(name))], check=False).returncode == 0, f"unmount {name}", 10, 0.1)
+        wait_until(
+            lambda: run(["umount", str(root_of(name))], check=False).returncode == 0,
+            f"unmount {name}",
+            10,
+            0.1,
+        )
     if disk_of(name).exists():
         pool.detach(disk_of(name))
 

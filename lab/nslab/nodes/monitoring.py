@@ -58,7 +58,9 @@ def grant() -> None:
     """Create Prometheus' account in the cluster and keep a token for it; may be repeated."""
     cluster.kubectl(["apply", "-f", "-"], stdin=RIGHTS)
     year = "8760h"
-    token = cluster.kubectl(["create", "token", _ACCOUNT, "-n", _NAMESPACE, f"--duration={year}"]).stdout.strip()
+    token = cluster.kubectl(
+        ["create", "token", _ACCOUNT, "-n", _NAMESPACE, f"--duration={year}"]
+    ).stdout.strip()
     TOKEN.parent.mkdir(parents=True, exist_ok=True)
     TOKEN.touch(mode=0o600)
     TOKEN.write_text(token)
@@ -88,10 +90,14 @@ def _prometheus(lab: state.Lab) -> str:
 
 
 def _targets(nodes: tuple[Node, ...], port: int) -> str:
-    return "".join(f"      - {{targets: ['{n.address}:{port}'], labels: {{node: {n.name}}}}}\n" for n in nodes)
+    return "".join(
+        f"      - {{targets: ['{n.address}:{port}'], labels: {{node: {n.name}}}}}\n" for n in nodes
+    )
 
 
-def _job(name: str, targets: str, *, tls: bool = False, path: str = "/metrics", honor_labels: bool = False) -> str:
+def _job(
+    name: str, targets: str, *, tls: bool = False, path: str = "/metrics", honor_labels: bool = False
+) -> str:
     lines = [f"  - job_name: {name}", f"    metrics_path: {path}"]
     if honor_labels:
         lines.append("    honor_labels: true")

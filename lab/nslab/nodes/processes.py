@@ -57,7 +57,9 @@ def stop(name: str, kill: bool = False, patience: float = 10) -> None:
         if not wait_gone(pid, patience):
             _signal(pid, signal.SIGKILL)
             if not wait_gone(pid, 10):
-                raise LabError(f"{name} (process {pid}) does not end, even when killed", f"see {log_file(name)}")
+                raise LabError(
+                    f"{name} (process {pid}) does not end, even when killed", f"see {log_file(name)}"
+                )
     (_PIDS / f"{name}.pid").unlink(missing_ok=True)
 
 
@@ -72,8 +74,8 @@ def wait_gone(pid: int, patience: float) -> bool:
     while started is not None and _start_time(pid) == started:
         if time.monotonic() > until:
             return False
-        _reap(pid)
         time.sleep(0.02)
+    _reap(pid)
     return True
 
 

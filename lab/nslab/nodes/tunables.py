@@ -24,7 +24,9 @@ _FILE = STATE_DIR / "tunables.json"
 def remember() -> None:
     """Keep the present values, unless they were kept already by this lab."""
     if not _FILE.exists():
-        values = {name: (_KERNEL / name).read_text().strip() for name in _PARAMETERS if (_KERNEL / name).exists()}
+        values = {
+            name: (_KERNEL / name).read_text().strip() for name in _PARAMETERS if (_KERNEL / name).exists()
+        }
         write_text(_FILE, json.dumps(values, indent=1) + "\n")
 
 
