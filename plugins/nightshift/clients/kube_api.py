@@ -8,6 +8,7 @@ from enum import StrEnum
 from typing import Any
 from urllib.parse import quote
 
+import yaml
 from kubernetes.client import ApiClient
 
 from nightshift.clients.kube_objects import (
@@ -24,6 +25,7 @@ from nightshift.clients.kube_objects import (
 from nightshift.clients.kube_transport import MERGE_PATCH, KubeTransport, StatusError
 from nightshift.domain.errors import ConfigError, NightshiftError, UnreachableError
 from nightshift.domain.facts import BudgetFacts, LeaseFacts, NodeFacts, PodFacts
+from nightshift.domain.recovery import DEBT_ANNOTATIONS
 
 NAMESPACE = "nightshift"
 LEASE_NAME = "nightshift"
@@ -93,16 +95,16 @@ class KubeApi:
         def change(item: dict[str, Any]) -> dict[str, Any] | None:
             owner = _annotations(item).get(OWNER)
             is_ours = owner is not None and run_id in (None, owner)
-            marks = {key: None for key in _annotations(item) if key.startswith(PREFIX)}
+            marks = {key: None for key in DEBT_ANNOTATIONS if key in _annotations(item)}
             return {"metadata": {"annotations": marks}, "spec": {"unschedulable": None}} if is_ours else None
 
         return self._patch_node(name, change)
 
     def drop_node_annotations(self, name: str) -> None:
-        """Drop all nightshift.io/ annotations of a node."""
+        """Drop the marks a run left on a node."""
 
         def change(item: dict[str, Any]) -> dict[str, Any] | None:
-            marks = {key: None for key in _annotations(item) if key.startswith(PREFIX)}
+            marks = {key: None for key in DEBT_ANNOTATIONS if key in _annotations(item)}
             return {"metadata": {"annotations": marks}} if marks else None
 
         self._patch_node(name, change)
@@ -135,6 +137,15 @@ class KubeApi:
         """Pods bound to a node."""
         items = self._http.call("GET", "/api/v1/pods", query={"fieldSelector": f"spec.nodeName={node}"})
         return tuple(pod_facts(i) for i in items["items"])
+
+    def evictable_pod_counts(self) -> dict[str, int]:
+        """Pods per node that a drain would evict (no DaemonSet, no mirror)."""
+        counts: dict[str, int] = {}
+        for item in self._http.call("GET", "/api/v1/pods")["items"]:
+            pod, node = pod_facts(item), item["spec"].get("nodeName")
+            if node and not pod.is_mirror and pod.controller_kind != "DaemonSet":
+                counts[node] = counts.get(node, 0) + 1
+        return counts
 
     def budgets(self) -> tuple[BudgetFacts, ...]:
         """All PodDisruptionBudgets."""
@@ -191,6 +202,16 @@ class KubeApi:
             node: {name: image_version(image) for name, image in components.items()}
             for node, components in self.component_images().items()
         }
+
+    def kubeadm_config(self) -> dict[str, str]:
+        """What kubeadm's ClusterConfiguration says: kubernetesVersion ("1.34.4"), imageRepository; what is absent is absent."""
+        item = self._get("/api/v1/namespaces/kube-system/configmaps/kubeadm-config") or {}
+        try:
+            config = yaml.safe_load((item.get("data") or {}).get("ClusterConfiguration", "")) or {}
+        except yaml.YAMLError:
+            config = {}
+        wanted = ("kubernetesVersion", "imageRepository")
+        return {key: str(config[key]).removeprefix("v") for key in wanted if key in config}
 
     # -- the Lease ----------------------------------------------------------------------------------
 

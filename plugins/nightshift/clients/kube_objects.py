@@ -7,10 +7,11 @@ from datetime import UTC, datetime
 from typing import Any
 
 from nightshift.domain.facts import BudgetFacts, LeaseFacts, NodeFacts, PodFacts
+from nightshift.domain.recovery import OWNER_ANNOTATION, TOKEN_ANNOTATION
 
 PREFIX = "nightshift.io/"
-OWNER = PREFIX + "owner"  # run id of the run that cordoned the node
-TOKEN = PREFIX + "token"  # its fencing token
+OWNER = OWNER_ANNOTATION  # run id of the run that cordoned the node
+TOKEN = TOKEN_ANNOTATION  # its fencing token; also on the Lease
 _CONTROL_PLANE_LABEL = "node-role.kubernetes.io/control-plane"
 _MIRROR = "kubernetes.io/config.mirror"
 

@@ -52,10 +52,9 @@ class KubeTransport:
         judged: tuple[int, ...] = (),
         as_text: bool = False,
     ) -> Any:
-        """Send one request and return the decoded answer.
+        """Send one request and return the decoded answer (the plain text with `as_text`).
 
-        Args:
-            judged: statuses handed to the caller as `StatusError` instead of being translated.
+        Statuses listed in `judged` are handed to the caller as `StatusError` instead of being translated.
 
         Raises:
             UnreachableError: API_UNREACHABLE, no answer in time, or 5xx / throttled.

@@ -1,13 +1,25 @@
-"""Take the cluster: Lease, annotations, gauges."""
+"""Take the cluster: Lease first, then the marks and gauges that say so."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
 
+from nightshift.steps.hold import TARGET_ANNOTATION, acquire, announce, push
 from nightshift.steps.session import Session
 
 
 def claim(session: Session, choice: Mapping[str, Any]) -> dict[str, Any]:
-    """Answer {"token", "sentence", "started"}; raises LeaseHeldError when somebody else is at it."""
-    raise NotImplementedError
+    """Answer {"token", "started", "sentence"}; a run that already holds the cluster only renews.
+
+    Raises:
+        LeaseHeldError: LEASE_HELD, somebody else is at it.
+    """
+    token = acquire(session)
+    announce(session)
+    version = str(choice["target"]["version"])
+    session.kube.set_namespace_annotations({TARGET_ANNOTATION: version})
+    push(session, {"k8s_upgrade_snapshot_taken": 0.0, "k8s_upgrade_blocked": 0.0, "k8s_upgrade_held": 0.0})
+    sentence = f"Cluster {session.policy.name} claimed by {session.run_id} with token {token} for {version}."
+    session.log(sentence)
+    return {"token": token, "started": session.clock(), "sentence": sentence}

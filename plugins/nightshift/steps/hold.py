@@ -1,13 +1,25 @@
-"""Hold the Lease while a mutating step works."""
+"""Hold the Lease while a mutating step works: one hand on the cluster, proven again by every step.
+
+Each step claims or renews for itself, because clearing one task in the UI re-arms neither the night's
+setup nor its teardown.
+"""
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
-from nightshift.domain.facts import NodeFacts
-from nightshift.steps.session import Session
+from nightshift.domain.errors import FencedError, LeaseHeldError, NightshiftError, UnreachableError
+from nightshift.domain.facts import LeaseFacts, NodeFacts
+from nightshift.steps.session import Session, on_all, patiently
+
+RUN_ANNOTATION = "nightshift.io/run-id"
+STARTED_ANNOTATION = "nightshift.io/started"
+TARGET_ANNOTATION = "nightshift.io/target"
+_CLAIM_TRIES = 3
 
 
 @dataclass(frozen=True)
@@ -20,11 +32,129 @@ class Held:
 
 @contextmanager
 def hold(session: Session, nodes: Sequence[NodeFacts]) -> Iterator[Held]:
-    """Claim or renew the Lease, fence `nodes`, keep renewing in a thread until the block ends."""
-    raise NotImplementedError
-    yield
+    """Claim or renew the Lease, fence `nodes`, keep renewing in a thread until the block ends.
+
+    Raises:
+        LeaseHeldError: LEASE_HELD, another run is at the cluster.
+        FencedError: RUN_FENCED, the Lease was lost while the block worked (also raised at its end).
+    """
+    token = acquire(session)
+    for name, error in on_all(nodes, lambda node: session.on(node).fence(token)).items():
+        if isinstance(error, NightshiftError):
+            session.log(f"{name}: could not be fenced with token {token}")
+            raise error
+    lost, stop = threading.Event(), threading.Event()
+
+    def check() -> None:
+        if lost.is_set():
+            raise _fenced(session, token)
+
+    thread = threading.Thread(target=_keep_renewing, args=(session, token, stop, lost), daemon=True)
+    thread.start()
+    try:
+        yield Held(token, check)
+        check()
+    finally:
+        stop.set()
+        thread.join(timeout=session.policy.limits.lease_renew_seconds)
+
+
+def acquire(session: Session) -> int:
+    """Make the Lease ours and return its token; a claim that was lost meanwhile is made again, with a bigger one.
+
+    Raises:
+        LeaseHeldError: LEASE_HELD.
+    """
+    return patiently(session, "taking the Lease", lambda: _acquire(session))
+
+
+def _acquire(session: Session) -> int:
+    """One attempt; safe to repeat when the API went away in the middle of it."""
+    for _ in range(_CLAIM_TRIES):
+        lease = session.kube.lease()
+        if lease.holder == session.run_id:
+            if session.kube.renew_lease(session.run_id, lease.token, session.clock()):
+                return lease.token
+            continue
+        if lease.is_live(session.clock()):
+            raise lease_held(lease)
+        seconds = session.policy.limits.lease_seconds
+        claimed = session.kube.claim_lease(session.run_id, session.clock(), seconds, lease)
+        if claimed is not None:
+            session.log(f"Lease claimed with token {claimed.token}")
+            announce(session)
+            return claimed.token
+    raise lease_held(session.kube.lease())
+
+
+def announce(session: Session) -> None:
+    """Say on the cluster and in the gauges who is at it since when. After the Lease, never before."""
+    known = session.kube.namespace_annotations()
+    if known.get(RUN_ANNOTATION) != session.run_id:
+        started = datetime.fromtimestamp(session.clock(), UTC).isoformat(timespec="seconds")
+        session.kube.set_namespace_annotations({RUN_ANNOTATION: session.run_id, STARTED_ANNOTATION: started})
+    gauges = {"k8s_upgrade_in_flight": 1.0, "k8s_upgrade_started_timestamp": session.clock()}
+    push(session, gauges)
+
+
+def push(session: Session, gauges: dict[str, float]) -> None:
+    """Publish gauges; a Pushgateway that is away is said, never raised."""
+    problem = session.pushgateway.push(gauges)
+    if problem:
+        session.log(f"Gauges were not published: {problem}")
 
 
 def renew_if_ours(session: Session) -> bool:
     """Renew the Lease when this run holds it (long waits between mutating steps); False when it does not."""
-    raise NotImplementedError
+    lease = session.kube.lease()
+    if lease.holder != session.run_id:
+        return False
+    return session.kube.renew_lease(session.run_id, lease.token, session.clock())
+
+
+def lease_held(lease: LeaseFacts) -> LeaseHeldError:
+    """Say who is at the cluster since when."""
+    return LeaseHeldError(
+        "LEASE_HELD",
+        f"Somebody is at this cluster: {describe_holder(lease)}.",
+        cause="Another run holds the Lease and keeps renewing it.",
+        next_step="Wait for that run to end, or end it; a dead run's Lease expires on its own.",
+    )
+
+
+def describe_holder(lease: LeaseFacts) -> str:
+    """Holder and times, for people."""
+    return (
+        f"{lease.holder or 'nobody'} since {_said(lease.acquired)} (last sign of life {_said(lease.renewed)})"
+    )
+
+
+def _said(moment: float | None) -> str:
+    return f"{datetime.fromtimestamp(moment, UTC):%Y-%m-%d %H:%M:%S} UTC" if moment is not None else "unknown"
+
+
+def _keep_renewing(session: Session, token: int, stop: threading.Event, lost: threading.Event) -> None:
+    """Renew until told to stop. An API that is away is no loss: nobody else can take the Lease then either."""
+    is_away = False
+    while not stop.wait(session.policy.limits.lease_renew_seconds):
+        try:
+            if not session.kube.renew_lease(session.run_id, token, session.clock()):
+                lost.set()
+                return
+            is_away = False
+        except UnreachableError:
+            if not is_away:
+                session.log("The API does not answer; the Lease is renewed as soon as it does")
+            is_away = True
+        except NightshiftError as error:
+            session.log(f"The Lease could not be renewed: {error}")
+
+
+def _fenced(session: Session, token: int) -> FencedError:
+    """The Lease went to somebody else."""
+    return FencedError(
+        "RUN_FENCED",
+        f"Run {session.run_id} lost the Lease it held with token {token}.",
+        cause="A recovery or another run took it over, because this run was taken for dead.",
+        next_step="Look at the newer run or at the recovery's log; clear this task to go on from here.",
+    )

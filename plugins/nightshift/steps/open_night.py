@@ -2,11 +2,93 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Any
 
+from nightshift.clients.kube_api import BRAKE_NAME, LEASE_NAME, NAMESPACE
+from nightshift.domain.errors import ConfigError
+from nightshift.domain.verdicts import Answer, Outcome
+from nightshift.domain.window import check_window
+from nightshift.steps.hold import describe_holder
+from nightshift.steps.recover import recover
 from nightshift.steps.session import Session
+
+_COORDINATION = "coordination.k8s.io"
+# (verb, API group, resource, namespace); "" as namespace: cluster-wide. The shipped ClusterRole grants these.
+PERMISSIONS: tuple[tuple[str, str, str, str], ...] = (
+    ("get", "", "nodes", ""),
+    ("list", "", "nodes", ""),
+    ("patch", "", "nodes", ""),
+    ("get", "", "pods", ""),
+    ("list", "", "pods", ""),
+    ("create", "", "pods/eviction", ""),
+    ("list", "policy", "poddisruptionbudgets", ""),
+    ("get", "", "configmaps", "kube-system"),
+    ("get", "", "configmaps", NAMESPACE),
+    ("get", "", "namespaces", NAMESPACE),
+    ("patch", "", "namespaces", NAMESPACE),
+    ("get", _COORDINATION, "leases", NAMESPACE),
+    ("create", _COORDINATION, "leases", NAMESPACE),
+    ("update", _COORDINATION, "leases", NAMESPACE),
+    ("create", "", "serviceaccounts/token", NAMESPACE),
+)
 
 
 def open_night(session: Session) -> dict[str, Any]:
     """Answer {"answer": go|held|blocked|blind, "sentence", "code", "recovered": dict|None}."""
-    raise NotImplementedError
+    paused = session.kube.kill_switch()
+    if paused is not None:
+        return _said(session, Answer.HELD, "BRAKE_ON", _brake_sentence(paused))
+    window = check_window(session.policy.window, datetime.fromtimestamp(session.clock(), UTC))
+    if window.outcome is not Outcome.PASS:
+        return _said(session, Answer.HELD, window.code, window.message)
+    require_permissions(session)
+    lease = session.kube.lease()
+    if lease.holder != session.run_id and lease.is_live(session.clock()):
+        sentence = f"Somebody is at this cluster: {describe_holder(lease)}."
+        return _said(session, Answer.HELD, "LEASE_HELD", sentence)
+    return _after_healing(session)
+
+
+def require_permissions(session: Session) -> None:
+    """Ask the API itself for every permission the night needs, before anything depends on one.
+
+    Raises:
+        ConfigError: API_FORBIDDEN, listing all that is missing.
+    """
+    denied = session.kube.can_i(PERMISSIONS)
+    if denied:
+        raise ConfigError(
+            "API_FORBIDDEN",
+            f"Connection {session.policy.kubernetes_connection} may not: {', '.join(denied)}.",
+            cause="Its user lacks a role binding, or the role is older than this version of Nightshift.",
+            next_step="Apply the shipped ClusterRole (the enrol command does it) and start the run again.",
+        )
+    session.log(f"All {len(PERMISSIONS)} permissions are there")
+
+
+def _after_healing(session: Session) -> dict[str, Any]:
+    """Repay what a dead run left; what cannot be repaid yet keeps the night closed."""
+    healed = recover(session, None, "leftovers found when the night opened")
+    if healed["answer"] in ("nothing", "recovered"):
+        sentence = "The night is open."
+        if healed["answer"] == "recovered":
+            sentence = f"The night is open; a dead run's leftovers were repaired first: {healed['sentence']}"
+        return _said(session, Answer.GO, "OK", sentence, healed)
+    if healed["answer"] == "partial":
+        return _said(session, Answer.BLIND, "LEFTOVERS_UNKNOWN", healed["sentence"], healed)
+    return _said(session, Answer.HELD, "LEFTOVERS_RUNNING", healed["sentence"], healed)
+
+
+def _brake_sentence(reason: str) -> str:
+    return (
+        f"The brake is on: {reason}. To release it: "
+        f"kubectl -n {NAMESPACE} delete configmap {BRAKE_NAME} (the Lease is {NAMESPACE}/{LEASE_NAME})."
+    )
+
+
+def _said(
+    session: Session, answer: Answer, code: str, sentence: str, recovered: dict[str, Any] | None = None
+) -> dict[str, Any]:
+    session.log(f"{answer.value}: {sentence}")
+    return {"answer": answer.value, "code": code, "sentence": sentence, "recovered": recovered}

@@ -5,9 +5,47 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from nightshift.steps.session import Session
+from nightshift.domain.errors import NightshiftError, VerificationError
+from nightshift.domain.facts import NodeFacts
+from nightshift.domain.recovery import OWNER_ANNOTATION
+from nightshift.steps.session import Session, on_all
+from nightshift.steps.verify_node import node_problems
 
 
 def postflight(session: Session, choice: Mapping[str, Any], plan: Mapping[str, Any]) -> dict[str, Any]:
-    """Answer {"nodes": {...}, "sentence"}; raises VerificationError."""
-    raise NotImplementedError
+    """Answer {"nodes": {name: {"kubelet", "ready"}}, "leftover": [...], "sentence"}.
+
+    Raises:
+        VerificationError: VERIFY_FAILED, naming every node and what is wrong with it.
+    """
+    version, leftover = str(choice["target"]["version"]), set(plan["leftover"])
+    nodes = session.kube.nodes()
+    done = [n for n in nodes if n.name not in leftover]
+    problems: list[str] = []
+    for name, found in on_all(done, lambda node: _problems(session, node, version)).items():
+        said = [str(found)] if isinstance(found, NightshiftError) else found
+        problems += [f"{name}: {problem}" for problem in said]
+        session.log(f"{name}: {'; '.join(said) or f'on {version}, as written'}")
+    if problems:
+        raise VerificationError(
+            "VERIFY_FAILED",
+            f"The cluster is not what it should be after the night: {'; '.join(problems)}.",
+            cause="These checks do not hold although every step said it was done.",
+            next_step="Look at the nodes named; when they are right, clear this task: it only looks.",
+        )
+    tail = f" {len(leftover)} nodes continue tomorrow." if leftover else ""
+    sentence = f"{len(done)} of {len(nodes)} nodes run {version}, Ready and as written.{tail}"
+    session.log(sentence)
+    return {
+        "nodes": {n.name: {"kubelet": n.kubelet_version, "ready": n.is_ready} for n in nodes},
+        "leftover": sorted(leftover),
+        "sentence": sentence,
+    }
+
+
+def _problems(session: Session, node: NodeFacts, version: str) -> list[str]:
+    """One node, our own mark included."""
+    problems = node_problems(session, node, version)
+    if OWNER_ANNOTATION in node.annotations:
+        problems.append(f"still marked by run {node.annotations[OWNER_ANNOTATION]}")
+    return problems

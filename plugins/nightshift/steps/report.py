@@ -1,13 +1,144 @@
-"""One ledger entry and two sentences, also when nothing was done."""
+"""One ledger entry, the gauges and two sentences, also when nothing was done."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from typing import Any
 
-from nightshift.steps.session import Session
+from nightshift.domain.errors import NightshiftError
+from nightshift.domain.ledger import LedgerEntry, NodeEntry, write_note
+from nightshift.domain.verdicts import Answer, Verdict
+from nightshift.steps.evidence import saved_evidence
+from nightshift.steps.session import Session, path_safe
+
+_NEXT = {
+    "upgraded": "The next night looks for the next version.",
+    "nothing": "The next night looks again.",
+    "held": "Nothing has to be done; the next night asks again.",
+}
 
 
 def report(session: Session, facts: Mapping[str, Any]) -> dict[str, Any]:
-    """Answer {"note", "path", "entry"}. `facts`: whatever of {open_night, choice, decision, plan, snapshot, nodes, postflight, recovery, failure, started, finished, scheduled} the run has, each as returned by its step (absent or None when it did not run)."""
-    raise NotImplementedError
+    """Answer {"note", "path", "answer", "entry"}.
+
+    `facts`: whatever the run has of {open_night, choice, decision, plan, snapshot, postflight, recovery}
+    (each as returned by its step), `failure` (text, or None), `started` and `finished` (epoch seconds),
+    `node_seconds` {node: seconds from cordon to uncordon}, `phase_seconds` {phase: seconds}. Absent or
+    None: it did not run.
+    """
+    nodes = node_entries(session, facts)
+    answer, sentence = judge_night(facts, nodes)
+    entry = LedgerEntry(
+        cluster=session.policy.name,
+        run_id=session.run_id,
+        started=float(facts.get("started") or session.clock()),
+        finished=float(facts.get("finished") or session.clock()),
+        answer=answer,
+        sentence=sentence,
+        what_next=what_next(answer, facts),
+        target=(facts.get("choice") or {}).get("target") or {},
+        gates=tuple(Verdict.from_dict(v) for v in (facts.get("decision") or {}).get("verdicts", ())),
+        nodes=nodes,
+        phase_seconds=facts.get("phase_seconds") or {},
+        snapshot=(facts.get("snapshot") or {}).get("path"),
+        evidence=saved_evidence(session),
+    )
+    stamp = datetime.fromtimestamp(entry.started, UTC).strftime("%Y%m%dT%H%M%SZ")
+    path = session.store.write_json(f"ledger/{stamp}-{path_safe(session.run_id)}.json", entry.to_dict())
+    note = write_note(entry)
+    publish(session, answer, entry.target)
+    session.log(note)
+    session.log(f"Ledger entry: {path}")
+    return {"note": note, "path": path, "answer": answer, "entry": entry.to_dict()}
+
+
+def judge_night(facts: Mapping[str, Any], nodes: tuple[NodeEntry, ...]) -> tuple[str, str]:
+    """The night's answer and its sentence, from the first phase that said no to the last that said yes."""
+    upgraded = [n.name for n in nodes if n.outcome == "upgraded"]
+    planned = facts.get("plan") or (facts.get("decision") or {}).get("plan")
+    if facts.get("failure"):
+        answer = "partial" if upgraded else "failed"
+        tail = f" Already upgraded: {', '.join(upgraded)}." if upgraded else ""
+        return answer, f"{facts['failure']}{tail}"
+    for phase in ("open_night", "choice", "decision"):
+        said = facts.get(phase)
+        if said and said["answer"] != Answer.GO:
+            return str(said["answer"]), str(said["sentence"])
+    if not planned:
+        return "failed", "The run ended before it decided anything."
+    if not facts.get("postflight"):
+        return ("partial" if upgraded else "failed"), "The run ended before the upgrade was complete."
+    return "upgraded", str(facts["postflight"]["sentence"])
+
+
+def what_next(answer: str, facts: Mapping[str, Any]) -> str:
+    """What a person should do or expect, one sentence."""
+    leftover = ((facts.get("decision") or {}).get("plan") or {}).get("leftover") or ()
+    if answer == "upgraded" and leftover:
+        return f"{', '.join(leftover)} continue on the next night."
+    if answer in _NEXT:
+        return _NEXT[answer]
+    verdicts = (facts.get("decision") or {}).get("verdicts", ())
+    flips = [v["resolution"] for v in verdicts if v["outcome"] in ("block", "blind") and v["resolution"]]
+    if flips:
+        return f"To flip it: {' '.join(flips)}"
+    return (
+        "Read the failed task's log, which names cause and next step; clearing that task goes on from there."
+    )
+
+
+def node_entries(session: Session, facts: Mapping[str, Any]) -> tuple[NodeEntry, ...]:
+    """What happened to each node, by what the cluster says now against what it said before."""
+    choice = facts.get("choice") or {}
+    before = {n["name"]: n["kubelet"] for n in choice.get("nodes") or ()}
+    target = (choice.get("target") or {}).get("version")
+    seconds = facts.get("node_seconds") or {}
+    try:
+        now = {n.name: n.kubelet_version for n in session.kube.nodes()} if before else {}
+    except NightshiftError as error:
+        session.log(f"The nodes could not be read for the report: {error}")
+        now = {}
+    plan = facts.get("plan") or (facts.get("decision") or {}).get("plan") or {}
+    return tuple(
+        NodeEntry(
+            name=name,
+            from_version=version,
+            to_version=now.get(name, "unknown"),
+            outcome=_outcome(name, version, now.get(name), target, plan),
+            seconds=seconds.get(name),
+        )
+        for name, version in sorted(before.items())
+    )
+
+
+def _outcome(name: str, before: str, now: str | None, target: str | None, plan: Mapping[str, Any]) -> str:
+    """One node's word for the ledger."""
+    if name in plan.get("leftover", ()):
+        return "tomorrow"
+    planned = {s["node"] for s in plan.get("control_plane", ())} | {
+        n for wave in plan.get("waves", ()) for n in wave
+    }
+    if target is not None and now == target:
+        return "already" if before == target else "upgraded"
+    return "failed" if name in planned else "untouched"
+
+
+def publish(session: Session, answer: str, target: Mapping[str, Any]) -> None:
+    """Gauges of the night's outcome; a Pushgateway that is away is said, never raised."""
+    gauges = {
+        "k8s_upgrade_blocked": float(answer == Answer.BLOCKED),
+        "k8s_upgrade_held": float(answer == Answer.HELD),
+        "k8s_version_check_last_run_timestamp": session.clock(),
+    }
+    available = []
+    if target.get("version"):
+        labels = {
+            "kind": str(target["kind"]),
+            "running": str(target.get("running") or "unknown"),
+            "target": str(target["version"]),
+        }
+        available.append(("k8s_upgrade_available", labels, 0.0 if answer == "upgraded" else 1.0))
+    problem = session.pushgateway.push(gauges, available)
+    if problem:
+        session.log(f"Gauges were not published: {problem}")

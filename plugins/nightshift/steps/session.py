@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -10,7 +11,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, BinaryIO, Protocol, TypeVar
 
-from nightshift.domain.errors import ConfigError, NightshiftError
+from nightshift.clients.kube_api import Eviction
+from nightshift.domain.errors import ConfigError, NightshiftError, UnreachableError
 from nightshift.domain.facts import (
     BudgetFacts,
     JobFacts,
@@ -23,6 +25,8 @@ from nightshift.domain.facts import (
 from nightshift.domain.policy import ClusterPolicy
 
 _PARALLEL_NODES = 16  # SSH sessions at once: enough for a rack, few enough for one small Airflow host
+
+_AWAY_POLL_SECONDS = 1.0
 
 T = TypeVar("T")
 
@@ -106,7 +110,7 @@ class KubePort(Protocol):
         """Uncordon and drop our marks if the node is marked (as `run_id`'s, if given); False: not ours."""
 
     def drop_node_annotations(self, name: str) -> None:
-        """Drop all nightshift.io/ annotations of a node."""
+        """Drop the marks a run left on a node."""
 
     def pods_on(self, node: str) -> tuple[PodFacts, ...]:
         """Pods bound to a node."""
@@ -114,7 +118,7 @@ class KubePort(Protocol):
     def budgets(self) -> tuple[BudgetFacts, ...]:
         """All PodDisruptionBudgets."""
 
-    def evict(self, namespace: str, name: str, uid: str) -> Any:
+    def evict(self, namespace: str, name: str, uid: str) -> Eviction:
         """Ask for an eviction of exactly this pod; answers an `Eviction`."""
 
     def pod_gone(self, namespace: str, name: str, uid: str) -> bool:
@@ -152,6 +156,12 @@ class KubePort(Protocol):
 
     def set_namespace_annotations(self, values: Mapping[str, str | None]) -> None:
         """Set (None: drop) annotations of our namespace."""
+
+    def kubeadm_config(self) -> dict[str, str]:
+        """What kubeadm's ClusterConfiguration says: kubernetesVersion ("1.34.4"), imageRepository; what is absent is absent."""
+
+    def evictable_pod_counts(self) -> dict[str, int]:
+        """Pods per node that a drain would evict (no DaemonSet, no mirror)."""
 
     def kill_switch(self) -> str | None:
         """Why the brake is on; None when it is off."""
@@ -225,7 +235,7 @@ class Session:
         Raises:
             ConfigError: NODE_UNKNOWN, the cluster has no such node.
         """
-        found = self.kube.node(name)
+        found = patiently(self, f"reading node {name}", lambda: self.kube.node(name))
         if found is None:
             raise ConfigError(
                 "NODE_UNKNOWN",
@@ -241,6 +251,53 @@ class Session:
             for port in self._open.values():
                 port.close()
             self._open.clear()
+
+
+def patiently(session: Session, what: str, call: Callable[[], T], limit_seconds: float | None = None) -> T:
+    """Do `call`; while the API is away, try again each second until the limit (default: `node_ready_seconds`).
+
+    A single control plane's API goes away in the middle of its own upgrade; that is no failure.
+    Only for calls that are safe to repeat.
+    """
+    limit = session.policy.limits.node_ready_seconds if limit_seconds is None else limit_seconds
+    started = session.clock()
+    is_said = False
+    while True:
+        try:
+            return call()
+        except UnreachableError as error:
+            if session.clock() - started >= limit:
+                raise
+            if not is_said:
+                session.log(f"{what}: the API is away, waiting up to {limit:.0f} s ({error.cause})")
+            is_said = True
+            session.sleep(_AWAY_POLL_SECONDS)
+
+
+def wait_until(
+    session: Session, limit_seconds: float, is_done: Callable[[], bool], poll_seconds: float = 0.5
+) -> bool:
+    """Ask `is_done` until it says yes; False when the limit passed. An unreachable API counts as "not yet"."""
+    deadline = session.clock() + limit_seconds
+    while True:
+        try:
+            if is_done():
+                return True
+        except UnreachableError:
+            pass  # the answer is unknown, which is "not yet" here; the limit bounds it
+        if session.clock() >= deadline:
+            return False
+        session.sleep(poll_seconds)
+
+
+def node_log(session: Session, name: str) -> Callable[[str], None]:
+    """A logger for one node's lines: several nodes work at once."""
+    return lambda line: session.log(f"{name}: {line}")
+
+
+def path_safe(text: str) -> str:
+    """A run id as part of a file name: Airflow's contain colons and plus signs."""
+    return re.sub(r"[^A-Za-z0-9_.-]", "-", text)
 
 
 def on_all(nodes: Sequence[NodeFacts], work: Callable[[NodeFacts], T]) -> dict[str, T | NightshiftError]:

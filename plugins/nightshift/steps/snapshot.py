@@ -1,13 +1,90 @@
-"""A proven way back, off the node."""
+"""A proven way back, off the node: saved, restored into a throwaway etcd, compared, fetched."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from nightshift.steps.session import Session
+from nightshift.clients.etcd_metrics import parse_etcd_metrics
+from nightshift.domain.errors import BlindError, UnreachableError
+from nightshift.domain.facts import NodeFacts
+from nightshift.domain.snapshot import SnapshotState, require_proven
+from nightshift.steps.hold import Held, hold, push
+from nightshift.steps.session import Session, node_log, path_safe
 
 
 def snapshot(session: Session, choice: Mapping[str, Any]) -> dict[str, Any]:
-    """Answer {"path", "revision", "total_keys", "hash", "kept": bool, "sentence"}."""
-    raise NotImplementedError
+    """Answer {"path", "node", "saved", "restored", "kept": bool, "taken", "sentence"}.
+
+    A snapshot this run has already proven and stored is kept: a cleared task needs no second one.
+
+    Raises:
+        VerificationError: SNAPSHOT_MISMATCH, the restored data is not the saved data.
+        BlindError: ETCD_UNHEALTHY, no member to take it from.
+    """
+    base = f"snapshots/{path_safe(session.run_id)}"
+    known = session.store.read_json(f"{base}.json")
+    if known and session.store.exists(f"{base}.tar.gz"):
+        session.log(f"Kept: {known['sentence']}")
+        return {**known, "kept": True}
+    node = healthy_member(session, [n for n in session.kube.nodes() if n.is_control_plane])
+    with hold(session, [node]) as held:
+        found = _take(session, node, held)
+        path = session.store.write_stream(f"{base}.tar.gz", lambda t: session.on(node).fetch("snapshot", t))
+    target = choice["target"]["version"]
+    sentence = (
+        f"etcd snapshot of {node.name} restored and compared (revision {found['saved']['revision']}, "
+        f"{found['saved']['key_count']} keys), stored at {path}."
+    )
+    taken = session.clock()
+    entry = {**found, "path": path, "node": node.name, "taken": taken, "before": target, "sentence": sentence}
+    session.store.write_json(f"{base}.json", entry)
+    push(session, {"k8s_upgrade_snapshot_taken": 1.0})
+    session.log(sentence)
+    return {**entry, "kept": False}
+
+
+def healthy_member(session: Session, nodes: Sequence[NodeFacts]) -> NodeFacts:
+    """A control-plane node whose etcd has a leader; a follower rather than the leader: it has less to do."""
+    leaders = []
+    for node in nodes:
+        try:
+            text = session.on(node).etcd_metrics()
+        except UnreachableError as error:
+            session.log(f"{node.name}: {error}")
+            continue
+        sample = parse_etcd_metrics(text, node.name, session.clock()) if text else None
+        if sample and sample.has_leader:
+            if not sample.is_leader:
+                return node
+            leaders.append(node)
+    if leaders:
+        return leaders[0]
+    raise BlindError(
+        "ETCD_UNHEALTHY",
+        f"No etcd member to snapshot among {', '.join(n.name for n in nodes) or 'no control-plane nodes'}.",
+        cause="None could be reached and said that it has a leader.",
+        next_step="Look at etcd on these nodes (crictl logs), then clear this task.",
+    )
+
+
+def _take(session: Session, node: NodeFacts, held: Held) -> dict[str, Any]:
+    """The node-side job; what it says is judged here, not there."""
+    session.log(f"Taking the snapshot on {node.name}")
+    outcome = session.on(node).run_job(
+        "snapshot-etcd",
+        held.token,
+        session.run_id,
+        [],
+        session.policy.limits.snapshot_job_seconds,
+        node_log(session, node.name),
+        held.check,
+    )
+    result = outcome.result or {}
+    saved, restored = result.get("saved") or {}, result.get("restored") or {}
+    require_proven(_state(saved), _state(restored))
+    return {"saved": saved, "restored": restored}
+
+
+def _state(side: Mapping[str, Any]) -> SnapshotState:
+    return SnapshotState(side.get("revision"), side.get("key_count"), side.get("hash"))

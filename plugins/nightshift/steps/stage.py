@@ -1,13 +1,63 @@
-"""Packages and images on every node before anything is touched."""
+"""Packages and images on every node before anything is touched; nothing is installed."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from nightshift.steps.session import Session
+from nightshift.domain.errors import NightshiftError
+from nightshift.domain.facts import NodeFacts
+from nightshift.steps.hold import Held, hold
+from nightshift.steps.session import Session, node_log, on_all
+
+_DEFAULT_REPOSITORY = "registry.k8s.io"
 
 
 def stage(session: Session, choice: Mapping[str, Any]) -> dict[str, Any]:
-    """Answer {"nodes": {name: {...}}, "sentence"}; raises when one node cannot be staged."""
-    raise NotImplementedError
+    """Answer {"nodes": {name: {"seconds", "attached"}}, "images", "sentence"}.
+
+    Raises:
+        NightshiftError: the first node's error; the log has all of them.
+    """
+    nodes = session.kube.nodes()
+    images = node_images(session, str(choice["target"]["version"]))
+    session.log(f"Staging {choice['target']['package_version']} on {len(nodes)} nodes")
+    with hold(session, nodes) as held:
+        answers = on_all(nodes, lambda node: _stage_on(session, node, choice["target"], images, held))
+    staged: dict[str, dict[str, Any]] = {}
+    failed: list[NightshiftError] = []
+    for name, answer in answers.items():
+        if isinstance(answer, NightshiftError):
+            session.log(f"{name}: {answer}")
+            failed.append(answer)
+        else:
+            staged[name] = answer
+    if failed:
+        raise failed[0]
+    sentence = f"{choice['target']['package_version']} and its images lie ready on {len(staged)} nodes."
+    session.log(sentence)
+    return {"nodes": staged, "images": list(images), "sentence": sentence}
+
+
+def node_images(session: Session, version: str) -> tuple[str, ...]:
+    """Images every node needs; the control plane's own list is resolved there by the target kubeadm."""
+    repository = session.kube.kubeadm_config().get("imageRepository") or _DEFAULT_REPOSITORY
+    return (f"{repository}/kube-proxy:v{version}", session.policy.probe_image)
+
+
+def _stage_on(
+    session: Session, node: NodeFacts, target: Mapping[str, Any], images: Sequence[str], held: Held
+) -> dict[str, Any]:
+    """One node."""
+    started = session.clock()
+    base = session.policy.target.package_repository
+    outcome = session.on(node).run_job(
+        "stage",
+        held.token,
+        session.run_id,
+        [target["minor"], target["package_version"], base, *images],
+        session.policy.limits.package_job_seconds,
+        node_log(session, node.name),
+        held.check,
+    )
+    return {"seconds": round(session.clock() - started, 1), "attached": outcome.attached}

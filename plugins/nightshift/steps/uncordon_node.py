@@ -4,9 +4,32 @@ from __future__ import annotations
 
 from typing import Any
 
-from nightshift.steps.session import Session
+from nightshift.domain.errors import VerificationError
+from nightshift.domain.recovery import OWNER_ANNOTATION
+from nightshift.steps.hold import hold
+from nightshift.steps.session import Session, patiently
 
 
 def uncordon_node(session: Session, node_name: str) -> dict[str, Any]:
-    """Answer {"node", "uncordoned": bool, "sentence"}."""
-    raise NotImplementedError
+    """Answer {"node", "uncordoned": bool, "sentence"}; a node cordoned by somebody else is left as it is.
+
+    Raises:
+        VerificationError: VERIFY_FAILED, the node still carries our mark.
+    """
+    with hold(session, []):
+        is_done = patiently(
+            session, f"uncordoning {node_name}", lambda: session.kube.uncordon(node_name, session.run_id)
+        )
+        after = session.node(node_name)
+    if OWNER_ANNOTATION in after.annotations:
+        raise VerificationError(
+            "VERIFY_FAILED",
+            f"{node_name} still carries the mark of {after.annotations[OWNER_ANNOTATION]}.",
+            cause="Another run cordoned it, or the API did not keep our change.",
+            next_step="If no other run is active, clear this task; the sweeper repays what is left.",
+        )
+    sentence = f"{node_name} takes pods again."
+    if after.is_unschedulable:
+        sentence = f"{node_name} stays cordoned: it was cordoned by somebody else."
+    session.log(sentence)
+    return {"node": node_name, "uncordoned": is_done, "sentence": sentence}

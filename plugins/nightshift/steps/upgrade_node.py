@@ -1,13 +1,95 @@
-"""kubeadm on one node, as a job that outlives us."""
+"""kubeadm on one node, as a job that outlives us; its first evidence is saved before anything is retried."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
 
-from nightshift.steps.session import Session
+from nightshift.domain.errors import RemoteJobError, VerificationError
+from nightshift.domain.facts import NodeFacts
+from nightshift.domain.target import CONTROL_PLANE_COMPONENTS
+from nightshift.steps.drain_node import drain_held
+from nightshift.steps.evidence import save_evidence
+from nightshift.steps.hold import Held, hold
+from nightshift.steps.session import JobResult, Session, node_log, wait_until
+
+_COMMANDS = ("apply", "node")
 
 
-def upgrade_node(session: Session, node_name: str, choice: Mapping[str, Any]) -> dict[str, Any]:
-    """Answer {"node", "version", "attached", "seconds", "sentence"}; the first control-plane node gets `apply`, all others `node`."""
-    raise NotImplementedError
+def upgrade_node(
+    session: Session, node_name: str, choice: Mapping[str, Any], command: str = "node"
+) -> dict[str, Any]:
+    """Answer {"node", "version", "command", "attached", "seconds", "sentence"}.
+
+    `command` is the plan's: "apply" once per hop, "node" on all other nodes. A node that lost its cordon
+    meanwhile (a recovery gave it back) is drained again first.
+
+    Raises:
+        RemoteJobError: JOB_FAILED and relatives; the message says where the evidence lies.
+        VerificationError: VERIFY_FAILED, kubeadm was content and the world did not follow.
+    """
+    if command not in _COMMANDS:
+        raise ValueError(f"command is one of {_COMMANDS}, not {command!r}")
+    version = str(choice["target"]["version"])
+    node = session.node(node_name)
+    started = session.clock()
+    with hold(session, [node]) as held:
+        drain_held(session, node_name, held)
+        session.log(f"{node_name}: kubeadm upgrade {command} to {version}")
+        outcome = _run(session, node, command, version, held)
+        if node.is_control_plane:
+            require_components(session, node_name, version)
+    seconds = round(session.clock() - started, 1)
+    sentence = f"{node_name}: kubeadm upgrade {command} to {version} done in {seconds:.0f} s."
+    session.log(sentence)
+    return {
+        "node": node_name,
+        "version": version,
+        "command": command,
+        "attached": outcome.attached,
+        "seconds": seconds,
+        "sentence": sentence,
+    }
+
+
+def _run(session: Session, node: NodeFacts, command: str, version: str, held: Held) -> JobResult:
+    """The node-side job. Its failure is known only once: take the evidence before anybody tries again."""
+    limits = session.policy.limits
+    since = session.clock()
+    try:
+        return session.on(node).run_job(
+            "kubeadm-upgrade",
+            held.token,
+            session.run_id,
+            [command, version, str(limits.upgrade_manifests_seconds)],
+            limits.kubeadm_job_seconds,
+            node_log(session, node.name),
+            held.check,
+        )
+    except RemoteJobError as error:
+        raise save_evidence(session, node, "kubeadm-upgrade", since, error) from error
+
+
+def require_components(session: Session, node_name: str, version: str) -> None:
+    """Wait until the API is ready and this node's control-plane pods are of the target version.
+
+    Raises:
+        VerificationError: VERIFY_FAILED, naming what is still old.
+    """
+    seen: dict[str, str] = {}
+
+    def has_followed() -> bool:
+        versions = session.kube.component_versions().get(node_name, {})
+        seen.clear()
+        seen.update({c: versions.get(c, "absent") for c in CONTROL_PLANE_COMPONENTS})
+        return set(seen.values()) == {version} and session.kube.ready()
+
+    limit = session.policy.limits.node_ready_seconds
+    if not wait_until(session, limit, has_followed):
+        said = ", ".join(f"{c} {v}" for c, v in seen.items()) or "the API did not answer"
+        raise VerificationError(
+            "VERIFY_FAILED",
+            f"{node_name} did not reach {version} within {limit} s: {said}; API ready: {session.kube.ready()}.",
+            cause="kubeadm ended well, but the pods the API shows are others or the API is not ready.",
+            next_step=f"Look at the control-plane containers on {node_name} (crictl ps -a), then clear this task.",
+        )

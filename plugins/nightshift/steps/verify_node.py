@@ -1,13 +1,78 @@
-"""Did this node really follow?"""
+"""Did this node really follow? Asked of the node itself and of the API, not of what we sent."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
 
-from nightshift.steps.session import Session
+from nightshift.clients.etcd_metrics import parse_etcd_metrics
+from nightshift.domain.errors import VerificationError
+from nightshift.domain.facts import NodeFacts
+from nightshift.domain.gates import static_pods
+from nightshift.domain.target import CONTROL_PLANE_COMPONENTS
+from nightshift.domain.verdicts import Outcome
+from nightshift.steps.session import Session, wait_until
+
+_SETTLE_SECONDS = 60.0  # static pods may still be settling after the kubelet's restart
+_POLL_SECONDS = 1.0
 
 
 def verify_node(session: Session, node_name: str, choice: Mapping[str, Any]) -> dict[str, Any]:
-    """Answer {"node", "checks": [...], "sentence"}; raises VerificationError."""
-    raise NotImplementedError
+    """Answer {"node", "checks": [...], "sentence"}.
+
+    Raises:
+        VerificationError: VERIFY_FAILED, listing every check that does not hold.
+    """
+    version = str(choice["target"]["version"])
+    problems: list[str] = []
+
+    def holds() -> bool:
+        problems[:] = node_problems(session, session.node(node_name), version)
+        return not problems
+
+    if not wait_until(session, _SETTLE_SECONDS, holds, _POLL_SECONDS):
+        raise VerificationError(
+            "VERIFY_FAILED",
+            f"{node_name} is not what it should be: {'; '.join(problems) or 'it could not be asked'}.",
+            cause=f"The upgrade to {version} ended, but these checks did not hold for {_SETTLE_SECONDS:.0f} s.",
+            next_step=f"Look at {node_name}; when it is right, clear this task: it only looks.",
+        )
+    checks = ["kubelet", "ready", "static pods"]
+    sentence = f"{node_name} runs {version}: {', '.join(checks)} verified."
+    session.log(sentence)
+    return {"node": node_name, "checks": checks, "sentence": sentence}
+
+
+def node_problems(session: Session, node: NodeFacts, version: str) -> list[str]:
+    """Everything about this node that is not as it should be after the hop."""
+    problems = []
+    if node.kubelet_version != version:
+        problems.append(f"the Node object reports kubelet {node.kubelet_version}")
+    if node.is_ready is not True:
+        problems.append("the node is not Ready")
+    probe = session.on(node).probe()
+    if probe.kubelet_version != version:
+        problems.append(f"the kubelet binary is {probe.kubelet_version or 'unreadable'}")
+    verdict = static_pods.check([node], {node.name: probe})
+    if verdict.outcome in (Outcome.BLOCK, Outcome.BLIND):
+        problems.append(verdict.message)
+    if node.is_control_plane:
+        problems += _control_plane_problems(session, node, version)
+    return problems
+
+
+def _control_plane_problems(session: Session, node: NodeFacts, version: str) -> list[str]:
+    """Etcd without a leader, old pods, an API that is not ready."""
+    problems = []
+    versions = session.kube.component_versions().get(node.name, {})
+    for component in CONTROL_PLANE_COMPONENTS:
+        if versions.get(component) != version:
+            problems.append(f"{component} is {versions.get(component, 'absent')}")
+    text = session.on(node).etcd_metrics()
+    if text is not None:  # None: external etcd, not this node's business
+        sample = parse_etcd_metrics(text, node.name, session.clock())
+        if sample is None or not sample.has_leader:
+            problems.append("its etcd member has no leader")
+    if not session.kube.ready():
+        problems.append("the API is not ready")
+    return problems
