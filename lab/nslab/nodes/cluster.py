@@ -73,6 +73,12 @@ def fetch_kubeconfig(lab: state.Lab) -> None:
     state.KUBECONFIG.chmod(0o600)
 
 
+def spread_dns() -> None:
+    """Spread CoreDNS, which started while there was one node only, as kubeadm's documentation advises."""
+    kubectl(["-n", "kube-system", "rollout", "restart", "deployment/coredns"])
+    kubectl(["-n", "kube-system", "rollout", "status", "deployment/coredns", "--timeout=180s"])
+
+
 def wait_api(timeout: float) -> None:
     """Wait until the API server says it is ready; its open port alone means little."""
     wait_until(

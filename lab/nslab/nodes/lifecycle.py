@@ -170,6 +170,7 @@ def _create(lab: state.Lab, artifacts: build.Artifacts, report: Report) -> None:
         f"healthy-{lab.profile_name}", "waiting until the cluster and its sample workload are healthy"
     ):
         cluster.wait_healthy(300)
+        cluster.spread_dns()
         monitoring.grant()
         workload.deploy(cluster.kubectl)
         cluster.wait_healthy(300)
