@@ -73,7 +73,7 @@ def debian_source() -> tuple[str, str]:
             check=False,
         )
         for line in done.stdout.splitlines():
-            site, codename, component, label = (line.split(maxsplit=3) + ["", "", "", ""])[:4]
+            site, codename, component, label = [*line.split(maxsplit=3), "", "", "", ""][:4]
             if component == "main" and label == "Debian" and "-" not in codename:
                 return site, codename
         _update()  # lists may be missing in a fresh image; without them apt knows no codename
@@ -137,8 +137,8 @@ def _no_service_starts() -> Iterator[None]:
     descriptor, name = tempfile.mkstemp(dir=_POLICY.parent, prefix=".policy-rc.d.")
     with os.fdopen(descriptor, "w") as handle:
         handle.write(f"#!/bin/sh\n{_POLICY_MARK}\nexit 101\n")
-    os.chmod(name, 0o755)
-    os.replace(name, _POLICY)
+    Path(name).chmod(0o755)
+    Path(name).replace(_POLICY)
     try:
         yield
     finally:

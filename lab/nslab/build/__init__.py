@@ -46,7 +46,6 @@ def ensure_all(versions: list[str], report: Report = print) -> Artifacts:
     Raises BuildError (a LabError) with cause and next step. Interrupting it is safe.
     """
     releases = [release(v) for v in versions]
-    names = [r.version for r in releases]
     steps = _steps(releases)
     for number, make in enumerate(steps, 1):
         make(_numbered(report, number, len(steps)))

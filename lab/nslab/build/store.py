@@ -101,8 +101,10 @@ def ensure_directory(
     with lock(label):
         if final.is_dir():
             return final
-        partial = final.with_name(f".{final.name}.partial")
-        shutil.rmtree(partial, ignore_errors=True)
+        for left_over in final.parent.glob(f".{final.name}.partial*"):
+            shutil.rmtree(left_over, ignore_errors=True)
+        # A name of its own: a compiler that outlived a killed builder may still write to the old one.
+        partial = final.with_name(f".{final.name}.partial-{os.getpid()}")
         partial.mkdir(parents=True)
         last = durations().get(label)
         report(f"building {label}" + (f" (took {last:.0f} s last time)" if last else ""))

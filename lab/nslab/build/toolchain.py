@@ -28,13 +28,8 @@ def go_environment() -> dict[str, str]:
     env = dict(os.environ)
     env.setdefault("GOCACHE", str(CACHE_DIR / "go-build"))
     env.setdefault("GOMODCACHE", str(CACHE_DIR / "go-mod"))
-    env.update(
-        CGO_ENABLED="0",
-        GOFLAGS="-mod=mod -buildvcs=false",
-        GOWORK="off",
-        GOTOOLCHAIN="local",
-        HOME=env.get("HOME", "/root"),
-    )
+    env.setdefault("GOPATH", str(CACHE_DIR / "go-path"))
+    env.update(CGO_ENABLED="0", GOFLAGS="-mod=mod -buildvcs=false", GOWORK="off", GOTOOLCHAIN="local")
     return env
 
 
