@@ -1,0 +1,122 @@
+#!/bin/bash
+# apt beside the live one: own sources, own lists, own archives, the live keyring. Nothing of the node's apt
+# configuration or lists is changed here. Sourced after common.sh; the caller sets APT_PRIVATE to a directory.
+# shellcheck disable=SC2034  # APT_OPTIONS is used by the sourcing scripts
+
+umask 022 # files of packages, of kubeadm and of apt's unprivileged user get the modes they ask for
+export DEBIAN_FRONTEND=noninteractive NEEDRESTART_SUSPEND=1
+readonly APT_SOURCES_DIR=$FS_ROOT/etc/apt
+readonly REPOSITORY_PATTERN='/v1\.[0-9]+/deb' # how every kubernetes package repository's address ends
+APT_OPTIONS=()
+
+# live_source: the file that holds the node's own kubernetes source line; nothing when there is none.
+live_source() {
+    grep -lsE "^(deb |URIs:).*$REPOSITORY_PATTERN" "$APT_SOURCES_DIR/sources.list" \
+        "$APT_SOURCES_DIR"/sources.list.d/*.list "$APT_SOURCES_DIR"/sources.list.d/*.sources | head -n 1 || true
+}
+
+# live_keyring: path of the keyring that signs the live source; an inline key is written to APT_PRIVATE first.
+live_keyring() {
+    local source=$1
+    if [[ $source == *.list ]]; then
+        grep -E "^deb .*$REPOSITORY_PATTERN" "$source" | sed -nE 's/.*signed-by=([^] ]+).*/\1/p' | head -n 1
+        return 0
+    fi
+    if grep -qE '^Signed-By: *[^ ]' "$source"; then
+        sed -nE 's/^Signed-By: *([^ ]+).*/\1/p' "$source" | head -n 1
+    elif grep -q '^Signed-By:' "$source"; then
+        # deb822: continuation lines are indented, an empty line is written as " ."
+        awk '/^Signed-By:/ {inside = 1; next} /^[^ ]/ {inside = 0} inside {sub(/^ /, ""); sub(/^\.$/, ""); print}' \
+            "$source" >"$APT_PRIVATE/keyring.asc"
+        echo "$APT_PRIVATE/keyring.asc"
+    fi
+}
+
+# private_apt_update MINOR BASE_URL: fetch and verify that minor's index into APT_PRIVATE and set APT_OPTIONS.
+# Leaves with ABSENT when the repository answers and has no such minor, REPOSITORY_REFUSED for all other failures.
+private_apt_update() {
+    local minor=$1 url=${2%/} source keyring output code=0
+    [[ $minor =~ ^1\.[0-9]+$ ]] || die "$EX_USAGE" "no minor: '$minor'"
+    chmod 755 "$APT_PRIVATE" # apt's unprivileged download user has to get in
+    mkdir -m 755 "$APT_PRIVATE/lists" "$APT_PRIVATE/archives"
+    source=$(live_source)
+    [[ -n $source ]] || die "$EX_REPOSITORY_REFUSED" "no kubernetes source in $APT_SOURCES_DIR to take the keyring from"
+    keyring=$(live_keyring "$source")
+    printf 'deb %s%s/v%s/deb/ /\n' "${keyring:+[signed-by=$keyring] }" "$url" "$minor" >"$APT_PRIVATE/sources.list"
+    APT_OPTIONS=(
+        -o Dir::Etc::sourcelist="$APT_PRIVATE/sources.list" -o Dir::Etc::sourceparts=/dev/null
+        -o Dir::State::lists="$APT_PRIVATE/lists" -o Dir::Cache::archives="$APT_PRIVATE/archives"
+        -o Dir::Cache::pkgcache= -o Dir::Cache::srcpkgcache=
+        -o APT::Update::Error-Mode=any -o Acquire::Languages=none -o Acquire::Retries=2
+        -o Acquire::http::Timeout=20 -o Acquire::https::Timeout=20
+    )
+    chmod 644 "$APT_PRIVATE/sources.list"
+    output=$(apt-get "${APT_OPTIONS[@]}" update 2>&1) || code=$?
+    ((code != 0)) || return 0
+    say "$output"
+    if minor_is_absent "$url" "$minor" "$output"; then
+        die "$EX_ABSENT" "the repository at $url has no minor $minor"
+    fi
+    die "$EX_REPOSITORY_REFUSED" "apt ended with exit code $code: $(grep -m 1 '^E:' <<<"$output" || echo "$output" | tail -n 1)"
+}
+
+# minor_is_absent URL MINOR OUTPUT: 404, or a 403 (as object stores say it) while the minor this node lives on is
+# offered at the same address. Anything else is "could not know".
+minor_is_absent() {
+    local live
+    ! grep -qE ' 404 ' <<<"$3" || return 0
+    grep -qE ' 403 ' <<<"$3" || return 1
+    live=$(dpkg-query -W -f '${Version}' kubeadm 2>/dev/null | grep -oE '^1\.[0-9]+') || return 1
+    [[ $live != "$2" ]] && curl -fsSL --max-time 20 -o /dev/null "$1/v$live/deb/InRelease"
+}
+
+# installed_version PACKAGE: empty when it is not installed.
+installed_version() {
+    dpkg-query -W -f '${db:Status-Status} ${Version}\n' "$1" 2>/dev/null | sed -n 's/^installed //p'
+}
+
+# staged_directory VERSION: where the packages of that version (with or without package revision) lie, complete.
+staged_directory() {
+    local mark
+    mark=$(find "$PACKAGES_DIR" -mindepth 2 -maxdepth 2 -name STAGED \
+        \( -path "$PACKAGES_DIR/$1/*" -o -path "$PACKAGES_DIR/$1-*/*" \) -printf '%T@ %h\n' 2>/dev/null | sort -n | tail -n 1)
+    [[ -n $mark ]] || return 1
+    echo "${mark#* }"
+}
+
+# install_staged DIRECTORY PACKAGE…: install exactly the staged files; other staged files are their dependencies.
+install_staged() {
+    local directory=$1 package files=()
+    shift
+    (cd "$directory" && sha256sum --quiet --strict -c SHA256SUMS) ||
+        die "$EX_NOT_STAGED" "the staged packages in $directory were changed"
+    for package in "$@"; do
+        files+=("$directory/${package}"_*.deb)
+    done
+    mapfile -t -O "${#files[@]}" files < <(
+        find "$directory" -name '*.deb' ! -name 'kubeadm_*' ! -name 'kubelet_*' ! -name 'kubectl_*'
+    )
+    remember_holds
+    # A power loss inside dpkg leaves a journal; nothing can be installed until it is played back.
+    if [[ -n $(ls -A "$FS_ROOT/var/lib/dpkg/updates") || -n $(dpkg --audit) ]]; then
+        dpkg --configure -a --force-confold || die "$EX_INSTALL_FAILED" "dpkg --configure -a failed"
+    fi
+    apt-get install -y --no-install-recommends --no-remove --allow-change-held-packages \
+        -o DPkg::Lock::Timeout=300 -o Dpkg::Options::=--force-confdef -o Dpkg::Options::=--force-confold \
+        "${files[@]}" </dev/null || die "$EX_INSTALL_FAILED" "apt-get could not install: ${files[*]}"
+    restore_holds
+}
+
+# Holds are remembered in a file, because a job that dies between install and hold would lose them.
+remember_holds() {
+    local held
+    held=$(apt-mark showhold | grep -xE 'kubeadm|kubelet|kubectl|kubernetes-cni|cri-tools' || true)
+    { cat "$STATE_DIR/held" 2>/dev/null || true; echo "$held"; } | grep . | sort -u | atomic_write "$STATE_DIR/held" || true
+}
+
+restore_holds() {
+    local held=()
+    mapfile -t held < <(grep . "$STATE_DIR/held" || true)
+    ((${#held[@]} == 0)) || apt-mark hold "${held[@]}" >/dev/null
+    rm -f "$STATE_DIR/held"
+}

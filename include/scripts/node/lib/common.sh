@@ -1,0 +1,183 @@
+#!/bin/bash
+# Shared by all node-side scripts: where things are, exit codes, messages, the lock and the fencing token.
+# Sourced, never run. NIGHTSHIFT_ROOT (where the scripts are) is set by whoever sources it.
+# shellcheck disable=SC2034  # the constants are used by the sourcing scripts
+
+# Documented in README.md and mirrored in clients/node_ssh.py; a test compares the three.
+readonly EX_USAGE=2
+readonly EX_ABSENT=3
+readonly EX_PACKAGE_MISSING=20
+readonly EX_IMAGE_MISSING=21
+readonly EX_REPOSITORY_REFUSED=22
+readonly EX_SNAPSHOT_MISMATCH=23
+readonly EX_KUBELET_UNHEALTHY=24
+readonly EX_NO_SPACE=25
+readonly EX_KUBEADM_FAILED=26
+readonly EX_NOT_STAGED=27
+readonly EX_ETCD_UNAVAILABLE=28
+readonly EX_REFUSED=29
+readonly EX_INSTALL_FAILED=30
+readonly EX_API_UNAVAILABLE=31
+readonly EX_INTERNAL=70
+readonly EX_FENCED=75
+readonly EX_BUSY=76
+readonly EX_NOT_ROOT=77
+
+if [[ $NIGHTSHIFT_ROOT == /usr/local/lib/nightshift ]]; then
+    # Installed: nothing of the caller's environment may say where to look or what to run.
+    PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
+    STATE_DIR=/var/lib/nightshift
+    FS_ROOT=
+else
+    # Run from a checkout, by tests: everything may lie below a directory of their own.
+    STATE_DIR=${NIGHTSHIFT_STATE:-/var/lib/nightshift}
+    FS_ROOT=${NIGHTSHIFT_FS_ROOT:-}
+fi
+export PATH LC_ALL=C
+umask 077
+
+readonly STATE_DIR FS_ROOT
+readonly KUBERNETES_DIR=$FS_ROOT/etc/kubernetes
+readonly MANIFESTS_DIR=$KUBERNETES_DIR/manifests
+readonly SCRATCH_DIR=$KUBERNETES_DIR/tmp
+readonly JOBS_DIR=$STATE_DIR/jobs
+readonly PACKAGES_DIR=$STATE_DIR/packages
+readonly SNAPSHOTS_DIR=$STATE_DIR/snapshots
+readonly WORK_DIR=$STATE_DIR/work
+readonly TOKEN_FILE=$STATE_DIR/token
+readonly LOCK_FILE=$STATE_DIR/lock
+readonly LOCK_WAIT_SECONDS=20
+
+# say MESSAGE…: one line for people, on standard error.
+say() {
+    printf '%s\n' "$*" >&2
+}
+
+# die CODE MESSAGE…
+die() {
+    local code=$1
+    shift
+    say "$*"
+    exit "$code"
+}
+
+# atomic_write FILE: standard input becomes FILE's content at once or not at all, also over a power loss.
+atomic_write() {
+    local temporary
+    temporary=$(mktemp "$1.XXXXXX")
+    cat >"$temporary"
+    sync "$temporary"
+    mv -f "$temporary" "$1"
+    sync "$(dirname "$1")"
+}
+
+# take_lock: from here to the end of this process nobody else checks, fences or starts anything.
+take_lock() {
+    exec 9>>"$LOCK_FILE"
+    flock -w "$LOCK_WAIT_SECONDS" 9 || die "$EX_BUSY" "another nightshift command holds the node's lock"
+}
+
+# current_token: the highest fencing token this node has seen; 0 when none.
+current_token() {
+    if [[ -e $TOKEN_FILE ]]; then
+        cat "$TOKEN_FILE"
+    else
+        echo 0
+    fi
+}
+
+# require_token TOKEN: leave with "fenced" when TOKEN is older than the node's, remember it when newer.
+# The caller holds the lock.
+require_token() {
+    local current
+    current=$(current_token)
+    [[ $current =~ ^[0-9]+$ ]] || die "$EX_INTERNAL" "the token file $TOKEN_FILE holds no number"
+    if (($1 < current)); then
+        die "$EX_FENCED" "token $1 is older than token $current, which this node has seen"
+    fi
+    if (($1 > current)); then
+        echo "$1" | atomic_write "$TOKEN_FILE"
+    fi
+}
+
+# require_number NAME VALUE: a plain decimal without leading zeros (bash would read those as octal).
+require_number() {
+    [[ $2 =~ ^(0|[1-9][0-9]{0,17})$ ]] || die "$EX_USAGE" "$1 must be a number, not '$2'"
+}
+
+# require_words WORD…: characters that mean nothing to systemd, shells, apt or tab-separated lines.
+require_words() {
+    local word
+    for word in "$@"; do
+        [[ $word =~ ^[A-Za-z0-9._:/@+=,~-]+$ ]] || die "$EX_USAGE" "argument with unexpected characters: '$word'"
+    done
+}
+
+# require_version VERSION: "1.35.4", with an optional package revision "-1.1".
+require_version() {
+    [[ $1 =~ ^1\.[0-9]+\.[0-9]+(-[0-9A-Za-z.+~]+)?$ ]] || die "$EX_USAGE" "no version: '$1'"
+}
+
+# json_string TEXT: TEXT as a JSON string.
+json_string() {
+    local text=$1
+    text=${text//\\/\\\\}
+    text=${text//\"/\\\"}
+    text=${text//$'\n'/\\n}
+    text=${text//$'\t'/\\t}
+    printf '"%s"' "${text//[[:cntrl:]]/ }"
+}
+
+# json_list WORD…: a JSON array of strings.
+json_list() {
+    local word separator=''
+    printf '['
+    for word in "$@"; do
+        printf '%s' "$separator"
+        json_string "$word"
+        separator=,
+    done
+    printf ']'
+}
+
+# free_bytes DIRECTORY: what an ordinary process may still write there.
+free_bytes() {
+    df -B1 --output=avail "$1" | tail -n 1 | tr -d ' '
+}
+
+# is_control_plane: this node carries control-plane static pods.
+is_control_plane() {
+    [[ -e $MANIFESTS_DIR/kube-apiserver.yaml ]]
+}
+
+# etcd_pid: pid of this cluster's etcd; an etcd that some workload runs does not count.
+etcd_pid() {
+    local pid
+    for pid in $(pgrep -x etcd); do
+        if grep -qsz '^--cert-file=/etc/kubernetes/' "/proc/$pid/cmdline"; then
+            echo "$pid"
+            return 0
+        fi
+    done
+    return 1
+}
+
+# process_flag PID NAME: value of --NAME=… in a running process's arguments; empty when absent.
+process_flag() {
+    tr '\0' '\n' <"/proc/$1/cmdline" | sed -n "s|^--$2=||p" | head -n 1
+}
+
+# kubeconfig: the credentials this node itself has for reading its cluster's configuration.
+kubeconfig() {
+    if [[ -e $KUBERNETES_DIR/admin.conf ]]; then
+        echo "$KUBERNETES_DIR/admin.conf"
+    else
+        echo "$KUBERNETES_DIR/kubelet.conf"
+    fi
+}
+
+# cluster_configuration: the ClusterConfiguration in ConfigMap kubeadm-config; every node may read it.
+cluster_configuration() {
+    kubectl --kubeconfig "$(kubeconfig)" --request-timeout=15s -n kube-system \
+        get configmap kubeadm-config -o 'jsonpath={.data.ClusterConfiguration}'
+}
