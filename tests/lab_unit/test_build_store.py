@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import threading
 import time
 from pathlib import Path
@@ -55,20 +56,21 @@ def test_two_builders_at_once_do_the_work_once(cache: Path) -> None:
         calls.append(1)
         time.sleep(0.2)
 
+    said: list[str] = []
     threads = [
-        threading.Thread(target=store.ensure_directory, args=(cache / "thing", slow, str)) for _ in range(4)
+        threading.Thread(target=store.ensure_directory, args=(cache / "thing", slow, said.append))
+        for _ in range(3)
     ]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
     assert calls == [1]
+    assert said.count("waiting for another process that is at work on thing") == 2
     assert (cache / "thing").is_dir()
 
 
 def test_results_are_readable_whatever_the_umask_is(cache: Path) -> None:
-    import os
-
     before = os.umask(0o077)
     try:
         made = store.ensure_directory(cache / "thing", lambda out: (out / "f").write_text("x"), str)

@@ -73,7 +73,7 @@ def ensure_images(versions: list[str], report: Report = print) -> Path:
     for version in versions:
         images |= {i.name: i for i in _images_of(release(version), report)}
     images |= {i.name: i for i in _common_images(report)}
-    with lock("registry"), usual_umask():
+    with lock("registry", report), usual_umask():
         missing = [image for image in images.values() if not _is_stored(image)]
         for number, image in enumerate(missing, 1):
             report(f"image {number} of {len(missing)}: {image.name}")

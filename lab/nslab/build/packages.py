@@ -22,6 +22,7 @@ from pathlib import Path
 from nslab.build import binaries
 from nslab.build.store import Report, ensure_directory, lock
 from nslab.build.versions import NODE_COMMANDS, RELEASES, Release, release
+from nslab.debian import ensure_debian_packages
 from nslab.settings import CACHE_DIR
 from nslab.shell import run
 
@@ -59,6 +60,7 @@ def ensure_repositories(versions: list[str], report: Report = print) -> Path:
 
 def ensure_signing_key(report: Report = print) -> Path:
     """Return the directory of the lab's signing key; made once, never leaves the cache."""
+    ensure_debian_packages({"gnupg": "signs the lab's package repositories"}, report)
     return ensure_directory(_KEYS, _make_key, report)
 
 

@@ -29,12 +29,17 @@ class BuildError(LabError):
 
 
 @contextmanager
-def lock(name: str) -> Iterator[None]:
-    """Hold the builder's lock `name`, waiting for another process that has it."""
+def lock(name: str, report: Report | None = None) -> Iterator[None]:
+    """Hold the builder's lock `name`; `report` is told when another process has it and is waited for."""
     directory = CACHE_DIR / "locks"
     directory.mkdir(parents=True, exist_ok=True)
     with (directory / f"{name}.lock").open("w") as handle:
-        fcntl.flock(handle, fcntl.LOCK_EX)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if report:
+                report(f"waiting for another process that is at work on {name}")
+            fcntl.flock(handle, fcntl.LOCK_EX)
         yield
 
 
@@ -98,7 +103,7 @@ def ensure_directory(
     label = label or final.name
     if final.is_dir():
         return final
-    with lock(label):
+    with lock(label, report):
         if final.is_dir():
             return final
         for left_over in final.parent.glob(f".{final.name}.partial*"):
