@@ -1,0 +1,1 @@
+"""The only Airflow-aware code besides dags/: operators, sensors, triggers, callbacks and the DAG builders."""

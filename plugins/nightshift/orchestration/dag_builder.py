@@ -1,0 +1,394 @@
+"""Builds the DAGs of one cluster: wiring only, no outside call, nothing heavy imported.
+
+How Airflow really behaves decides the shape (research/airflow.md):
+
+* Slots and waves are fixed places chained in order, filled from the plan at run time: only a chain keeps one node
+  after the other and stops at the first failure. Pools and mapped groups do neither.
+* `release` is the teardown of `claim`, `report` a teardown without setup, so that both also run when a person marks
+  the run as failed. Teardowns are no leaves, hence `watcher`: the one leaf, red when anything failed.
+* No `dagrun_timeout`: it would skip the teardowns. Every task has its own limit.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from typing import Any
+
+from airflow.sdk import DAG, BaseOperator, Param, TaskGroup, TriggerRule, chain, task, task_group
+
+from nightshift.domain.errors import ConfigError
+from nightshift.domain.gates import GATES
+from nightshift.domain.policy import ClusterPolicy
+from nightshift.orchestration.callbacks import recover_failed_run
+from nightshift.orchestration.docs import TASKS, recover_doc, upgrade_doc
+from nightshift.orchestration.operators import (
+    DecideOperator,
+    RecoverOperator,
+    StepOperator,
+    own_run_id,
+    param,
+    pull,
+)
+from nightshift.orchestration.probe import ProbePodOperator
+from nightshift.orchestration.reporting import NightShape, ReportOperator
+from nightshift.orchestration.retries import retry_arguments
+from nightshift.orchestration.sensors import DiskUsageSensor, EtcdLatencySensor, Place
+
+_START = datetime(2026, 1, 1, tzinfo=UTC)
+_LABEL = "{{ node_name }}"  # set by the task itself, see operators.label
+_AFTER_PLACE = TriggerRule.NONE_FAILED_MIN_ONE_SUCCESS  # empty places before it are skipped, not failed
+_LOOK = timedelta(minutes=10)
+_NODE_STEPS = ("drain_node", "upgrade_node", "upgrade_kubelet", "verify_node", "uncordon_node")
+_GATES = ("etcd_latency", "disk_usage", "node_health", "version_skew", "static_pods")
+
+
+@dataclass
+class _Night:
+    """What the parts of one upgrade DAG share while it is being built."""
+
+    policy: ClusterPolicy
+    phases: dict[str, list[str]] = field(default_factory=dict)
+    node_tasks: list[tuple[str, str]] = field(default_factory=list)
+
+    def step(self, name: str, limit: timedelta = _LOOK, **arguments: Any) -> StepOperator:
+        """Add the task of one step, called like it."""
+        return StepOperator(
+            task_id=name,
+            policy=self.policy,
+            step=arguments.pop("step", name),
+            doc_md=TASKS.get(name) or arguments.pop("doc_md", None),
+            execution_timeout=limit,
+            **retry_arguments(),
+            **arguments,
+        )
+
+    def remember(self, phase: str, *tasks: Any) -> None:
+        """Note which tasks belong to a phase, for the report."""
+        self.phases.setdefault(phase, []).extend(t.task_id for t in tasks)
+
+
+def build_upgrade_dag(policy: ClusterPolicy) -> DAG:
+    """Return `upgrade_<cluster>`."""
+    with DAG(
+        dag_id=f"upgrade_{policy.name}",
+        description=f"Upgrades {policy.name} to its next version, or says why not.",
+        doc_md=upgrade_doc(policy),
+        schedule=policy.schedule,
+        start_date=_START,
+        catchup=False,
+        max_active_runs=1,
+        tags=["nightshift", policy.name],
+        params=_upgrade_form(),
+        on_failure_callback=partial(recover_failed_run, policy=policy),
+        default_args={"owner": "nightshift"},
+    ) as dag:
+        night = _Night(policy)
+        decide = _opening(night)
+        claim, snapshot, stage = _preparation(night)
+        chain(decide, claim, snapshot, stage)
+        last = _control_plane(night, stage)
+        last = _workers(night, stage, last)
+        probes = _postflight(night, stage, last)
+        _closing(night, claim, probes)
+    return dag
+
+
+def _upgrade_form() -> dict[str, Param]:
+    """The fields people see when they trigger a run by hand; the defaults are what the schedule uses."""
+    return {
+        "target_version": Param(
+            None,
+            type=["null", "string"],
+            pattern=r"^v?\d+\.\d+\.\d+$",
+            title="Target version",
+            description="Exactly this version, e.g. 1.35.4. Empty: the next one the policy allows. "
+            "A downgrade or a skipped minor is refused.",
+        ),
+        "reason": Param(
+            "",
+            type="string",
+            maxLength=200,
+            title="Reason",
+            description="Why you start this run; shown in its details.",
+        ),
+    }
+
+
+def _opening(night: _Night) -> DecideOperator:
+    """Everything that only looks, up to the decision."""
+    with TaskGroup("opening", prefix_group_id=False, tooltip="May we, to which version, is there room?"):
+        open_night = night.step("open_night")
+        detect_target = night.step(
+            "detect_target",
+            inputs={"requested_version": param("target_version")},
+            proceed_if=[pull("open_night")],
+        )
+        reclaim = night.step("reclaim_scratch", proceed_if=[pull("open_night"), pull("detect_target")])
+        chain(open_night, detect_target, reclaim)
+    gates = _gates(night)
+    decide = DecideOperator(
+        task_id="decide",
+        policy=night.policy,
+        step="decide",
+        inputs={"choice": pull("detect_target"), "verdicts": _verdicts},
+        proceed_if=[pull("open_night"), pull("detect_target")],
+        doc_md=TASKS["decide"],
+        trigger_rule=TriggerRule.ALL_DONE,  # a gate that failed gave no verdict, and that is blind
+        execution_timeout=_LOOK,
+        **retry_arguments(),
+    )
+    chain(reclaim, gates, decide)
+    night.remember("opening", open_night, detect_target, reclaim)
+    night.remember("gates", *gates, decide)
+    return decide
+
+
+def _verdicts(context: Any) -> list[Any]:
+    """The input with all gates' verdicts."""
+    return [pull(f"gates.{name}")(context) for name in _GATES]
+
+
+def _gates(night: _Night) -> list[BaseOperator]:
+    """All gates, side by side; a verdict is an answer, so none of them stops another."""
+    with TaskGroup("gates", tooltip="Is this a night on which the cluster may be touched? Only looks."):
+        etcd = EtcdLatencySensor(
+            task_id="etcd_latency", policy=night.policy, doc_md=GATES["etcd_latency"].doc, **retry_arguments()
+        )
+        disk = DiskUsageSensor(
+            task_id="disk_usage", policy=night.policy, doc_md=GATES["disk_usage"].doc, **retry_arguments()
+        )
+        quick = [
+            night.step(name, step=f"gates:check_{name}", inputs=inputs, doc_md=GATES[name].doc)
+            for name, inputs in (
+                ("node_health", {}),
+                ("version_skew", {"choice": pull("detect_target")}),
+                ("static_pods", {}),
+            )
+        ]
+    return [etcd, disk, *quick]
+
+
+def _preparation(night: _Night) -> tuple[StepOperator, StepOperator, StepOperator]:
+    """Take the cluster, make a way back, fetch everything."""
+    limits, choice = night.policy.limits, {"choice": pull("detect_target")}
+    with TaskGroup(
+        "preparation", prefix_group_id=False, tooltip="Take the cluster, a way back, everything fetched."
+    ):
+        claim = night.step("claim", inputs=choice, proceed_if=[pull("decide")])
+        claim.is_setup = True
+        snapshot = night.step("snapshot", _limit(limits.snapshot_job_seconds), inputs=choice)
+        stage = night.step("stage", _limit(limits.package_job_seconds), inputs=choice)
+    night.remember("preparation", claim, snapshot, stage)
+    return claim, snapshot, stage
+
+
+def _limit(seconds: float) -> timedelta:
+    """Time limit of a task around remote work that has its own, smaller limit on the node."""
+    return timedelta(seconds=seconds + 300)
+
+
+def _node_steps(night: _Night, node: Any) -> list[StepOperator]:
+    """The five tasks of one node, chained."""
+    policy, choice = night.policy, {"choice": pull("detect_target")}
+    limits: dict[str, timedelta] = {
+        "drain_node": _limit(policy.drain.timeout_seconds),
+        "upgrade_node": _limit(policy.limits.kubeadm_job_seconds),
+        "upgrade_kubelet": _limit(policy.limits.package_job_seconds + policy.limits.node_ready_seconds),
+    }
+    tasks = [
+        night.step(
+            name,
+            limits.get(name, _LOOK),
+            node=node,
+            map_index_template=_LABEL,
+            inputs={} if name in ("drain_node", "uncordon_node") else choice,
+        )
+        for name in _NODE_STEPS
+    ]
+    chain(*tasks)
+    return tasks
+
+
+def _gate_in_front(night: _Night, task_id: str, place: Place) -> EtcdLatencySensor:
+    """The etcd gate before a slot or wave; skipped when the plan leaves the place empty."""
+    return EtcdLatencySensor(
+        task_id=task_id,
+        policy=night.policy,
+        place=place,
+        plan=pull("decide", "plan"),
+        doc_md=TASKS["check_etcd"],
+        trigger_rule=_AFTER_PLACE,
+        map_index_template=_LABEL,
+        **retry_arguments(),
+    )
+
+
+def _control_plane(night: _Night, stage: BaseOperator) -> BaseOperator:
+    """Control-plane nodes, strictly one after the other; returns what comes last."""
+    last = stage
+    with TaskGroup("control_plane", tooltip="One control-plane node at a time."):
+        for index in range(night.policy.control_plane_slots):
+            with TaskGroup(f"slot_{index + 1:02d}") as group:
+                gate = _gate_in_front(night, "check_etcd", Place("control_plane", index))
+                steps = _node_steps(night, pull(f"{group.group_id}.check_etcd"))
+                chain(gate, steps[0])
+            _after(gate, stage, last)
+            last = steps[-1]
+            night.remember("control_plane", gate, *steps)
+            night.node_tasks.append((steps[0].task_id, steps[-1].task_id))
+    return last
+
+
+def _workers(night: _Night, stage: BaseOperator, last: BaseOperator) -> BaseOperator:
+    """Waves of workers, one wave after the other; the nodes of a wave go side by side."""
+    with TaskGroup("workers", tooltip="Waves, the first one a canary. A failure stops all later waves."):
+        for index in range(night.policy.workers.waves):
+            number = f"{index + 1:02d}"
+            gate = _gate_in_front(night, f"check_etcd_{number}", Place("waves", index))
+            steps: list[StepOperator] = []
+
+            @task_group(group_id=f"wave_{number}")
+            def wave(node: str, steps: list[StepOperator] = steps) -> None:
+                steps.extend(_node_steps(night, node))
+
+            wave.expand(node=gate.output)
+            _after(gate, stage, last)
+            last = steps[-1]
+            night.remember("workers", gate, *steps)
+            night.node_tasks.append((steps[0].task_id, steps[-1].task_id))
+    return last
+
+
+def _after(gate: BaseOperator, stage: BaseOperator, last: BaseOperator) -> None:
+    """Let a place begin when all before it is done; `stage` keeps it from being skipped along with empty places."""
+    chain(list({stage.task_id: stage, last.task_id: last}.values()), gate)
+
+
+def _postflight(night: _Night, stage: BaseOperator, last: BaseOperator) -> Any:
+    """Look at the whole cluster, from outside and from a pod on each upgraded node."""
+
+    @task(doc_md=TASKS["list_nodes"])
+    def list_nodes(ti: Any = None) -> list[str]:
+        plan = ti.xcom_pull(task_ids="decide", map_indexes=-1)["plan"]
+        return [s["node"] for s in plan["control_plane"]] + [n for wave in plan["waves"] for n in wave]
+
+    with TaskGroup("postflight", tooltip="Is the whole cluster what it should be? Only looks."):
+        verify = night.step(
+            "verify_cluster",
+            step="postflight",
+            inputs={"choice": pull("detect_target"), "plan": pull("decide", "plan")},
+            trigger_rule=_AFTER_PLACE,
+        )
+        names = list_nodes()
+        probes = ProbePodOperator.partial(
+            task_id="probe_pod",
+            policy=night.policy,
+            doc_md=TASKS["probe_pod"],
+            map_index_template=_LABEL,
+            execution_timeout=_LOOK,
+            **retry_arguments(),
+        ).expand(node=names)
+        chain(verify, names)
+    _after(verify, stage, last)
+    night.remember("postflight", verify, probes)
+    return probes
+
+
+def _closing(night: _Night, claim: StepOperator, probes: Any) -> None:
+    """Give the cluster back, write it down, and colour the run."""
+    wait = night.policy.limits.kubeadm_job_seconds
+    release = RecoverOperator(
+        task_id="release",
+        policy=night.policy,
+        step="recover",
+        inputs={"own_run_id": own_run_id, "reason": "the run ends", "wait_seconds": float(wait)},
+        doc_md=TASKS["release"],
+        execution_timeout=_limit(wait),
+        **retry_arguments(),
+    ).as_teardown(setups=claim)
+    night.remember("closing", release)
+    report = ReportOperator(
+        task_id="report",
+        policy=night.policy,
+        shape=NightShape(night.phases, night.node_tasks),
+        doc_md=TASKS["report"],
+        execution_timeout=_LOOK,
+        **retry_arguments(),
+    ).as_teardown()
+
+    @task(trigger_rule=TriggerRule.ONE_FAILED, doc_md=TASKS["watcher"], retries=0)
+    def watcher() -> None:
+        raise RuntimeError(
+            "A task of this run failed: see the first red one. This task only colours the run."
+        )
+
+    chain(probes, release, report)
+    # Whatever fails before the probes reaches them as "upstream failed": three edges watch everything.
+    chain([probes, release, report], watcher())
+    if night.policy.workers.max_unavailable > 1:
+        # A wave's other nodes may still be at work when one fails: the cluster is given back after them.
+        chain([claim.dag.get_task(uncordon) for _, uncordon in night.node_tasks], release)
+
+
+def build_recover_dag(policy: ClusterPolicy) -> DAG:
+    """Return `recover_<cluster>`: the sweeper, and the manual button."""
+    with DAG(
+        dag_id=f"recover_{policy.name}",
+        description=f"Takes back what a dead run left on {policy.name}; every minute.",
+        doc_md=recover_doc(policy),
+        schedule="* * * * *",
+        start_date=_START,
+        catchup=False,
+        max_active_runs=1,
+        is_paused_upon_creation=False,
+        tags=["nightshift", policy.name],
+        params={
+            "run_id": Param(
+                None,
+                type=["null", "string"],
+                title="Run",
+                description="End this run's hold on the cluster although its Lease is alive, e.g. "
+                "manual__2026-11-22T23:00:00+00:00. Empty: only what nobody alive owns.",
+            )
+        },
+        default_args={"owner": "nightshift"},
+    ) as dag:
+        RecoverOperator(
+            task_id="recover",
+            policy=policy,
+            step="recover",
+            inputs={"own_run_id": param("run_id"), "reason": f"sweeper recover_{policy.name}"},
+            doc_md=TASKS["recover"],
+            execution_timeout=_LOOK,
+            retries=0,  # the next one comes in a minute
+        )
+    return dag
+
+
+def build_invalid_dag(file_name: str, error: ConfigError) -> DAG:
+    """Return the upgrade DAG of a cluster whose file cannot be read: its nights are red and say why.
+
+    An import error would take the nights of all other clusters away, and hide the reason from people who look at runs.
+    """
+    name = re.sub(r"[^\w.-]", "_", file_name.removesuffix(".yaml"))
+    with DAG(
+        dag_id=f"upgrade_{name}",
+        description=f"Nothing is upgraded: include/clusters/{file_name} is not valid.",
+        doc_md=f"# `{file_name}` is not valid\n\n{error.message}\n\n**Cause**: {error.cause}\n\n"
+        f"**Next step**: {error.next_step}\n",
+        schedule=ClusterPolicy.schedule,
+        start_date=_START,
+        catchup=False,
+        tags=["nightshift", "invalid"],
+        default_args={"owner": "nightshift"},
+    ) as dag:
+
+        @task(doc_md="Fails with what is wrong in the cluster's file.", retries=0)
+        def read_policy() -> None:
+            raise error
+
+        read_policy()
+    return dag

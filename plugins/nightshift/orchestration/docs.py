@@ -1,0 +1,129 @@
+"""What people read in the Airflow UI beside each task: what it does, when it is red, what clearing it does."""
+
+from __future__ import annotations
+
+from nightshift.domain.policy import ClusterPolicy
+
+_ANY_TIME = "Clearing it is safe at any time: it looks first, and does only what is still missing."
+
+TASKS: dict[str, str] = {
+    "open_night": f"""
+**May the night begin?** Asks the brake (ConfigMap `nightshift-brake`), the maintenance window and frozen dates,
+the permissions of our service account, and whether somebody else holds the cluster. Takes back what a dead run left.
+
+A closed window or the brake *holds* the night: the run ends green and says so. {_ANY_TIME}
+""",
+    "detect_target": f"""
+**Which version comes next?** Reads every running component and kubelet, and a freshly fetched package index.
+A patch goes before a minor; never two minors at once; never down. {_ANY_TIME}
+""",
+    "reclaim_scratch": f"""
+**Makes room before room is measured**: reaps kubeadm's leftovers in `/etc/kubernetes/tmp` older than the policy
+says. Only exact names kubeadm gives, never the newest of a kind, never while kubeadm runs. Best effort. {_ANY_TIME}
+""",
+    "decide": f"""
+**Folds everything said so far into one answer**: go, nothing to do, held, blocked or blind. Only *go* touches a
+node. *Blind* (something that must be known is not) makes this task red; every other answer is green.
+
+The plan (who, in which order, in which wave) is in this task's XCom. {_ANY_TIME}
+""",
+    "claim": f"""
+**Takes the cluster**: Lease with a fencing token, annotations on the namespace `nightshift`, and
+`k8s_upgrade_in_flight 1` in the Pushgateway. `release` gives it back. {_ANY_TIME}
+""",
+    "snapshot": f"""
+**A proven way back**: etcd snapshot, restored into a throwaway etcd on the node, compared (revision, keys, hash),
+and stored off the node together with PKI and manifests, readable by its owner only. {_ANY_TIME}
+""",
+    "stage": f"""
+**Everything fetched before anything is touched**: exact packages downloaded and images pulled on every node, from
+the target minor's repository beside the live one. Nothing is installed. {_ANY_TIME}
+""",
+    "check_etcd": """
+**Is etcd still fast enough for the next node?** The same gate as before the night, asked again. Red means: this
+node and all later ones stay as they are. It asks three more times by itself before it gives up.
+
+Clear this task (with *downstream*) when etcd is fast again: the night goes on from here.
+""",
+    "drain_node": f"""
+**Cordons the node and empties it** through the eviction API, so PodDisruptionBudgets are law. Nothing is deleted
+by force. Red names the pods that would not go, and their budgets. {_ANY_TIME}
+""",
+    "upgrade_node": f"""
+**`kubeadm upgrade`** (`apply` once, `node` elsewhere) as a systemd unit on the node: it outlives this task. A retry
+or a second run attaches to it instead of starting another. Evidence is saved off the node when it fails. {_ANY_TIME}
+""",
+    "upgrade_kubelet": f"""
+**Installs the staged kubelet and kubectl**, restarts the kubelet, waits until the Node says so. {_ANY_TIME}
+""",
+    "verify_node": f"""
+**Did the node follow?** Versions, readiness, running arguments equal to the manifests. Only looks. {_ANY_TIME}
+""",
+    "uncordon_node": f"""
+**Gives the node back**, if it was this project that cordoned it. {_ANY_TIME}
+""",
+    "verify_cluster": f"""
+**The whole cluster after the night**: versions, readiness, arguments and marks of every node. Only looks. {_ANY_TIME}
+""",
+    "list_nodes": "Names the upgraded nodes, one probe each. Only reads the plan.",
+    "probe_pod": f"""
+**A pod on each upgraded node** resolves `kubernetes.default.svc` and asks the API through its Service: name
+resolution, Service routing, CNI and certificates of that node in one request. {_ANY_TIME}
+""",
+    "release": f"""
+**Gives the cluster back**, whatever happened (a teardown: it also runs when a task is killed or the run is marked
+failed): fences this run, waits for a kubeadm that still works, uncordons what this run cordoned, drops marks,
+empties the Lease, clears `k8s_upgrade_in_flight`. {_ANY_TIME}
+""",
+    "report": f"""
+**One ledger entry and two sentences**, also when nothing was done; the sentences are the run's note. {_ANY_TIME}
+""",
+    "watcher": """
+**Makes the run red** when any task failed: `release` and `report` end green after a failure, and Airflow looks
+only at the last tasks. It does nothing else.
+""",
+    "recover": f"""
+**The one recovery**: takes back what a dead run left (cordons, marks, Lease, gauge). It looks at the cluster, not
+at Airflow's opinion; a live run or a working kubeadm is left alone. {_ANY_TIME}
+""",
+}
+
+
+def upgrade_doc(policy: ClusterPolicy) -> str:
+    """Return the text above the upgrade DAG of one cluster."""
+    return f"""
+# Nightly upgrade of `{policy.name}`
+
+Upgrades the kubeadm cluster `{policy.name}` to the next version while you sleep, and says in the morning what it did
+or exactly why it did not. **Read the run's note first.**
+
+| The night ends | Colour | What to do |
+|---|---|---|
+| upgraded, or nothing to do | green | nothing |
+| held (brake, window, waiting for upstream) | green | nothing; the next night asks again |
+| blocked (a gate said no) | green | `decide` names gate, number, threshold and remedy; no node was touched |
+| blind (could not know) | red | make it readable; no node was touched |
+| failed or half done | red | the first red task names cause and next step; clearing it goes on from there |
+
+* **Stop it**: `kubectl -n nightshift create configmap nightshift-brake --from-literal=paused=true
+  --from-literal=reason=…` holds all later nights; marking the run as failed gives the cluster back now.
+* **Retry one task**: clear it with *downstream*, and "only failed" switched off. Every task looks first and does only
+  what is still missing.
+* **One node at a time**: control-plane nodes fill the slots in order; workers go in waves, the first wave is a canary.
+* Whatever dies, the sweeper `recover_{policy.name}` takes back what was left within minutes.
+
+Policy: `include/clusters/{policy.name}.yaml`.
+"""
+
+
+def recover_doc(policy: ClusterPolicy) -> str:
+    """Return the text above the recovery DAG of one cluster."""
+    return f"""
+# Recovery of `{policy.name}`
+
+Every minute: is there a run that died and left something behind on `{policy.name}`? If so, take it back: fence it,
+uncordon what it cordoned, drop its marks, empty the Lease, clear `k8s_upgrade_in_flight`. Looks at the cluster, not at
+Airflow. Leave this DAG unpaused.
+
+By hand: *Trigger* it; name a run in the form to end that run's hold on the cluster although its Lease is still alive.
+"""

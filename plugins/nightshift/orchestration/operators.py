@@ -1,0 +1,202 @@
+"""Operators that run one step of the night each."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from airflow.sdk import BaseOperator
+from airflow.sdk.exceptions import AirflowSkipException
+
+from nightshift.domain.errors import BlindError, NightshiftError, VerificationError
+from nightshift.domain.policy import ClusterPolicy
+from nightshift.domain.verdicts import Answer
+from nightshift.orchestration.runtime import import_step, open_session
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+# What a step is given: a plain value, or a function that finds it when the task runs. Pulling instead of
+# passing XComArgs keeps the graph readable: otherwise every task would hang on detect_target by an edge.
+Input = Callable[["Context"], Any]
+
+FAILURE_KEY = "failure"  # XCom: the error of a failed task, for the report
+VERDICT_KEY = "verdict"  # XCom: what the gate of a slot or wave said
+
+
+def pull(task_id: str, field: str | None = None) -> Input:
+    """Return an input that reads what another task of this run answered (None when it did not)."""
+
+    def read(context: Context) -> Any:
+        value = context["ti"].xcom_pull(task_ids=task_id, map_indexes=-1)
+        return value.get(field) if field and isinstance(value, Mapping) else value
+
+    return read
+
+
+def param(name: str) -> Input:
+    """Return an input that reads a field of the trigger form."""
+    return lambda context: context["params"].get(name)
+
+
+def own_run_id(context: Context) -> str:
+    """The input that is this run's own name."""
+    return str(context["run_id"])
+
+
+def resolve(value: Any, context: Context) -> Any:
+    """Find an input's value."""
+    return value(context) if callable(value) else value
+
+
+class StepOperator(BaseOperator):
+    """Runs one function of `nightshift.steps`; answers what it answers, and `began` and `ended` (epoch seconds).
+
+    Args:
+        policy: the cluster's policy.
+        step: "module" or "module:function" below `nightshift.steps`.
+        inputs: keyword arguments of the step; functions are called with the task's context.
+        node: name of the node (or an input that finds it); handed to the step as `node_name`, shown as the label.
+        proceed_if: answers of earlier steps; unless all of them are "go" this task skips itself.
+    """
+
+    template_fields: Sequence[str] = ("node",)  # inside a mapped group the node is known to Airflow only
+    ui_color = "#e8f0fe"
+
+    def __init__(
+        self,
+        *,
+        policy: ClusterPolicy,
+        step: str,
+        inputs: Mapping[str, Any] | None = None,
+        node: Any = None,
+        proceed_if: Sequence[Input] = (),
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.policy = policy
+        self.step = step
+        self.inputs = inputs or {}
+        self.node = node
+        self.proceed_if = proceed_if
+
+    def execute(self, context: Context) -> Any:
+        """Run the step."""
+        skip_unless_go(context, self.proceed_if)
+        note_orphan(self, context)
+        inputs = {name: resolve(value, context) for name, value in self.inputs.items()}
+        if self.node is not None:
+            inputs["node_name"] = label(context, resolve(self.node, context))
+        began = time.time()
+        with (
+            remembered(self, context),
+            open_session(self.policy, context["run_id"], self.log.info) as session,
+        ):
+            result = import_step(self.step)(session, **inputs)
+        return {**result, "began": began, "ended": time.time()}
+
+
+class DecideOperator(StepOperator):
+    """Folds what came before into the night's answer; a blind night ends here, in red.
+
+    Every other refusal is an answer, not a failure: the task succeeds and everything behind it is skipped.
+    """
+
+    def execute(self, context: Context) -> Any:
+        """Return the decision."""
+        ended = next((a for a in _answers(context, self.proceed_if) if a["answer"] != Answer.GO), None)
+        decision = {"verdicts": [], "plan": None, **ended} if ended else self._fold(context)
+        if decision["answer"] == Answer.BLIND:
+            context["ti"].xcom_push(key="return_value", value=decision)
+            with remembered(self, context):
+                raise BlindError(
+                    decision.get("code") or "NIGHT_BLIND",
+                    decision["sentence"],
+                    cause="Something that must be known before a node is touched could not be known.",
+                    next_step="Make it readable again; nothing was touched and the next night asks anew.",
+                )
+        self.log.info("The night's answer is %s. %s", decision["answer"], decision["sentence"])
+        return decision
+
+    def _fold(self, context: Context) -> dict[str, Any]:
+        """All earlier steps said "go": let the gates' verdicts decide."""
+        folded: dict[str, Any] = super().execute(context)
+        return folded
+
+
+class RecoverOperator(StepOperator):
+    """Runs the one recovery; red when something is still owed, so that a person looks."""
+
+    ui_color = "#fef3e8"
+
+    def execute(self, context: Context) -> Any:
+        """Return what was repaid.
+
+        Raises:
+            VerificationError: RECOVERY_INCOMPLETE.
+        """
+        result = super().execute(context)
+        if result["answer"] == "partial":
+            context["ti"].xcom_push(key="return_value", value=result)
+            with remembered(self, context):
+                raise VerificationError(
+                    "RECOVERY_INCOMPLETE",
+                    result["sentence"],
+                    cause=f"Still owed: {'; '.join(map(str, result['remaining'])) or 'see above'}.",
+                    next_step=f"The sweeper recover_{self.policy.name} tries again every minute; "
+                    "make the named node or the API reachable.",
+                )
+        return result
+
+
+def _answers(context: Context, inputs: Sequence[Input]) -> list[Mapping[str, Any]]:
+    """Read earlier steps' answers; a step that left none (it failed) is blind."""
+    silent = {"answer": Answer.BLIND.value, "sentence": "An earlier step of this night failed; see its log."}
+    return [resolve(item, context) or silent for item in inputs]
+
+
+def skip_unless_go(context: Context, inputs: Sequence[Input]) -> None:
+    """Skip this task when an earlier step said anything but "go"."""
+    for answer in _answers(context, inputs):
+        if answer["answer"] != Answer.GO:
+            raise AirflowSkipException(f"Not tonight: {answer['sentence']}")
+
+
+def label(context: Context, node: str) -> str:
+    """Show the node's name beside the task in the UI; returns it."""
+    context["node_name"] = node  # type: ignore[typeddict-unknown-key]  # read by map_index_template
+    return node
+
+
+def note_orphan(task: BaseOperator, context: Context) -> None:
+    """Say that a scheduler restart re-runs a live task: its first process may still be there.
+
+    Nothing more is needed: steps attach to what runs on the node, and the Lease's token decides who may write.
+    """
+    ti = context["ti"]
+    if ti.try_number > (ti.max_tries or 0) + 1:
+        task.log.warning(
+            "Airflow restarted under this task: attaching to what already runs, starting nothing."
+        )
+
+
+@contextmanager
+def remembered(task: BaseOperator, context: Context) -> Iterator[None]:
+    """Leave a known error where the report finds it, and in plain words at the end of the log."""
+    try:
+        yield
+    except NightshiftError as error:
+        told = {
+            "task": task.task_id,
+            "code": error.code,
+            "message": error.message,
+            "cause": error.cause,
+            "next_step": error.next_step,
+        }
+        context["ti"].xcom_push(key=FAILURE_KEY, value=told)
+        task.log.error("[%s] %s", error.code, error.message)
+        task.log.error("Cause: %s", error.cause)
+        task.log.error("Next step: %s (docs/runbooks/%s.md)", error.next_step, error.code)
+        raise

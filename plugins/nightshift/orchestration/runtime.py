@@ -1,0 +1,163 @@
+"""From Airflow's connections to a `Session`: the one place where credentials meet clients.
+
+Everything heavy (hooks, kubernetes, paramiko) is imported when a session is opened, never when a DAG file
+is parsed: every task start parses its DAG file again.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from nightshift.domain.errors import ConfigError
+from nightshift.domain.facts import NodeFacts
+from nightshift.domain.policy import ClusterPolicy
+
+if TYPE_CHECKING:
+    from nightshift.clients.kube_api import KubeApi
+    from nightshift.clients.node_ssh import NodeSsh
+    from nightshift.steps.session import Session
+
+_LOG = logging.getLogger(__name__)
+_PROJECT = Path(__file__).resolve().parents[3]
+
+
+def clusters_directory() -> Path:
+    """Where the cluster YAMLs lie: NIGHTSHIFT_CLUSTERS, else the project's own include/clusters."""
+    return Path(os.environ.get("NIGHTSHIFT_CLUSTERS") or _PROJECT / "include" / "clusters")
+
+
+def policy_named(cluster: str) -> ClusterPolicy:
+    """Read the policy of one cluster (triggers carry the name only).
+
+    Raises:
+        ConfigError: CONFIG_INVALID.
+    """
+    from nightshift.clients.cluster_config import load_cluster
+
+    return load_cluster(clusters_directory() / f"{cluster}.yaml")
+
+
+@contextmanager
+def open_session(
+    policy: ClusterPolicy, run_id: str, log: Callable[[str], None] = _LOG.info
+) -> Iterator[Session]:
+    """Give a step its way into the cluster; nodes are connected to when a step first asks for one.
+
+    Raises:
+        ConfigError: CONNECTION_MISSING or CONFIG_INVALID.
+    """
+    from airflow.sdk import ObjectStoragePath
+
+    from nightshift.clients.pushgateway import Pushgateway
+    from nightshift.clients.stores import Store
+    from nightshift.steps.session import Session
+
+    session = Session(
+        policy=policy,
+        kube=_kube(policy.kubernetes_connection),
+        ssh=_NodeConnector(policy.ssh_connection),
+        store=Store(ObjectStoragePath(policy.store), policy.name),
+        pushgateway=Pushgateway(policy.pushgateway_url, policy.name),
+        run_id=run_id,
+        log=log,
+    )
+    try:
+        yield session
+    finally:
+        session.close()
+
+
+def connection_named(connection_id: str, purpose: str) -> Any:
+    """Return an Airflow connection, from whichever secrets backend has it.
+
+    Raises:
+        ConfigError: CONNECTION_MISSING.
+    """
+    from airflow.sdk import BaseHook
+    from airflow.sdk.exceptions import AirflowNotFoundException
+
+    try:
+        return BaseHook.get_connection(connection_id)
+    except AirflowNotFoundException as error:
+        raise ConfigError(
+            "CONNECTION_MISSING",
+            f"Airflow has no connection {connection_id!r} ({purpose}).",
+            cause="Neither the environment nor a secrets backend of this process has it.",
+            next_step=f"Give AIRFLOW_CONN_{connection_id.upper()} to every Airflow process; "
+            "`./nightshift enrol` writes it.",
+        ) from error
+
+
+def _kube(connection_id: str) -> KubeApi:
+    """Build the API client from a `kubernetes` connection."""
+    from airflow.providers.cncf.kubernetes.hooks.kubernetes import KubernetesHook
+
+    from nightshift.clients.kube_api import KubeApi
+
+    connection_named(connection_id, "the cluster's API, type kubernetes")
+    try:
+        return KubeApi(KubernetesHook(conn_id=connection_id).get_conn())
+    except Exception as error:  # whatever a loader of kubeconfigs throws, the connection is unusable
+        raise ConfigError(
+            "CONFIG_INVALID",
+            f"The connection {connection_id!r} cannot be used to reach the cluster's API.",
+            cause=f"{type(error).__name__}: {error}.",
+            next_step="Put a complete kubeconfig (as JSON) into the connection's extra field `kube_config`; "
+            "`./nightshift enrol` writes one.",
+        ) from error
+
+
+class _NodeConnector:
+    """Opens nodes with the credentials of one `ssh` connection, each with its own pinned host key."""
+
+    def __init__(self, connection_id: str) -> None:
+        self._connection_id = connection_id
+        self._host_keys: dict[str, str] | None = None
+
+    def __call__(self, node: NodeFacts) -> NodeSsh:
+        """Return the way into `node`; it connects when first used.
+
+        Raises:
+            ConfigError: CONNECTION_MISSING, CONFIG_INVALID, or NODE_NOT_ENROLLED when no host key is pinned.
+        """
+        from nightshift.clients.node_ssh import NodeSsh
+        from nightshift.clients.script_bundle import ScriptBundle
+        from nightshift.orchestration.hooks import PinnedSshHook
+
+        if self._host_keys is None:
+            self._host_keys = self._read_host_keys()
+        if node.name not in self._host_keys:
+            raise ConfigError(
+                "NODE_NOT_ENROLLED",
+                f"No host key is pinned for node {node.name}.",
+                cause=f"The extra field `host_keys` of connection {self._connection_id!r} does not name it.",
+                next_step="Enrol the node (`./nightshift enrol`), then give the new connection to Airflow.",
+            )
+        hook = PinnedSshHook(self._connection_id, node.address, self._host_keys[node.name])
+        return NodeSsh(node.name, hook.get_conn, ScriptBundle.shipped())
+
+    def _read_host_keys(self) -> dict[str, str]:
+        extra = connection_named(self._connection_id, "the nodes, type ssh").extra_dejson
+        host_keys = extra.get("host_keys")
+        if not isinstance(host_keys, dict) or not (extra.get("private_key") or extra.get("key_file")):
+            raise ConfigError(
+                "CONFIG_INVALID",
+                f"The connection {self._connection_id!r} lacks `private_key` or `host_keys` in its extra.",
+                cause="It was written by hand, or for something else.",
+                next_step="Let `./nightshift enrol` write it, or add both fields.",
+            )
+        return host_keys
+
+
+def import_step(path: str) -> Callable[..., Any]:
+    """Import `module:function` below `nightshift.steps`, e.g. "gates:check_disk_usage"."""
+    from importlib import import_module
+
+    module, _, function = path.partition(":")
+    step: Callable[..., Any] = getattr(import_module(f"nightshift.steps.{module}"), function or module)
+    return step

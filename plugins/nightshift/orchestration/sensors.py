@@ -1,0 +1,181 @@
+"""The two gates that wait: both give their worker slot back meanwhile.
+
+In the group of gates a verdict is an answer: the task succeeds whatever it says, and `decide` folds it. In
+front of a node (a slot or a wave) a refusal fails the task, so that the node and everything behind it stays
+untouched.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from airflow.sdk import BaseSensorOperator
+from airflow.sdk.exceptions import AirflowSkipException
+
+from nightshift.domain.errors import GateClosedError
+from nightshift.domain.policy import ClusterPolicy
+from nightshift.domain.verdicts import Outcome
+from nightshift.orchestration.operators import VERDICT_KEY, Input, label, remembered, resolve
+from nightshift.orchestration.runtime import import_step, open_session
+from nightshift.orchestration.triggers import WindowTrigger
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+_GRACE_SECONDS = 300  # for the triggerer and the task to come round, beyond the window itself
+_RENEW_SECONDS = 10.0
+_OPEN = (Outcome.PASS, Outcome.WARN)
+
+
+@dataclass(frozen=True)
+class Place:
+    """A place in the night's order that the plan fills with nodes, or leaves empty.
+
+    Args:
+        list_name: "control_plane" (one node per place) or "waves" (a list of nodes per place).
+        index: from 0.
+    """
+
+    list_name: str
+    index: int
+
+    def nodes(self, plan: Mapping[str, Any]) -> list[str]:
+        """Return the nodes the plan puts here."""
+        places = plan[self.list_name]
+        if self.index >= len(places):
+            return []
+        found = places[self.index]
+        return [found["node"]] if self.list_name == "control_plane" else list(found)
+
+
+class GateSensor(BaseSensorOperator):
+    """What both gates share: the question where they stand, and what a verdict leads to.
+
+    Args:
+        policy: the cluster's policy.
+        place: the slot or wave this gate stands in front of; None in the group of gates.
+        plan: input that finds the night's plan (needed with `place`).
+    """
+
+    ui_color = "#e6f4ea"
+
+    def __init__(
+        self,
+        *,
+        policy: ClusterPolicy,
+        window_seconds: float,
+        place: Place | None = None,
+        plan: Input | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(mode="poke", timeout=window_seconds + _GRACE_SECONDS, **kwargs)
+        self.policy = policy
+        self.window_seconds = window_seconds
+        self.place = place
+        self.plan = plan
+
+    def nodes(self, context: Context) -> list[str]:
+        """Return the nodes behind this gate; skip the task when the plan leaves the place empty."""
+        if self.place is None:
+            return []
+        nodes = self.place.nodes(resolve(self.plan, context))
+        if not nodes:
+            raise AirflowSkipException("The plan needs this place tonight for no node.")
+        label(context, ", ".join(nodes))
+        return nodes
+
+    def wait(self, context: Context, seconds: float, **kept: Any) -> NoReturn:
+        """Give the slot back for `seconds`, then go on in `resume` with what was kept."""
+        self.defer(
+            trigger=WindowTrigger(self.policy.name, context["run_id"], time.time() + seconds, _RENEW_SECONDS),
+            method_name="resume",
+            kwargs=kept,
+            timeout=timedelta(seconds=self.timeout),
+        )
+
+    def conclude(self, context: Context, verdict: Mapping[str, Any]) -> Any:
+        """Return the verdict, or in front of a node: let it pass, or stop.
+
+        Raises:
+            GateClosedError: with the verdict's own code.
+        """
+        self.log.info("%s: %s", verdict["outcome"], verdict["message"])
+        if self.place is None:
+            return dict(verdict)
+        nodes = self.nodes(context)
+        context["ti"].xcom_push(key=VERDICT_KEY, value=dict(verdict))
+        if Outcome(verdict["outcome"]) not in _OPEN:
+            with remembered(self, context):
+                raise GateClosedError(
+                    verdict["code"],
+                    f"{verdict['message']} {', '.join(nodes)} and all later nodes stay as they are.",
+                    cause=verdict["cause"] or "The gate closed after the night had begun.",
+                    next_step=verdict["resolution"]
+                    or "Read the gate's evidence; the next night goes on from here.",
+                )
+        return nodes[0] if self.place.list_name == "control_plane" else nodes
+
+
+class EtcdLatencySensor(GateSensor):
+    """Samples every etcd member, waits for the policy's window, samples again and compares."""
+
+    def __init__(self, *, policy: ClusterPolicy, **kwargs: Any) -> None:
+        super().__init__(policy=policy, window_seconds=policy.etcd_latency.window_seconds, **kwargs)
+
+    def execute(self, context: Context) -> Any:
+        """Take the first sample and wait."""
+        self.nodes(context)
+        with remembered(self, context), self._session(context) as session:
+            before = import_step("gates:gather_etcd_samples")(session)
+        self.wait(context, self.window_seconds, before=before)
+
+    def resume(self, context: Context, event: Mapping[str, Any], before: Mapping[str, Any]) -> Any:
+        """Take the second sample and judge."""
+        with remembered(self, context), self._session(context) as session:
+            after = import_step("gates:gather_etcd_samples")(session)
+            verdict = import_step("gates:check_etcd_latency")(session, before, after)
+        return self.conclude(context, verdict)
+
+    def _session(self, context: Context) -> Any:
+        return open_session(self.policy, context["run_id"], self.log.info)
+
+
+class DiskUsageSensor(GateSensor):
+    """Compares every mount's forecast with its kubelet's live thresholds; a refusal is asked again.
+
+    Image garbage collection or a log rotation may be under way, so one look alone refuses nobody's night.
+
+    Args:
+        recheck_seconds: pause before a refusal is asked again.
+        rechecks: how often.
+    """
+
+    def __init__(
+        self, *, policy: ClusterPolicy, recheck_seconds: float = 15.0, rechecks: int = 2, **kwargs: Any
+    ) -> None:
+        super().__init__(policy=policy, window_seconds=recheck_seconds * rechecks, **kwargs)
+        self.recheck_seconds = recheck_seconds
+        self.rechecks = rechecks
+
+    def execute(self, context: Context) -> Any:
+        """Look for the first time."""
+        return self._look(context, self.rechecks)
+
+    def resume(self, context: Context, event: Mapping[str, Any], left: int) -> Any:
+        """Look again."""
+        return self._look(context, left)
+
+    def _look(self, context: Context, left: int) -> Any:
+        with (
+            remembered(self, context),
+            open_session(self.policy, context["run_id"], self.log.info) as session,
+        ):
+            verdict = import_step("gates:check_disk_usage")(session)
+        if Outcome(verdict["outcome"]) not in _OPEN and left > 0:
+            self.log.info("%s Asking again in %.0f s.", verdict["message"], self.recheck_seconds)
+            self.wait(context, self.recheck_seconds, left=left - 1)
+        return self.conclude(context, verdict)
