@@ -20,6 +20,7 @@ RUN_ANNOTATION = "nightshift.io/run-id"
 STARTED_ANNOTATION = "nightshift.io/started"
 TARGET_ANNOTATION = "nightshift.io/target"
 _CLAIM_TRIES = 3
+_JOIN_SECONDS = 15.0  # a renewal on its way takes at most one API time limit
 
 
 @dataclass(frozen=True)
@@ -56,7 +57,7 @@ def hold(session: Session, nodes: Sequence[NodeFacts]) -> Iterator[Held]:
         check()
     finally:
         stop.set()
-        thread.join(timeout=session.policy.limits.lease_renew_seconds)
+        thread.join(timeout=_JOIN_SECONDS)
 
 
 def acquire(session: Session) -> int:
@@ -144,7 +145,7 @@ def _keep_renewing(session: Session, token: int, stop: threading.Event, lost: th
             is_away = False
         except UnreachableError:
             if not is_away:
-                session.log("The API does not answer; the Lease is renewed as soon as it does")
+                session.log("The API does not answer. The Lease is renewed as soon as it does")
             is_away = True
         except NightshiftError as error:
             session.log(f"The Lease could not be renewed: {error}")

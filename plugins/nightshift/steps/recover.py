@@ -36,9 +36,7 @@ class _Look:
     @property
     def indebted(self) -> tuple[str, ...]:
         """Nodes that carry marks."""
-        return tuple(
-            n.name for n in self.nodes if any(a.startswith(ANNOTATION_PREFIX) for a in n.annotations)
-        )
+        return tuple(n.name for n in self.nodes if _has_marks(n))
 
 
 def recover(

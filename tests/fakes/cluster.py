@@ -1,0 +1,514 @@
+"""A whole cluster in memory: FakeKube and FakeNode speak the interfaces of KubeApi and NodeSsh over one state.
+
+Time is the fake's own: `sleep` moves it, so that minutes of waiting take no time and are still counted.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from nightshift.clients.kube_api import Eviction, EvictionOutcome
+from nightshift.clients.stores import Store
+from nightshift.domain.errors import FencedError, RemoteJobError, UnreachableError
+from nightshift.domain.facts import (
+    BudgetFacts,
+    JobFacts,
+    LeaseFacts,
+    ManifestEntry,
+    MountFacts,
+    NodeFacts,
+    NodeProbe,
+    PackageFacts,
+    PodFacts,
+    RunningProcess,
+    ScratchEntry,
+)
+from nightshift.domain.policy import ClusterPolicy
+from nightshift.steps.session import Session
+
+COMPONENTS = ("kube-apiserver", "kube-controller-manager", "kube-scheduler")
+NOBODY = LeaseFacts("", 0, None, None, 0)
+GIB = 1024**3
+
+
+def etcd_text(*, slow: bool = False, observations: float = 0.0, leader: bool = True) -> str:
+    """etcd's metrics with `observations` more fsyncs than before; slow ones end in the 128-256 ms bucket."""
+    lines = ["process_start_time_seconds 1000", "etcd_server_slow_apply_total 0"]
+    lines += ["etcd_server_leader_changes_seen_total 1", f"etcd_server_has_leader {int(leader)}"]
+    lines += ["etcd_server_is_leader 1", 'etcd_server_version{server_version="3.6.5"} 1']
+    lines += ["etcd_mvcc_db_total_size_in_bytes 1000", "etcd_server_quota_backend_bytes 2147483648"]
+    total = 1000 + observations
+    for name in (
+        "etcd_disk_wal_fsync_duration_seconds",
+        "etcd_disk_backend_commit_duration_seconds",
+        "etcd_server_apply_duration_seconds",
+    ):
+        lines.append(f"# TYPE {name} histogram")
+        fast = 1000 if slow else total
+        lines += [f'{name}_bucket{{le="0.002"}} {fast}', f'{name}_bucket{{le="0.128"}} {fast}']
+        lines += [f'{name}_bucket{{le="0.256"}} {total}', f'{name}_bucket{{le="+Inf"}} {total}']
+        lines += [f"{name}_sum {total * 0.001}", f"{name}_count {total}"]
+    return "\n".join(lines) + "\n"
+
+
+@dataclass
+class Outcome:
+    """A job that ended well."""
+
+    exit_code: int = 0
+    lines: tuple[str, ...] = ()
+    attached: bool = False
+    result: dict[str, Any] | None = None
+
+
+class FakeCluster:
+    """State shared by the API and the nodes."""
+
+    def __init__(self, control_planes: int = 1, workers: int = 2, version: str = "1.34.4") -> None:
+        self.now = 1_800_000_000.0
+        self.lock = threading.RLock()
+        names = [(f"cp{i + 1}", True) for i in range(control_planes)]
+        names += [(f"w{i + 1}", False) for i in range(workers)]
+        self.nodes = {
+            name: NodeFacts(name, f"10.0.0.{i}", is_cp, version, True, False)
+            for i, (name, is_cp) in enumerate(names)
+        }
+        self.components = {n: dict.fromkeys(COMPONENTS, version) for n, is_cp in names if is_cp}
+        self.pods: dict[str, list[PodFacts]] = {name: [] for name, _ in names}
+        self.budgets: list[BudgetFacts] = []
+        self.eviction_answers: dict[str, list[Eviction]] = {}  # pod name -> answers before it goes
+        self.pod_seconds = 1.0  # how long an evicted pod takes to be gone
+        self.dying: dict[str, float] = {}
+        self.lease = NOBODY
+        self.marks: dict[str, str] = {}
+        self.paused: str | None = None
+        self.denied: tuple[str, ...] = ()
+        self.api_away_until = 0.0
+        self.api_calls: list[str] = []
+        self.lines: list[str] = []  # what sessions logged
+        self.fakes = {name: FakeNode(self, name) for name in self.nodes}
+
+    def sleep(self, seconds: float) -> None:
+        """Let time pass."""
+        with self.lock:
+            self.now += seconds
+
+    def clock(self) -> float:
+        """Now; every look at the clock takes a millisecond, so that no wait is endless."""
+        with self.lock:
+            self.now += 0.001
+            return self.now
+
+    @property
+    def log(self) -> str:
+        """All lines that sessions logged."""
+        return "\n".join(self.lines)
+
+    def add_pod(self, node: str, name: str, **changes: Any) -> PodFacts:
+        """Put a pod on a node."""
+        pod = PodFacts(
+            "shop", name, f"uid-{name}", "Running", "ReplicaSet/web", "ReplicaSet", False, False, False
+        )
+        pod = replace(pod, **changes)
+        self.pods[node].append(pod)
+        return pod
+
+
+class FakeNode:
+    """One node as NodeSsh shows it."""
+
+    def __init__(self, cluster: FakeCluster, name: str) -> None:
+        self.cluster, self.name = cluster, name
+        self.token = 0
+        self.is_away = False
+        self.broken: Exception | None = None  # raised by every call, e.g. a TrustError
+        self.jobs: dict[str, JobFacts] = {}
+        self.calls: list[tuple[str, ...]] = []
+        self.failures: dict[str, Exception] = {}
+        self.before_job: Callable[[str], None] = lambda step: None
+        self.results: dict[str, dict[str, Any]] = {"snapshot-etcd": _proven()}
+        self.scratch: tuple[ScratchEntry, ...] = ()
+        self.etcd: str | None = etcd_text()
+        self.configz: dict[str, Any] = _configz()
+        self.offers: dict[str, PackageFacts] = {}
+        self.manifests: tuple[ManifestEntry, ...] | None = None
+        self.closed = False
+
+    def _reach(self) -> None:
+        if self.broken is not None:
+            raise self.broken
+        if self.is_away:
+            raise UnreachableError(
+                "NODE_UNREACHABLE", f"{self.name} did not answer.", cause="powered off", next_step="Start it."
+            )
+
+    def _take(self, token: int) -> None:
+        if token < self.token:
+            raise FencedError(
+                "NODE_FENCED", f"{self.name} has {self.token}.", cause="newer", next_step="Stop."
+            )
+        self.token = token
+
+    def probe(self) -> NodeProbe:
+        """Everything; a tidy node."""
+        self._reach()
+        facts = self.cluster.nodes[self.name]
+        running = tuple(int(j.started) for j in self.jobs.values() if j.state == "running")
+        is_cp = facts.is_control_plane
+        names = (*COMPONENTS, "etcd") if is_cp else ()
+        return NodeProbe(
+            node=self.name,
+            boot_id="b1",
+            clock=self.cluster.now,
+            kubelet_version=facts.kubelet_version,
+            kubeadm_version=facts.kubelet_version,
+            kubectl_version=facts.kubelet_version,
+            kubelet_running_since=self.cluster.now - 100,
+            kubelet_binary_modified=self.cluster.now - 200,
+            mounts=tuple(
+                MountFacts(path, "/", 100 * GIB, 80 * GIB, 1000, 900)
+                for path in (
+                    "/",
+                    "/var/lib/containerd",
+                    "/var/lib/kubelet",
+                    "/var/lib/etcd",
+                    "/etc/kubernetes/tmp",
+                )
+            ),
+            manifests=self.manifests if self.manifests is not None else tuple(map(_manifest, names)),
+            processes=tuple(RunningProcess(n, i + 1, (n, "--a=b")) for i, n in enumerate(names)),
+            scratch=self.scratch,
+            etcd_data_bytes=GIB if is_cp else None,
+            kubeadm_pids=running,
+            jobs=tuple(self.jobs.values()),
+            token=self.token,
+        )
+
+    def etcd_metrics(self) -> str | None:
+        """Metrics text of a control-plane node."""
+        self._reach()
+        return self.etcd if self.cluster.nodes[self.name].is_control_plane else None
+
+    def kubelet_configz(self, token: str) -> dict[str, Any]:
+        """The inner document, as NodeSsh gives it."""
+        self._reach()
+        return self.configz
+
+    def package_index(self, minor: str, base_url: str) -> PackageFacts:
+        """What a test put on offer."""
+        self._reach()
+        self.calls.append(("package-index", minor, base_url))
+        return self.offers.get(minor, PackageFacts(minor, ()))
+
+    def fence(self, token: int) -> None:
+        """Raise, never lower."""
+        self._reach()
+        self._take(token)
+
+    def run_job(
+        self,
+        step: str,
+        token: int,
+        run_id: str,
+        args: Sequence[str],
+        limit_seconds: int,
+        log: Callable[[str], None],
+        on_poll: Callable[[], None] = lambda: None,
+    ) -> Outcome:
+        """The job's effect on the cluster, at once."""
+        self._reach()
+        self._take(token)
+        self.calls.append((step, *args))
+        self.before_job(step)
+        on_poll()
+        if step in self.failures:
+            raise self.failures.pop(step)
+        self.cluster.sleep(10)
+        getattr(self, "_" + step.replace("-", "_"), lambda args: None)(args)
+        log(f"{step} done")
+        return Outcome(result=self.results.get(step))
+
+    def _kubeadm_upgrade(self, args: Sequence[str]) -> None:
+        if self.name in self.cluster.components:
+            self.cluster.components[self.name] = dict.fromkeys(COMPONENTS, args[1])
+
+    def _kubelet_upgrade(self, args: Sequence[str]) -> None:
+        self.cluster.nodes[self.name] = replace(self.cluster.nodes[self.name], kubelet_version=args[0])
+
+    def _reclaim_scratch(self, args: Sequence[str]) -> None:
+        self.scratch = tuple(entry for entry in self.scratch if entry.name not in args[1:])
+
+    def job(self, step: str) -> JobFacts | None:
+        """One job."""
+        self._reach()
+        return self.jobs.get(step)
+
+    def fetch(self, kind: str, target: BinaryIO) -> None:
+        """A bundle."""
+        self._reach()
+        target.write(f"{kind} of {self.name}".encode())
+
+    def collect_evidence(self, since: float, target: BinaryIO) -> None:
+        """A bundle."""
+        self._reach()
+        target.write(f"evidence since {since:.0f}".encode())
+
+    def close(self) -> None:
+        """Remember it."""
+        self.closed = True
+
+
+class FakeKube:
+    """The API as KubeApi shows it."""
+
+    def __init__(self, cluster: FakeCluster) -> None:
+        self._c = cluster
+
+    def _reach(self, what: str) -> None:
+        self._c.api_calls.append(what)
+        if self._c.now < self._c.api_away_until:
+            raise UnreachableError(
+                "API_UNREACHABLE", f"no answer to {what}", cause="connection refused", next_step="Wait."
+            )
+
+    def nodes(self) -> tuple[NodeFacts, ...]:
+        """All nodes."""
+        self._reach("nodes")
+        return tuple(self._c.nodes[name] for name in sorted(self._c.nodes))
+
+    def node(self, name: str) -> NodeFacts | None:
+        """One node."""
+        self._reach("node")
+        return self._c.nodes.get(name)
+
+    def cordon(self, name: str, run_id: str, token: int) -> bool:
+        """One patch."""
+        self._reach("cordon")
+        node = self._c.nodes[name]
+        if node.is_unschedulable and "nightshift.io/owner" not in node.annotations:
+            return False
+        marks = {**node.annotations, "nightshift.io/owner": run_id, "nightshift.io/token": str(token)}
+        self._c.nodes[name] = replace(node, is_unschedulable=True, annotations=marks)
+        return True
+
+    def uncordon(self, name: str, run_id: str | None = None) -> bool:
+        """Only ours."""
+        self._reach("uncordon")
+        node = self._c.nodes[name]
+        owner = node.annotations.get("nightshift.io/owner")
+        if owner is None or run_id not in (None, owner):
+            return False
+        self._c.nodes[name] = replace(node, is_unschedulable=False)
+        self.drop_node_annotations(name)
+        return True
+
+    def drop_node_annotations(self, name: str) -> None:
+        """Marks only."""
+        self._reach("drop_node_annotations")
+        node = self._c.nodes[name]
+        marks = ("nightshift.io/owner", "nightshift.io/token")
+        kept = {k: v for k, v in node.annotations.items() if k not in marks}
+        self._c.nodes[name] = replace(node, annotations=kept)
+
+    def pods_on(self, node: str) -> tuple[PodFacts, ...]:
+        """Pods that are not gone by now."""
+        self._reach("pods_on")
+        self._c.pods[node] = [
+            p for p in self._c.pods[node] if self._c.dying.get(p.uid, self._c.now + 1) > self._c.now
+        ]
+        return tuple(replace(p, is_terminating=p.uid in self._c.dying) for p in self._c.pods[node])
+
+    def budgets(self) -> tuple[BudgetFacts, ...]:
+        """All budgets."""
+        self._reach("budgets")
+        return tuple(self._c.budgets)
+
+    def evict(self, namespace: str, name: str, uid: str) -> Eviction:
+        """The answers a test prepared, then yes."""
+        self._reach(f"evict {name}")
+        found = [p for pods in self._c.pods.values() for p in pods if (p.name, p.uid) == (name, uid)]
+        if not found:
+            return Eviction(EvictionOutcome.GONE)
+        answers = self._c.eviction_answers.get(name)
+        if answers:
+            return answers.pop(0)
+        self._c.dying[uid] = self._c.now + self._c.pod_seconds
+        return Eviction(EvictionOutcome.EVICTED)
+
+    def pod_gone(self, namespace: str, name: str, uid: str) -> bool:
+        """By UID."""
+        self._reach("pod_gone")
+        return all(p.uid != uid for pods in self._c.pods.values() for p in pods)
+
+    def server_version(self) -> str:
+        """Newest API server."""
+        self._reach("server_version")
+        return max(versions["kube-apiserver"] for versions in self._c.components.values())
+
+    def ready(self) -> bool:
+        """Ready unless away."""
+        return self._c.now >= self._c.api_away_until
+
+    def component_images(self) -> dict[str, dict[str, str]]:
+        """Images by version."""
+        versions = self.component_versions()
+        return {n: {c: f"registry.k8s.io/{c}:v{v}" for c, v in v2.items()} for n, v2 in versions.items()}
+
+    def component_versions(self) -> dict[str, dict[str, str]]:
+        """Versions."""
+        self._reach("component_versions")
+        return {node: dict(versions) for node, versions in self._c.components.items()}
+
+    def kubeadm_config(self) -> dict[str, str]:
+        """As kubeadm init wrote it."""
+        self._reach("kubeadm_config")
+        return {"kubernetesVersion": self.server_version(), "imageRepository": "registry.k8s.io"}
+
+    def evictable_pod_counts(self) -> dict[str, int]:
+        """Pods per node."""
+        self._reach("evictable_pod_counts")
+        return {node: len(pods) for node, pods in self._c.pods.items()}
+
+    def lease(self) -> LeaseFacts:
+        """The Lease."""
+        self._reach("lease")
+        return self._c.lease
+
+    def claim_lease(self, run_id: str, now: float, seconds: int, expected: LeaseFacts) -> LeaseFacts | None:
+        """Compare and swap."""
+        self._reach("claim_lease")
+        return self._swap(expected, LeaseFacts(run_id, expected.token + 1, now, now, seconds))
+
+    def renew_lease(self, run_id: str, token: int, now: float) -> bool:
+        """Only ours."""
+        self._reach("renew_lease")
+        with self._c.lock:
+            if (self._c.lease.holder, self._c.lease.token) != (run_id, token):
+                return False
+            self._c.lease = replace(self._c.lease, renewed=now)
+            return True
+
+    def release_lease(self, run_id: str, token: int) -> bool:
+        """Only ours; the token stays."""
+        self._reach("release_lease")
+        with self._c.lock:
+            if (self._c.lease.holder, self._c.lease.token) != (run_id, token):
+                return False
+            self._c.lease = replace(self._c.lease, holder="", acquired=None, renewed=None)
+            return True
+
+    def bump_token(self, expected: LeaseFacts) -> LeaseFacts | None:
+        """Compare and swap."""
+        self._reach("bump_token")
+        return self._swap(expected, replace(expected, token=expected.token + 1))
+
+    def _swap(self, expected: LeaseFacts, new: LeaseFacts) -> LeaseFacts | None:
+        with self._c.lock:
+            if self._c.lease != expected:
+                return None
+            self._c.lease = new
+            return new
+
+    def namespace_annotations(self) -> dict[str, str]:
+        """Marks."""
+        self._reach("namespace_annotations")
+        return dict(self._c.marks)
+
+    def set_namespace_annotations(self, values: Mapping[str, str | None]) -> None:
+        """None drops."""
+        self._reach("set_namespace_annotations")
+        for key, value in values.items():
+            if value is None:
+                self._c.marks.pop(key, None)
+            else:
+                self._c.marks[key] = value
+
+    def kill_switch(self) -> str | None:
+        """The brake."""
+        self._reach("kill_switch")
+        return self._c.paused
+
+    def can_i(self, wanted: Iterable[tuple[str, str, str, str]]) -> tuple[str, ...]:
+        """What a test denies."""
+        self._reach("can_i")
+        return self._c.denied
+
+    def kubelet_token(self) -> str:
+        """Not a secret."""
+        self._reach("kubelet_token")
+        return "token"
+
+
+@dataclass
+class FakeGauges:
+    """Remembers what was pushed."""
+
+    values: dict[str, float] = field(default_factory=dict)
+    labelled: list[tuple[str, Mapping[str, str], float]] = field(default_factory=list)
+    problem: str | None = None
+
+    def push(
+        self, gauges: Mapping[str, float], labelled: Sequence[tuple[str, Mapping[str, str], float]] = ()
+    ) -> str | None:
+        """Keep or refuse."""
+        if self.problem is None:
+            self.values.update(gauges)
+            self.labelled = list(labelled)
+        return self.problem
+
+
+def make_session(
+    cluster: FakeCluster, store: Path, run_id: str = "run-1", policy: ClusterPolicy | None = None
+) -> Session:
+    """A session over the fakes; what it logs is in `cluster.lines`."""
+    return Session(
+        policy=policy or ClusterPolicy("lab", "kube", "ssh", str(store), accept_api_outage=True),
+        kube=FakeKube(cluster),
+        ssh=lambda node: cluster.fakes[node.name],
+        store=Store(store, "lab"),
+        pushgateway=FakeGauges(),
+        run_id=run_id,
+        clock=cluster.clock,
+        log=cluster.lines.append,
+        sleep=cluster.sleep,
+    )
+
+
+def job_failed(code: str = "JOB_FAILED") -> RemoteJobError:
+    """A job's failure as NodeSsh raises it."""
+    return RemoteJobError(code, "exit code 26.", cause="kubeadm failed.", next_step="Read.", exit_code=26)
+
+
+def running_job(step: str, run_id: str = "dead", token: int = 1) -> JobFacts:
+    """A job that works."""
+    return JobFacts(step, "running", None, run_id, token, (), 1000.0, None)
+
+
+def _manifest(name: str) -> ManifestEntry:
+    return ManifestEntry(
+        name=f"{name}.yaml",
+        kind="file",
+        mode="600",
+        owner="root:root",
+        size_bytes=100,
+        modified=1000.0,
+        sha256="0" * 64,
+        pod_name=name,
+        pod_namespace="kube-system",
+        command=(name, "--a=b"),
+        image=f"registry.k8s.io/{name}:v1.34.4",
+    )
+
+
+def _proven() -> dict[str, Any]:
+    side = {"revision": 42, "key_count": 7, "hash": 99}
+    return {"saved": dict(side), "restored": dict(side)}
+
+
+def _configz() -> dict[str, Any]:
+    hard = {"imagefs.available": "15%", "nodefs.available": "10%", "nodefs.inodesFree": "5%"}
+    return {"imageGCHighThresholdPercent": 85, "imageGCLowThresholdPercent": 80, "evictionHard": hard}

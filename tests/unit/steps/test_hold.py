@@ -1,0 +1,129 @@
+import time
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+from tests.fakes.cluster import FakeCluster
+
+from nightshift.domain.errors import FencedError, LeaseHeldError
+from nightshift.domain.facts import LeaseFacts
+from nightshift.domain.policy import ClusterPolicy, LimitPolicy
+from nightshift.steps.hold import Held, acquire, hold, renew_if_ours
+from nightshift.steps.session import Session
+
+_RENEWING = ClusterPolicy("lab", "k", "s", "/", limits=LimitPolicy(lease_renew_seconds=0))
+
+
+def test_claims_a_free_lease_marks_the_namespace_and_raises_the_gauge(
+    cluster: FakeCluster, session: Session
+) -> None:
+    assert acquire(session) == 1
+    assert cluster.lease.holder == "run-1"
+    assert cluster.marks["nightshift.io/run-id"] == "run-1"
+    assert session.pushgateway.values["k8s_upgrade_in_flight"] == 1
+
+
+def test_keeps_its_own_token_even_when_its_lease_expired(cluster: FakeCluster, session: Session) -> None:
+    acquire(session)
+    cluster.sleep(1000)
+    assert acquire(session) == 1
+
+
+def test_refuses_while_another_run_is_alive(
+    cluster: FakeCluster, session: Session, other_session: Session
+) -> None:
+    acquire(session)
+    with pytest.raises(LeaseHeldError, match=r"LEASE_HELD.*run-1 since 20"):
+        acquire(other_session)
+
+
+def test_takes_an_expired_lease_with_a_bigger_token(
+    cluster: FakeCluster, session: Session, other_session: Session
+) -> None:
+    acquire(session)
+    cluster.sleep(121)
+    assert acquire(other_session) == 2
+
+
+def test_a_cleared_task_claims_again_after_recovery_emptied_the_lease(
+    cluster: FakeCluster, session: Session
+) -> None:
+    cluster.lease = LeaseFacts("", 7, None, None, 120)
+    with hold(session, []) as held:
+        assert held.token == 8
+
+
+def test_fences_the_nodes_before_any_work(cluster: FakeCluster, session: Session) -> None:
+    cluster.lease = LeaseFacts("", 4, None, None, 120)
+    with hold(session, [cluster.nodes["w1"]]):
+        assert cluster.fakes["w1"].token == 5
+    assert cluster.fakes["w2"].token == 0
+
+
+def test_a_node_with_a_newer_token_stops_the_step(cluster: FakeCluster, session: Session) -> None:
+    cluster.fakes["w1"].token = 99
+    with pytest.raises(FencedError), hold(session, [cluster.nodes["w1"]]):
+        pytest.fail("must not begin")
+
+
+def _work_until(held: Held, is_over: Callable[[], bool]) -> None:
+    while not is_over():
+        held.check()
+        time.sleep(0.001)
+
+
+def _lose_and_work(cluster: FakeCluster, held: Held) -> None:
+    _lose(cluster)
+    _work_until(held, lambda: False)
+
+
+def _lose_and_sleep(cluster: FakeCluster) -> None:
+    _lose(cluster)
+    time.sleep(0.2)
+
+
+def _lose(cluster: FakeCluster) -> None:
+    with cluster.lock:
+        cluster.lease = replace(cluster.lease, holder="run-2", token=2)
+
+
+def test_a_lost_lease_is_noticed_while_working(cluster: FakeCluster, session: Session) -> None:
+    session.policy = _RENEWING
+    with pytest.raises(FencedError, match="RUN_FENCED"), hold(session, []) as held:
+        _lose_and_work(cluster, held)
+
+
+def test_a_lease_lost_without_looking_is_noticed_at_the_end(cluster: FakeCluster, session: Session) -> None:
+    session.policy = _RENEWING
+    with pytest.raises(FencedError, match="RUN_FENCED"), hold(session, []):
+        _lose_and_sleep(cluster)
+
+
+def test_an_api_that_is_away_is_not_a_lost_lease(cluster: FakeCluster, session: Session) -> None:
+    session.policy = _RENEWING
+    with hold(session, []) as held:
+        cluster.api_away_until = cluster.now + 10_000
+        _work_until(held, lambda: "The Lease is renewed as soon as it does" in cluster.log)
+        cluster.api_away_until = 0.0
+    assert cluster.lease.holder == "run-1"
+
+
+def test_waits_for_an_api_that_is_away_before_it_begins(cluster: FakeCluster, session: Session) -> None:
+    cluster.api_away_until = cluster.now + 30
+    assert acquire(session) == 1
+    assert "the API is away" in cluster.log
+
+
+def test_renews_only_its_own_lease(session: Session, other_session: Session) -> None:
+    assert renew_if_ours(session) is False
+    acquire(session)
+    assert renew_if_ours(session) is True
+    assert renew_if_ours(other_session) is False
+
+
+def test_a_pushgateway_that_is_away_is_said_and_changes_nothing(
+    cluster: FakeCluster, session: Session
+) -> None:
+    session.pushgateway.problem = "connection refused"
+    acquire(session)
+    assert "Gauges were not published: connection refused" in cluster.log

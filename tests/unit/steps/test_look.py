@@ -1,0 +1,175 @@
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from tests.fakes.cluster import FakeCluster, etcd_text
+
+from nightshift.domain.errors import ConfigError, TrustError
+from nightshift.domain.facts import ScratchEntry
+from nightshift.domain.gates import GATES
+from nightshift.steps import gates
+from nightshift.steps.decide import decide
+from nightshift.steps.detect_target import detect_target
+from nightshift.steps.hold import acquire
+from nightshift.steps.reclaim_scratch import reclaim_scratch
+from nightshift.steps.session import Session
+
+
+def _all_gates(cluster: FakeCluster, session: Session, choice: dict[str, Any]) -> list[dict[str, Any]]:
+    before = gates.gather_etcd_samples(session)
+    for node in cluster.fakes.values():
+        node.etcd = etcd_text(observations=500)
+    session.sleep(60)
+    after = gates.gather_etcd_samples(session)
+    return [
+        gates.check_etcd_latency(session, before, after),
+        gates.check_disk_usage(session),
+        gates.check_node_health(session),
+        gates.check_version_skew(session, choice),
+        gates.check_static_pods(session),
+    ]
+
+
+def test_a_healthy_cluster_is_a_go_with_a_plan(
+    cluster: FakeCluster, session: Session, choice: dict[str, Any]
+) -> None:
+    said = decide(session, choice, _all_gates(cluster, session, choice))
+    assert said["answer"] == "go", said["sentence"]
+    assert said["plan"]["control_plane"] == [{"node": "cp1", "command": "apply"}]
+    assert json.loads(json.dumps(said, allow_nan=False)) == said
+
+
+def test_a_silent_gate_is_blind_and_there_is_no_plan(
+    cluster: FakeCluster, session: Session, choice: dict[str, Any]
+) -> None:
+    verdicts: list[Any] = _all_gates(cluster, session, choice)
+    said = decide(session, choice, [*verdicts[:-1], None])
+    assert said["answer"] == "blind"
+    assert said["plan"] is None
+    assert len(verdicts) == len(GATES)
+
+
+def test_slow_etcd_blocks_and_names_member_and_bucket(cluster: FakeCluster, session: Session) -> None:
+    before = gates.gather_etcd_samples(session)
+    cluster.fakes["cp1"].etcd = etcd_text(slow=True, observations=500)
+    cluster.sleep(60)
+    verdict = gates.check_etcd_latency(session, before, gates.gather_etcd_samples(session))
+    assert verdict["outcome"] == "block"
+    assert "cp1" in verdict["message"]
+
+
+def test_samples_survive_json(session: Session) -> None:
+    look = gates.gather_etcd_samples(session)
+    again = json.loads(json.dumps(look, allow_nan=False))
+    sample = gates.sample_from_dict(again["members"]["cp1"])
+    assert sample is not None
+    assert sample.wal_fsync is not None
+    assert sample.wal_fsync.buckets[-1][0] == float("inf")
+    assert gates.sample_to_dict(sample) == again["members"]["cp1"]
+
+
+def test_the_second_look_renews_the_lease_of_its_run(cluster: FakeCluster, session: Session) -> None:
+    acquire(session)
+    cluster.sleep(100)
+    gates.gather_etcd_samples(session)
+    assert cluster.lease.is_live(cluster.now + 100)
+
+
+@pytest.mark.parametrize(
+    "check",
+    [gates.check_disk_usage, gates.check_node_health, gates.check_static_pods],
+    ids=lambda c: c.__name__,
+)
+def test_an_api_that_is_away_makes_gates_blind(
+    cluster: FakeCluster, session: Session, check: Callable[[Session], dict[str, Any]]
+) -> None:
+    cluster.api_away_until = cluster.now + 10_000
+    verdict = check(session)
+    assert (verdict["outcome"], verdict["code"]) == ("blind", "API_UNREACHABLE")
+
+
+def test_an_api_that_is_away_makes_the_etcd_gate_blind(cluster: FakeCluster, session: Session) -> None:
+    before = gates.gather_etcd_samples(session)
+    cluster.api_away_until = cluster.now + 10_000
+    verdict = gates.check_etcd_latency(session, before, gates.gather_etcd_samples(session))
+    assert (verdict["outcome"], verdict["code"]) == ("blind", "API_UNREACHABLE")
+
+
+@pytest.mark.parametrize("name", ["disk_usage", "static_pods"])
+def test_an_unreachable_node_makes_its_gates_blind_and_says_why(
+    cluster: FakeCluster, session: Session, name: str
+) -> None:
+    cluster.fakes["w1"].is_away = True
+    verdict = getattr(gates, f"check_{name}")(session)
+    assert verdict["outcome"] == "blind"
+    assert "NODE_UNREACHABLE" in verdict["evidence"]["errors"]["w1"]
+
+
+def test_a_kubelet_without_thresholds_is_blind(cluster: FakeCluster, session: Session) -> None:
+    cluster.fakes["w1"].configz = {}
+    assert gates.check_disk_usage(session)["outcome"] == "blind"
+
+
+def test_detect_finds_the_next_minor(session: Session, offer: Callable[..., None]) -> None:
+    offer(v1_34=("1.34.4-1.1",), v1_35=("1.35.3-1.1", "1.35.4-1.1"))
+    choice = detect_target(session)
+    assert choice["answer"] == "go"
+    assert choice["target"]["package_version"] == "1.35.4-1.1"
+    assert choice["nodes"][0] == {"name": "cp1", "kubelet": "1.34.4", "is_control_plane": True}
+
+
+def test_detect_says_nothing_when_nothing_is_offered(session: Session, offer: Callable[..., None]) -> None:
+    offer(v1_34=("1.34.4-1.1",))
+    assert detect_target(session)["answer"] == "nothing"
+
+
+def test_detect_is_blind_when_no_control_plane_node_can_be_asked(
+    cluster: FakeCluster, session: Session
+) -> None:
+    cluster.fakes["cp1"].is_away = True
+    choice = detect_target(session)
+    assert choice["answer"] == "blind"
+    assert "cp1 did not answer" in choice["sentence"]
+
+
+def test_detect_does_not_go_around_a_tampered_node(cluster: FakeCluster, session: Session) -> None:
+    cluster.fakes["cp1"].broken = TrustError("NODE_SCRIPT_TAMPERED", "x", cause="y", next_step="z")
+    with pytest.raises(TrustError):
+        detect_target(session)
+
+
+@pytest.mark.parametrize(
+    ("version", "code"), [("1.36.0", "TARGET_SKIPS_MINOR"), ("1.33.1", "TARGET_IS_DOWNGRADE")]
+)
+def test_a_requested_version_obeys_the_same_rules(
+    session: Session, offer: Callable[..., None], version: str, code: str
+) -> None:
+    offer(v1_34=("1.34.4-1.1",), v1_35=("1.35.4-1.1",))
+    with pytest.raises(ConfigError, match=code):
+        detect_target(session, version)
+
+
+def test_reclaim_removes_the_old_keeps_the_newest_and_reports(cluster: FakeCluster, session: Session) -> None:
+    old = cluster.now - 10 * 86_400
+    names = [f"kubeadm-backup-etcd-2026-11-{day:02d}-01-02-03" for day in (1, 2, 3)]
+    cluster.fakes["cp1"].scratch = tuple(ScratchEntry(n, old + i, 1024, True) for i, n in enumerate(names))
+    cluster.fakes["w2"].is_away = True
+    done = reclaim_scratch(session)
+    assert done["nodes"]["cp1"]["removed"] == names[:2]
+    assert "NODE_UNREACHABLE" in done["nodes"]["w2"]["error"]
+    assert done["nodes"]["w1"]["error"] is None
+
+
+def test_reclaim_says_what_stayed(cluster: FakeCluster, session: Session) -> None:
+    node = cluster.fakes["cp1"]
+    names = ("kubeadm-backup-etcd-2026-11-01-01-02-03", "kubeadm-backup-etcd-2026-11-02-01-02-03")
+    node.scratch = tuple(ScratchEntry(n, 1000.0 + i, 1024, True) for i, n in enumerate(names))
+    node._reclaim_scratch = lambda args: None  # type: ignore[method-assign]
+    assert "still there" in reclaim_scratch(session)["nodes"]["cp1"]["error"]
+
+
+def test_a_node_put_aside_by_somebody_else_is_seen(cluster: FakeCluster, session: Session) -> None:
+    cluster.nodes["w1"] = replace(cluster.nodes["w1"], is_ready=None)
+    assert gates.check_node_health(session)["outcome"] != "pass"

@@ -1,0 +1,66 @@
+from dataclasses import replace
+
+import pytest
+from tests.fakes.cluster import FakeCluster, running_job
+
+from nightshift.domain.errors import ConfigError, UnreachableError
+from nightshift.domain.facts import LeaseFacts
+from nightshift.domain.policy import WindowPolicy
+from nightshift.steps.open_night import open_night
+from nightshift.steps.session import Session
+
+
+def test_an_idle_cluster_opens(session: Session) -> None:
+    assert open_night(session)["answer"] == "go"
+
+
+def test_the_brake_holds_and_says_how_to_release_it(cluster: FakeCluster, session: Session) -> None:
+    cluster.paused = "migration of anna"
+    said = open_night(session)
+    assert (said["answer"], said["code"]) == ("held", "BRAKE_ON")
+    assert "migration of anna" in said["sentence"]
+    assert "kubectl -n nightshift delete configmap nightshift-brake" in said["sentence"]
+
+
+def test_outside_the_window_it_holds(cluster: FakeCluster, session: Session) -> None:
+    session.policy = replace(session.policy, window=WindowPolicy(frozen_dates=("2027-01-15",)))
+    assert open_night(session)["code"] == "DATE_FROZEN"
+
+
+def test_missing_permissions_are_all_listed(cluster: FakeCluster, session: Session) -> None:
+    cluster.denied = ("patch nodes", "create pods/eviction")
+    with pytest.raises(ConfigError, match=r"API_FORBIDDEN.*patch nodes, create pods/eviction"):
+        open_night(session)
+
+
+def test_somebody_alive_holds_it(cluster: FakeCluster, session: Session) -> None:
+    cluster.lease = LeaseFacts("run-9", 3, cluster.now, cluster.now, 120)
+    said = open_night(session)
+    assert said["answer"] == "held"
+    assert "run-9 since 20" in said["sentence"]
+
+
+def test_a_dead_run_is_repaired_first(cluster: FakeCluster, session: Session) -> None:
+    cluster.lease = LeaseFacts("run-9", 3, 1.0, 1.0, 120)
+    session.kube.cordon("w1", "run-9", 3)
+    said = open_night(session)
+    assert said["answer"] == "go"
+    assert "w1 uncordoned" in said["sentence"]
+
+
+def test_a_dead_runs_job_keeps_the_night_closed(cluster: FakeCluster, session: Session) -> None:
+    cluster.lease = LeaseFacts("run-9", 3, 1.0, 1.0, 120)
+    cluster.fakes["w1"].jobs["stage"] = running_job("stage")
+    assert open_night(session)["answer"] == "held"
+
+
+def test_debts_that_cannot_be_seen_are_blind(cluster: FakeCluster, session: Session) -> None:
+    session.kube.cordon("w1", "run-9", 3)
+    cluster.fakes["w1"].is_away = True
+    assert open_night(session)["answer"] == "blind"
+
+
+def test_an_api_that_is_away_is_one_error(cluster: FakeCluster, session: Session) -> None:
+    cluster.api_away_until = cluster.now + 10_000
+    with pytest.raises(UnreachableError, match="API_UNREACHABLE"):
+        open_night(session)

@@ -1,0 +1,90 @@
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.fakes.cluster import FakeCluster
+
+from nightshift.steps.report import report
+from nightshift.steps.session import Session
+from nightshift.steps.upgrade_kubelet import upgrade_kubelet
+
+_GO = {"answer": "go", "sentence": "ok"}
+
+
+def _decision(answer: str, **verdict: str) -> dict[str, Any]:
+    base = {"gate": "etcd_latency", "outcome": "pass", "code": "OK", "message": "m", "resolution": ""}
+    return {
+        "answer": answer,
+        "sentence": "cp1 fsync p99 in 128-256 ms.",
+        "verdicts": [{**base, **verdict}],
+        "plan": {
+            "control_plane": [{"node": "cp1", "command": "apply"}],
+            "waves": [["w1"]],
+            "leftover": ["w2"],
+        },
+    }
+
+
+def test_nothing_to_do_is_written_too(session: Session) -> None:
+    said = report(session, {"open_night": _GO, "choice": {"answer": "nothing", "sentence": "All on 1.34.4."}})
+    assert said["answer"] == "nothing"
+    assert said["note"] == "All on 1.34.4. The next night looks again."
+    assert json.loads(Path(said["path"]).read_text())["answer"] == "nothing"
+    assert "/lab/ledger/" in said["path"]
+
+
+def test_blocked_raises_the_gauge_and_says_what_would_flip_it(
+    session: Session, choice: dict[str, Any]
+) -> None:
+    decision = _decision("blocked", outcome="block", resolution="Give etcd its own disk.")
+    said = report(session, {"open_night": _GO, "choice": choice, "decision": decision})
+    assert said["entry"]["what_next"] == "To flip it: Give etcd its own disk."
+    assert session.pushgateway.values["k8s_upgrade_blocked"] == 1
+    assert session.pushgateway.labelled[0][1] == {"kind": "minor", "running": "1.34.4", "target": "1.35.4"}
+
+
+def test_an_upgrade_lists_its_nodes(cluster: FakeCluster, session: Session, choice: dict[str, Any]) -> None:
+    for name in ("cp1", "w1"):
+        upgrade_kubelet(session, name, choice)
+    facts = {
+        "open_night": _GO,
+        "choice": choice,
+        "decision": _decision("go"),
+        "postflight": {"sentence": "2 of 3 nodes run 1.35.4."},
+        "node_seconds": {"cp1": 100.0},
+        "snapshot": {"path": "/s.tar.gz"},
+    }
+    said = report(session, facts)
+    assert said["answer"] == "upgraded"
+    assert [n["outcome"] for n in said["entry"]["nodes"]] == ["upgraded", "upgraded", "tomorrow"]
+    assert said["entry"]["what_next"] == "w2 continue on the next night."
+    assert said["entry"]["snapshot"] == "/s.tar.gz"
+
+
+@pytest.mark.parametrize(("is_upgraded", "answer"), [(True, "partial"), (False, "failed")])
+def test_a_failure_is_told_with_what_is_done_already(
+    session: Session, choice: dict[str, Any], is_upgraded: bool, answer: str
+) -> None:
+    if is_upgraded:
+        upgrade_kubelet(session, "cp1", choice)
+    facts = {"open_night": _GO, "choice": choice, "decision": _decision("go"), "failure": "w1: JOB_FAILED."}
+    said = report(session, facts)
+    assert said["answer"] == answer
+    assert ("Already upgraded: cp1" in said["entry"]["sentence"]) is is_upgraded
+
+
+def test_a_run_that_stopped_without_a_word_is_no_success(session: Session, choice: dict[str, Any]) -> None:
+    assert report(session, {})["answer"] == "failed"
+    facts = {"open_night": _GO, "choice": choice, "decision": _decision("go")}
+    assert report(session, facts)["answer"] == "failed"
+
+
+def test_an_api_that_is_away_does_not_stop_the_report(
+    cluster: FakeCluster, session: Session, choice: dict[str, Any]
+) -> None:
+    cluster.api_away_until = cluster.now + 10_000
+    said = report(
+        session, {"open_night": _GO, "choice": choice, "decision": _decision("go"), "failure": "API."}
+    )
+    assert {n["to_version"] for n in said["entry"]["nodes"]} == {"unknown"}

@@ -1,0 +1,164 @@
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.fakes.cluster import FakeCluster, job_failed
+
+from nightshift.domain.errors import FencedError, LeaseHeldError, RemoteJobError, VerificationError
+from nightshift.steps.claim import claim
+from nightshift.steps.drain_node import drain_node
+from nightshift.steps.evidence import saved_evidence
+from nightshift.steps.postflight import postflight
+from nightshift.steps.session import Session
+from nightshift.steps.snapshot import snapshot
+from nightshift.steps.stage import stage
+from nightshift.steps.uncordon_node import uncordon_node
+from nightshift.steps.upgrade_kubelet import upgrade_kubelet
+from nightshift.steps.upgrade_node import upgrade_node
+from nightshift.steps.verify_node import verify_node
+
+
+def test_a_whole_night_by_hand(cluster: FakeCluster, session: Session, choice: dict[str, Any]) -> None:
+    claim(session, choice)
+    snapshot(session, choice)
+    stage(session, choice)
+    for name, command in (("cp1", "apply"), ("w1", "node"), ("w2", "node")):
+        drain_node(session, name)
+        upgrade_node(session, name, choice, command)
+        upgrade_kubelet(session, name, choice)
+        verify_node(session, name, choice)
+        uncordon_node(session, name)
+    done = postflight(session, choice, {"leftover": []})
+    assert done["sentence"] == "3 of 3 nodes run 1.35.4, Ready and as written."
+    assert ("kubeadm-upgrade", "apply", "1.35.4", "900") in cluster.fakes["cp1"].calls
+    assert ("kubelet-upgrade", "1.35.4") in cluster.fakes["w2"].calls
+
+
+def test_a_failed_job_leaves_its_evidence_before_it_is_raised(
+    cluster: FakeCluster, session: Session, choice: dict[str, Any]
+) -> None:
+    cluster.fakes["cp1"].failures["kubeadm-upgrade"] = job_failed()
+    with pytest.raises(RemoteJobError, match=r"JOB_FAILED.*Evidence: .*cp1-kubeadm-upgrade") as caught:
+        upgrade_node(session, "cp1", choice, "apply")
+    assert caught.value.exit_code == 26
+    (path,) = saved_evidence(session)
+    assert Path(path).read_bytes().startswith(b"evidence since")
+    assert Path(path).stat().st_mode & 0o777 == 0o600
+    upgrade_node(session, "cp1", choice, "apply")
+
+
+def test_evidence_that_cannot_be_taken_does_not_hide_the_failure(
+    cluster: FakeCluster, session: Session, choice: dict[str, Any]
+) -> None:
+    node = cluster.fakes["w1"]
+    node.failures["kubelet-upgrade"] = job_failed("JOB_LOST")
+    node.before_job = lambda step: setattr(node, "is_away", True)
+    with pytest.raises(RemoteJobError, match=r"JOB_LOST.*Evidence could not be saved \(NODE_UNREACHABLE"):
+        upgrade_kubelet(session, "w1", choice)
+
+
+def test_a_node_that_lost_its_cordon_is_drained_again_before_kubeadm(
+    cluster: FakeCluster, session: Session, choice: dict[str, Any]
+) -> None:
+    drain_node(session, "w1")
+    session.kube.uncordon("w1")
+    cluster.add_pod("w1", "newcomer")
+    upgrade_node(session, "w1", choice)
+    assert cluster.pods["w1"] == []
+    assert cluster.nodes["w1"].is_unschedulable
+
+
+def test_kubeadm_content_but_old_pods_is_an_error(
+    cluster: FakeCluster, session: Session, choice: dict[str, Any]
+) -> None:
+    cluster.fakes["cp1"]._kubeadm_upgrade = lambda args: None  # type: ignore[method-assign]
+    with pytest.raises(
+        VerificationError, match=r"cp1 did not reach 1.35.4 within 300 s: kube-apiserver 1.34.4"
+    ):
+        upgrade_node(session, "cp1", choice, "apply")
+
+
+def test_a_kubelet_that_does_not_come_back_is_an_error(
+    cluster: FakeCluster, session: Session, choice: dict[str, Any]
+) -> None:
+    cluster.nodes["w1"] = replace(cluster.nodes["w1"], is_ready=False)
+    with pytest.raises(VerificationError, match=r"it reports kubelet 1.35.4, NotReady"):
+        upgrade_kubelet(session, "w1", choice)
+
+
+def test_verify_names_everything_that_is_wrong(
+    cluster: FakeCluster, session: Session, choice: dict[str, Any]
+) -> None:
+    cluster.fakes["cp1"].etcd = "etcd_server_has_leader 0"
+    with pytest.raises(VerificationError) as caught:
+        verify_node(session, "cp1", choice)
+    for said in ("reports kubelet 1.34.4", "binary is 1.34.4", "kube-scheduler is 1.34.4", "has no leader"):
+        assert said in str(caught.value)
+
+
+def test_a_fenced_run_stops_following_its_job(
+    cluster: FakeCluster, session: Session, choice: dict[str, Any]
+) -> None:
+    cluster.fakes["w1"].token = 50
+    with pytest.raises(FencedError):
+        upgrade_kubelet(session, "w1", choice)
+
+
+def test_an_unknown_command_is_refused(session: Session, choice: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="apply"):
+        upgrade_node(session, "cp1", choice, "reset")
+
+
+def test_claim_refuses_a_second_run(session: Session, other_session: Session, choice: dict[str, Any]) -> None:
+    assert claim(session, choice)["token"] == 1
+    assert claim(session, choice)["token"] == 1
+    with pytest.raises(LeaseHeldError):
+        claim(other_session, choice)
+
+
+def test_snapshot_is_kept_when_this_run_has_one(
+    cluster: FakeCluster, session: Session, choice: dict[str, Any]
+) -> None:
+    first = snapshot(session, choice)
+    assert Path(first["path"]).read_bytes() == b"snapshot of cp1"
+    assert session.pushgateway.values["k8s_upgrade_snapshot_taken"] == 1
+    again = snapshot(session, choice)
+    assert again["kept"]
+    assert [c for c in cluster.fakes["cp1"].calls if c[0] == "snapshot-etcd"] == [("snapshot-etcd",)]
+
+
+@pytest.mark.parametrize(
+    ("restored", "code"),
+    [({"revision": 41, "key_count": 7, "hash": 99}, "SNAPSHOT_MISMATCH"), ({}, "SNAPSHOT_UNREADABLE")],
+)
+def test_a_snapshot_that_is_not_proven_is_not_stored(
+    cluster: FakeCluster, session: Session, choice: dict[str, Any], restored: dict[str, int], code: str
+) -> None:
+    cluster.fakes["cp1"].results["snapshot-etcd"]["restored"] = restored
+    with pytest.raises(VerificationError, match=code):
+        snapshot(session, choice)
+    assert not session.store.exists("snapshots/run-1.tar.gz")
+
+
+def test_stage_says_which_node_failed_and_raises(
+    cluster: FakeCluster, session: Session, choice: dict[str, Any]
+) -> None:
+    cluster.fakes["w2"].failures["stage"] = job_failed("IMAGE_MISSING")
+    with pytest.raises(RemoteJobError, match="IMAGE_MISSING"):
+        stage(session, choice)
+    assert "w2: [IMAGE_MISSING]" in cluster.log
+    assert cluster.fakes["w1"].calls[-1][:3] == ("stage", "1.35", "1.35.4-1.1")
+    assert "registry.k8s.io/kube-proxy:v1.35.4" in cluster.fakes["w1"].calls[-1]
+
+
+def test_postflight_names_nodes_that_did_not_follow(
+    cluster: FakeCluster, session: Session, choice: dict[str, Any]
+) -> None:
+    for name in ("cp1", "w1"):
+        upgrade_node(session, name, choice)
+        upgrade_kubelet(session, name, choice)
+        uncordon_node(session, name)
+    assert "1 nodes continue tomorrow" in postflight(session, choice, {"leftover": ["w2"]})["sentence"]
+    with pytest.raises(VerificationError, match=r"w2: the Node object reports kubelet 1.34.4"):
+        postflight(session, choice, {"leftover": []})
