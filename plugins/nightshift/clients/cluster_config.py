@@ -51,7 +51,7 @@ _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\}")
 
 
 def _substitute(value: object) -> object:
-    """Replace ${NAME} and ${NAME:-default} from the environment; an unset name without default is an error."""
+    """Replace ${NAME} and ${NAME:-default} from the environment; an unset one without default is an error."""
 
     def replace(match: re.Match[str]) -> str:
         name, default = match[1], match[2]

@@ -118,7 +118,7 @@ class NodeProbe:
 
 @dataclass(frozen=True)
 class KubeletThresholds:
-    """The live `/configz` of one kubelet, as far as disks go: percent used for GC, percent free for eviction."""
+    """The live `/configz` of one kubelet, as far as disks go: percent used (GC), percent free (eviction)."""
 
     image_gc_high_percent: float
     image_gc_low_percent: float

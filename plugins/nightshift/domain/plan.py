@@ -14,7 +14,7 @@ from nightshift.domain.versions import Version
 
 GATE = "plan"
 MEMBERS_FOR_QUORUM = 3  # the smallest etcd that keeps its quorum while one member is down
-# Measured on a small cluster: 140 s for kubeadm's restarts of etcd and kube-apiserver; slower disks need more.
+# Small cluster, measured: 140 s for kubeadm's restarts of etcd and kube-apiserver; slower disks take more.
 EXPECTED_OUTAGE_SECONDS = 240
 
 

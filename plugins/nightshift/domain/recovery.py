@@ -9,10 +9,8 @@ from nightshift.domain.facts import LeaseFacts, NodeFacts, NodeProbe
 
 OWNER_ANNOTATION = "nightshift.io/owner"
 TOKEN_ANNOTATION = "nightshift.io/token"
-DEBT_ANNOTATIONS = (
-    OWNER_ANNOTATION,
-    TOKEN_ANNOTATION,
-)  # on nodes; written with the cordon, dropped with the uncordon
+# On nodes; written in one patch with the cordon, dropped after the uncordon.
+DEBT_ANNOTATIONS = (OWNER_ANNOTATION, TOKEN_ANNOTATION)
 
 
 @dataclass(frozen=True)
@@ -73,7 +71,7 @@ def plan_recovery(
     free = [node for node in nodes if node.name in owed and busy[node.name] == ()]
     wait_for = tuple(f"{name}: {work}" for name, works in busy.items() for work in works or ())
     unknown = tuple(
-        f"{name} could not be reached: whether work still runs there is unknown, so its cordon and marks stay."
+        f"{name} could not be reached: whether work still runs there is unknown, its cordon and marks stay."
         for name in sorted(owed)
         if busy[name] is None
     )
@@ -95,7 +93,7 @@ def plan_recovery(
 
 
 def _has_debt(node: NodeFacts) -> bool:
-    """Tell whether a run left its mark. Whose does not matter here: nobody but us and the dead is at the cluster."""
+    """Tell whether a run left its mark; whose does not matter, only we and the dead are at the cluster."""
     return any(key in node.annotations for key in DEBT_ANNOTATIONS)
 
 

@@ -26,7 +26,7 @@ class SnapshotState:
 
 
 def compare_snapshot(saved: SnapshotState, restored: SnapshotState) -> Verdict:
-    """Compare the saved snapshot with what came out of restoring it; an unread or empty side is never a match."""
+    """Compare the saved snapshot with what restoring it gave; an unread or empty side is never a match."""
     left, right = asdict(saved), asdict(restored)
     evidence = {"saved": left, "restored": right}
     unread = [

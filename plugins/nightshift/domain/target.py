@@ -219,7 +219,7 @@ def _refuse_pin(running: _Running, text: str) -> None:
             "TARGET_SKIPS_MINOR",
             f"pinned_version {pin} is more than one minor ahead of {running.oldest}.",
             cause="kubeadm upgrades one minor at a time.",
-            next_step=f"Pin a release of {step} first, or remove target.pinned_version: each night does one hop.",
+            next_step=f"Pin a {step} release first, or remove target.pinned_version; one hop a night.",
         )
 
 
@@ -288,7 +288,8 @@ def _hop(running: _Running, version: Version, package: str | None, why: str) -> 
     kind = TargetKind.MINOR if is_minor else TargetKind.PATCH
     return TargetChoice(
         kind,
-        f"{running.oldest} to {version} ({kind.value}, {why}): {len(behind)} of {len(running.by_node)} nodes are behind.",
+        f"{running.oldest} to {version} ({kind.value}, {why}): "
+        f"{len(behind)} of {len(running.by_node)} nodes are behind.",
         version=str(version),
         package_version=package,
         minor=version.minor,

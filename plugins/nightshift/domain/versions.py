@@ -6,8 +6,8 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-# "1.34.4", "v1.34.4" and Debian package versions "1.34.4-1.1". A textual suffix ("-rc.1", "+k3s1") is refused on
-# purpose: such a cluster is not one kubeadm made from stable packages.
+# "1.34.4", "v1.34.4" and Debian package versions "1.34.4-1.1". A textual suffix ("-rc.1", "+k3s1") is refused
+# on purpose: such a cluster is not one kubeadm made from stable packages.
 _VERSION = re.compile(r"v?(\d+)\.(\d+)\.(\d+)(?:-(\d+(?:\.\d+)*))?")
 _MINOR = re.compile(r"v?(\d+)\.(\d+)")
 
@@ -68,13 +68,13 @@ def next_minor(minor: str) -> str:
 
 
 def newest_package(package_versions: Iterable[str], release: Version) -> str | None:
-    """Return the package of this release with the highest revision, e.g. "1.35.4-1.2"; None when there is none."""
+    """Return the package of this release with the highest revision, e.g. "1.35.4-1.2"; None = none."""
     candidates = [p for p in package_versions if _release_or_none(p) == release]
     return max(candidates, key=_revision, default=None)
 
 
 def releases_in(package_versions: Iterable[str]) -> tuple[Version, ...]:
-    """Return the releases these packages are of, oldest first; packages that are no stable release are left out."""
+    """Return the releases these packages are of, oldest first; packages of no stable release are left out."""
     return tuple(sorted({v for v in map(_release_or_none, package_versions) if v is not None}))
 
 
@@ -97,7 +97,10 @@ def component_skew_problem(component: str, version: Version, api_server: Version
     if behind < 0:
         return f"{component} {version} is newer than API server {api_server}"
     if behind > MAX_COMPONENT_MINORS_BEHIND:
-        return f"{component} {version} is {behind} minors older than API server {api_server} (at most 1 is supported)"
+        return (
+            f"{component} {version} is {behind} minors older than API server {api_server} "
+            f"(at most {MAX_COMPONENT_MINORS_BEHIND} is supported)"
+        )
     return None
 
 

@@ -48,7 +48,7 @@ def _parse(text: str) -> time:
 
 
 def _is_inside(moment: time, start: time, end: time) -> bool:
-    """Start belongs to the window, end does not; equal bounds mean always, end before start means past midnight."""
+    """Start belongs to the window, end does not; equal: always, end before start: past midnight."""
     if start == end:
         return True
     if start < end:

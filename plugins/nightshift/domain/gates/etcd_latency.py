@@ -182,7 +182,7 @@ def _slow(reading: _Reading) -> Finding:
         "ETCD_SLOW",
         f"etcd on {reading.member} is slow: p99 of {reading.metric} lies in {reading.said}, "
         f"the limit is {limit} ({reading.gained.count:.0f} observations).",
-        "The disk under etcd answers late (contention, a failing or throttled device), or its CPU is starved.",
+        "The disk under etcd answers late (contention, a failing or throttled device), or CPU is short.",
         "Find what uses the disk (iostat, pidstat -d), move it away or wait for it to end; "
         "the gate passes once the p99 bucket ends at or below the limit.",
         value=reading.said,

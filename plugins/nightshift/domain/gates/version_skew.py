@@ -97,7 +97,7 @@ def _judge_control_plane(
 def _judge_kubelets(
     kubelets: Mapping[str, Version], api_servers: Mapping[str, Version], target: TargetChoice
 ) -> Iterator[Finding]:
-    """Compare with the newest API server: in an unfinished hop the first node's kubelet is ahead of others."""
+    """Compare with the newest API server: in an unfinished hop the first kubelet is ahead of others."""
     newest = max(api_servers.values())
     after = Version.parse(target.version) if target.version else newest
     for node, kubelet in kubelets.items():

@@ -1,0 +1,137 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from tests.unit.domain.builders import CONTROL_PLANE, manifest, node, probe
+
+from nightshift.domain.facts import ManifestEntry, RunningProcess
+from nightshift.domain.gates import static_pods
+from nightshift.domain.verdicts import Outcome, Verdict
+
+
+def check(*extra: ManifestEntry, name: str = "cp1", **changes: Any) -> Verdict:
+    found = probe(name)
+    if extra:
+        changes["manifests"] = (*found.manifests, *extra)
+    return static_pods.check([node(name)], {name: probe(name, **changes)})
+
+
+def test_stock_control_plane_and_empty_worker_pass() -> None:
+    assert check().outcome is Outcome.PASS
+    assert check(name="w1").outcome is Outcome.PASS
+
+
+@pytest.mark.parametrize(
+    ("entry", "outcome", "code"),
+    [
+        pytest.param(
+            manifest("kube-apiserver", name="kube-apiserver.yaml.bak"),
+            Outcome.BLOCK,
+            "STRAY_MANIFEST",
+            id="the incident: a backup beside the manifest",
+        ),
+        pytest.param(
+            manifest("kube-apiserver", name=".kube-apiserver.yaml.bak"),
+            Outcome.PASS,
+            "OK",
+            id="dotfiles are ignored, as the kubelet does",
+        ),
+        pytest.param(manifest("kube-vip"), Outcome.PASS, "OK", id="somebody's own static pod"),
+        pytest.param(manifest("kube-vip", name="kube-vip"), Outcome.BLOCK, "STRAY_MANIFEST", id="no suffix"),
+        pytest.param(
+            manifest("kube-apiserver", name="api.yaml"),
+            Outcome.BLOCK,
+            "STRAY_MANIFEST",
+            id="component elsewhere",
+        ),
+        pytest.param(
+            manifest("x", pod_name=None, parse_error="bad indentation"),
+            Outcome.BLOCK,
+            "STRAY_MANIFEST",
+            id="not a pod",
+        ),
+        pytest.param(manifest("x", kind="other"), Outcome.BLOCK, "STRAY_MANIFEST", id="a socket"),
+        pytest.param(
+            manifest("backup", kind="directory", pod_name=None),
+            Outcome.PASS,
+            "OK",
+            id="directories are not read",
+        ),
+        pytest.param(manifest("kube-vip", mode="644"), Outcome.WARN, "MANIFEST_ACCESS", id="readable by all"),
+        pytest.param(
+            manifest("kube-vip", mode="664"), Outcome.BLOCK, "MANIFEST_ACCESS", id="group may write"
+        ),
+        pytest.param(manifest("kube-vip", mode="755"), Outcome.BLOCK, "MANIFEST_ACCESS", id="executable"),
+        pytest.param(manifest("kube-vip", mode="?"), Outcome.BLOCK, "MANIFEST_ACCESS", id="mode unreadable"),
+        pytest.param(manifest("kube-vip", mode="400"), Outcome.PASS, "OK", id="narrower is fine"),
+        pytest.param(
+            manifest("kube-vip", owner="ops:ops"), Outcome.BLOCK, "MANIFEST_ACCESS", id="another owner"
+        ),
+        pytest.param(
+            manifest("kube-vip", kind="symlink", mode="777"),
+            Outcome.PASS,
+            "OK",
+            id="a link's mode means nothing",
+        ),
+    ],
+)
+def test_one_more_entry(entry: ManifestEntry, outcome: Outcome, code: str) -> None:
+    verdict = check(entry)
+    assert (verdict.outcome, verdict.code) == (outcome, code), verdict.message
+    if outcome is not Outcome.PASS:
+        assert entry.name in verdict.message
+        assert "cp1" in verdict.message
+
+
+def test_two_files_of_one_pod_say_which_one_runs() -> None:
+    verdict = check(
+        manifest("kube-vip"), manifest("kube-vip", name="kube-vip-old.yaml", pod_namespace="kube-system")
+    )
+    assert verdict.code == "DUPLICATE_MANIFEST"
+    assert "the kubelet runs kube-vip.yaml" in verdict.message
+    apart = check(manifest("kube-vip"), manifest("kube-vip", name="b.yaml", pod_namespace="other"))
+    assert apart.outcome is Outcome.PASS
+
+
+def test_worker_strays_count_too() -> None:
+    assert check(manifest("x", name="x.bak"), name="w1").code == "STRAY_MANIFEST"
+
+
+def test_a_missing_manifest_blocks_except_etcd() -> None:
+    def without(component: str) -> Verdict:
+        return check(
+            manifests=tuple(manifest(c) for c in CONTROL_PLANE if c != component),
+            processes=tuple(RunningProcess(c, 1, (c, "--v=2")) for c in CONTROL_PLANE if c != component),
+        )
+
+    assert without("kube-scheduler").code == "MANIFEST_MISSING"
+    assert without("etcd").outcome is Outcome.PASS  # external etcd
+
+
+@pytest.mark.parametrize(
+    ("argv", "said"),
+    [
+        (("kube-apiserver", "--v=2", "--event-ttl=2h"), "only in the process --event-ttl=2h"),
+        (("kube-apiserver",), "only in the file --v=2"),
+        (("--v=2", "kube-apiserver"), "another order"),
+        (None, "no kube-apiserver process is running"),
+    ],
+)
+def test_what_runs_must_be_what_is_written(argv: tuple[str, ...] | None, said: str) -> None:
+    others = tuple(p for p in probe().processes if p.name != "kube-apiserver")
+    running = others if argv is None else (*others, RunningProcess("kube-apiserver", 9, argv))
+    verdict = check(processes=running)
+    assert verdict.code == "MANIFEST_NOT_RUNNING"
+    assert said in verdict.message
+
+
+def test_a_second_process_of_the_name_does_not_matter_while_the_right_one_runs() -> None:
+    throwaway = RunningProcess("etcd", 99, ("etcd", "--data-dir=/tmp/x"))
+    assert check(processes=(throwaway, *probe().processes)).outcome is Outcome.PASS
+
+
+@pytest.mark.parametrize("nodes", [[], [node("cp1")], [node("w1")]])
+def test_unread_nodes_are_blind(nodes: list[Any]) -> None:
+    verdict = static_pods.check(nodes, {"cp1": None})
+    assert (verdict.outcome, verdict.code) == (Outcome.BLIND, "MANIFESTS_UNREADABLE")

@@ -1,0 +1,115 @@
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import pytest
+from tests.unit.domain.builders import components, node
+
+from nightshift.domain.facts import NodeFacts
+from nightshift.domain.gates import version_skew
+from nightshift.domain.target import TargetChoice, TargetKind
+from nightshift.domain.verdicts import Outcome
+
+HOP = TargetChoice(TargetKind.MINOR, "hop", "1.35.4", "1.35.4-1.1", "1.35", "1.34.4")
+NONE = TargetChoice(TargetKind.NONE, "nothing")
+
+
+@pytest.mark.parametrize(
+    ("nodes", "running", "target", "outcome", "said"),
+    [
+        pytest.param(
+            [node("cp1"), node("w1")], {"cp1": components()}, HOP, Outcome.PASS, "1.34.4", id="even"
+        ),
+        pytest.param(
+            [node("cp1", "1.35.4"), node("cp2")],
+            {"cp1": components("1.35.4"), "cp2": components()},
+            HOP,
+            Outcome.WARN,
+            "1.34.4 to 1.35.4",
+            id="unfinished hop only warns",
+        ),
+        pytest.param(
+            [node("cp1"), node("w1", "1.35.0")],
+            {"cp1": components()},
+            HOP,
+            Outcome.BLOCK,
+            "On w1, kubelet 1.35.0 is newer",
+            id="kubelet ahead of every API server",
+        ),
+        pytest.param(
+            [node("cp1"), node("w1", "1.30.9")],
+            {"cp1": components()},
+            NONE,
+            Outcome.BLOCK,
+            "On w1, kubelet 1.30.9 is 4 minors older",
+            id="kubelet too old now",
+        ),
+        pytest.param(
+            [node("cp1"), node("w1", "1.31.9")],
+            {"cp1": components()},
+            HOP,
+            Outcome.BLOCK,
+            "after tonight's hop kubelet 1.31.9 is 4 minors older",
+            id="kubelet too old after the hop",
+        ),
+        pytest.param(
+            [node("cp1"), node("w1", "1.31.9")],
+            {"cp1": components()},
+            NONE,
+            Outcome.WARN,
+            "mixed",
+            id="three minors behind is allowed while nothing moves",
+        ),
+        pytest.param(
+            [node("cp1")],
+            {"cp1": {**components(), "kube-scheduler": "1.32.0"}},
+            NONE,
+            Outcome.BLOCK,
+            "On cp1, kube-scheduler 1.32.0 is 2 minors older",
+            id="scheduler too old",
+        ),
+        pytest.param(
+            [node("cp1")],
+            {"cp1": {**components(), "kube-controller-manager": "1.35.0"}},
+            NONE,
+            Outcome.BLOCK,
+            "kube-controller-manager 1.35.0 is newer",
+            id="controller-manager ahead",
+        ),
+        pytest.param(
+            [node("cp1", "1.34.4"), node("cp2", "1.34.4")],
+            {"cp1": components("1.36.0"), "cp2": components("1.34.4")},
+            NONE,
+            Outcome.BLOCK,
+            "1.34.4 and 1.36.0: more than one minor apart",
+            id="API servers apart",
+        ),
+        pytest.param(
+            [node("cp1"), node("w1", "?")],
+            {"cp1": components()},
+            HOP,
+            Outcome.BLIND,
+            "kubelet on w1",
+            id="kubelet unreadable",
+        ),
+        pytest.param(
+            [node("cp1"), node("cp2")],
+            {"cp1": components(), "cp2": {"kube-scheduler": "1.34.4"}},
+            HOP,
+            Outcome.BLIND,
+            "kube-apiserver on cp2",
+            id="one API server unknown",
+        ),
+        pytest.param([node("w1")], {}, HOP, Outcome.BLIND, "any API server", id="no control plane"),
+    ],
+)
+def test_skew(
+    nodes: Sequence[NodeFacts],
+    running: Mapping[str, Mapping[str, str]],
+    target: TargetChoice,
+    outcome: Outcome,
+    said: str,
+) -> None:
+    verdict = version_skew.check(nodes, running, target)
+    assert verdict.outcome is outcome, verdict.message
+    assert said in verdict.message

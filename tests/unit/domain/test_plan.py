@@ -1,0 +1,178 @@
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from tests.unit.domain.builders import components, node
+
+from nightshift.domain.plan import Plan, build_plan
+from nightshift.domain.policy import ClusterPolicy, WorkerPolicy
+from nightshift.domain.target import TargetChoice, TargetKind
+from nightshift.domain.verdicts import Outcome
+
+TARGET = TargetChoice(TargetKind.MINOR, "hop", "1.35.4", "1.35.4-1.1", "1.35", "1.34.4")
+OLD, NEW = components("1.34.4"), components("1.35.4")
+
+
+def policy(**changes: Any) -> ClusterPolicy:
+    return ClusterPolicy("c", "k", "s", "file:///s", **{"accept_api_outage": True, **changes})
+
+
+def plan(versions: dict[str, str], running: dict[str, dict[str, str]], **options: Any) -> Plan:
+    chosen = options.pop("policy", None) or policy()
+    nodes = [node(name, version) for name, version in versions.items()]
+    return build_plan(nodes, running, TARGET, chosen, **options)
+
+
+def steps(result: Plan) -> list[tuple[str, str]]:
+    return [(step.node, step.command) for step in result.control_plane]
+
+
+THREE = {"cp1": "1.34.4", "cp2": "1.34.4", "cp3": "1.34.4"}
+
+
+@pytest.mark.parametrize(
+    ("kubelets", "running", "options", "expected"),
+    [
+        pytest.param(
+            THREE,
+            dict.fromkeys(THREE, OLD),
+            {},
+            [("cp1", "apply"), ("cp2", "node"), ("cp3", "node")],
+            id="fresh hop",
+        ),
+        pytest.param(
+            THREE,
+            dict.fromkeys(THREE, OLD),
+            {"etcd_leader": "cp1"},
+            [("cp2", "apply"), ("cp3", "node"), ("cp1", "node")],
+            id="leader last",
+        ),
+        pytest.param(
+            {**THREE, "cp1": "1.35.4"},
+            {"cp1": NEW, "cp2": OLD, "cp3": OLD},
+            {},
+            [("cp2", "node"), ("cp3", "node")],
+            id="first one done: its kubelet proves that apply ended",
+        ),
+        pytest.param(
+            THREE,
+            {"cp1": OLD, "cp2": NEW, "cp3": OLD},
+            {},
+            [("cp2", "apply"), ("cp1", "node"), ("cp3", "node")],
+            id="apply may have died before writing kubeadm-config: again, on the same node",
+        ),
+        pytest.param(
+            THREE,
+            {"cp1": NEW, "cp2": OLD, "cp3": OLD},
+            {"config_version": "v1.35.4"},
+            [("cp1", "node"), ("cp2", "node"), ("cp3", "node")],
+            id="kubeadm-config already says the target",
+        ),
+        pytest.param(
+            {**THREE, "cp1": "1.35.4"},
+            {"cp1": NEW, "cp2": OLD, "cp3": OLD},
+            {"config_version": "v1.34.4"},
+            [("cp2", "apply"), ("cp3", "node")],
+            id="kubeadm-config is the truth, whatever runs",
+        ),
+        pytest.param(
+            {**THREE, "cp1": "1.35.4", "cp2": "1.35.4", "cp3": "1.35.4"},
+            {"cp1": NEW, "cp2": NEW, "cp3": {**NEW, "kube-scheduler": "1.34.4"}},
+            {},
+            [("cp3", "node")],
+            id="one component behind",
+        ),
+        pytest.param(
+            {**THREE, "cp1": "1.35.4"},
+            {"cp1": {**NEW, "kube-scheduler": "?"}, "cp2": NEW},
+            {"config_version": "1.35.4"},
+            [("cp2", "node"), ("cp1", "node"), ("cp3", "node")],
+            id="unknown is not done",
+        ),
+    ],
+)
+def test_control_plane_order_and_commands(
+    kubelets: dict[str, str],
+    running: dict[str, dict[str, str]],
+    options: dict[str, Any],
+    expected: list[tuple[str, str]],
+) -> None:
+    assert steps(plan(kubelets, running, **options)) == expected
+
+
+DONE_CP = {"cp1": "1.35.4"}
+WORKERS = {f"w{i}": "1.34.4" for i in range(1, 8)}
+
+
+@pytest.mark.parametrize(
+    ("max_unavailable", "waves", "expected", "leftover"),
+    [
+        (1, 3, (("w1",), ("w2",), ("w3",)), ("w4", "w5", "w6", "w7")),
+        (3, 3, (("w1",), ("w2", "w3", "w4"), ("w5", "w6", "w7")), ()),
+        (2, 3, (("w1",), ("w2", "w3"), ("w4", "w5")), ("w6", "w7")),
+        (5, 1, (("w1",),), ("w2", "w3", "w4", "w5", "w6", "w7")),
+    ],
+)
+def test_first_wave_is_one_canary_and_the_rest_continues_tomorrow(
+    max_unavailable: int, waves: int, expected: tuple[tuple[str, ...], ...], leftover: tuple[str, ...]
+) -> None:
+    chosen = policy(workers=WorkerPolicy(max_unavailable, waves))
+    result = plan({**DONE_CP, **WORKERS}, {"cp1": NEW}, policy=chosen)
+    assert result.waves == expected
+    assert result.leftover == leftover
+    assert ("continue tomorrow" in result.sentence) is bool(leftover)
+
+
+def test_canary_is_the_least_loaded_ready_worker_and_done_workers_are_left_alone() -> None:
+    nodes = [
+        node("cp1", "1.35.4"),
+        node("w1"),
+        node("w2"),
+        node("w3", is_ready=False),
+        node("w4", "1.35.4"),
+    ]
+    counts = {"w1": 9, "w2": 2, "w3": 0}
+    result = build_plan(nodes, {"cp1": NEW}, TARGET, policy(), pod_counts=counts)
+    assert result.waves == (("w2",), ("w1",), ("w3",))
+
+
+def test_no_worker_before_the_last_control_plane() -> None:
+    result = plan({**THREE, **WORKERS}, dict.fromkeys(THREE, OLD), policy=policy(control_plane_slots=2))
+    assert steps(result) == [("cp1", "apply"), ("cp2", "node")]
+    assert result.waves == ()
+    assert result.leftover == ("cp3", *WORKERS)
+
+
+@pytest.mark.parametrize(
+    ("members", "accepted", "outcome"),
+    [
+        (1, False, Outcome.BLOCK),
+        (2, False, Outcome.BLOCK),  # two members lose quorum without one, as one does
+        (3, False, Outcome.PASS),
+        (1, True, Outcome.PASS),
+    ],
+)
+def test_losing_quorum_needs_the_owners_word(members: int, accepted: bool, outcome: Outcome) -> None:
+    kubelets = {f"cp{i}": "1.34.4" for i in range(members)}
+    result = plan(kubelets, dict.fromkeys(kubelets, OLD), policy=policy(accept_api_outage=accepted))
+    assert result.verdict.outcome is outcome
+    assert ("the API will be away" in result.sentence) is (members < 3)
+    if outcome is Outcome.BLOCK:
+        assert result.verdict.code == "API_OUTAGE_NOT_ACCEPTED"
+        assert "accept_api_outage: true" in result.verdict.resolution
+
+
+def test_workers_alone_cause_no_outage() -> None:
+    result = plan({**DONE_CP, "w1": "1.34.4"}, {"cp1": NEW}, policy=policy(accept_api_outage=False))
+    assert result.verdict.outcome is Outcome.PASS
+    assert "control plane already there" in result.sentence
+    assert "away" not in result.sentence
+
+
+def test_round_trip_and_refusal_of_no_target() -> None:
+    result = plan({**THREE, **WORKERS}, dict.fromkeys(THREE, OLD))
+    assert Plan.from_dict(json.loads(json.dumps(result.to_dict()))) == result
+    with pytest.raises(ValueError, match="nothing newer"):
+        build_plan([], {}, TargetChoice(TargetKind.NONE, "nothing newer"), policy())

@@ -1,0 +1,155 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from tests.unit.domain.builders import node, probe
+
+from nightshift.domain.facts import JobFacts, LeaseFacts, NodeFacts, NodeProbe
+from nightshift.domain.recovery import OWNER_ANNOTATION, TOKEN_ANNOTATION, RecoveryPlan, plan_recovery
+
+NOW = 10_000.0
+MARKS = {OWNER_ANNOTATION: "dead", TOKEN_ANNOTATION: "7"}
+DEAD = LeaseFacts(holder="dead", token=7, acquired=1.0, renewed=NOW - 121, duration_seconds=120)
+LIVE = replace(DEAD, holder="other", renewed=NOW - 5)
+FREE = replace(DEAD, holder="")
+CORDONED = node("cp1", is_unschedulable=True, annotations=MARKS)
+RUNNING = JobFacts("kubeadm-upgrade", "running", None, "dead", 7, (), 1.0, None)
+
+
+def recover(
+    lease: LeaseFacts | None,
+    nodes: list[NodeFacts],
+    probes: dict[str, NodeProbe | None] | None = None,
+    own: str | None = None,
+) -> RecoveryPlan:
+    seen = {n.name: probe(n.name) for n in nodes} if probes is None else probes
+    return plan_recovery(lease, nodes, seen, NOW, own)
+
+
+def test_a_dead_runs_debts_are_repaid_and_the_lease_comes_last() -> None:
+    plan = recover(DEAD, [CORDONED, node("w1")])
+    assert plan.may_act
+    assert plan.uncordon == ("cp1",)
+    assert plan.drop_annotations == ("cp1",)
+    assert plan.clear_in_flight
+    assert plan.empty_lease
+    assert plan.fence == ("cp1", "w1")
+    assert plan.is_settled
+    assert "cp1" in plan.reason
+
+
+@pytest.mark.parametrize("own", [None, "mine"])
+def test_somebody_alive_is_left_alone(own: str | None) -> None:
+    plan = recover(LIVE, [CORDONED], own=own)
+    assert not plan.may_act
+    assert "other is alive: it renewed the Lease 5 s ago" in plan.reason
+    assert plan == RecoveryPlan(False, plan.reason)
+    assert not plan.is_settled
+
+
+def test_a_run_may_always_clean_up_after_itself() -> None:
+    plan = recover(replace(LIVE, holder="mine"), [CORDONED], own="mine")
+    assert plan.uncordon == ("cp1",)
+    assert plan.empty_lease
+
+
+def test_what_somebody_else_cordoned_is_never_uncordoned() -> None:
+    plan = recover(DEAD, [node("w1", is_unschedulable=True)])
+    assert plan.uncordon == ()
+    assert plan.drop_annotations == ()
+    assert plan.empty_lease
+
+
+@pytest.mark.parametrize(
+    ("node_facts", "uncordon"),
+    [
+        (node("w1", annotations=MARKS), ()),  # marked, not (or no longer) cordoned
+        (
+            node("w1", is_unschedulable=True, annotations={TOKEN_ANNOTATION: "7"}),
+            (),
+        ),  # owner mark lost: not ours
+    ],
+)
+def test_marks_without_our_cordon_are_dropped_only(node_facts: NodeFacts, uncordon: tuple[str, ...]) -> None:
+    plan = recover(FREE, [node_facts])
+    assert plan.uncordon == uncordon
+    assert plan.drop_annotations == ("w1",)
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"jobs": (RUNNING,)}, "cp1: kubeadm-upgrade (run dead)"),
+        ({"kubeadm_pids": (4711,)}, "cp1: kubeadm (pid 4711)"),
+        ({"jobs": (RUNNING,), "kubeadm_pids": (4711,)}, "cp1: kubeadm-upgrade (run dead)"),
+    ],
+)
+def test_running_work_is_waited_for_and_others_are_freed(changes: dict[str, Any], said: str) -> None:
+    other = node("w1", is_unschedulable=True, annotations=MARKS)
+    plan = recover(DEAD, [CORDONED, other], {"cp1": probe("cp1", **changes), "w1": probe("w1")})
+    assert plan.wait_for == (said,)
+    assert plan.uncordon == ("w1",)
+    assert plan.drop_annotations == ("w1",)
+    assert not plan.clear_in_flight
+    assert not plan.empty_lease
+    assert not plan.is_settled
+    assert said in plan.reason
+    assert "cp1" in plan.fence  # so that nothing new is started while the old work ends
+
+
+@pytest.mark.parametrize("state", ["succeeded", "failed", "lost", "absent"])
+def test_ended_jobs_hold_nothing_up(state: str) -> None:
+    ended = replace(RUNNING, state=state)
+    assert recover(DEAD, [CORDONED], {"cp1": probe("cp1", jobs=(ended,))}).uncordon == ("cp1",)
+
+
+@pytest.mark.parametrize("probes", [{"cp1": None}, {}])
+def test_unreachable_is_unknown_not_dead(probes: dict[str, NodeProbe | None]) -> None:
+    plan = recover(DEAD, [CORDONED], probes)
+    assert plan.may_act
+    assert plan.uncordon == ()
+    assert plan.drop_annotations == ()
+    assert not plan.empty_lease
+    assert not plan.clear_in_flight
+    assert not plan.is_settled
+    assert "cp1 could not be reached" in plan.unknown[0]
+    assert plan.fence == ()
+
+
+def test_an_unreachable_node_without_debt_holds_nothing_up() -> None:
+    plan = recover(DEAD, [CORDONED, node("w1")], {"cp1": probe("cp1"), "w1": None})
+    assert plan.empty_lease
+    assert plan.uncordon == ("cp1",)
+    assert plan.fence == ("cp1",)
+
+
+def test_a_lease_left_alone_is_emptied() -> None:
+    plan = recover(DEAD, [node("cp1")])
+    assert plan.empty_lease
+    assert "run dead" in plan.reason
+
+
+@pytest.mark.parametrize("lease", [None, FREE])
+def test_nothing_left_behind_is_nothing_to_do(lease: LeaseFacts | None) -> None:
+    plan = recover(lease, [node("cp1"), node("w1")])
+    assert plan.is_settled
+    assert plan.reason == "Nothing was left behind."
+    assert (plan.fence, plan.uncordon, plan.drop_annotations, plan.empty_lease) == ((), (), (), False)
+
+
+def test_carrying_it_out_and_planning_again_finds_nothing() -> None:
+    first = recover(DEAD, [CORDONED])
+    assert first.uncordon == first.drop_annotations == ("cp1",)
+    second = recover(FREE, [node("cp1")])
+    assert (second.uncordon, second.drop_annotations, second.empty_lease) == ((), (), False)
+
+
+def test_dying_half_way_is_found_again() -> None:
+    """Uncordoned, but the marks, the gauge and the Lease not yet: all of the rest is planned again."""
+    plan = recover(DEAD, [replace(CORDONED, is_unschedulable=False)])
+    assert plan.uncordon == ()
+    assert plan.drop_annotations == ("cp1",)
+    assert plan.clear_in_flight
+    assert plan.empty_lease

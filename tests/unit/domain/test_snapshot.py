@@ -1,0 +1,48 @@
+from __future__ import annotations
+
+import pytest
+
+from nightshift.domain.errors import VerificationError
+from nightshift.domain.snapshot import SnapshotState, compare_snapshot, require_proven
+from nightshift.domain.verdicts import Outcome
+
+SAVED = SnapshotState(1234, 567, 89)
+
+
+def test_equal_is_proven() -> None:
+    verdict = require_proven(SAVED, SnapshotState(1234, 567, 89))
+    assert verdict.outcome is Outcome.PASS
+    assert verdict.value == "revision 1234, 567 keys, hash 89"
+
+
+@pytest.mark.parametrize(
+    ("restored", "said"),
+    [
+        (SnapshotState(1233, 567, 89), "revision 1234 became 1233"),
+        (SnapshotState(1234, 566, 89), "key_count 567 became 566"),
+        (SnapshotState(1234, 567, 88), "hash 89 became 88"),
+    ],
+)
+def test_any_difference_is_a_mismatch(restored: SnapshotState, said: str) -> None:
+    with pytest.raises(VerificationError) as caught:
+        require_proven(SAVED, restored)
+    assert caught.value.code == "SNAPSHOT_MISMATCH"
+    assert said in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("saved", "restored", "said"),
+    [
+        (SAVED, SnapshotState(None, 567, 89), "revision of the restored"),
+        (SnapshotState(0, 0, 0), SnapshotState(0, 0, 0), "key_count of the saved"),
+        (SnapshotState(1234, 567, ""), SAVED, "hash of the saved"),
+    ],
+)
+def test_unread_or_empty_is_blind_even_when_equal(
+    saved: SnapshotState, restored: SnapshotState, said: str
+) -> None:
+    verdict = compare_snapshot(saved, restored)
+    assert (verdict.outcome, verdict.code) == (Outcome.BLIND, "SNAPSHOT_UNREADABLE")
+    assert said in verdict.message
+    with pytest.raises(VerificationError):
+        require_proven(saved, restored)

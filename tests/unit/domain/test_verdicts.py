@@ -1,0 +1,74 @@
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import pytest
+from tests.unit.domain.builders import mount
+
+from nightshift.domain.errors import (
+    ConfigError,
+    NightshiftError,
+    RemoteJobError,
+    TransientError,
+    UnreachableError,
+)
+from nightshift.domain.facts import LeaseFacts
+from nightshift.domain.verdicts import Answer, Decision, Outcome, Verdict, fold_verdicts
+
+
+def said(outcome: Outcome, gate: str = "g") -> Verdict:
+    return Verdict(gate, outcome, outcome.name, f"{gate} says {outcome.value}.")
+
+
+@pytest.mark.parametrize(
+    ("outcomes", "answer"),
+    [
+        ((Outcome.PASS,), Answer.GO),
+        ((Outcome.PASS, Outcome.WARN), Answer.GO),
+        ((Outcome.WARN, Outcome.HOLD), Answer.HELD),
+        ((Outcome.HOLD, Outcome.BLOCK), Answer.BLOCKED),
+        ((Outcome.BLOCK, Outcome.BLIND), Answer.BLIND),
+    ],
+)
+def test_the_worst_outcome_decides(outcomes: tuple[Outcome, ...], answer: Answer) -> None:
+    verdicts = [said(outcome, f"g{i}") for i, outcome in enumerate(outcomes)]
+    decision = fold_verdicts(verdicts, [v.gate for v in verdicts])
+    assert decision.answer is answer
+    if outcomes[-1] is not Outcome.PASS:
+        assert verdicts[-1].message in decision.sentence
+    assert Decision.from_dict(json.loads(json.dumps(decision.to_dict()))) == decision
+
+
+def test_a_silent_gate_is_blind_by_name() -> None:
+    decision = fold_verdicts([said(Outcome.PASS, "a")], ["a", "b"])
+    assert decision.answer is Answer.BLIND
+    assert "Gate b gave no verdict" in decision.sentence
+
+
+def test_errors_carry_code_cause_and_next_step() -> None:
+    error = RemoteJobError("JOB_FAILED", "It failed.", cause="Disk.", next_step="Look.", exit_code=3)
+    assert (error.code, error.exit_code) == ("JOB_FAILED", 3)
+    assert str(error) == "[JOB_FAILED] It failed. Cause: Disk. Next step: Look."
+    assert issubclass(UnreachableError, TransientError)
+    assert issubclass(ConfigError, NightshiftError)
+
+
+@pytest.mark.parametrize(
+    ("holder", "renewed", "now", "is_live"),
+    [
+        ("run", 100.0, 219.9, True),
+        ("run", 100.0, 220.0, False),
+        ("", 100.0, 101.0, False),
+        ("run", None, 1.0, False),
+    ],
+)
+def test_a_lease_lives_as_long_as_it_is_renewed(
+    holder: str, renewed: float | None, now: float, is_live: bool
+) -> None:
+    assert LeaseFacts(holder, 1, 0.0, renewed, 120).is_live(now) is is_live
+
+
+def test_used_percent_of_an_unmeasured_mount_is_full() -> None:
+    assert replace(mount("/"), size_bytes=0).used_percent == 100.0
+    assert mount("/", 40.0).used_percent == pytest.approx(40.0)
