@@ -20,7 +20,7 @@ import tenacity
 
 from nightshift.clients.node_probe import JobStatus, parse_job, parse_probe
 from nightshift.clients.script_bundle import ScriptBundle
-from nightshift.clients.ssh_connect import KEEPALIVE_SECONDS, NETWORK_ERRORS, translated, unreachable
+from nightshift.clients.ssh_connect import KEEPALIVE_SECONDS, NETWORK_ERRORS, drain, translated, unreachable
 from nightshift.domain.errors import (
     BlindError,
     ConfigError,
@@ -64,8 +64,6 @@ _POLL_SECONDS = 1.0
 _FIRST_POLL_SECONDS = 0.2
 _KEPT_LINES = 5000
 _TAIL_LINES = 15
-_STDERR_LIMIT = 64 * 1024
-_CHUNK = 256 * 1024
 _RESULT_PREFIX = "RESULT "
 
 # What a failed job's exit code means: code of the error, cause, next step.
@@ -465,7 +463,7 @@ class NodeSsh:
                 if stdin:
                     channel.sendall(stdin)
                 channel.shutdown_write()
-                code, stderr = _drain(channel, target, time.monotonic() + timeout_seconds)
+                code, stderr = drain(channel, target, time.monotonic() + timeout_seconds)
         except NETWORK_ERRORS as error:
             self.close()
             raise unreachable(
@@ -541,38 +539,6 @@ class NodeSsh:
             cause=reason,
             next_step="Clear this task: the job looks first what is already done, then does the rest.",
         )
-
-
-def _drain(channel: paramiko.Channel, target: BinaryIO, deadline: float) -> tuple[int, str]:
-    """Copy standard output to `target` until the command ends.
-
-    Raises:
-        TimeoutError: no end before `deadline` (monotonic seconds).
-        EOFError: the connection broke before the command's exit code came.
-    """
-    stderr = bytearray()
-    channel.settimeout(0.5)
-    while True:
-        while channel.recv_stderr_ready():
-            stderr += channel.recv_stderr(_CHUNK)
-            del stderr[:-_STDERR_LIMIT]
-        try:
-            data = channel.recv(_CHUNK)
-        except TimeoutError:
-            if time.monotonic() > deadline:
-                raise TimeoutError("no end within the time limit") from None
-            continue
-        if not data:
-            break
-        target.write(data)
-    if not channel.status_event.wait(max(1.0, min(10.0, deadline - time.monotonic()))):
-        raise TimeoutError("no exit code within the time limit")
-    while channel.recv_stderr_ready():
-        stderr += channel.recv_stderr(_CHUNK)
-    code = channel.recv_exit_status()
-    if code < 0:
-        raise EOFError("the connection broke")
-    return code, stderr.decode(errors="replace")
 
 
 def _result_of(line: str) -> dict[str, Any] | None:

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import base64
 import io
-import socket
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 import paramiko
 from cryptography.hazmat.primitives import serialization
@@ -21,6 +22,8 @@ from nightshift.domain.errors import ConfigError, NightshiftError, TrustError, U
 
 CONNECT_SECONDS = 10.0
 KEEPALIVE_SECONDS = 15
+_STDERR_LIMIT = 64 * 1024  # its end is what explains a failure
+_CHUNK = 256 * 1024
 
 
 @dataclass(frozen=True)
@@ -118,11 +121,11 @@ def parse_host_key(host_key: str, host: str) -> paramiko.PKey:
     try:
         kind, blob = host_key.split()[:2]
         return paramiko.PKey.from_type_string(kind, base64.b64decode(blob, validate=True))
-    except (ValueError, paramiko.SSHException, paramiko.UnknownKeyType) as error:
+    except (ValueError, paramiko.SSHException, UnknownKeyType) as error:
         raise ConfigError(
             "CONFIG_INVALID",
             f"The pinned host key of {host} cannot be read.",
-            cause=f"{error or 'It is empty'}.",
+            cause=f"{str(error) or 'It is empty'}.",
             next_step="Write it as `ssh-ed25519 AAAA…` into the SSH connection's host_keys, or enrol the node again.",
         ) from error
 
@@ -193,7 +196,40 @@ def unreachable(where: str, detail: str) -> UnreachableError:
     )
 
 
-NETWORK_ERRORS = (paramiko.SSHException, socket.timeout, OSError, EOFError)
+# What a broken, silent or refused connection raises; TimeoutError is an OSError.
+NETWORK_ERRORS = (paramiko.SSHException, OSError, EOFError)
+
+
+def drain(channel: paramiko.Channel, target: BinaryIO, deadline: float) -> tuple[int, str]:
+    """Copy a command's standard output to `target` until it ends; return exit code and standard error.
+
+    Raises:
+        TimeoutError: no end before `deadline` (monotonic seconds).
+        EOFError: the connection broke before the command's exit code came.
+    """
+    stderr = bytearray()
+    channel.settimeout(0.5)
+    while True:
+        while channel.recv_stderr_ready():
+            stderr += channel.recv_stderr(_CHUNK)
+            del stderr[:-_STDERR_LIMIT]
+        try:
+            data = channel.recv(_CHUNK)
+        except TimeoutError:
+            if time.monotonic() > deadline:
+                raise TimeoutError("no end within the time limit") from None
+            continue
+        if not data:
+            break
+        target.write(data)
+    if not channel.status_event.wait(max(1.0, min(10.0, deadline - time.monotonic()))):
+        raise TimeoutError("no exit code within the time limit")
+    while channel.recv_stderr_ready():
+        stderr += channel.recv_stderr(_CHUNK)
+    code = channel.recv_exit_status()
+    if code < 0:
+        raise EOFError("the connection broke")
+    return code, stderr.decode(errors="replace")
 
 
 def _load_private(text: str) -> paramiko.PKey:

@@ -1,0 +1,155 @@
+"""`python -m nightshift.cli enrol|unenrol …`: what a person does once per cluster, from a shell."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from nightshift.clients.cluster_config import load_cluster
+from nightshift.clients.cluster_setup import ClusterSetup
+from nightshift.clients.script_bundle import SSH_USER
+from nightshift.clients.ssh_connect import KeyPair, generate_key_pair, key_pair_from, read_known_hosts
+from nightshift.domain.errors import ConfigError, NightshiftError
+from nightshift.steps.enrol import Access, enrol, unenrol
+
+_CLUSTERS = Path(__file__).resolve().parents[2] / "include" / "clusters"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one sub-command; 0 when done, 1 when it could not be done, 2 for a wrong command line."""
+    options = _parser().parse_args(arguments)
+    try:
+        options.run(options)
+    except NightshiftError as error:
+        print(f"nightshift: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="nightshift", description="Prepare clusters for Nightshift.")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    for name, run, text in (
+        ("enrol", _enrol, "install scripts, user and RBAC; idempotent"),
+        ("unenrol", _unenrol, "take all of it back"),
+    ):
+        command = commands.add_parser(name, help=text, description=text)
+        command.set_defaults(run=run)
+        _add_access_options(command)
+    return parser
+
+
+def _add_access_options(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--cluster", required=True, help="name of include/clusters/<name>.yaml")
+    command.add_argument("--kubeconfig", required=True, type=Path, help="of a cluster administrator")
+    command.add_argument("--ssh-user", default="root", help="root, or a user with password-less sudo")
+    command.add_argument("--ssh-key", required=True, type=Path, help="that user's private key, no passphrase")
+    command.add_argument("--known-hosts", required=True, type=Path, help="pinned host keys of all nodes")
+    command.add_argument(
+        "--write-env",
+        type=Path,
+        metavar="FILE",
+        help="environment file with Airflow's connections, 0600; other lines in it are kept (default: standard output)",
+    )
+
+
+def _enrol(options: argparse.Namespace) -> None:
+    names = _connection_names(options.cluster)
+    key = _known_key(options.write_env, names["ssh"]) or generate_key_pair()
+    made = enrol(_access(options), key)
+    variables = {
+        names["kubernetes"]: {
+            "conn_type": "kubernetes",
+            "extra": {"kube_config": json.dumps(made["kube_config"])},
+        },
+        names["ssh"]: {
+            "conn_type": "ssh",
+            "login": SSH_USER,
+            "extra": {"private_key": key.private, "host_keys": made["host_keys"]},
+        },
+    }
+    lines = {name: f"{name}='{json.dumps(value)}'" for name, value in variables.items()}
+    if options.write_env is None:
+        print("\n".join(lines.values()))
+        return
+    _rewrite(options.write_env, lines)
+    _say(f"wrote {', '.join(lines)} to {options.write_env}")
+
+
+def _unenrol(options: argparse.Namespace) -> None:
+    unenrol(_access(options), time.time())
+    if options.write_env is not None and options.write_env.exists():
+        _rewrite(options.write_env, dict.fromkeys(_connection_names(options.cluster).values()))
+
+
+def _access(options: argparse.Namespace) -> Access:
+    try:
+        ssh_key = options.ssh_key.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(
+            "CONFIG_INVALID",
+            f"The SSH key {options.ssh_key} cannot be read.",
+            cause=f"{error}.",
+            next_step="Give the path of the private key that logs in on the nodes.",
+        ) from error
+    return Access(
+        setup=ClusterSetup.from_kubeconfig(options.kubeconfig),
+        ssh_user=options.ssh_user,
+        ssh_key=ssh_key,
+        host_key=lambda node: read_known_hosts(options.known_hosts, node.address, node.name),
+        log=_say,
+    )
+
+
+def _connection_names(cluster: str) -> dict[str, str]:
+    """Names of the environment variables, by kind; from the cluster's file, or its name while there is none."""
+    path = _CLUSTERS / f"{cluster}.yaml"
+    if path.exists():
+        policy = load_cluster(path)
+        ids = {"kubernetes": policy.kubernetes_connection, "ssh": policy.ssh_connection}
+    else:
+        ids = {kind: f"nightshift_{cluster}_{kind}" for kind in ("kubernetes", "ssh")}
+    return {kind: f"AIRFLOW_CONN_{name.upper()}" for kind, name in ids.items()}
+
+
+def _known_key(path: Path | None, variable: str) -> KeyPair | None:
+    """The pair an earlier enrolment wrote into the environment file: enrolling again keeps it."""
+    if path is None or not path.exists():
+        return None
+    for line in path.read_text(encoding="utf-8").splitlines():
+        name, _, value = line.partition("=")
+        if name == variable:
+            try:
+                return key_pair_from(json.loads(value.strip("'"))["extra"]["private_key"])
+            except (ValueError, KeyError, TypeError):
+                return None
+    return None
+
+
+def _rewrite(path: Path, lines: Mapping[str, str | None]) -> None:
+    """Replace (None: drop) the variables of these names, keep all other lines; private, at once or not at all."""
+    old = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+    kept = [line for line in old if line.partition("=")[0] not in lines]
+    text = "".join(f"{line}\n" for line in (*kept, *(line for line in lines.values() if line)))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(temporary, path)
+
+
+def _say(text: Any) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

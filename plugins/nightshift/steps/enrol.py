@@ -1,0 +1,140 @@
+"""Prepares a cluster for Nightshift, or takes everything back. Run by a person, never by the night."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from nightshift.clients.cluster_setup import ClusterSetup
+from nightshift.clients.node_install import install_scripts, remove_scripts
+from nightshift.clients.node_ssh import NodeSsh
+from nightshift.clients.script_bundle import SSH_USER, ScriptBundle
+from nightshift.clients.ssh_connect import KeyPair, connector
+from nightshift.domain.errors import ConfigError, LeaseHeldError, NightshiftError
+from nightshift.domain.facts import NodeFacts
+from nightshift.steps.session import on_all
+
+
+@dataclass(frozen=True)
+class Access:
+    """How a person with full rights reaches the cluster.
+
+    Args:
+        setup: the API, as administrator.
+        ssh_user: root, or a user with password-less sudo.
+        ssh_key: that user's private key, PEM.
+        host_key: finds a node's pinned host key; None when it is not known.
+        log: one line for the person who watches.
+    """
+
+    setup: ClusterSetup
+    ssh_user: str
+    ssh_key: str
+    host_key: Callable[[NodeFacts], str | None]
+    log: Callable[[str], None]
+
+
+def enrol(access: Access, key: KeyPair) -> dict[str, Any]:
+    """Prepare every node and the API; repeating it changes nothing that is so already.
+
+    Args:
+        access: the administrator's ways in.
+        key: the pair Nightshift itself shall log in with.
+
+    Returns:
+        {"kube_config": data of the service account's kubeconfig, "host_keys": {node: key}}.
+
+    Raises:
+        ConfigError: HOST_KEY_UNKNOWN, a node's host key is not pinned; nothing was touched.
+        NightshiftError: the first node's that could not be prepared; all others were.
+    """
+    nodes = access.setup.api.nodes()
+    host_keys = pinned_host_keys(access, nodes)
+    bundle = ScriptBundle.shipped()
+
+    def prepare(node: NodeFacts) -> Sequence[str]:
+        pinned = host_keys[node.name]
+        connect = connector(node.address, access.ssh_user, access.ssh_key, pinned)
+        changes = install_scripts(node.name, connect, bundle, key.public)
+        return (*changes, _verified(node, key, pinned, bundle))
+
+    _report(access, on_all(nodes, prepare))
+    applied = access.setup.apply()
+    access.log(f"cluster: applied {len(applied)} objects in namespace nightshift and around it")
+    return {"kube_config": access.setup.kube_config(), "host_keys": host_keys}
+
+
+def unenrol(access: Access, now: float) -> None:
+    """Remove everything `enrol` made, from nodes and cluster.
+
+    Args:
+        access: the administrator's ways in.
+        now: seconds since the epoch, to tell whether a run is at the cluster.
+
+    Raises:
+        LeaseHeldError: LEASE_HELD, a run is at the cluster; nothing was touched.
+        ConfigError: HOST_KEY_UNKNOWN.
+        NightshiftError: the first node's that could not be cleaned; all others and not the cluster were.
+    """
+    lease = access.setup.api.lease()
+    if lease.is_live(now):
+        raise LeaseHeldError(
+            "LEASE_HELD",
+            f"Run {lease.holder} is at this cluster.",
+            cause="Its Lease was renewed within its time.",
+            next_step="Let it end, or mark it failed in Airflow and wait for the recovery.",
+        )
+    nodes = access.setup.api.nodes()
+    host_keys = pinned_host_keys(access, nodes)
+    bundle = ScriptBundle.shipped()
+
+    def clean(node: NodeFacts) -> Sequence[str]:
+        connect = connector(node.address, access.ssh_user, access.ssh_key, host_keys[node.name])
+        changes = remove_scripts(node.name, connect, bundle)
+        access.setup.api.drop_node_annotations(node.name)
+        return changes or ("nothing was there",)
+
+    _report(access, on_all(nodes, clean))
+    removed = access.setup.remove()
+    access.log(f"cluster: removed {len(removed)} objects")
+
+
+def pinned_host_keys(access: Access, nodes: Sequence[NodeFacts]) -> dict[str, str]:
+    """The pinned host key of every node.
+
+    Raises:
+        ConfigError: HOST_KEY_UNKNOWN, naming all nodes without one: trust is never made up on first use.
+    """
+    found = {node.name: access.host_key(node) for node in nodes}
+    missing = sorted(name for name, key in found.items() if key is None)
+    if missing:
+        raise ConfigError(
+            "HOST_KEY_UNKNOWN",
+            f"No host key is pinned for {', '.join(missing)}.",
+            cause="The known_hosts file names neither the node's address nor its name.",
+            next_step="Compare `ssh-keyscan -t ed25519 ADDRESS` with /etc/ssh/ssh_host_ed25519_key.pub on the node "
+            "itself, then add the line to the file.",
+        )
+    return {name: key for name, key in found.items() if key is not None}
+
+
+def _verified(node: NodeFacts, key: KeyPair, host_key: str, bundle: ScriptBundle) -> str:
+    """Log in as Nightshift will, look once around, and say so."""
+    ssh = NodeSsh(node.name, connector(node.address, SSH_USER, key.private, host_key), bundle)
+    try:
+        probe = ssh.probe()
+    finally:
+        ssh.close()
+    return f"log-in works; kubelet {probe.kubelet_version}, scripts {bundle.version}"
+
+
+def _report(access: Access, results: Mapping[str, Sequence[str] | NightshiftError]) -> None:
+    """Say what happened on every node, then raise the first error, if any."""
+    for name, result in results.items():
+        lines = (f"FAILED {result}",) if isinstance(result, NightshiftError) else result
+        for line in lines:
+            access.log(f"{name}: {line}")
+    for result in results.values():
+        if isinstance(result, NightshiftError):
+            raise result
