@@ -23,6 +23,7 @@ from nslab.shell import LabError, wait_until
 USAGE = "etcd-slow MS [NODE]"
 HIGHEST_DELAY = 10_000  # ms
 SYNC_CALLS = "fdatasync,fsync"  # etcd's log and bbolt use the first, snapshots the second
+_ENTRY = "from nslab.faults import etcd; etcd.run_supervisor()"
 POLL = 0.1  # seconds between two looks for an etcd to attach to
 
 
@@ -38,7 +39,7 @@ def inflict(case: Case) -> str:
     """Start the supervisor and wait until it has attached."""
     debian.ensure_debian_packages({"strace": "delays etcd's sync calls for the fault etcd-slow"})
     processes.stop(_process(case))
-    python = ["env", f"PYTHONPATH={Path(__file__).parents[2]}", sys.executable, "-m", __name__]
+    python = ["env", f"PYTHONPATH={Path(__file__).parents[2]}", sys.executable, "-c", _ENTRY]
     pid = processes.start(_process(case), [*python, case.subject, str(case.number("milliseconds"))])
     wait_until(
         lambda: _is_traced(case.subject) or processes.pid_of(_process(case)) != pid,
@@ -107,8 +108,9 @@ def _is_traced(name: str) -> bool:
     return any(line.startswith("TracerPid:") and line.split()[1] != "0" for line in status.splitlines())
 
 
-def _main(name: str, milliseconds: str) -> None:
-    """Entry point of the supervisor."""
+def run_supervisor() -> None:
+    """Entry point of the supervisor's process: arguments are node and milliseconds, SIGTERM ends it."""
+    name, milliseconds = sys.argv[1:]
     ended = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: ended.set())
@@ -120,6 +122,3 @@ ETCD_SLOW = Fault(
     "etcd-slow", USAGE, "delay every fdatasync of etcd (all members without NODE)",
     parse, inflict, undo, outlives_reset=True,
 )  # fmt: skip
-
-if __name__ == "__main__":
-    _main(*sys.argv[1:])
