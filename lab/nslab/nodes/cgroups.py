@@ -6,11 +6,13 @@ kubelets of the lab would share `/kubepods` and destroy each other's pods as orp
 
 from __future__ import annotations
 
+import contextlib
 import os
+import signal
 import time
 from pathlib import Path
 
-from nslab.shell import LabError
+from nslab.shell import LabError, wait_until
 
 ROOT = Path("/sys/fs/cgroup")
 PARENT = "nslab"
@@ -38,7 +40,7 @@ def mounted_hierarchies(mounts: list[str]) -> list[Path]:
 
 
 def create(name: str) -> list[Path]:
-    """Make the node's group in every tree and return the groups; may be repeated."""
+    """Make a group in every tree and return the groups; may be repeated."""
     return [_create_in(tree, name) for tree in hierarchies()]
 
 
@@ -48,8 +50,21 @@ def enter(groups: list[Path]) -> None:
         (group / "cgroup.procs").write_text(str(os.getpid()))
 
 
+def names() -> set[str]:
+    """Return the names of all groups that exist."""
+    return {path.name for tree in hierarchies() for path in (tree / PARENT).glob("*") if path.is_dir()}
+
+
+def kill(name: str) -> None:
+    """Kill every process in the groups and wait until all have ended."""
+    for pid in processes(name):
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+    wait_until(lambda: not processes(name), f"the processes of {name} have ended", 15, 0.02)
+
+
 def remove(name: str, patience: float = 10) -> None:
-    """Remove the node's groups with all below them; its processes must have ended."""
+    """Remove the groups with all below them; their processes must have ended."""
     for tree in hierarchies():
         _remove_tree(tree / PARENT / name, patience)
 
@@ -61,7 +76,7 @@ def remove_parent() -> None:
 
 
 def processes(name: str) -> set[int]:
-    """Return the pids of everything that runs in the node's groups."""
+    """Return the pids of everything that runs in the groups."""
     found: set[int] = set()
     for tree in hierarchies():
         for listing in (tree / PARENT / name).rglob("cgroup.procs"):

@@ -63,7 +63,7 @@ def create(lab: state.Lab, report: Report) -> None:
     with report.step(f"kubeadm-join-{shape}", f"joining {', '.join(n.name for n in others)}"):
         for node in others:
             _kubeadm(node, "join", kubeadm_config.join(lab, node, secret, authority), [])
-            wait_until(lambda node=node: bool(_pod_network(node)), f"{node.name} has its pod network", 60)
+            _wait_registered(node)
 
 
 def fetch_kubeconfig(lab: state.Lab) -> None:
@@ -134,7 +134,7 @@ def unready_nodes(nodes: list[dict[str, Any]], since: float) -> list[str]:
     """Return a phrase for every node whose kubelet has not reported Ready after `since`."""
     phrases = []
     for node in nodes:
-        ready = next((c for c in node["status"].get("conditions", []) if c["type"] == "Ready"), {})
+        ready = _ready_condition(node)
         fresh = _seconds(ready.get("lastHeartbeatTime")) >= int(since)
         if ready.get("status") != "True" or not fresh:
             phrases.append(f"node {node['metadata']['name']} is not Ready")
@@ -146,7 +146,7 @@ def unready_pods(pods: list[dict[str, Any]], since: float) -> list[str]:
     phrases = []
     for pod in pods:
         status = pod.get("status", {})
-        ready = next((c for c in status.get("conditions", []) if c["type"] == "Ready"), {})
+        ready = _ready_condition(pod)
         started = [
             c.get("state", {}).get("running", {}).get("startedAt")
             for c in status.get("containerStatuses", [])
@@ -155,6 +155,11 @@ def unready_pods(pods: list[dict[str, Any]], since: float) -> list[str]:
         if status.get("phase") != "Succeeded" and not (ready.get("status") == "True" and started and fresh):
             phrases.append(f"pod {pod['metadata']['namespace']}/{pod['metadata']['name']} is not Ready")
     return phrases
+
+
+def _ready_condition(item: dict[str, Any]) -> dict[str, Any]:
+    conditions: list[dict[str, Any]] = item.get("status", {}).get("conditions", [])
+    return next((c for c in conditions if c["type"] == "Ready"), {})
 
 
 def _seconds(moment: str | None) -> float:
@@ -168,9 +173,13 @@ def _items(*what: str) -> list[dict[str, Any]]:
     return items
 
 
-def _pod_network(node: Node) -> str:
+def _wait_registered(node: Node) -> None:
     query = ["get", "node", node.name, "-o", "jsonpath={.spec.podCIDR}", "--request-timeout=3s"]
-    return kubectl(query, check=False).stdout
+
+    def has_pod_network() -> bool:
+        return bool(kubectl(query, check=False).stdout)
+
+    wait_until(has_pod_network, f"{node.name} has its pod network", 60)
 
 
 def _kubeadm(node: Node, command: str, config: str, options: list[str]) -> None:

@@ -33,7 +33,7 @@ MODULES = (
 )
 CONTROLLERS = {"cpu", "cpuset", "memory", "pids"}
 # With nothing cached: Go's caches, binaries, images, packages, base system, disks.
-_DISK_COLD, _DISK_WARM, _MEMORY = 20 * GIB, 6 * GIB, 4 * GIB
+_DISK_COLD, _DISK_WARM, _MEMORY = 25 * GIB, 6 * GIB, 4 * GIB
 _PYTHON = (3, 11)
 
 

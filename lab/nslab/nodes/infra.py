@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nslab.build.store import write_text
-from nslab.nodes import monitoring, network, processes, state
+from nslab.nodes import cgroups, monitoring, network, processes, state
 from nslab.settings import (
     ALERTMANAGER_PORT,
     HAPROXY_PORT,
@@ -25,6 +25,7 @@ from nslab.settings import (
 from nslab.shell import run, wait_until
 
 _DIRECTORY = STATE_DIR / "infra"
+CGROUP = "services"  # all of them are in it, so that `down` finds each, whatever was interrupted
 # Names of the processes; monitoring is apart because `reset` starts it anew with empty data.
 MONITORING = ("prometheus", "alertmanager", "pushgateway")
 
@@ -158,7 +159,8 @@ def _write(name: str, text: str) -> Path:
 
 def _start(name: str, argv: list[str]) -> None:
     if processes.pid_of(name) is None:
-        processes.start(name, network.inside(argv))
+        groups = cgroups.create(CGROUP)
+        processes.start(name, network.inside(argv), lambda: cgroups.enter(groups))
 
 
 def _wait_port(port: int) -> None:

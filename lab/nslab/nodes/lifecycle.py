@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import time
 from collections.abc import Callable
@@ -34,7 +33,7 @@ from nslab.shell import LabError
 # Exists while the nodes hold a cluster that has been healthy once.
 _COMPLETE = STATE_DIR / "complete"
 # Seconds on 2 cores, for the announcement when this machine has no times of its own yet.
-_FIRST_UP, _WARM_UP = 35 * 60, 120
+_EXPECTED = {"up-cold": 35 * 60, "up-first": 5 * 60, "up-warm": 2 * 60}
 
 _MACHINE_PACKAGES = {
     "debootstrap": "makes the nodes' Debian system",
@@ -56,24 +55,21 @@ def up(lab: state.Lab, report: Report) -> None:
             f"a lab is up already: {other.profile_name} with {other.version}",
             "take it down first: `lab/lab down`",
         )
-    _announce(lab, report)
+    kind = _announce(lab, report)
     started = time.monotonic()
     debian.ensure_debian_packages(_MACHINE_PACKAGES, report)
     artifacts = build.ensure_all([lab.version], report)
     pool.mount()
     base.ensure(report)
     _prepare(lab, artifacts)
-    warm = saved.exist(lab)
     if _COMPLETE.exists():
         _boot_all(lab)
         _settle(lab, report, since=0)
-    elif warm:
+    elif saved.exist(lab):
         _start_saved(lab, report)
     else:
         _create(lab, artifacts, report)
-    store.remember_duration(
-        _duration_name("up-warm" if warm else "up-first", lab), time.monotonic() - started
-    )
+    store.remember_duration(_duration_name(kind, lab), time.monotonic() - started)
     report(f"the cluster is up after {spell(time.monotonic() - started)}")
     # Last, so that whoever only wants a cluster can already use it.
     build.ensure_all([lab.version, TARGET_VERSION], report)
@@ -99,14 +95,18 @@ def reset(report: Report) -> None:
 def down(report: Report) -> None:
     """Take everything away that the lab has put on the machine; what is cached stays."""
     report("taking the lab down")
-    if state.exists():
+    try:
         _forget_faults()
+    except LabError as error:
+        report(f"faults could not be undone one by one ({error}); they end with the nodes")
     for name in processes.started_names():
         if not name.startswith("node-"):
             processes.stop(name, kill=True)
-    names = {p.name for p in machine.NODES.glob("*")} | {p.stem for p in pool.LIVE.glob("*.img")}
-    _in_parallel(machine.power_off, sorted(names))
-    for name in names:
+    disks = {path.stem for path in pool.LIVE.glob("*.img")}
+    _in_parallel(
+        machine.power_off, sorted(disks | cgroups.names() | {p.name for p in machine.NODES.glob("*")})
+    )
+    for name in disks:
         machine.drop_disk(name)
     network.down()
     pool.unmount()
@@ -116,24 +116,27 @@ def down(report: Report) -> None:
     report(f"nothing of the lab is left, except what is cached in {CACHE_DIR}")
 
 
-def _announce(lab: state.Lab, report: Report) -> None:
-    """Say before anything starts how long it will take."""
-    pool_directory = saved.directory_of(lab)
-    warm = pool_directory.exists() or (not os.path.ismount(pool.MOUNT) and _was_saved(lab))
-    known = store.durations().get(_duration_name("up-warm" if warm else "up-first", lab))
-    if known:
-        report(
-            f"bringing up {lab.profile_name} with Kubernetes {lab.version}; this took {spell(known)} last time"
-        )
-    else:
-        expected = spell(_WARM_UP if warm else _FIRST_UP)
-        report(
-            f"bringing up {lab.profile_name} with Kubernetes {lab.version}; expect up to {expected} on 2 cores"
-        )
+def _announce(lab: state.Lab, report: Report) -> str:
+    """Say before anything starts how long it will take, and return what kind of `up` it is."""
+    kind = _kind_of_up(lab)
+    known = store.durations().get(_duration_name(kind, lab))
+    expected = (
+        f"this took {spell(known)} last time"
+        if known
+        else f"expect up to {spell(_EXPECTED[kind])} on 2 cores"
+    )
+    report(f"bringing up {lab.profile_name} with Kubernetes {lab.version}; {expected}")
+    return kind
 
 
-def _was_saved(lab: state.Lab) -> bool:
-    return pool.IMAGE.exists() and _duration_name("up-first", lab) in store.durations()
+def _kind_of_up(lab: state.Lab) -> str:
+    """Return which of the keys of `_EXPECTED` describes what an `up` has to do now."""
+    if not pool.IMAGE.exists() or not (CACHE_DIR / "registry").exists():
+        return "up-cold"
+    pool.mount()
+    if saved.exist(lab):
+        return "up-warm"
+    return "up-first" if base.image().exists() else "up-cold"
 
 
 def _duration_name(what: str, lab: state.Lab) -> str:

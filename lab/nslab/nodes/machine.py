@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import shlex
+import signal
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path
@@ -46,6 +47,7 @@ def power_on(name: str) -> None:
     """Boot the node from its disk; nothing happens when it is on. Does not wait: see `wait_booted`."""
     if processes.pid_of(_process(name)) is not None:
         return
+    power_off(name)  # what an interrupted command has left
     _mount(name)
     groups = cgroups.create(name)
     processes.start(_process(name), network.inside(_nspawn(name)), lambda: cgroups.enter(groups))
@@ -55,10 +57,9 @@ def power_off(name: str) -> None:
     """Cut the node's power: all its processes are killed at once and its disk is unmounted."""
     leader = find_leader(name)
     if leader is not None:
-        os.kill(leader, 9)  # the kernel kills the whole PID namespace with it
+        os.kill(leader, signal.SIGKILL)  # the kernel kills the whole PID namespace with it
     processes.stop(_process(name), kill=leader is None)
-    for pid in cgroups.processes(name):
-        processes.wait_gone(pid, 10)
+    cgroups.kill(name)
     cgroups.remove(name)
     _unmount(name)
 

@@ -36,8 +36,18 @@ def up(profile: Profile) -> None:
     if not namespace_file().exists():
         _refuse_overlap()
         run(["ip", "netns", "add", NAMESPACE])
+    prefix = NETWORK.prefixlen
+    if not _has_link(BRIDGE, ["-netns", NAMESPACE]):
+        _ip("link", "add", BRIDGE, "type", "bridge", "forward_delay", "0")
+    _ip("link", "set", "lo", "up")
+    _ip("address", "replace", f"{INFRA_ADDRESS}/{prefix}", "dev", BRIDGE)
+    _ip("link", "set", BRIDGE, "up")
     if not _has_link(HOST_INTERFACE, []):
-        _make_bridge()
+        peer = ["peer", "name", _CABLE_END, "netns", NAMESPACE]
+        run(["ip", "link", "add", HOST_INTERFACE, "type", "veth", *peer])
+    _ip("link", "set", _CABLE_END, "master", BRIDGE, "up")
+    run(["ip", "address", "replace", f"{HOST_ADDRESS}/{prefix}", "dev", HOST_INTERFACE])
+    run(["ip", "link", "set", HOST_INTERFACE, "up"])
     for node in profile.nodes:
         _ip("route", "replace", node.pod_network, "via", node.address)
 
@@ -65,17 +75,3 @@ def _refuse_overlap() -> None:
             f"the lab's network {NETWORK} is in use on this machine: {line.strip()}",
             "choose another with NSLAB_NETWORK=a.b.c.0/24",
         )
-
-
-def _make_bridge() -> None:
-    prefix = NETWORK.prefixlen
-    if not _has_link(BRIDGE, ["-netns", NAMESPACE]):
-        _ip("link", "add", BRIDGE, "type", "bridge", "forward_delay", "0")
-    _ip("link", "set", "lo", "up")
-    _ip("address", "replace", f"{INFRA_ADDRESS}/{prefix}", "dev", BRIDGE)
-    _ip("link", "set", BRIDGE, "up")
-    peer = ["peer", "name", _CABLE_END, "netns", NAMESPACE]
-    run(["ip", "link", "add", HOST_INTERFACE, "type", "veth", *peer])
-    _ip("link", "set", _CABLE_END, "master", BRIDGE, "up")
-    run(["ip", "address", "replace", f"{HOST_ADDRESS}/{prefix}", "dev", HOST_INTERFACE])
-    run(["ip", "link", "set", HOST_INTERFACE, "up"])
