@@ -521,7 +521,7 @@ class NodeSsh:
     def _demand(self, result: CommandResult, verb: str) -> CommandResult:
         """Return `result` if it succeeded."""
         if result.exit_code != ExitCode.OK:
-            raise self._unexpected(verb, f"exit code {result.exit_code}: {_last_line(result.stderr)}")
+            raise self._unexpected(verb, f"exit code {result.exit_code}: {_last_lines(result.stderr)}")
         return result
 
     def _unexpected(self, verb: str, detail: str) -> NightshiftError:
@@ -556,6 +556,12 @@ def _last_line(text: str) -> str:
     """The last line that says something."""
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     return lines[-1] if lines else "It gave no reason."
+
+
+def _last_lines(text: str) -> str:
+    """The last lines that say something, for ends nobody foresaw."""
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    return " | ".join(lines[-_TAIL_LINES:]) or "It gave no reason."
 
 
 def _tail(lines: deque[str]) -> str:

@@ -24,7 +24,7 @@ SSH_USER = "nightshift"
 _DIRECTORY_MODE = 0o755
 _PROGRAM_MODE = 0o555
 _TEXT_MODE = 0o444
-_LIBRARY_SUFFIXES = (".sh", ".sed")  # read by programs, never run themselves
+_TEXT_NAMES = (".sh", ".sed", "VERSION", "SHA256SUMS")  # how the names of files end that are read, never run
 _SHIPPED = Path(__file__).resolve().parents[3] / "include" / "scripts"
 
 
@@ -121,8 +121,7 @@ def _with_sums(content: Mapping[str, bytes]) -> dict[str, bytes]:
 
 def _mode(path: str) -> int:
     """Programs may be run, everything else only read; nothing may be written."""
-    is_text = "/" not in path and path != "nightshift-node"
-    return _TEXT_MODE if is_text or path.endswith(_LIBRARY_SUFFIXES) else _PROGRAM_MODE
+    return _TEXT_MODE if path.endswith(_TEXT_NAMES) else _PROGRAM_MODE
 
 
 def _dotted(path: str) -> str:

@@ -162,6 +162,15 @@ etcd_pid() {
     return 1
 }
 
+# kubeadm_pids: kubeadm processes that may change something; `kubeadm version`, which our own probe runs, cannot.
+kubeadm_pids() {
+    local pid words
+    for pid in $(pgrep -x kubeadm); do
+        mapfile -d '' -t words 2>/dev/null <"/proc/$pid/cmdline" || continue
+        [[ ${words[1]:-} == version ]] || echo "$pid"
+    done
+}
+
 # process_flag PID NAME: value of --NAME=… in a running process's arguments; empty when absent.
 process_flag() {
     tr '\0' '\n' <"/proc/$1/cmdline" | sed -n "s|^--$2=||p" | head -n 1

@@ -84,7 +84,7 @@ job_line() {
 # foreign_kubeadm: describe a kubeadm somebody runs by hand; nothing when there is none.
 foreign_kubeadm() {
     local pid
-    for pid in $(pgrep -x kubeadm); do
+    for pid in $(kubeadm_pids); do
         if ! grep -qs 'nightshift-' "/proc/$pid/cgroup"; then
             echo "kubeadm is run by somebody else: pid $pid, since $(ps -o lstart= -p "$pid")"
             return 0

@@ -81,7 +81,7 @@ section_manifests() {
             if [[ -f $MANIFESTS_DIR/$name ]] && (($(stat -L -c %s "$MANIFESTS_DIR/$name") <= MANIFEST_LIMIT_BYTES)); then
                 content=$(base64 -w0 <"$MANIFESTS_DIR/$name")
             fi
-            printf '%s\t%s\t%s\t%s\t%s\t%s\t%s\n' "$kind" "$mode" "$owner" "$size" "$modified" "${content:--}" "$name"
+            printf '%s\t%s\t%s\t%s\t%s\t%s\t%s\n' "$kind" "$mode" "$owner" "$size" "$modified" "$content" "$name"
         done
 }
 
@@ -120,7 +120,7 @@ section_etcd_bytes() {
 }
 
 section_kubeadm_pids() {
-    pgrep -x kubeadm || true
+    kubeadm_pids
 }
 
 section_jobs() {
