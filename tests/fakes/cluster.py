@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from nightshift.clients.kube_api import Eviction, EvictionOutcome
+from nightshift.clients.kube_api import Eviction, EvictionOutcome, Permission
 from nightshift.clients.stores import Store
 from nightshift.domain.errors import FencedError, RemoteJobError, UnreachableError
 from nightshift.domain.facts import (
@@ -432,7 +432,7 @@ class FakeKube:
         self._reach("kill_switch")
         return self._c.paused
 
-    def can_i(self, wanted: Iterable[tuple[str, str, str, str]]) -> tuple[str, ...]:
+    def can_i(self, wanted: Iterable[Permission]) -> tuple[str, ...]:
         """What a test denies."""
         self._reach("can_i")
         return self._c.denied

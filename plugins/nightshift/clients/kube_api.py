@@ -56,6 +56,43 @@ class Eviction:
     detail: str = ""
 
 
+@dataclass(frozen=True)
+class Permission:
+    """One thing our user must be allowed to do.
+
+    Args:
+        resource: may carry a subresource, "pods/eviction".
+        namespace: "" = cluster-wide.
+        name: "" = any object; a role that names its objects is only found when they are named here too.
+    """
+
+    verb: str
+    group: str
+    resource: str
+    namespace: str = ""
+    name: str = ""
+
+    def attributes(self) -> dict[str, str]:
+        """As an access review asks for it."""
+        resource, _, subresource = self.resource.partition("/")
+        asked = {
+            "verb": self.verb,
+            "group": self.group,
+            "resource": resource,
+            "subresource": subresource,
+            "namespace": self.namespace,
+            "name": self.name,
+        }
+        return {key: value for key, value in asked.items() if value}
+
+    def __str__(self) -> str:
+        """For people, like kubectl's arguments: "get leases.coordination.k8s.io -n nightshift"."""
+        group = f".{self.group}" if self.group else ""
+        name = f" {self.name}" if self.name else ""
+        where = f" -n {self.namespace}" if self.namespace else ""
+        return f"{self.verb} {self.resource}{group}{name}{where}"
+
+
 class KubeApi:
     """One cluster's API."""
 
@@ -307,26 +344,18 @@ class KubeApi:
             return None
         return str(data.get("reason") or "no reason given")
 
-    def can_i(self, wanted: Iterable[tuple[str, str, str, str]]) -> tuple[str, ...]:
-        """Of (verb, group, resource, namespace) return those that are denied, as readable text.
-
-        A resource may carry a subresource ("pods/eviction"); an empty namespace means all of them.
-        """
+    def can_i(self, wanted: Iterable[Permission]) -> tuple[str, ...]:
+        """Of the wanted permissions return those that are denied, as readable text."""
         denied = []
-        for verb, group, resource, namespace in wanted:
-            name, _, subresource = resource.partition("/")
-            attributes = {"verb": verb, "group": group, "resource": name, "subresource": subresource}
-            if namespace:
-                attributes["namespace"] = namespace
+        for permission in wanted:
             review = {
                 "apiVersion": "authorization.k8s.io/v1",
                 "kind": "SelfSubjectAccessReview",
-                "spec": {"resourceAttributes": attributes},
+                "spec": {"resourceAttributes": permission.attributes()},
             }
             path = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"
             if not self._http.call("POST", path, body=review)["status"].get("allowed"):
-                where = f" in namespace {namespace}" if namespace else ""
-                denied.append(f"{verb} {resource}{'.' + group if group else ''}{where}")
+                denied.append(str(permission))
         return tuple(denied)
 
     def kubelet_token(self) -> str:

@@ -18,7 +18,8 @@ from nightshift.domain.errors import ConfigError, UnreachableError
 
 _CONNECT_SECONDS = 3.0
 _READ_SECONDS = 10.0
-_OK = (200, 201, 202)
+# JSON where it is JSON, else the text itself; the client's own "str" gives "b'…'" (its bytes, written out).
+_AS_DECODED = dict.fromkeys((200, 201, 202), "object")
 MERGE_PATCH = "application/merge-patch+json"
 
 
@@ -61,7 +62,6 @@ class KubeTransport:
             ConfigError: API_FORBIDDEN or API_REFUSED, an answer that another try will not change.
             StatusError: a status listed in `judged`.
         """
-        kind = "str" if as_text else "object"
         try:
             return self._client.call_api(
                 path,
@@ -73,7 +73,7 @@ class KubeTransport:
                 },
                 body=body,
                 auth_settings=["BearerToken"],
-                response_types_map=dict.fromkeys(_OK, kind),
+                response_types_map=_AS_DECODED,
                 _return_http_data_only=True,
                 _request_timeout=(_CONNECT_SECONDS, _READ_SECONDS),
             )

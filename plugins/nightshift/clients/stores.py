@@ -76,7 +76,7 @@ def _local(root: Any) -> Any:
 
 def _write_local(target: Path, fill: Callable[[BinaryIO], None]) -> None:
     """Write beside the target (mkstemp: mode 0600), sync, rename."""
-    target.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    _make_private(target.parent)
     handle, name = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
     try:
         with os.fdopen(handle, "wb") as stream:
@@ -88,6 +88,13 @@ def _write_local(target: Path, fill: Callable[[BinaryIO], None]) -> None:
         with suppress(FileNotFoundError):
             os.unlink(name)
         raise
+
+
+def _make_private(directory: Path) -> None:
+    """Make missing folders with mode 0700, each of them: `mkdir(parents=True)` gives it to the last only."""
+    if not directory.parent.exists():
+        _make_private(directory.parent)
+    directory.mkdir(exist_ok=True, mode=0o700)
 
 
 def _store_error(place: str, error: OSError) -> TransientError:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
-from nightshift.clients.kube_api import BRAKE_NAME, LEASE_NAME, NAMESPACE
+from nightshift.clients.kube_api import BRAKE_NAME, KUBELET_READER, LEASE_NAME, NAMESPACE, Permission
 from nightshift.domain.errors import ConfigError
 from nightshift.domain.verdicts import Answer, Outcome
 from nightshift.domain.window import check_window
@@ -14,23 +14,26 @@ from nightshift.steps.recover import recover
 from nightshift.steps.session import Session
 
 _COORDINATION = "coordination.k8s.io"
-# (verb, API group, resource, namespace); "" as namespace: cluster-wide. The shipped ClusterRole grants these.
-PERMISSIONS: tuple[tuple[str, str, str, str], ...] = (
-    ("get", "", "nodes", ""),
-    ("list", "", "nodes", ""),
-    ("patch", "", "nodes", ""),
-    ("get", "", "pods", ""),
-    ("list", "", "pods", ""),
-    ("create", "", "pods/eviction", ""),
-    ("list", "policy", "poddisruptionbudgets", ""),
-    ("get", "", "configmaps", "kube-system"),
-    ("get", "", "configmaps", NAMESPACE),
-    ("get", "", "namespaces", NAMESPACE),
-    ("patch", "", "namespaces", NAMESPACE),
-    ("get", _COORDINATION, "leases", NAMESPACE),
-    ("create", _COORDINATION, "leases", NAMESPACE),
-    ("update", _COORDINATION, "leases", NAMESPACE),
-    ("create", "", "serviceaccounts/token", NAMESPACE),
+# Asked of the API itself before anything depends on one; the shipped roles grant exactly these and a little more.
+PERMISSIONS = (
+    Permission("get", "", "nodes"),
+    Permission("list", "", "nodes"),
+    Permission("patch", "", "nodes"),
+    Permission("get", "", "pods"),
+    Permission("list", "", "pods"),
+    Permission("create", "", "pods/eviction"),
+    Permission("list", "policy", "poddisruptionbudgets"),
+    Permission("get", "", "namespaces", name=NAMESPACE),
+    Permission("patch", "", "namespaces", name=NAMESPACE),
+    Permission("get", "", "configmaps", "kube-system", "kubeadm-config"),
+    Permission("get", "", "configmaps", NAMESPACE, BRAKE_NAME),
+    Permission("get", _COORDINATION, "leases", NAMESPACE),
+    Permission("create", _COORDINATION, "leases", NAMESPACE),
+    Permission("update", _COORDINATION, "leases", NAMESPACE),
+    Permission("create", "", "serviceaccounts/token", NAMESPACE, KUBELET_READER),
+    Permission("create", "", "pods", NAMESPACE),  # the probe pods of postflight
+    Permission("delete", "", "pods", NAMESPACE),
+    Permission("get", "", "pods/log", NAMESPACE),
 )
 
 

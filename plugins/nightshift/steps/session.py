@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, BinaryIO, Protocol, TypeVar
 
-from nightshift.clients.kube_api import Eviction
+from nightshift.clients.kube_api import Eviction, Permission
 from nightshift.domain.errors import ConfigError, NightshiftError, UnreachableError
 from nightshift.domain.facts import (
     BudgetFacts,
@@ -166,8 +166,8 @@ class KubePort(Protocol):
     def kill_switch(self) -> str | None:
         """Why the brake is on; None when it is off."""
 
-    def can_i(self, wanted: Iterable[tuple[str, str, str, str]]) -> tuple[str, ...]:
-        """Of (verb, group, resource, namespace) return those that are denied, as readable text."""
+    def can_i(self, wanted: Iterable[Permission]) -> tuple[str, ...]:
+        """Of the wanted permissions return those that are denied, as readable text."""
 
     def kubelet_token(self) -> str:
         """A short-lived token that may read kubelet configuration."""

@@ -1,0 +1,326 @@
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from kubernetes.client import ApiClient, Configuration
+from tests.fakes.api_server import ApiState, serve
+from tests.fakes.cluster import FakeCluster, FakeKube
+
+from nightshift.clients.kube_api import Eviction, EvictionOutcome, KubeApi, Permission
+from nightshift.clients.kube_objects import image_version, micro_time, parse_time
+from nightshift.domain.errors import ConfigError, UnreachableError
+from nightshift.domain.facts import LeaseFacts
+from nightshift.steps.session import KubePort
+
+NOW = 1_800_000_000.0
+NODE = "/api/v1/nodes/n1"
+NAMESPACE = "/api/v1/namespaces/nightshift"
+EVICTION = ("POST", "/api/v1/namespaces/shop/pods/p1/eviction")
+
+
+@pytest.fixture
+def state() -> ApiState:
+    state = ApiState()
+    state.put(NAMESPACE, {"metadata": {"name": "nightshift"}})
+    state.add_node("n1")
+    return state
+
+
+@pytest.fixture
+def api(state: ApiState) -> Iterator[KubeApi]:
+    with serve(state) as address:
+        yield KubeApi(ApiClient(Configuration(host=address)))
+
+
+@pytest.fixture(params=["real", "fake"])
+def kube(request: pytest.FixtureRequest) -> KubePort:
+    """The same behaviour of the client (over the small API server) and of the fake all step tests lean on."""
+    if request.param == "real":
+        real: KubePort = request.getfixturevalue("api")
+        return real
+    cluster = FakeCluster(0, 0)
+    cluster.nodes["n1"] = FakeCluster(1, 0).nodes["cp1"]
+    return FakeKube(cluster)
+
+
+# -- the same for both -----------------------------------------------------------------------------------
+
+
+def test_the_lease_is_claimed_by_one_and_its_token_only_grows(kube: KubePort) -> None:
+    free = kube.lease()
+    assert (free.holder, free.token) == ("", 0)
+    claimed = kube.claim_lease("a", NOW, 120, free)
+    assert claimed == LeaseFacts("a", 1, NOW, NOW, 120) == kube.lease()
+    assert kube.claim_lease("b", NOW, 120, free) is None
+    assert kube.renew_lease("a", 1, NOW + 5)
+    assert kube.lease().renewed == NOW + 5
+    assert not kube.renew_lease("a", 2, NOW)
+    assert not kube.renew_lease("b", 1, NOW)
+
+
+def test_a_bump_keeps_the_holder_and_fences_its_token(kube: KubePort) -> None:
+    seen = kube.claim_lease("a", NOW, 120, kube.lease())
+    assert seen is not None
+    bumped = kube.bump_token(seen)
+    assert bumped is not None
+    assert (bumped.holder, bumped.token) == ("a", 2)
+    assert kube.bump_token(seen) is None
+    assert not kube.renew_lease("a", 1, NOW)
+    assert not kube.release_lease("a", 1)
+
+
+def test_release_empties_the_holder_and_keeps_the_token(kube: KubePort) -> None:
+    kube.claim_lease("a", NOW, 120, kube.lease())
+    assert kube.release_lease("a", 1)
+    after = kube.lease()
+    assert (after.holder, after.token, after.renewed) == ("", 1, None)
+    again = kube.claim_lease("b", NOW, 120, after)
+    assert again is not None
+    assert again.token == 2
+
+
+def test_cordon_marks_and_uncordon_forgets(kube: KubePort) -> None:
+    assert kube.cordon("n1", "a", 3)
+    node = kube.node("n1")
+    assert node is not None
+    assert node.is_unschedulable
+    assert node.annotations == {"nightshift.io/owner": "a", "nightshift.io/token": "3"}
+    assert kube.cordon("n1", "b", 4), "a mark of an earlier run is taken over"
+    assert not kube.uncordon("n1", "a")
+    assert kube.uncordon("n1", "b")
+    after = kube.node("n1")
+    assert after is not None
+    assert not after.is_unschedulable
+    assert after.annotations == {}
+    assert not kube.uncordon("n1")
+
+
+def test_namespace_marks(kube: KubePort) -> None:
+    kube.set_namespace_annotations({"nightshift.io/run-id": "a"})
+    assert kube.namespace_annotations() == {"nightshift.io/run-id": "a"}
+    kube.set_namespace_annotations({"nightshift.io/run-id": None})
+    assert kube.namespace_annotations() == {}
+
+
+# -- the client only -------------------------------------------------------------------------------------
+
+
+def test_nodes_are_read_with_what_an_upgrade_cares_about(api: KubeApi) -> None:
+    (node,) = api.nodes()
+    assert (node.name, node.address, node.kubelet_version) == ("n1", "10.0.0.1", "1.34.4")
+    assert (node.is_control_plane, node.is_ready, node.pressures) == (True, True, ("DiskPressure",))
+    assert api.node("n2") is None
+
+
+def test_a_foreign_cordon_is_left_alone(state: ApiState, api: KubeApi) -> None:
+    state.add_node("n1", unschedulable=True)
+    assert api.cordon("n1", "a", 1) is False
+    assert state.objects[NODE]["metadata"].get("annotations") is None
+    assert api.uncordon("n1") is False
+
+
+def test_a_cordon_survives_others_writing_the_same_node(state: ApiState, api: KubeApi) -> None:
+    state.answers["PATCH", NODE] = [(409, {"message": "modified"})] * 2
+    assert api.cordon("n1", "a", 1)
+    assert state.objects[NODE]["spec"]["unschedulable"] is True
+
+
+def test_a_node_that_never_stands_still_is_an_error(state: ApiState, api: KubeApi) -> None:
+    state.answers["PATCH", NODE] = [(409, {"message": "modified"})] * 50
+    with pytest.raises(UnreachableError, match="changed under each of 8"):
+        api.cordon("n1", "a", 1)
+
+
+def test_pods_are_asked_for_by_node(state: ApiState, api: KubeApi) -> None:
+    owner = [{"kind": "ReplicaSet", "name": "web", "controller": True}]
+    state.add_pod("p1", ownerReferences=owner, labels={"app": "web"})
+    state.add_pod("p2", node="n2")
+    state.add_pod(
+        "p3", annotations={"kubernetes.io/config.mirror": "x"}, deletionTimestamp="2026-11-22T00:00:00Z"
+    )
+    web, mirror = api.pods_on("n1")
+    assert (web.controller, web.controller_kind, web.has_emptydir) == ("ReplicaSet/web", "ReplicaSet", True)
+    assert (mirror.is_mirror, mirror.is_terminating) == (True, True)
+    assert api.evictable_pod_counts() == {"n1": 1, "n2": 1}
+
+
+def test_budgets(state: ApiState, api: KubeApi) -> None:
+    status = {"disruptionsAllowed": 1, "currentHealthy": 3, "desiredHealthy": 2, "expectedPods": 3}
+    spec = {"selector": {"matchLabels": {"app": "web"}}}
+    item = {"metadata": {"namespace": "shop", "name": "web"}, "spec": spec, "status": status}
+    state.put("/apis/policy/v1/namespaces/shop/poddisruptionbudgets/web", item)
+    (budget,) = api.budgets()
+    assert (budget.name, budget.disruptions_allowed, budget.expected_pods) == ("web", 1, 3)
+    assert budget.selector == {"matchLabels": {"app": "web"}}
+
+
+def _status(code: int, text: str, **cause: str) -> tuple[int, Any]:
+    return code, {"message": text, "details": {"causes": [cause] if cause else []}}
+
+
+@pytest.mark.parametrize(
+    ("answer", "outcome"),
+    [
+        (
+            _status(429, "no", reason="DisruptionBudget", message="web needs 2"),
+            EvictionOutcome.BUDGET_BLOCKED,
+        ),
+        (_status(429, "busy"), EvictionOutcome.THROTTLED),
+        (_status(404, "gone"), EvictionOutcome.GONE),
+        (_status(409, "the UID in the precondition does not match"), EvictionOutcome.GONE),
+        (_status(403, "no", reason="NamespaceTerminating"), EvictionOutcome.NAMESPACE_TERMINATING),
+        (_status(403, "forbidden"), EvictionOutcome.REFUSED),
+        (
+            _status(500, "This pod has more than one PodDisruptionBudget, which is not supported."),
+            EvictionOutcome.REFUSED,
+        ),
+        (_status(500, "etcdserver: request timed out"), EvictionOutcome.THROTTLED),
+    ],
+)
+def test_each_answer_to_an_eviction_means_something_else(
+    state: ApiState, api: KubeApi, answer: tuple[int, Any], outcome: EvictionOutcome
+) -> None:
+    state.answers[EVICTION] = [answer]
+    assert api.evict("shop", "p1", "uid-p1").outcome is outcome
+
+
+def test_an_eviction_names_the_uid_it_means(state: ApiState, api: KubeApi) -> None:
+    state.add_pod("p1")
+    assert api.evict("shop", "p1", "uid-p1") == Eviction(EvictionOutcome.EVICTED)
+    method, path, body = state.requests[-1]
+    assert (method, path) == EVICTION
+    assert body["deleteOptions"] == {"preconditions": {"uid": "uid-p1"}}
+
+
+def test_a_pod_is_gone_when_its_uid_is(state: ApiState, api: KubeApi) -> None:
+    assert api.pod_gone("shop", "p1", "uid-p1")
+    state.add_pod("p1")
+    assert not api.pod_gone("shop", "p1", "uid-p1")
+    assert api.pod_gone("shop", "p1", "an older one")
+
+
+def test_what_runs(state: ApiState, api: KubeApi) -> None:
+    labels = {"component": "kube-apiserver", "tier": "control-plane"}
+    state.add_pod("kube-apiserver-n1", labels=labels)
+    assert api.component_versions() == {"n1": {"kube-apiserver": "1.2.3"}}
+    assert api.server_version() == "1.34.4"
+    assert api.ready()
+    state.answers["GET", "/readyz"] = [(500, "etcd failed")]
+    assert not api.ready()
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (
+            "kubernetesVersion: v1.34.4\nimageRepository: registry.k8s.io\n",
+            {"kubernetesVersion": "1.34.4", "imageRepository": "registry.k8s.io"},
+        ),
+        ("a: [", {}),
+        ("", {}),
+    ],
+)
+def test_kubeadm_config(state: ApiState, api: KubeApi, text: str, expected: dict[str, str]) -> None:
+    path = "/api/v1/namespaces/kube-system/configmaps/kubeadm-config"
+    state.put(path, {"data": {"ClusterConfiguration": text}})
+    assert api.kubeadm_config() == expected
+
+
+def test_kubeadm_config_may_be_absent(api: KubeApi) -> None:
+    assert api.kubeadm_config() == {}
+
+
+@pytest.mark.parametrize(
+    ("data", "expected"),
+    [
+        ({"paused": "true", "reason": "holidays"}, "holidays"),
+        ({"paused": " True "}, "no reason given"),
+        ({"paused": "false", "reason": "x"}, None),
+        ({}, None),
+    ],
+)
+def test_the_brake(state: ApiState, api: KubeApi, data: dict[str, str], expected: str | None) -> None:
+    assert api.kill_switch() is None
+    state.put(f"{NAMESPACE}/configmaps/nightshift-brake", {"data": data})
+    assert api.kill_switch() == expected
+
+
+def test_denied_permissions_are_readable(state: ApiState, api: KubeApi) -> None:
+    state.denied = {"pods", "leases"}
+    wanted = [
+        Permission("create", "", "pods/eviction"),
+        Permission("list", "", "nodes"),
+        Permission("get", "coordination.k8s.io", "leases", "nightshift", "nightshift"),
+    ]
+    assert api.can_i(wanted) == (
+        "create pods/eviction",
+        "get leases.coordination.k8s.io nightshift -n nightshift",
+    )
+
+
+def test_a_cluster_that_is_not_enrolled_says_so(state: ApiState, api: KubeApi) -> None:
+    del state.objects[NAMESPACE]
+    for call in (
+        api.namespace_annotations,
+        lambda: api.set_namespace_annotations({"nightshift.io/x": "1"}),
+        lambda: api.claim_lease("a", NOW, 120, api.lease()),
+    ):
+        with pytest.raises(ConfigError, match=r"NAMESPACE_MISSING.*enrol"):
+            call()
+    state.answers["POST", f"{NAMESPACE}/serviceaccounts/kubelet-reader/token"] = [(404, {})]
+    with pytest.raises(ConfigError, match="kubelet-reader"):
+        api.kubelet_token()
+
+
+def test_a_short_lived_token(api: KubeApi) -> None:
+    assert api.kubelet_token() == "short-lived"
+
+
+@pytest.mark.parametrize(
+    ("status", "error", "code"),
+    [
+        (401, ConfigError, "API_FORBIDDEN"),
+        (403, ConfigError, "API_FORBIDDEN"),
+        (422, ConfigError, "API_REFUSED"),
+        (429, UnreachableError, "API_UNREACHABLE"),
+        (500, UnreachableError, "API_UNREACHABLE"),
+        (503, UnreachableError, "API_UNREACHABLE"),
+    ],
+)
+def test_each_refusal_is_one_error_with_cause_and_next_step(
+    state: ApiState, api: KubeApi, status: int, error: type[Exception], code: str
+) -> None:
+    state.answers["GET", "/api/v1/nodes"] = [(status, {"message": "because"})]
+    with pytest.raises(error, match=rf"\[{code}\].*GET /api/v1/nodes.*Cause: [0-9 ]*because Next step: ."):
+        api.nodes()
+
+
+def test_a_proxys_html_is_no_surprise(state: ApiState, api: KubeApi) -> None:
+    state.answers["GET", "/api/v1/nodes"] = [(502, "<html>bad gateway</html>")]
+    with pytest.raises(UnreachableError, match="bad gateway"):
+        api.nodes()
+
+
+def test_nobody_listening_is_said_at_once() -> None:
+    with serve(ApiState()) as address:
+        pass
+    with pytest.raises(UnreachableError, match=r"API_UNREACHABLE.*refused"):
+        KubeApi(ApiClient(Configuration(host=address))).nodes()
+
+
+def test_times_have_six_digits_and_survive() -> None:
+    assert micro_time(NOW) == "2027-01-15T08:00:00.000000Z"
+    assert parse_time(micro_time(NOW + 0.25)) == NOW + 0.25
+
+
+@pytest.mark.parametrize(
+    ("image", "version"),
+    [
+        ("registry.k8s.io/kube-apiserver:v1.34.4", "1.34.4"),
+        ("10.0.0.2:5000/etcd:3.6.5-0", "3.6.5-0"),
+        ("10.0.0.2:5000/etcd", ""),
+        ("registry.k8s.io/kube-proxy:v1.34.4@sha256:abc", "1.34.4"),
+    ],
+)
+def test_versions_are_read_from_tags(image: str, version: str) -> None:
+    assert image_version(image) == version

@@ -1,0 +1,108 @@
+import json
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import pytest
+
+from nightshift.clients.stores import Store
+from nightshift.domain.errors import TransientError
+
+
+class RemotePath:
+    """Just what an object store's path offers."""
+
+    protocol = "s3"
+    objects: dict[str, bytes]
+
+    def __init__(self, name: str, objects: dict[str, bytes]) -> None:
+        self.name, self.objects = name, objects
+
+    def __truediv__(self, part: str) -> "RemotePath":
+        return RemotePath(f"{self.name}/{part}", self.objects)
+
+    def __str__(self) -> str:
+        return self.name
+
+    def exists(self) -> bool:
+        return self.name in self.objects
+
+    def open(self, mode: str) -> Any:
+        import io
+
+        if mode == "rb":
+            if self.name not in self.objects:
+                raise FileNotFoundError(self.name)
+            return io.BytesIO(self.objects[self.name])
+        objects, name = self.objects, self.name
+
+        class Upload(io.BytesIO):
+            def close(self) -> None:
+                objects[name] = self.getvalue()
+                super().close()
+
+        return Upload()
+
+
+class LocalUrl(RemotePath):
+    protocol = "file"
+
+    @property
+    def path(self) -> str:
+        return self.name.removeprefix("file://")
+
+
+def test_json_goes_round_and_is_private(tmp_path: Path) -> None:
+    store = Store(tmp_path, "lab")
+    assert store.read_json("ledger/a.json") is None
+    path = store.write_json("ledger/a.json", {"b": 1})
+    assert Path(path) == tmp_path / "lab/ledger/a.json"
+    assert Path(path).stat().st_mode & 0o777 == 0o600
+    assert (tmp_path / "lab").stat().st_mode & 0o077 == 0
+    assert store.read_json("ledger/a.json") == {"b": 1}
+    assert store.exists("ledger/a.json")
+
+
+def test_a_file_url_is_a_local_path(tmp_path: Path) -> None:
+    path = Store(LocalUrl(f"file://{tmp_path}", {}), "lab").write_json("a.json", {})
+    assert Path(path) == tmp_path / "lab/a.json"
+
+
+def test_a_stream_that_breaks_leaves_nothing_behind(tmp_path: Path) -> None:
+    def half(target: BinaryIO) -> None:
+        target.write(b"half")
+        raise RuntimeError("connection lost")
+
+    store = Store(tmp_path, "lab")
+    store.write_json("s.tar.gz", {"old": True})
+    with pytest.raises(RuntimeError):
+        store.write_stream("s.tar.gz", half)
+    assert store.read_json("s.tar.gz") == {"old": True}
+    assert [p.name for p in (tmp_path / "lab").iterdir()] == ["s.tar.gz"]
+
+
+def test_half_a_document_is_no_document(tmp_path: Path) -> None:
+    (tmp_path / "lab").mkdir()
+    (tmp_path / "lab/a.json").write_text('{"a": ')
+    (tmp_path / "lab/b.json").write_text("[1]")
+    store = Store(tmp_path, "lab")
+    assert store.read_json("a.json") is None
+    assert store.read_json("b.json") is None
+
+
+def test_an_object_store_gets_whole_objects() -> None:
+    objects: dict[str, bytes] = {}
+    store = Store(RemotePath("s3://b", objects), "lab")
+    assert store.write_json("ledger/a.json", {"b": 1}) == "s3://b/lab/ledger/a.json"
+    assert json.loads(objects["s3://b/lab/ledger/a.json"]) == {"b": 1}
+    assert store.exists("ledger/a.json")
+    assert store.read_json("ledger/a.json") == {"b": 1}
+    assert store.read_json("ledger/b.json") is None
+
+
+def test_a_store_that_cannot_be_written_is_one_error(tmp_path: Path) -> None:
+    (tmp_path / "lab").write_text("a file where a folder should be")
+    store = Store(tmp_path, "lab")
+    with pytest.raises(TransientError, match=r"STORE_UNAVAILABLE.*Next step: Check the policy's `store`"):
+        store.write_json("a.json", {})
+    with pytest.raises(TransientError, match="STORE_UNAVAILABLE"):
+        store.read_json("a.json")
