@@ -26,6 +26,7 @@ from nightshift.orchestration.callbacks import recover_failed_run
 from nightshift.orchestration.docs import TASKS, recover_doc, upgrade_doc
 from nightshift.orchestration.operators import (
     DecideOperator,
+    GateOperator,
     RecoverOperator,
     StepOperator,
     own_run_id,
@@ -38,7 +39,7 @@ from nightshift.orchestration.retries import retry_arguments
 from nightshift.orchestration.sensors import DiskUsageSensor, EtcdLatencySensor, Place
 
 _START = datetime(2026, 1, 1, tzinfo=UTC)
-_LABEL = "{{ node_name }}"  # set by the task itself, see operators.label
+_LABEL = "{{ node_name | default('') }}"  # set by the task itself, see operators.label
 _AFTER_PLACE = TriggerRule.NONE_FAILED_MIN_ONE_SUCCESS  # empty places before it are skipped, not failed
 _LOOK = timedelta(minutes=10)
 _NODE_STEPS = ("drain_node", "upgrade_node", "upgrade_kubelet", "verify_node", "uncordon_node")
@@ -59,7 +60,7 @@ class _Night:
             task_id=name,
             policy=self.policy,
             step=arguments.pop("step", name),
-            doc_md=TASKS.get(name) or arguments.pop("doc_md", None),
+            doc_md=TASKS[name],
             execution_timeout=limit,
             **retry_arguments(),
             **arguments,
@@ -161,7 +162,15 @@ def _gates(night: _Night) -> list[BaseOperator]:
             task_id="disk_usage", policy=night.policy, doc_md=GATES["disk_usage"].doc, **retry_arguments()
         )
         quick = [
-            night.step(name, step=f"gates:check_{name}", inputs=inputs, doc_md=GATES[name].doc)
+            GateOperator(
+                task_id=name,
+                policy=night.policy,
+                step=f"gates:check_{name}",
+                inputs=inputs,
+                doc_md=GATES[name].doc,
+                execution_timeout=_LOOK,
+                **retry_arguments(),
+            )
             for name, inputs in (
                 ("node_health", {}),
                 ("version_skew", {"choice": pull("detect_target")}),

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 
 # What a step is given: a plain value, or a function that finds it when the task runs. Pulling instead of
 # passing XComArgs keeps the graph readable: otherwise every task would hang on detect_target by an edge.
-Input = Callable[["Context"], Any]
+# (Airflow itself calls functions it finds in template fields, with `jinja_env` as well.)
+Input = Callable[..., Any]
 
 FAILURE_KEY = "failure"  # XCom: the error of a failed task, for the report
 VERDICT_KEY = "verdict"  # XCom: what the gate of a slot or wave said
@@ -29,7 +30,7 @@ VERDICT_KEY = "verdict"  # XCom: what the gate of a slot or wave said
 def pull(task_id: str, field: str | None = None) -> Input:
     """Return an input that reads what another task of this run answered (None when it did not)."""
 
-    def read(context: Context) -> Any:
+    def read(context: Context, jinja_env: object = None) -> Any:
         value = context["ti"].xcom_pull(task_ids=task_id, map_indexes=-1)
         return value.get(field) if field and isinstance(value, Mapping) else value
 
@@ -52,7 +53,7 @@ def resolve(value: Any, context: Context) -> Any:
 
 
 class StepOperator(BaseOperator):
-    """Runs one function of `nightshift.steps`; answers what it answers, and `began` and `ended` (epoch seconds).
+    """Runs one function of `nightshift.steps`; answers what it answers, with `began` and `ended` (epoch seconds).
 
     Args:
         policy: the cluster's policy.
@@ -84,18 +85,31 @@ class StepOperator(BaseOperator):
 
     def execute(self, context: Context) -> Any:
         """Run the step."""
+        began = time.time()
+        return {**self.run_step(context), "began": began, "ended": time.time()}
+
+    def run_step(self, context: Context) -> Any:
+        """Run the step; returns its plain answer."""
         skip_unless_go(context, self.proceed_if)
         note_orphan(self, context)
         inputs = {name: resolve(value, context) for name, value in self.inputs.items()}
         if self.node is not None:
             inputs["node_name"] = label(context, resolve(self.node, context))
-        began = time.time()
         with (
             remembered(self, context),
             open_session(self.policy, context["run_id"], self.log.info) as session,
         ):
-            result = import_step(self.step)(session, **inputs)
-        return {**result, "began": began, "ended": time.time()}
+            return import_step(self.step)(session, **inputs)
+
+
+class GateOperator(StepOperator):
+    """A gate that answers at once: its verdict, whatever it says. `decide` folds it."""
+
+    ui_color = "#e6f4ea"
+
+    def execute(self, context: Context) -> Any:
+        """Return the verdict."""
+        return self.run_step(context)
 
 
 class DecideOperator(StepOperator):

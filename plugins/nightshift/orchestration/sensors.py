@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 _GRACE_SECONDS = 300  # for the triggerer and the task to come round, beyond the window itself
 _RENEW_SECONDS = 10.0
+_KEPT_KEY = "kept"  # XCom: what a waiting gate goes on with, e.g. etcd's first sample
 _OPEN = (Outcome.PASS, Outcome.WARN)
 
 
@@ -88,14 +89,19 @@ class GateSensor(BaseSensorOperator):
         label(context, ", ".join(nodes))
         return nodes
 
-    def wait(self, context: Context, seconds: float, **kept: Any) -> NoReturn:
-        """Give the slot back for `seconds`, then go on in `resume` with what was kept."""
+    def wait(self, context: Context, seconds: float, kept: Any) -> NoReturn:
+        """Give the slot back for `seconds`, then go on in `resume`; `kept` is a JSON value for then (see `kept`)."""
+        context["ti"].xcom_push(key=_KEPT_KEY, value=kept)
         self.defer(
             trigger=WindowTrigger(self.policy.name, context["run_id"], time.time() + seconds, _RENEW_SECONDS),
             method_name="resume",
-            kwargs=kept,
             timeout=timedelta(seconds=self.timeout),
         )
+
+    def kept(self, context: Context) -> Any:
+        """Return what `wait` was given."""
+        ti = context["ti"]
+        return ti.xcom_pull(task_ids=self.task_id, key=_KEPT_KEY, map_indexes=-1)
 
     def conclude(self, context: Context, verdict: Mapping[str, Any]) -> Any:
         """Return the verdict, or in front of a node: let it pass, or stop.
@@ -131,10 +137,11 @@ class EtcdLatencySensor(GateSensor):
         self.nodes(context)
         with remembered(self, context), self._session(context) as session:
             before = import_step("gates:gather_etcd_samples")(session)
-        self.wait(context, self.window_seconds, before=before)
+        self.wait(context, self.window_seconds, before)
 
-    def resume(self, context: Context, event: Mapping[str, Any], before: Mapping[str, Any]) -> Any:
+    def resume(self, context: Context, event: Mapping[str, Any]) -> Any:
         """Take the second sample and judge."""
+        before = self.kept(context)
         with remembered(self, context), self._session(context) as session:
             after = import_step("gates:gather_etcd_samples")(session)
             verdict = import_step("gates:check_etcd_latency")(session, before, after)
@@ -165,9 +172,9 @@ class DiskUsageSensor(GateSensor):
         """Look for the first time."""
         return self._look(context, self.rechecks)
 
-    def resume(self, context: Context, event: Mapping[str, Any], left: int) -> Any:
+    def resume(self, context: Context, event: Mapping[str, Any]) -> Any:
         """Look again."""
-        return self._look(context, left)
+        return self._look(context, self.kept(context))
 
     def _look(self, context: Context, left: int) -> Any:
         with (
@@ -177,5 +184,5 @@ class DiskUsageSensor(GateSensor):
             verdict = import_step("gates:check_disk_usage")(session)
         if Outcome(verdict["outcome"]) not in _OPEN and left > 0:
             self.log.info("%s Asking again in %.0f s.", verdict["message"], self.recheck_seconds)
-            self.wait(context, self.recheck_seconds, left=left - 1)
+            self.wait(context, self.recheck_seconds, left - 1)
         return self.conclude(context, verdict)
