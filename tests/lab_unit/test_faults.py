@@ -30,17 +30,21 @@ class Trouble:
     """A fault that notes what was done to it, and can be told to break in the middle."""
 
     done: list[str] = field(default_factory=list)
-    breaks: bool = False
+    breaks: str = ""
 
     def inflict(self, case: Case) -> str:
-        if self.breaks:
-            raise LabError("the node is away")
+        self._perhaps_break("inflict")
         self.done.append(f"inflict {case.subject} {case.parameters.get('size', '')}".strip())
         return f"{case.subject} is in trouble"
 
     def undo(self, case: Case) -> str:
+        self._perhaps_break("undo")
         self.done.append(f"undo {case.subject}")
         return f"{case.subject} is well"
+
+    def _perhaps_break(self, action: str) -> None:
+        if action in self.breaks.split():
+            raise LabError("the node is away")
 
     def fault(self, name: str = "test", outlives_reset: bool = False) -> Fault:
         def parse(words):
@@ -70,11 +74,20 @@ def test_breaking_twice_undoes_the_first_one(trouble: Trouble) -> None:
     assert commands.active() == ["test w1 2G"]
 
 
-def test_a_fault_that_failed_to_start_is_shown_and_can_be_healed(trouble: Trouble) -> None:
-    trouble.breaks = True
+def test_a_fault_that_cannot_be_made_is_undone(trouble: Trouble) -> None:
+    trouble.breaks = "inflict"
+    with pytest.raises(LabError, match="the node is away"):
+        commands.inflict("test", ["w1"])
+    assert trouble.done == ["undo w1"]
+    assert commands.active() == []
+
+
+def test_a_fault_that_cannot_be_undone_stays_shown(trouble: Trouble) -> None:
+    trouble.breaks = "inflict undo"
     with pytest.raises(LabError, match="the node is away"):
         commands.inflict("test", ["w1"])
     assert commands.active() == ["test w1"]
+    trouble.breaks = ""
     assert commands.heal("test") == ["w1 is well"]
 
 
@@ -152,7 +165,12 @@ DISK = disks.FileSystem(size=20 * GIB, free=16 * GIB, available=16 * GIB)
 
 @pytest.mark.parametrize(
     ("wanted", "length"),
-    [("12G", 12 * GIB), ("512M", GIB // 2), ("85%", 13 * GIB), ("100%", 16 * GIB)],
+    [
+        ("12G", 12 * GIB),
+        ("512M", GIB // 2),
+        ("85%", 13 * GIB - disks.SLACK),
+        ("100%", 16 * GIB - disks.SLACK),
+    ],
 )
 def test_fill_length(wanted: str, length: int) -> None:
     assert disks.fill_bytes(wanted, DISK) == length

@@ -29,7 +29,10 @@ def active() -> list[str]:
 
 
 def inflict(name: str, arguments: Sequence[str]) -> list[str]:
-    """Make trouble; return one sentence per case. A fault that is on already is made anew."""
+    """Make trouble; return one sentence per case. A fault that is on already is made anew.
+
+    What fails is undone; it stays on record only where that fails as well.
+    """
     fault = _fault(name)
     sentences = []
     for case in fault.parse(arguments):
@@ -37,7 +40,11 @@ def inflict(name: str, arguments: Sequence[str]) -> list[str]:
             if former.key == case.key:
                 fault.undo(former)
         records.add(case)
-        sentences.append(fault.inflict(case))
+        try:
+            sentences.append(fault.inflict(case))
+        except LabError:
+            _undo(case)
+            raise
     return sentences
 
 

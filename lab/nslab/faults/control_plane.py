@@ -6,8 +6,9 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from nslab import probe
 from nslab.faults.model import Case, Fault, node_name, positive, read_arguments
-from nslab.nodes import cgroups, machine
+from nslab.nodes import cgroups, machine, state
 from nslab.shell import LabError, wait_until
 
 STRAY_USAGE = "stray-manifest NODE"
@@ -62,6 +63,8 @@ def remove_stray(case: Case) -> str:
     machine.enter(case.subject, ["sh", "-c", f"[ ! -e {TAKEN_AWAY} ] || mv {TAKEN_AWAY} {MANIFEST}"])
     if STRAY_FLAG in api_server_argv(case.subject):
         _restart_api_server(case.subject)
+    ready = f"https://{state.node(case.subject).address}:6443/readyz"
+    wait_until(lambda: probe.ask("api", ready).ok, f"the API server on {case.subject} is ready", SETTLE)
     return f"only the manifest is left on {case.subject}, and it is what runs"
 
 

@@ -37,6 +37,7 @@ WRITERS, BLOCK, LIMIT = 8, 4 * 2**20, 128 * 2**20  # processes, bytes per write,
 
 FILL_USAGE = "disk-fill NODE MOUNT SIZE"
 FILL_NAME = ".nslab-disk-fill"
+SLACK = 8 * 2**20  # bytes: the file's own metadata must not lift what `df` shows (it rounds up) by one
 
 
 def parse_contended(arguments: Sequence[str]) -> list[Case]:
@@ -50,7 +51,14 @@ def contend(case: Case) -> str:
     stop_contending(case)
     machine.enter(case.subject, ["mkdir", "-p", CONTENDED_DIRECTORY])
     writer = ["/usr/bin/python3", "-c", WRITER, CONTENDED_DIRECTORY, str(WRITERS), str(BLOCK), str(LIMIT)]
-    machine.enter(case.subject, ["systemd-run", "--quiet", "--collect", f"--unit={CONTENDED_UNIT}", *writer])
+    unit = [
+        "systemd-run",
+        "--quiet",
+        "--collect",
+        f"--unit={CONTENDED_UNIT}",
+        "--description=A noisy neighbour",
+    ]
+    machine.enter(case.subject, [*unit, *writer])
     return f"{WRITERS} processes write and sync {BLOCK >> 20} MiB blocks on the disk of {case.subject}"
 
 
@@ -91,7 +99,7 @@ def fill_bytes(wanted: str, disk: FileSystem) -> int:
         raise LabError(f"the size is {wanted!r}", "write it like 500M, 12G or 85%")
     number, unit = int(match[1]), match[2]
     if unit == "%":
-        length = (disk.used + disk.available) * number // 100 - disk.used
+        length = (disk.used + disk.available) * number // 100 - disk.used - SLACK
     else:
         length = number << 10 * ("KMGT".index(unit) + 1)
     if not 0 < length <= disk.available:
