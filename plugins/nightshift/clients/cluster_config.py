@@ -95,6 +95,7 @@ ClockTime = Annotated[str, Field(pattern=r"^([01]\d|2[0-3]):[0-5]\d$")]
 IsoDate = Annotated[str, BeforeValidator(_is_iso_date)]
 Minor = Annotated[str, AfterValidator(_is_minor)]
 Release = Annotated[str, AfterValidator(_is_release)]
+PreflightCheck = Annotated[str, Field(pattern=r"^[A-Za-z0-9-]{1,63}$")]
 Cron = Annotated[str, Field(pattern=r"^(@(hourly|daily|weekly|monthly)|\S+( \S+){4})$")]
 
 
@@ -266,6 +267,11 @@ class ClusterFile(_Section):
         description="Clusters with fewer than 3 control planes are refused without.",
     )
     control_plane_slots: int = Field(ClusterPolicy.control_plane_slots, ge=1, le=9)
+    ignored_preflight_checks: tuple[PreflightCheck, ...] = Field(
+        ClusterPolicy.ignored_preflight_checks,
+        strict=False,
+        description="Errors of these kubeadm preflight checks count as warnings; every name hides a real finding.",
+    )
     schedule: Cron | None = Field(ClusterPolicy.schedule, description="Cron in UTC, or null: by hand only.")
     target: TargetSection = Field(default_factory=TargetSection.model_construct)
     window: WindowSection = Field(default_factory=WindowSection.model_construct)

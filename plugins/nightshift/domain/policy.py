@@ -95,6 +95,7 @@ class ClusterPolicy:
     probe_image: str = "registry.k8s.io/e2e-test-images/agnhost:2.53"
     accept_api_outage: bool = False  # single-member control planes are refused without it
     control_plane_slots: int = 3
+    ignored_preflight_checks: tuple[str, ...] = ()  # kubeadm's names, e.g. "SystemVerification"; none is best
     schedule: str | None = "0 23 * * *"
     target: TargetPolicy = field(default_factory=TargetPolicy)
     window: WindowPolicy = field(default_factory=WindowPolicy)

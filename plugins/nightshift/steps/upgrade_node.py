@@ -61,7 +61,12 @@ def _run(session: Session, node: NodeFacts, command: str, version: str, held: He
             "kubeadm-upgrade",
             held.token,
             session.run_id,
-            [command, version, str(limits.upgrade_manifests_seconds)],
+            [
+                command,
+                version,
+                str(limits.upgrade_manifests_seconds),
+                *session.policy.ignored_preflight_checks,
+            ],
             limits.kubeadm_job_seconds,
             node_log(session, node.name),
             held.check,
