@@ -45,6 +45,14 @@ def test_block_names_node_mount_number_limit_and_remedy() -> None:
     assert verdict.value == "87.0 %"
 
 
+def test_exactly_at_the_limit_is_still_allowed() -> None:
+    size = 100 * GIB
+    at_limit = replace(mount("/"), available_bytes=17 * GIB, size_bytes=size)  # 83 % used, limit 83 %
+    full = probe("w1", mounts=tuple(replace(at_limit, path=m.path) for m in probe("w1").mounts))
+    assert check(full, expected_growth_bytes=0).outcome is Outcome.PASS
+    assert check(full, expected_growth_bytes=GIB).outcome is Outcome.BLOCK
+
+
 def test_the_live_thresholds_decide() -> None:
     assert check(worker(70.0), thresholds(image_gc_high_percent=70.0)).outcome is Outcome.BLOCK
     strict = thresholds(eviction_hard={"nodefs.available": "40%"})
@@ -92,7 +100,7 @@ def test_inodes() -> None:
     verdict = check(worker(10.0, inodes_free=60_000))
     assert verdict.code == "DISK_INODES_LOW"
     assert "6.0 % of its inodes free, below 7.0 %" in verdict.message
-    assert check(worker(10.0, inodes_free=71_000)).outcome is Outcome.PASS
+    assert check(worker(10.0, inodes_free=70_000)).outcome is Outcome.PASS
     assert check(worker(10.0, inodes=0, inodes_free=0)).outcome is Outcome.PASS  # btrfs says 0
 
 

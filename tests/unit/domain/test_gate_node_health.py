@@ -35,6 +35,10 @@ def test_one_odd_node(name: str, changes: dict[str, Any], outcome: Outcome, code
         assert "w9" not in verdict.message
 
 
+def test_pass_counts_ready_nodes() -> None:
+    assert node_health.check([node("cp1"), node("w1")]).value == "2 of 2 Ready"
+
+
 @pytest.mark.parametrize("nodes", [[], [node("w1")]])
 def test_no_control_plane_is_blind(nodes: list[Any]) -> None:
     assert node_health.check(nodes).outcome is Outcome.BLIND

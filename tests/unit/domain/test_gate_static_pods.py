@@ -94,6 +94,11 @@ def test_two_files_of_one_pod_say_which_one_runs() -> None:
     assert apart.outcome is Outcome.PASS
 
 
+def test_the_parse_error_is_passed_on() -> None:
+    assert "bad indentation" in check(manifest("x", pod_name=None, parse_error="bad indentation")).message
+    assert "no pod name" in check(manifest("x", pod_name=None)).message
+
+
 def test_worker_strays_count_too() -> None:
     assert check(manifest("x", name="x.bak"), name="w1").code == "STRAY_MANIFEST"
 

@@ -113,3 +113,9 @@ def test_skew(
     verdict = version_skew.check(nodes, running, target)
     assert verdict.outcome is outcome, verdict.message
     assert said in verdict.message
+
+
+def test_pass_says_the_one_version() -> None:
+    verdict = version_skew.check([node("cp1")], {"cp1": components()}, NONE)
+    assert verdict.value == "1.34.4"
+    assert verdict.evidence["cp1"]["kube-apiserver"] == "1.34.4"

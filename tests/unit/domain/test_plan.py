@@ -160,6 +160,7 @@ def test_losing_quorum_needs_the_owners_word(members: int, accepted: bool, outco
     assert result.verdict.outcome is outcome
     assert ("the API will be away" in result.sentence) is (members < 3)
     if outcome is Outcome.BLOCK:
+        assert f"{members} control-plane node{'s' if members > 1 else ''}:" in result.verdict.message
         assert result.verdict.code == "API_OUTAGE_NOT_ACCEPTED"
         assert "accept_api_outage: true" in result.verdict.resolution
 
