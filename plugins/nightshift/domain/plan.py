@@ -113,16 +113,21 @@ def build_plan(
     return Plan(tonight, waves, leftover, sentence, verdict)
 
 
-def _is_begun(found: Mapping[str, str], version: Version) -> bool:
-    """Tell whether all control-plane components of the node already run the target."""
+def _runs(text: str | None, version: Version) -> bool:
+    """Tell whether this is the target or newer; what cannot be read is not, so that it is looked at again."""
     try:
-        return all(Version.parse(found[name]) >= version for name in CONTROL_PLANE_COMPONENTS)
-    except (KeyError, ValueError):
+        return Version.parse(text or "") >= version
+    except ValueError:
         return False
 
 
+def _is_begun(found: Mapping[str, str], version: Version) -> bool:
+    """Tell whether all control-plane components of the node already run the target."""
+    return all(_runs(found.get(name), version) for name in CONTROL_PLANE_COMPONENTS)
+
+
 def _is_done(node: NodeFacts, found: Mapping[str, str], version: Version) -> bool:
-    return _is_begun(found, version) and Version.parse(node.kubelet_version) >= version
+    return _is_begun(found, version) and _runs(node.kubelet_version, version)
 
 
 def _is_applied(
@@ -138,7 +143,7 @@ def _is_applied(
     node proves it: our kubelet step comes after kubeadm's end.
     """
     if config_version is not None:
-        return Version.parse(config_version) >= version
+        return _runs(config_version, version)
     return any(_is_done(node, components.get(node.name, {}), version) for node in control_planes)
 
 
@@ -146,7 +151,7 @@ def _canary_order(
     nodes: Sequence[NodeFacts], version: Version, pod_counts: Mapping[str, int]
 ) -> tuple[str, ...]:
     """Order the workers that are behind: the canary is the one whose loss would matter least."""
-    due = [n for n in nodes if not n.is_control_plane and Version.parse(n.kubelet_version) < version]
+    due = [n for n in nodes if not n.is_control_plane and not _runs(n.kubelet_version, version)]
     ordered = sorted(due, key=lambda n: (n.is_ready is not True, pod_counts.get(n.name, 0), n.name))
     return tuple(node.name for node in ordered)
 

@@ -165,6 +165,12 @@ def test_losing_quorum_needs_the_owners_word(members: int, accepted: bool, outco
         assert "accept_api_outage: true" in result.verdict.resolution
 
 
+def test_unreadable_versions_are_due_and_apply_is_the_careful_command() -> None:
+    result = plan({"cp1": "", "w1": "?"}, {"cp1": NEW}, config_version="latest")
+    assert steps(result) == [("cp1", "apply")]
+    assert result.waves == (("w1",),)
+
+
 def test_workers_alone_cause_no_outage() -> None:
     result = plan({**DONE_CP, "w1": "1.34.4"}, {"cp1": NEW}, policy=policy(accept_api_outage=False))
     assert result.verdict.outcome is Outcome.PASS
