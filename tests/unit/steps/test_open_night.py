@@ -40,6 +40,15 @@ def test_somebody_alive_holds_it(cluster: FakeCluster, session: Session) -> None
     assert "run-9 since 20" in said["sentence"]
 
 
+def test_clearing_it_in_the_middle_of_its_own_run_repairs_nothing(
+    cluster: FakeCluster, session: Session
+) -> None:
+    cluster.lease = LeaseFacts("run-1", 3, cluster.now, cluster.now, 120)
+    session.kube.cordon("w1", "run-1", 3)
+    assert open_night(session)["answer"] == "go"
+    assert cluster.nodes["w1"].is_unschedulable
+
+
 def test_a_dead_run_is_repaired_first(cluster: FakeCluster, session: Session) -> None:
     cluster.lease = LeaseFacts("run-9", 3, 1.0, 1.0, 120)
     session.kube.cordon("w1", "run-9", 3)
