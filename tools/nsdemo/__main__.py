@@ -1,0 +1,122 @@
+"""Command line of `./nightshift demo`."""
+
+from __future__ import annotations
+
+import argparse
+import fcntl
+import sys
+import time
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import Any
+
+from nsdemo.api import AirflowApi
+from nsdemo.follow import follow, run_address
+from nsdemo.lab import CLUSTER, bring_up, enrol_lab, lab_environment, lab_facts, run_lab
+from nsdemo.processes import start_airflow, stop_airflow
+from nsdemo.settings import ADMIN, DemoError, Home, ui_url
+
+_DAG = f"upgrade_{CLUSTER}"
+_HEALTHY_SECONDS = 180
+_BEGAN = time.monotonic()
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the demo; 0 when the run ended green."""
+    options = _parser().parse_args(arguments)
+    try:
+        home = Home.default()
+        with (home.path / "demo.lock").open("w") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                raise DemoError(
+                    "another demo is at work", "wait for it, or stop it with Ctrl-C where it runs"
+                ) from error
+            return _stop(home) if options.stop else _demo(home, options)
+    except DemoError as error:
+        _say(f"stopped: {error}")
+        _say(f"Next step: {error.next_step}")
+        return 1
+    except KeyboardInterrupt:
+        _say(
+            "interrupted; the same command goes on from here, `./nightshift demo --stop` takes everything away"
+        )
+        return 130
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="./nightshift demo", description="Upgrade a real kubeadm cluster on this machine, from Airflow."
+    )
+    parser.add_argument(
+        "--profile", choices=("small", "ha"), default="small", help="1 + 2 nodes (default), or 3 + 3"
+    )
+    parser.add_argument("--stop", action="store_true", help="stop Airflow and take the lab down")
+    parser.add_argument("--up-only", action="store_true", help="bring up lab and Airflow, start no run")
+    parser.add_argument(
+        "--run-only",
+        action="store_true",
+        help="leave the lab as it is; start (or follow) a run and wait for its end",
+    )
+    return parser
+
+
+def _demo(home: Home, options: argparse.Namespace) -> int:
+    if options.run_only:
+        facts = lab_facts()
+        if not facts:
+            raise DemoError("the lab is down", "run `./nightshift demo`, or `lab/lab up`")
+    else:
+        # An earlier demo's Airflow knows the code of then, and its sweeper would look at a cluster being reset.
+        stop_airflow(home, _say)
+        _say("bringing the lab to its fresh cluster")
+        facts = bring_up(options.profile, _say)
+    _say("enrolling the lab's cluster")
+    if enrol_lab(home, facts):
+        stop_airflow(home, _say)  # connections are read from the environment it was started with
+    start_airflow(home, lab_environment(facts), _say)
+    api = AirflowApi(home)
+    api.wait_until_healthy(_HEALTHY_SECONDS)
+    for dag_id in (_DAG, f"recover_{CLUSTER}"):
+        api.wait_for_dag(dag_id, _HEALTHY_SECONDS)
+    _say(
+        f"Airflow: healthy at {ui_url()}, log in as {ADMIN} with password {home.secrets()['admin_password']}"
+    )
+    if options.up_only:
+        return 0
+    api.unpause(_DAG)
+    run_id = api.active_run(_DAG) or api.trigger(_DAG)
+    _say(f"the night begins: {run_address(_DAG, run_id)}")
+    run = follow(api, _DAG, run_id, _say)
+    return _close(home, run, run_id)
+
+
+def _close(home: Home, run: dict[str, Any], run_id: str) -> int:
+    """Say how the night ended and where to look; returns the exit code."""
+    print()
+    _say(f"the run ended {run['state']}")
+    print(f"\n  {run.get('note') or 'The run left no note; read the log of its report task.'}\n")
+    run_lab("kubectl", "get", "nodes")
+    print(f"""
+  Airflow UI   {run_address(_DAG, run_id)}
+  login        {ADMIN} / {home.secrets()["admin_password"]}
+  ledger       {home.store}/{CLUSTER}/ledger/
+  take away    ./nightshift demo --stop
+""")
+    return 0 if run["state"] == "success" else 1
+
+
+def _stop(home: Home) -> int:
+    stop_airflow(home, _say)
+    run_lab("down")
+    _say(f"stopped; passwords, ledger and Airflow's database are kept in {home.path}")
+    return 0
+
+
+def _say(text: str) -> None:
+    print(f"{timedelta(seconds=int(time.monotonic() - _BEGAN))}  {text}", flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,106 @@
+"""Airflow's REST API, as far as the demo needs it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+from urllib.parse import quote
+
+import httpx
+
+from nsdemo.settings import ADMIN, DemoError, Home, ui_url
+
+_COMPONENTS = ("metadatabase", "scheduler", "triggerer", "dag_processor")
+
+
+class AirflowApi:
+    """Speaks as the administrator of this installation."""
+
+    def __init__(self, home: Home) -> None:
+        self._home = home
+        self._client = httpx.Client(base_url=ui_url(), timeout=30, trust_env=False)
+
+    def wait_until_healthy(self, seconds: float) -> None:
+        """Wait for all four components: the API answers 200 even when one of them is ill.
+
+        Raises:
+            DemoError: they did not become healthy in time.
+        """
+        deadline = time.monotonic() + seconds
+        said: Any = "no answer"
+        while time.monotonic() < deadline:
+            try:
+                said = self._client.get("/api/v2/monitor/health").json()
+                if all(said[name]["status"] == "healthy" for name in _COMPONENTS):
+                    self._log_in()
+                    return
+            except (httpx.HTTPError, ValueError, KeyError, TypeError):
+                pass  # still starting
+            time.sleep(0.5)
+        raise DemoError(
+            f"Airflow did not become healthy within {seconds:.0f} s: {said}", f"read {self._home.logs}"
+        )
+
+    def _log_in(self) -> None:
+        body = {"username": ADMIN, "password": self._home.secrets()["admin_password"]}
+        answer = self._client.post("/auth/token", json=body)
+        answer.raise_for_status()
+        self._client.headers["Authorization"] = f"Bearer {answer.json()['access_token']}"
+
+    def wait_for_dag(self, dag_id: str, seconds: float) -> None:
+        """Wait until the DAG is known.
+
+        Raises:
+            DemoError: it was not found; the message carries Airflow's import errors.
+        """
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            if self._client.get(f"/api/v2/dags/{dag_id}").status_code == httpx.codes.OK:
+                return
+            time.sleep(0.5)
+        errors = self._get("/api/v2/importErrors")["import_errors"]
+        raise DemoError(f"Airflow does not list {dag_id}; import errors: {errors}", f"read {self._home.logs}")
+
+    def unpause(self, dag_id: str) -> None:
+        """Let a DAG run."""
+        answer = self._client.patch(f"/api/v2/dags/{dag_id}", json={"is_paused": False})
+        answer.raise_for_status()
+
+    def trigger(self, dag_id: str) -> str:
+        """Start a run by hand; returns its id."""
+        body = {"logical_date": None, "conf": {"reason": "./nightshift demo"}}
+        answer = self._client.post(f"/api/v2/dags/{dag_id}/dagRuns", json=body)
+        answer.raise_for_status()
+        return str(answer.json()["dag_run_id"])
+
+    def run(self, dag_id: str, run_id: str) -> dict[str, Any]:
+        """One run."""
+        return self._get(f"/api/v2/dags/{dag_id}/dagRuns/{quote(run_id, safe='')}")
+
+    def tasks(self, dag_id: str, run_id: str) -> list[dict[str, Any]]:
+        """All task instances of a run."""
+        path = f"/api/v2/dags/{dag_id}/dagRuns/{quote(run_id, safe='')}/taskInstances"
+        found: list[dict[str, Any]] = self._get(path, limit=500)["task_instances"]
+        return found
+
+    def active_run(self, dag_id: str) -> str | None:
+        """Id of a run that is queued or runs; None when there is none."""
+        found = self._get(f"/api/v2/dags/{dag_id}/dagRuns", state=["queued", "running"], limit=1)["dag_runs"]
+        return str(found[0]["dag_run_id"]) if found else None
+
+    def _get(self, path: str, **query: Any) -> dict[str, Any]:
+        answer = self._client.get(path, params=query)
+        answer.raise_for_status()
+        found: dict[str, Any] = answer.json()
+        return found
+
+
+def patiently(ask: Callable[[], Any]) -> Any:
+    """Ask again when the API is busy for a moment; the third failure is raised."""
+    for _ in range(2):
+        try:
+            return ask()
+        except httpx.HTTPError:
+            time.sleep(2)
+    return ask()

@@ -1,0 +1,129 @@
+"""Airflow's four processes in the background: started, watched until healthy, stopped; nothing else's touched."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from pathlib import Path
+
+from nsdemo.settings import HOST, DemoError, Home, airflow_environment, ui_port, write_passwords
+
+# The scheduler's and triggerer's log servers would listen on every address; the files are on this machine anyway.
+COMMANDS = {
+    "api-server": ("api-server",),
+    "scheduler": ("scheduler", "--skip-serve-logs"),
+    "dag-processor": ("dag-processor",),
+    "triggerer": ("triggerer", "--skip-serve-logs"),
+}
+_STOP_SECONDS = 15
+
+
+def airflow_program() -> str:
+    """The airflow command beside the running Python."""
+    return str(Path(sys.executable).parent / "airflow")
+
+
+def start_airflow(home: Home, extra: Mapping[str, str], say: Callable[[str], None]) -> None:
+    """Start what does not run yet; an installation that runs is left as it is.
+
+    Raises:
+        DemoError: the UI's port is taken, or the database could not be prepared.
+    """
+    missing = [name for name in COMMANDS if running_pid(home, name) is None]
+    if not missing:
+        return
+    if "api-server" in missing and _is_taken(ui_port()):
+        raise DemoError(
+            f"port {ui_port()} on {HOST} is taken by another program",
+            "stop that program, or choose another port: NIGHTSHIFT_PORT=8090 ./nightshift demo",
+        )
+    for directory in (home.airflow, home.logs, home.pids):
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    write_passwords(home)
+    environment = airflow_environment(home, extra)
+    say("Airflow: preparing its database")
+    _migrate(home, environment)
+    for name in missing:
+        _start(home, name, environment)
+    say(f"Airflow: started {', '.join(missing)}; output in {home.logs}")
+
+
+def stop_airflow(home: Home, say: Callable[[str], None]) -> None:
+    """Stop the processes of this installation, in the order that lets work end."""
+    for name in reversed(COMMANDS):
+        pid = running_pid(home, name)
+        if pid is not None:
+            say(f"Airflow: stopping {name}")
+            _stop(pid)
+        (home.pids / name).unlink(missing_ok=True)
+
+
+def running_pid(home: Home, name: str) -> int | None:
+    """Return the process id of one of our processes; None when it does not run (any more)."""
+    try:
+        pid, started = (home.pids / name).read_text(encoding="utf-8").split()
+    except (OSError, ValueError):
+        return None
+    # The start time tells our process from a later one with the same number.
+    return int(pid) if _start_time(int(pid)) == started else None
+
+
+def _migrate(home: Home, environment: Mapping[str, str]) -> None:
+    done = subprocess.run(
+        [airflow_program(), "db", "migrate"],
+        env=dict(environment),
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
+    )
+    (home.logs / "migrate.log").write_text(done.stdout + done.stderr, encoding="utf-8")
+    if done.returncode != 0:
+        raise DemoError("Airflow's database could not be prepared", f"read {home.logs}/migrate.log")
+
+
+def _start(home: Home, name: str, environment: Mapping[str, str]) -> None:
+    with (home.logs / f"{name}.log").open("ab") as output:
+        process = subprocess.Popen(
+            [airflow_program(), *COMMANDS[name]],
+            env=dict(environment),
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,  # lives on when the terminal closes; its children are its process group
+            cwd=home.path,
+        )
+    (home.pids / name).write_text(f"{process.pid} {_start_time(process.pid)}\n", encoding="utf-8")
+
+
+def _stop(pid: int) -> None:
+    """Ask, wait, then end the whole process group: some schedulers hang when asked to stop (research/airflow.md, 2)."""
+    with suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGTERM)
+    started = _start_time(pid)
+    deadline = time.monotonic() + _STOP_SECONDS
+    while started is not None and _start_time(pid) == started and time.monotonic() < deadline:
+        time.sleep(0.2)
+    with suppress(ProcessLookupError, PermissionError):
+        os.killpg(pid, signal.SIGKILL)
+
+
+def _start_time(pid: int) -> str | None:
+    """When the process started, in the kernel's own clock ticks; None when there is none, or only its remains."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
+    except OSError:
+        return None
+    return None if fields[0] == "Z" else fields[19]
+
+
+def _is_taken(port: int) -> bool:
+    with socket.socket() as probe:
+        probe.settimeout(1)
+        return probe.connect_ex((HOST, port)) == 0
