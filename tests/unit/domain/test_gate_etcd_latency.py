@@ -117,9 +117,3 @@ def test_observations_outside_every_bucket_are_not_trusted() -> None:
     start = HistogramSample(histogram(APPLY_BOUNDS).buckets[:-1], 0, 0)
     verdict = check(replace(etcd_after(), apply=lame), etcd(apply=start))
     assert verdict.outcome is not Outcome.PASS
-
-
-def test_a_longer_window_helps_only_when_samples_are_the_only_problem() -> None:
-    few, fine, slow = etcd_after(fsync={0.003: 3}), etcd_after(), etcd_after(fsync={0.9: 200})
-    for after, expected in ((few, True), (fine, False), (slow, False), (None, False)):
-        assert etcd_latency.needs_longer_window({"cp1": etcd()}, {"cp1": after}, POLICY) is expected

@@ -96,16 +96,6 @@ def check(
     )
 
 
-def needs_longer_window(
-    before: Mapping[str, EtcdSample | None],
-    after: Mapping[str, EtcdSample | None],
-    policy: EtcdLatencyPolicy,
-) -> bool:
-    """Tell whether waiting longer could help: the only thing in the way are too few observations."""
-    findings = check(before, after, policy).evidence.get("findings", [])
-    return bool(findings) and all(f["code"] == "ETCD_TOO_FEW_SAMPLES" for f in findings)
-
-
 def _limits(policy: EtcdLatencyPolicy) -> dict[str, float]:
     return {
         "wal_fsync": policy.fsync_limit_seconds,
