@@ -12,10 +12,11 @@ import signal
 import time
 from pathlib import Path
 
+from nslab.settings import BRIDGE
 from nslab.shell import LabError, wait_until
 
 ROOT = Path("/sys/fs/cgroup")
-PARENT = "nslab"
+PARENT = BRIDGE.removesuffix("0")  # another lab on this machine has another bridge
 
 
 def hierarchies() -> list[Path]:

@@ -19,6 +19,7 @@ from nslab.settings import BRIDGE, STATE_DIR, Node
 from nslab.shell import LabError, run, wait_until
 
 NODES = STATE_DIR / "nodes"
+_BOOT = Path(__file__).with_name("boot-node.sh")
 
 
 def disk_of(name: str) -> Path:
@@ -186,8 +187,11 @@ def _entry(name: str) -> list[str]:
 
 
 def _nspawn(name: str) -> list[str]:
+    root = str(root_of(name))
+    alone = ["unshare", "--mount", "--propagation", "slave", "--", "sh", str(_BOOT), root]
     return [
-        *("systemd-nspawn", "--quiet", "--boot", "--directory", str(root_of(name)), "--machine", name),
+        *alone,
+        *("systemd-nspawn", "--quiet", "--boot", "--directory", root, "--machine", name),
         *(
             "--register=no",
             "--keep-unit",

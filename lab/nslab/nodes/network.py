@@ -13,7 +13,7 @@ from pathlib import Path
 from nslab.settings import BRIDGE, HOST_ADDRESS, INFRA_ADDRESS, NETWORK, Profile
 from nslab.shell import LabError, output, run
 
-NAMESPACE = f"{BRIDGE.rstrip('0123456789')}-infra"
+NAMESPACE = f"{BRIDGE.removesuffix('0')}-infra"
 HOST_INTERFACE = BRIDGE  # the machine's end of the cable
 _CABLE_END = f"{BRIDGE}-up"  # the bridge's end
 

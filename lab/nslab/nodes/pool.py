@@ -10,11 +10,12 @@ from __future__ import annotations
 
 import os
 import shutil
+import time
 from pathlib import Path
 
 from nslab.build.store import sync
 from nslab.settings import CACHE_DIR
-from nslab.shell import LabError, output, run
+from nslab.shell import LabError, output, run, wait_until
 
 IMAGE = CACHE_DIR / "pool.xfs"
 MOUNT = CACHE_DIR / "pool"
@@ -44,7 +45,14 @@ def mount() -> None:
 def unmount() -> None:
     """Unmount the pool and give its loop device back; nothing happens when it is not mounted."""
     if os.path.ismount(MOUNT):
-        run(["umount", str(MOUNT)])
+        next_step = f"see what still uses it: `fuser -vm {MOUNT}`"
+        wait_until(
+            lambda: run(["umount", str(MOUNT)], check=False).returncode == 0,
+            f"unmount {MOUNT}",
+            10,
+            0.1,
+            next_step,
+        )
     if IMAGE.exists():
         detach(IMAGE)
 
@@ -70,10 +78,16 @@ def attach(image: Path) -> str:
         raise LabError(f"no loop device for {image}: {error}", "run `lab/lab doctor`") from error
 
 
-def detach(image: Path) -> None:
-    """Give back every loop device of a disk image."""
+def detach(image: Path, patience: float = 5) -> None:
+    """Give back every loop device of a disk image, waiting up to `patience` seconds for the kernel to let go.
+
+    It does not while another mount namespace still has the disk; the device then goes with that.
+    """
+    until = time.monotonic() + patience
     for device in devices_of(image):
         run(["losetup", "--detach", device], check=False)
+    while devices_of(image) and time.monotonic() < until:
+        time.sleep(0.05)
 
 
 def devices_of(image: Path) -> list[str]:
