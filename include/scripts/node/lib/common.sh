@@ -47,6 +47,7 @@ readonly WORK_DIR=$STATE_DIR/work
 readonly TOKEN_FILE=$STATE_DIR/token
 readonly LOCK_FILE=$STATE_DIR/lock
 readonly LOCK_WAIT_SECONDS=20
+readonly API_WAIT_SECONDS=180
 
 # say MESSAGE…: one line for people, on standard error.
 say() {
@@ -183,6 +184,15 @@ kubeconfig() {
     else
         echo "$KUBERNETES_DIR/kubelet.conf"
     fi
+}
+
+# wait_for_api: a restarted API server answers before it knows its roles; only /readyz says that it does.
+wait_for_api() {
+    local end=$((SECONDS + API_WAIT_SECONDS))
+    until kubectl --kubeconfig "$(kubeconfig)" --request-timeout=5s get --raw /readyz >/dev/null 2>&1; do
+        ((SECONDS < end)) || die "$EX_API_UNAVAILABLE" "the API server was not ready within $API_WAIT_SECONDS s"
+        sleep 2
+    done
 }
 
 # cluster_configuration: the ClusterConfiguration in ConfigMap kubeadm-config; every node may read it.

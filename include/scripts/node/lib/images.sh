@@ -49,12 +49,10 @@ ensure_image() {
 # wanted_images KUBEADM VERSION DIRECTORY: what that kubeadm will ask for, with this cluster's registry and tags.
 # A worker runs no control plane: it needs kube-proxy, pause (also for kubeadm's test job) and CoreDNS.
 wanted_images() {
-    local kubeadm=$1 version=$2 config=$3/cluster-configuration.yaml list
-    if cluster_configuration >"$config" && [[ -s $config ]]; then
-        sed -i -E "s/^kubernetesVersion:.*/kubernetesVersion: v$version/" "$config"
-        list=$("$kubeadm" config images list --config "$config" 2>/dev/null) || list=
-    fi
-    [[ -n ${list:-} ]] || list=$("$kubeadm" config images list --kubernetes-version "v$version")
+    local config=$3/cluster-configuration.yaml list
+    cluster_configuration >"$config" || die "$EX_API_UNAVAILABLE" "ConfigMap kube-system/kubeadm-config cannot be read"
+    sed -i -E "s/^kubernetesVersion:.*/kubernetesVersion: v$2/" "$config"
+    list=$("$1" config images list --config "$config") || die "$EX_KUBEADM_FAILED" "kubeadm $2 does not tell its images"
     if is_control_plane; then
         echo "$list"
     else

@@ -41,15 +41,16 @@ active_steps() {
 
 # read_status STEP: fill the associative array STATUS; all fields "-" when the step never ran here.
 read_status() {
-    local key value
+    local key line
     declare -gA STATUS=()
     for key in "${STATUS_KEYS[@]}"; do
         STATUS[$key]=-
     done
     STATUS[state]=absent STATUS[token]=0 STATUS[started]=0 STATUS[arguments]=
     [[ -e $JOBS_DIR/$1 ]] || return 0
-    while IFS='=' read -r key value; do
-        STATUS[$key]=$value
+    # Not split by IFS: that would eat the "=" at the end of base64.
+    while read -r line; do
+        STATUS[${line%%=*}]=${line#*=}
     done <"$JOBS_DIR/$1"
 }
 
