@@ -22,18 +22,19 @@ def verify_node(session: Session, node_name: str, choice: Mapping[str, Any]) -> 
 
     Raises:
         VerificationError: VERIFY_FAILED, listing every check that does not hold.
+        UnreachableError: the node or the API could not be asked.
     """
     version = str(choice["target"]["version"])
-    problems: list[str] = []
 
-    def holds() -> bool:
-        problems[:] = node_problems(session, session.node(node_name), version)
-        return not problems
+    def look() -> list[str]:
+        return node_problems(session, session.node(node_name), version)
 
-    if not wait_until(session, _SETTLE_SECONDS, holds, _POLL_SECONDS):
+    is_right = wait_until(session, _SETTLE_SECONDS, lambda: not look(), _POLL_SECONDS)
+    problems = [] if is_right else look()  # a node or API that is away is raised as what it is
+    if problems:
         raise VerificationError(
             "VERIFY_FAILED",
-            f"{node_name} is not what it should be: {'; '.join(problems) or 'it could not be asked'}.",
+            f"{node_name} is not what it should be: {'; '.join(problems)}.",
             cause=f"The upgrade to {version} ended, but these checks did not hold for {_SETTLE_SECONDS:.0f} s.",
             next_step=f"Look at {node_name}; when it is right, clear this task: it only looks.",
         )

@@ -1,0 +1,87 @@
+"""Three control planes: who is asked first, who is spared."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.fakes.cluster import FakeCluster, etcd_text, make_session
+
+from nightshift.domain.errors import BlindError, DrainBlockedError, UnreachableError, VerificationError
+from nightshift.steps.decide import find_etcd_leader
+from nightshift.steps.drain_node import drain_node
+from nightshift.steps.session import Session
+from nightshift.steps.snapshot import snapshot
+from nightshift.steps.uncordon_node import uncordon_node
+from nightshift.steps.upgrade_kubelet import upgrade_kubelet
+from nightshift.steps.verify_node import verify_node
+
+
+@pytest.fixture
+def ha() -> FakeCluster:
+    cluster = FakeCluster(control_planes=3, workers=0)
+    for name in ("cp1", "cp3"):
+        cluster.fakes[name].etcd = etcd_text().replace("etcd_server_is_leader 1", "etcd_server_is_leader 0")
+    return cluster
+
+
+@pytest.fixture
+def ha_session(ha: FakeCluster, tmp_path: Path) -> Session:
+    return make_session(ha, tmp_path)
+
+
+def test_the_leader_is_found(ha: FakeCluster, ha_session: Session) -> None:
+    assert find_etcd_leader(ha_session, ha_session.kube.nodes()) == "cp2"
+    ha.fakes["cp2"].is_away = True
+    assert find_etcd_leader(ha_session, ha_session.kube.nodes()) is None
+
+
+def test_the_snapshot_comes_from_a_follower(ha_session: Session, choice: dict[str, Any]) -> None:
+    assert snapshot(ha_session, choice)["node"] == "cp1"
+
+
+def test_an_unreachable_member_passes_the_snapshot_on(
+    ha: FakeCluster, ha_session: Session, choice: dict[str, Any]
+) -> None:
+    ha.fakes["cp1"].is_away = True
+    assert snapshot(ha_session, choice)["node"] == "cp3"
+
+
+def test_no_healthy_member_no_snapshot(ha: FakeCluster, ha_session: Session, choice: dict[str, Any]) -> None:
+    for node in ha.fakes.values():
+        node.etcd = etcd_text(leader=False)
+    with pytest.raises(BlindError, match=r"ETCD_UNHEALTHY.*cp1, cp2, cp3"):
+        snapshot(ha_session, choice)
+
+
+def test_the_mark_of_another_run_is_not_lifted_as_ours(session: Session, cluster: FakeCluster) -> None:
+    session.kube.cordon("w1", "run-9", 1)
+    with pytest.raises(VerificationError, match="still carries the mark of run-9"):
+        uncordon_node(session, "w1")
+
+
+def test_a_node_uncordoned_under_the_drain_is_not_drained(session: Session, cluster: FakeCluster) -> None:
+    cluster.add_pod("w1", "web-1")
+    evict = session.kube.evict
+
+    def uncordoned_by_hand(namespace: str, name: str, uid: str) -> Any:
+        session.kube.uncordon("w1")
+        return evict(namespace, name, uid)
+
+    session.kube.evict = uncordoned_by_hand  # type: ignore[method-assign]
+    with pytest.raises(VerificationError, match="w1 is empty but schedulable again"):
+        drain_node(session, "w1")
+
+
+def test_a_pod_that_does_not_end_is_named(session: Session, cluster: FakeCluster) -> None:
+    cluster.pod_seconds = 10_000
+    cluster.add_pod("w1", "web-1")
+    with pytest.raises(DrainBlockedError, match=r"shop/web-1 \(is terminating\)"):
+        drain_node(session, "w1")
+
+
+def test_a_worker_is_verified_too(session: Session, cluster: FakeCluster, choice: dict[str, Any]) -> None:
+    upgrade_kubelet(session, "w1", choice)
+    assert "w1 runs 1.35.4" in verify_node(session, "w1", choice)["sentence"]
+    cluster.fakes["w1"].is_away = True
+    with pytest.raises(UnreachableError, match="NODE_UNREACHABLE"):
+        verify_node(session, "w1", choice)
