@@ -78,9 +78,10 @@ class KubeTransport:
                 _request_timeout=(_CONNECT_SECONDS, _READ_SECONDS),
             )
         except ApiException as error:
-            raise self._translated(error, f"{method} {path}", judged) from error
+            # "from None": four layers of urllib3 would bury the one sentence that helps in the task's log.
+            raise self._translated(error, f"{method} {path}", judged) from None
         except (urllib3.exceptions.HTTPError, OSError) as error:
-            raise self._unreachable(f"{method} {path}", _root_cause(error)) from error
+            raise self._unreachable(f"{method} {path}", _root_cause(error)) from None
 
     def _translated(self, error: ApiException, what: str, judged: tuple[int, ...]) -> Exception:
         """Our error for an answered (or TLS-refused) request."""
