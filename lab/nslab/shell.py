@@ -57,7 +57,7 @@ def run(
     except subprocess.TimeoutExpired as error:
         raise LabError(f"`{shlex.join(argv)}` did not end within {timeout} s") from error
     if check and done.returncode != 0:
-        raise CommandError(argv, done.returncode, done.stderr + done.stdout)
+        raise CommandError(argv, done.returncode, done.stderr or done.stdout)
     return done
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from nslab import settings
-from nslab.nodes import base, dns, identity, infra, kubeadm_config, monitoring, state
+from nslab.nodes import dns, identity, infra, kubeadm_config, monitoring, state
 
 KNOWN = {"cp1": IPv4Address("10.217.0.11")}
 SMALL, HA = state.Lab("small"), state.Lab("ha")
@@ -129,7 +129,7 @@ def test_workers_join_without_control_plane_and_pin_the_authority() -> None:
 
 
 def test_containerd_file_is_toml_and_confines_images_to_the_lab() -> None:
-    config = tomllib.loads((base.FILES / "etc/containerd/config.toml").read_text())
+    config = tomllib.loads((identity.FILES / "etc/containerd/config.toml").read_text())
     cri = config["plugins"]["io.containerd.grpc.v1.cri"]
     assert cri["registry"]["config_path"] == "/etc/containerd/certs.d"
     assert cri["restrict_oom_score_adj"] is True

@@ -10,14 +10,13 @@ import shutil
 from pathlib import Path
 
 from nslab.debian import debian_source
-from nslab.nodes import pool
+from nslab.nodes import identity, pool
 from nslab.progress import Report
 from nslab.shell import run
 
-RECIPE = 2  # raise when the list of packages or the files below change
+RECIPE = 2  # raise when the packages, masked or enabled units change (files are laid anew with every disk)
 SUITE = "bookworm"
 DISK_SIZE = "20G"  # apparent size of a node's disk
-FILES = Path(__file__).with_name("files")
 
 PACKAGES = (
     *("systemd", "systemd-sysv", "dbus", "openssh-server", "sudo", "procps", "kmod", "python3-minimal"),
@@ -78,8 +77,7 @@ def _build() -> None:
 
 def _configure(root: Path) -> None:
     """Put the lab's files into a fresh root and leave nothing in it that points outside the lab."""
-    shutil.copytree(FILES, root, dirs_exist_ok=True)
-    (root / "usr/local/lib/nightshift-lab/node-setup").chmod(0o755)
+    identity.lay_files(root)
     (root / "etc/apt/sources.list").unlink(missing_ok=True)
     (root / "var/log/journal").mkdir(exist_ok=True)
     for key in (root / "etc/ssh").glob("ssh_host_*"):

@@ -77,13 +77,13 @@ def _ssh(options: argparse.Namespace) -> None:
     # One word is a shell line as with ssh itself; several are a command whose words stay apart.
     remote = [] if not words else ["--", words[0] if len(words) == 1 else shlex.join(words)]
     argv = machine.ssh_command(options.node) + remote
-    os.execvp(argv[0], argv)  # noqa: S606  (ssh takes this process over, with its terminal)
+    os.execvp(argv[0], argv)
 
 
 def _kubectl(options: argparse.Namespace) -> None:
     state.current()
     environment = {**os.environ, **cluster.environment()}
-    os.execve(state.KUBECTL, ["kubectl", *options.arguments], environment)  # noqa: S606
+    os.execve(state.KUBECTL, ["kubectl", *options.arguments], environment)
 
 
 def _env(_: argparse.Namespace) -> None:
@@ -126,7 +126,7 @@ def _status(_: argparse.Namespace) -> None:
     try:
         problems = cluster.unhealthy()
     except (CommandError, ValueError) as error:
-        problems = [str(error).splitlines()[-1]]
+        problems = [f"the API does not answer ({str(error).splitlines()[-1]})"]
     print("cluster: " + ("; ".join(problems) or "healthy"))
     print("faults: " + ("; ".join(faults.active()) or "none"))
 

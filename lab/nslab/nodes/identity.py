@@ -10,6 +10,7 @@ from nslab.build.store import write_text
 from nslab.settings import INFRA_ADDRESS, NETWORK, PACKAGES_PORT, REGISTRY_PORT, STATE_DIR, Node, Profile
 from nslab.shell import output, run
 
+FILES = Path(__file__).with_name("files")
 KEYS = STATE_DIR / "keys"
 PRIVATE_KEY = KEYS / "id_ed25519"
 KNOWN_HOSTS = KEYS / "known_hosts"
@@ -29,7 +30,8 @@ def make_keys(profile: Profile) -> None:
 
 
 def write(root: Path, node: Node, profile: Profile) -> None:
-    """Make the file system at `root` that of `node`."""
+    """Make the file system at `root` that of `node`, with the present form of the lab's files."""
+    lay_files(root)
     for path, text in files(node, profile).items():
         _put(root / path, text)
     host_key = root / "etc/ssh/ssh_host_ed25519_key"
@@ -37,6 +39,13 @@ def write(root: Path, node: Node, profile: Profile) -> None:
     _put(_public(host_key), _public(_host_key(node)).read_text())
     _put(root / "root/.ssh/authorized_keys", _public(PRIVATE_KEY).read_text(), mode=0o600)
     (root / "root/.ssh").chmod(0o700)
+
+
+def lay_files(root: Path) -> None:
+    """Put the files all nodes share into the file system at `root`."""
+    for source in FILES.rglob("*"):
+        if source.is_file():
+            _put(root / source.relative_to(FILES), source.read_text(), source.stat().st_mode & 0o777)
 
 
 def files(node: Node, profile: Profile) -> dict[str, str]:
