@@ -13,6 +13,7 @@ from nightshift.domain.plan import GATE as PLAN_GATE
 from nightshift.domain.plan import Plan, build_plan
 from nightshift.domain.target import TargetChoice
 from nightshift.domain.verdicts import Answer, Verdict, fold_verdicts
+from nightshift.steps.gates import blind_verdict
 from nightshift.steps.session import Session, on_all
 
 
@@ -25,14 +26,21 @@ def decide(
     the answer is no, so that a reader sees what would have happened; only "go" carries it on.
     """
     spoken = [Verdict.from_dict(v) for v in verdicts if v]
-    plan = make_plan(session, TargetChoice.from_dict(choice["target"]))
-    decision = fold_verdicts([*spoken, plan.verdict], [*GATES, PLAN_GATE])
+    plan: Plan | None = None
+    try:
+        plan = make_plan(session, TargetChoice.from_dict(choice["target"]))
+        spoken.append(plan.verdict)
+        session.log(f"Plan: {plan.sentence}")
+    except (
+        NightshiftError
+    ) as error:  # what the plan needs to know could not be known: the night's answer, not its end
+        spoken.append(blind_verdict(PLAN_GATE, error))
+    decision = fold_verdicts(spoken, [*GATES, PLAN_GATE])
     for verdict in decision.verdicts:
         session.log(f"{verdict.gate}: {verdict.outcome.value} ({verdict.code}). {verdict.message}")
-    session.log(f"Plan: {plan.sentence}")
     session.log(f"Decision: {decision.answer.value}. {decision.sentence}")
-    is_go = decision.answer is Answer.GO
-    return {**decision.to_dict(), "plan": plan.to_dict() if is_go else None}
+    is_go = plan is not None and decision.answer is Answer.GO
+    return {**decision.to_dict(), "plan": plan.to_dict() if plan and is_go else None}
 
 
 def make_plan(session: Session, target: TargetChoice) -> Plan:

@@ -161,8 +161,13 @@ def _guarded(
     try:
         verdict, errors = judge()
     except NightshiftError as error:
-        verdict, errors = _blind(gate, _reasons(error)), {}
+        verdict, errors = blind_verdict(gate, error), {}
     return _said(session, verdict, errors)
+
+
+def blind_verdict(gate: str, error: NightshiftError) -> Verdict:
+    """A gate that could not even begin to look."""
+    return _blind(gate, _reasons(error))
 
 
 def _reasons(error: NightshiftError) -> dict[str, str]:
@@ -175,7 +180,6 @@ def _reasons(error: NightshiftError) -> dict[str, str]:
 
 
 def _blind(gate: str, reasons: Mapping[str, str]) -> Verdict:
-    """A gate that could not even begin to look."""
     return Verdict(
         gate=gate,
         outcome=Outcome.BLIND,

@@ -51,6 +51,16 @@ def test_a_silent_gate_is_blind_and_there_is_no_plan(
     assert len(verdicts) == len(GATES)
 
 
+def test_a_plan_that_cannot_be_made_is_blind(
+    cluster: FakeCluster, session: Session, choice: dict[str, Any]
+) -> None:
+    verdicts = _all_gates(cluster, session, choice)
+    cluster.api_away_until = cluster.now + 10_000
+    said = decide(session, choice, verdicts)
+    assert (said["answer"], said["plan"]) == ("blind", None)
+    assert "no answer to nodes" in said["sentence"]
+
+
 def test_slow_etcd_blocks_and_names_member_and_bucket(cluster: FakeCluster, session: Session) -> None:
     before = gates.gather_etcd_samples(session)
     cluster.fakes["cp1"].etcd = etcd_text(slow=True, observations=500)
