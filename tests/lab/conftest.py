@@ -1,0 +1,89 @@
+"""Lab cases: one cluster for all of them, and a file that remembers what passed on which commit.
+
+`make lab-full` takes hours. With `--results FILE` every case's outcome, time and commit are written as it ends, and a
+case that already passed on this very commit is not run again: an interrupted round goes on where it stopped.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.lab.world import World
+
+from nsdemo.settings import write_private
+
+_HERE = Path(__file__).parent
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--results", help="file that remembers outcomes; cases passed on this commit are not run again"
+    )
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    mine = [item for item in items if _HERE in item.path.parents]
+    for item in mine:
+        item.add_marker(pytest.mark.lab)
+        if item.get_closest_marker("timeout") is None:
+            item.add_marker(pytest.mark.timeout(3600))
+    done = {
+        name
+        for name, row in _results(config).items()
+        if row["outcome"] == "passed" and row["commit"] == _commit()
+    }
+    kept = [item for item in items if item.nodeid not in done]
+    if len(kept) < len(items):
+        config.hook.pytest_deselected(items=[item for item in items if item.nodeid in done])
+        items[:] = kept
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Any:
+    report = yield
+    path = item.config.getoption("--results")
+    if path and (report.when == "call" or (report.when == "setup" and not report.passed)):
+        rows = _results(item.config)
+        rows[item.nodeid] = {
+            "outcome": report.outcome,
+            "seconds": round(report.duration, 1),
+            "commit": _commit(),
+            "ended": datetime.now(UTC).isoformat(timespec="seconds"),
+        }
+        write_private(Path(path), json.dumps(rows, indent=2, sort_keys=True) + "\n")
+    return report
+
+
+def _results(config: pytest.Config) -> dict[str, dict[str, Any]]:
+    path = config.getoption("--results")
+    if not path or not os.path.exists(path):
+        return {}
+    found: dict[str, dict[str, Any]] = json.loads(Path(path).read_text(encoding="utf-8"))
+    return found
+
+
+def _commit() -> str:
+    said = subprocess.run(
+        ["git", "describe", "--always", "--dirty", "--abbrev=12"],
+        cwd=_HERE,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return said.stdout.strip() or "unknown"
+
+
+@pytest.fixture(scope="session")
+def world() -> Iterator[World]:
+    """The lab and its Airflow; both stay up afterwards, as `./nightshift demo` leaves them."""
+    made = World()
+    yield made
+    if made.facts:
+        made.lab("heal", "all", check=False)

@@ -1,0 +1,136 @@
+"""Whole nights on the real cluster: refused, green, and killed in the middle of the control plane."""
+
+from __future__ import annotations
+
+import subprocess
+
+import pytest
+from tests.lab.world import World, kill, wait_until
+
+TARGET = "v1.35.4"
+KUBEADM_UNIT = "nightshift-kubeadm-upgrade.service"
+SLOT = "control_plane.slot_01.upgrade_node"
+RECOVERY_SECONDS = 900  # a kubeadm that runs is left to its end first
+
+
+def assert_on_target(world: World, target: str = TARGET) -> None:
+    assert set(world.kubelet_versions().values()) == {target}
+    images = world.kubectl(
+        "-n",
+        "kube-system",
+        "get",
+        "pods",
+        "-l",
+        "tier=control-plane",
+        "-o",
+        "jsonpath={..containers[*].image}",
+    )
+    kube = {image.rsplit(":", 1)[1] for image in images.split() if "/kube-" in image}
+    assert kube == {target}
+
+
+def assert_clean(world: World) -> None:
+    assert world.cordoned() == []
+    assert world.marks() == []
+    assert world.lease()[0] == ""
+    assert world.gauge("k8s_upgrade_in_flight") == 0
+
+
+@pytest.mark.ci
+@pytest.mark.parametrize(
+    "fault",
+    [
+        pytest.param(("etcd-slow", "200"), id="slow etcd", marks=pytest.mark.ci),
+    ],
+)
+def test_slow_etcd_blocks_the_night_and_no_node_is_touched(world: World, fault: tuple[str, ...]) -> None:
+    world.fresh()
+    before = world.fingerprint()
+    world.lab("break", *fault)
+    try:
+        run = world.night()
+    finally:
+        world.lab("heal", fault[0])
+    assert run["state"] == "success"
+    assert run["ledger"]["answer"] == "blocked"
+    for word in ("cp1", "ms", "128"):
+        assert word in run["note"], run["note"]
+    assert world.fingerprint() == before
+    assert_clean(world)
+    world.used = False
+
+
+@pytest.mark.ci
+def test_night_takes_every_node_to_the_target_and_leaves_nothing_behind(world: World) -> None:
+    world.fresh()
+    world.lab("break", "scratch-pile", "cp1", "145")
+    names = world.on_node("cp1", "ls /etc/kubernetes/tmp").split()
+    newest = max(n for n in names if n.startswith("kubeadm-backup-etcd-"))
+    world.lab("probe", "start")
+
+    run = world.night()
+
+    world.lab("probe", "stop")
+    assert run["state"] == "success", run["note"]
+    assert_on_target(world)
+    assert_clean(world)
+    left = world.on_node("cp1", "ls /etc/kubernetes/tmp").split()
+    assert newest in left
+    assert len([n for n in left if n in names]) <= 5, left
+    entry = run["ledger"]
+    assert entry["answer"] == "upgraded"
+    assert {n["name"] for n in entry["nodes"]} == {"cp1", "w1", "w2"}
+    assert "1.35.4" in run["note"]
+    assert world.night()["ledger"]["answer"] == "nothing"
+
+
+def kill_task_process(world: World, run_id: str) -> None:
+    """SIGKILL of the process that runs the task's code."""
+    pids = world.task_processes("upgrade_node")
+    assert pids, "no process of upgrade_node found"
+    kill(pids[-1])
+
+
+def kill_node_job(world: World, run_id: str) -> None:
+    """SIGKILL of kubeadm itself: the task raises."""
+    world.on_node("cp1", f"systemctl kill -s KILL {KUBEADM_UNIT}")
+
+
+def mark_run_failed(world: World, run_id: str) -> None:
+    """What a person does in the UI."""
+    world.api.mark_run(run_id, "failed")
+
+
+DEATHS = {
+    "task raises": kill_node_job,
+    "task killed": kill_task_process,
+    "run marked failed": mark_run_failed,
+}
+
+
+def rotating() -> str:
+    """The death that CI tries on this commit; `make lab-full` tries all."""
+    said = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=False)
+    return sorted(DEATHS)[int(said.stdout.strip() or "0", 16) % len(DEATHS)]
+
+
+@pytest.mark.parametrize(
+    "death",
+    [pytest.param(d, id=d, marks=[pytest.mark.ci] if d == rotating() else []) for d in sorted(DEATHS)],
+)
+def test_death_in_the_control_plane_step_leaves_nothing_and_the_next_night_ends_it(
+    world: World, death: str
+) -> None:
+    world.fresh()
+    world.used = True
+    run_id = world.api.start()
+    world.wait_for_job(run_id, SLOT, "cp1", KUBEADM_UNIT)
+
+    DEATHS[death](world, run_id)
+
+    world.finish(run_id)
+    wait_until(world.is_clean, f"clean cluster after: {death}", RECOVERY_SECONDS, pause=5)
+    run = world.night()
+    assert run["state"] == "success", run["note"]
+    assert_on_target(world)
+    assert_clean(world)
