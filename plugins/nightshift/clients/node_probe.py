@@ -55,12 +55,12 @@ def parse_probe(node: str, text: str) -> NodeProbe:
         BlindError: PROBE_INCOMPLETE, a section is missing, failed or cannot be read.
     """
     reader = _Reader(node, dict(_sections(node, text)))
-    identity = reader.take("node", _pairs)
+    boot_id, clock, token = reader.take("node", _identity)
     kubelet = reader.take("kubelet", _pairs)
     return NodeProbe(
         node=node,
-        boot_id=identity["boot_id"],
-        clock=float(identity["clock"]),
+        boot_id=boot_id,
+        clock=clock,
         kubelet_version=reader.version("version-kubelet"),
         kubeadm_version=reader.version("version-kubeadm"),
         kubectl_version=reader.version("version-kubectl"),
@@ -73,7 +73,7 @@ def parse_probe(node: str, text: str) -> NodeProbe:
         etcd_data_bytes=reader.take("etcd-bytes", lambda t: int(t) if t.strip() else None),
         kubeadm_pids=reader.take("kubeadm-pids", lambda t: tuple(int(pid) for pid in t.split())),
         jobs=reader.take("jobs", lambda t: tuple(parse_job(line).facts for line in t.splitlines())),
-        token=int(identity["token"]),
+        token=token,
     )
 
 
@@ -138,6 +138,12 @@ def _sections(node: str, text: str) -> Iterator[tuple[str, tuple[int, str]]]:
 
 def _pairs(text: str) -> dict[str, str]:
     return dict(line.split("=", 1) for line in text.splitlines())
+
+
+def _identity(text: str) -> tuple[str, float, int]:
+    """Boot id, clock and fencing token."""
+    pairs = _pairs(text)
+    return pairs["boot_id"], float(pairs["clock"]), int(pairs["token"])
 
 
 def _mounts(text: str) -> tuple[MountFacts, ...]:

@@ -63,6 +63,7 @@ class ExitCode:
 _POLL_SECONDS = 1.0
 _FIRST_POLL_SECONDS = 0.2
 _KEPT_LINES = 5000
+_CHANNEL_SECONDS = 20.0
 _TAIL_LINES = 15
 _RESULT_PREFIX = "RESULT "
 
@@ -472,18 +473,24 @@ class NodeSsh:
         return self._judge(verb, code, stderr)
 
     def _open_channel(self) -> paramiko.Channel:
-        """A fresh channel on the connection, which is opened (again) when it is not there."""
+        """A fresh channel, on a new connection when there is none or the one at hand turns out dead."""
         with self._lock:
-            transport = self._client.get_transport() if self._client else None
-            if transport is None or not transport.is_active():
-                if self._client:
+            if self._client is not None:
+                try:
+                    return self._channel_on(self._client)
+                except NETWORK_ERRORS:
                     self._client.close()
-                self._client = self._connect()
-                transport = self._client.get_transport()
-                if transport is None:
-                    raise paramiko.SSHException("the connection closed at once")
-                transport.set_keepalive(KEEPALIVE_SECONDS)
-        return transport.open_session(timeout=20)
+                    self._client = None
+            self._client = self._connect()
+            return self._channel_on(self._client)
+
+    @staticmethod
+    def _channel_on(client: paramiko.SSHClient) -> paramiko.Channel:
+        transport = client.get_transport()
+        if transport is None or not transport.is_active():
+            raise paramiko.SSHException("the connection is closed")
+        transport.set_keepalive(KEEPALIVE_SECONDS)
+        return transport.open_session(timeout=_CHANNEL_SECONDS)
 
     def _judge(self, verb: str, code: int, stderr: str) -> tuple[int, str]:
         """Pass on an end that is the verb's own business; raise for those every verb shares."""

@@ -56,7 +56,7 @@ def key_pair_from(private: str) -> KeyPair:
         raise _bad_key(str(error)) from error
     if not isinstance(key, Ed25519PrivateKey):
         raise _bad_key("it is not of type ed25519")
-    return _pair(key)
+    return KeyPair(private, _pair(key).public)
 
 
 def connector(

@@ -1,0 +1,87 @@
+"""A real SSH server on loopback whose commands are answered by the test."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import paramiko
+
+Answer = tuple[int, bytes, bytes]  # exit code (-1: cut the connection), stdout, stderr
+
+
+@dataclass
+class FakeSshd:
+    """Accepts one public key; `answer` gets (command, stdin) of each command."""
+
+    accepted: paramiko.PKey
+    answer: Callable[[str, bytes], Answer]
+    host_key: paramiko.PKey = field(default_factory=lambda: paramiko.RSAKey.generate(2048))
+    connections: int = 0
+
+    def __post_init__(self) -> None:
+        self._socket = socket.create_server(("127.0.0.1", 0))
+        self.port = self._socket.getsockname()[1]
+        self._transports: list[paramiko.Transport] = []
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    @property
+    def pinned(self) -> str:
+        return f"{self.host_key.get_name()} {self.host_key.get_base64()}"
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                connection, _ = self._socket.accept()
+            except OSError:
+                return
+            self.connections += 1
+            transport = paramiko.Transport(connection)
+            transport.add_server_key(self.host_key)
+            self._transports.append(transport)
+            with contextlib.suppress(paramiko.SSHException, EOFError):
+                transport.start_server(server=_Session(self, transport))
+
+    def cut(self) -> None:
+        for transport in self._transports:
+            transport.close()
+
+    def close(self) -> None:
+        self._socket.close()
+        self.cut()
+
+
+class _Session(paramiko.ServerInterface):
+    def __init__(self, server: FakeSshd, transport: paramiko.Transport) -> None:
+        self._server = server
+        self._transport = transport
+
+    def check_auth_publickey(self, username: str, key: paramiko.PKey) -> int:
+        accepted = key == self._server.accepted and username == "nightshift"
+        return paramiko.AUTH_SUCCESSFUL if accepted else paramiko.AUTH_FAILED
+
+    def get_allowed_auths(self, username: str) -> str:
+        return "publickey"
+
+    def check_channel_request(self, kind: str, chanid: int) -> int:
+        return paramiko.OPEN_SUCCEEDED
+
+    def check_channel_exec_request(self, channel: paramiko.Channel, command: bytes) -> bool:
+        threading.Thread(target=self._serve, args=(channel, command.decode()), daemon=True).start()
+        return True
+
+    def _serve(self, channel: paramiko.Channel, command: str) -> None:
+        stdin = b""
+        while chunk := channel.recv(65536):
+            stdin += chunk
+        code, stdout, stderr = self._server.answer(command, stdin)
+        if code < 0:
+            self._transport.close()
+            return
+        channel.sendall(stdout)
+        channel.sendall_stderr(stderr)
+        channel.send_exit_status(code)
+        channel.close()

@@ -1,0 +1,325 @@
+"""One node over a real SSH connection: what each answer, refusal and broken line becomes."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import socket
+
+import paramiko
+import pytest
+from tests.unit.clients.fake_sshd import FakeSshd
+
+from nightshift.clients.node_ssh import ExitCode, NodeSsh
+from nightshift.clients.script_bundle import ScriptBundle
+from nightshift.clients.ssh_connect import connector, generate_key_pair, key_pair_from, read_known_hosts
+from nightshift.domain.errors import (
+    BlindError,
+    ConfigError,
+    FencedError,
+    RemoteJobError,
+    TrustError,
+    UnreachableError,
+)
+
+KEY = generate_key_pair()
+BUNDLE = ScriptBundle.shipped()
+
+
+def job_line(state: str, code: str = "-", job_id: str = "id-1", rebooted: str = "0") -> str:
+    arguments = base64.b64encode(b"1.35\0").decode()
+    return f"JOB\tstage\t{state}\t{code}\trun-1\t5\t{job_id}\t100.0\t{'-' if code == '-' else '160.0'}\t{rebooted}\t{arguments}"
+
+
+class Script:
+    """Answers in order; the last one is repeated."""
+
+    def __init__(self, *answers) -> None:
+        self.answers = list(answers)
+        self.commands: list[str] = []
+        self.stdin: list[bytes] = []
+
+    def __call__(self, command: str, stdin: bytes):
+        self.commands.append(command)
+        self.stdin.append(stdin)
+        answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
+        if isinstance(answer, str):
+            return 0, answer.encode(), b""
+        code, stdout, stderr = answer
+        return code, stdout.encode(), stderr.encode()
+
+    @property
+    def verbs(self) -> list[str]:
+        return [command.rsplit("nightshift-node ", 1)[1] for command in self.commands]
+
+
+@pytest.fixture
+def serve():
+    servers = []
+
+    def start(*answers, **options) -> tuple[NodeSsh, Script, FakeSshd]:
+        script = Script(*answers)
+        accepted = paramiko.Ed25519Key.from_private_key(io.StringIO(KEY.private))
+        server = FakeSshd(accepted, script)
+        servers.append(server)
+        connect = connector("127.0.0.1", "nightshift", KEY.private, server.pinned, server.port)
+        return NodeSsh("cp1", connect, BUNDLE, sleep=lambda _: None, **options), script, server
+
+    yield start
+    for server in servers:
+        server.close()
+
+
+def test_every_command_verifies_before_it_runs_anything_as_root(serve):
+    ssh, script, _ = serve((0, "out", "err"))
+    result = ssh.run("fence", "5 ; reboot")
+    assert (result.exit_code, result.text, result.stderr) == (0, "out", "err")
+    before, _, after = script.commands[0].partition("exec sudo -n ")
+    assert BUNDLE.fingerprint in before
+    assert "exit 90" in before
+    assert "exit 91" in before
+    assert after == "/usr/local/lib/nightshift/nightshift-node fence '5 ; reboot'"
+
+
+def test_one_connection_for_many_commands_and_a_new_one_when_it_broke(serve):
+    ssh, _, server = serve("ok")
+    ssh.run("probe")
+    ssh.run("probe")
+    assert server.connections == 1
+    server.cut()
+    ssh.run("probe")
+    assert server.connections == 2
+
+
+@pytest.mark.parametrize(
+    ("answer", "error", "code"),
+    [
+        ((90, "", ""), TrustError, "NODE_NOT_ENROLLED"),
+        ((1, "", "sudo: a password is required\n"), TrustError, "NODE_NOT_ENROLLED"),
+        ((91, "", ""), TrustError, "NODE_SCRIPT_TAMPERED"),
+        ((75, "", "token 4 is older than token 5"), FencedError, "NODE_FENCED"),
+        ((76, "", "stage is at work for run x"), RemoteJobError, "JOB_BUSY"),
+        ((-1, "", ""), UnreachableError, "NODE_UNREACHABLE"),
+    ],
+)
+def test_ends_every_verb_shares(serve, answer, error, code):
+    ssh, _, _ = serve(answer)
+    with pytest.raises(error) as caught:
+        ssh.run("probe")
+    assert caught.value.code == code
+    if answer[2] and code != "NODE_NOT_ENROLLED":
+        assert answer[2] in caught.value.cause
+
+
+def test_silent_command_ends_at_its_limit(serve):
+    import threading
+
+    released = threading.Event()
+    ssh, _, server = serve("never")
+    server.answer = lambda *_: (released.wait(20), (0, b"", b""))[1]
+    with pytest.raises(UnreachableError, match="time limit"):
+        ssh.run("probe", timeout_seconds=0.2)
+    released.set()
+
+
+def test_wrong_key_is_refused(serve):
+    _, _, server = serve("x")
+    stranger = generate_key_pair()
+    ssh = NodeSsh(
+        "cp1", connector("127.0.0.1", "nightshift", stranger.private, server.pinned, server.port), BUNDLE
+    )
+    with pytest.raises(TrustError) as caught:
+        ssh.run("probe")
+    assert caught.value.code == "SSH_AUTH_REFUSED"
+
+
+@pytest.mark.parametrize("same_type", [True, False])
+def test_other_host_key_is_never_accepted(serve, same_type):
+    _, script, server = serve("x")
+    other = paramiko.RSAKey.generate(2048) if same_type else paramiko.ECDSAKey.generate()
+    pinned = f"{other.get_name()} {other.get_base64()}"
+    ssh = NodeSsh("cp1", connector("127.0.0.1", "nightshift", KEY.private, pinned, server.port), BUNDLE)
+    with pytest.raises(TrustError) as caught:
+        ssh.run("probe")
+    assert caught.value.code == "HOST_KEY_CHANGED"
+    assert script.commands == []
+
+
+def test_nobody_there_is_unreachable():
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+    ssh = NodeSsh(
+        "cp1", connector("127.0.0.1", "nightshift", KEY.private, f"ssh-ed25519 {_ed25519()}", port), BUNDLE
+    )
+    with pytest.raises(UnreachableError) as caught:
+        ssh.run("probe")
+    assert caught.value.code == "NODE_UNREACHABLE"
+
+
+def _ed25519() -> str:
+    return generate_key_pair().public.split()[1]
+
+
+def test_job_is_followed_to_its_end_each_line_once(serve):
+    ssh, script, _ = serve(
+        "started id-1\n",
+        f"{job_line('running')}\nCURSOR\t-\n",
+        f"{job_line('running')}\nCURSOR\tc1\none\ntwo\n",
+        f'{job_line("succeeded", "0")}\nCURSOR\tc2\nRESULT {{"a": 1}}\n',
+    )
+    lines: list[str] = []
+    polls: list[int] = []
+    outcome = ssh.run_job("stage", 5, "run-1", ["1.35"], 60, lines.append, lambda: polls.append(1))
+    assert script.verbs == [
+        "start-job stage 5 run-1 60 1.35",
+        "job-poll stage -",
+        "job-poll stage -",
+        "job-poll stage c1",
+    ]
+    assert lines[1:] == ["one", "two", 'RESULT {"a": 1}']
+    assert outcome.result == {"a": 1}
+    assert (outcome.exit_code, outcome.attached, len(polls)) == (0, False, 3)
+
+
+def test_attached_is_said(serve):
+    ssh, _, _ = serve("attached id-1\n", f"{job_line('succeeded', '0')}\nCURSOR\t-\n")
+    assert ssh.run_job("stage", 5, "run-1", [], 60, lambda _: None).attached is True
+
+
+def test_broken_connection_while_following_is_taken_up_where_it_was(serve):
+    ssh, script, server = serve(
+        "started id-1\n",
+        f"{job_line('running')}\nCURSOR\tc1\none\n",
+        (-1, "", ""),
+        (-1, "", ""),
+        f"{job_line('succeeded', '0')}\nCURSOR\tc2\ntwo\n",
+    )
+    lines: list[str] = []
+    ssh.run_job("stage", 5, "run-1", ["1.35"], 60, lines.append)
+    assert lines[1:] == ["one", "two"]
+    assert script.verbs[1:] == ["job-poll stage -"] + ["job-poll stage c1"] * 3
+    assert server.connections == 3
+
+
+def test_node_that_stays_away_is_unreachable_in_the_end(serve):
+    ssh, _, _ = serve("started id-1\n", (-1, "", ""), reattach_seconds=0.3)
+    with pytest.raises(UnreachableError):
+        ssh.run_job("stage", 5, "run-1", [], 60, lambda _: None)
+
+
+@pytest.mark.parametrize(
+    ("line", "code", "exit_code"),
+    [
+        (job_line("failed", "20"), "PACKAGE_MISSING", 20),
+        (job_line("failed", "21"), "IMAGE_MISSING", 21),
+        (job_line("failed", "22"), "REPOSITORY_REFUSED", 22),
+        (job_line("failed", "23"), "SNAPSHOT_MISMATCH", 23),
+        (job_line("failed", "26"), "JOB_FAILED", 26),
+        (job_line("failed", "137"), "JOB_FAILED", 137),
+        (job_line("timed-out", "124"), "JOB_TIMED_OUT", 124),
+        (job_line("lost"), "JOB_LOST", None),
+        (job_line("lost", rebooted="1"), "JOB_LOST", None),
+        (job_line("running", job_id="id-2"), "JOB_LOST", None),
+    ],
+)
+def test_bad_ends(serve, line, code, exit_code):
+    ssh, _, _ = serve("started id-1\n", f"{line}\nCURSOR\tc\nthe last words\n")
+    with pytest.raises(RemoteJobError) as caught:
+        ssh.run_job("stage", 5, "run-1", [], 60, lambda _: None)
+    assert (caught.value.code, caught.value.exit_code) == (code, exit_code)
+    if "id-2" not in line:
+        assert "the last words" in caught.value.message
+
+
+def test_what_a_listener_raises_ends_following_only(serve):
+    ssh, script, _ = serve("started id-1\n", f"{job_line('running')}\nCURSOR\t-\n")
+
+    def lease_lost() -> None:
+        raise FencedError("RUN_FENCED", "lost", cause="x", next_step="y")
+
+    with pytest.raises(FencedError):
+        ssh.run_job("stage", 5, "run-1", [], 60, lambda _: None, lease_lost)
+    assert len(script.commands) == 2
+
+
+def test_job_facts(serve):
+    ssh, _, _ = serve(f"{job_line('failed', '26')}\nCURSOR\t-\n")
+    facts = ssh.job("stage")
+    assert facts is not None
+    assert (facts.state, facts.exit_code, facts.arguments, facts.finished) == ("failed", 26, ("1.35",), 160.0)
+    ssh, _, _ = serve(f"{job_line('absent')}\nCURSOR\t-\n")
+    assert ssh.job("stage") is None
+
+
+def test_etcd_metrics(serve):
+    assert serve("etcd_x 1\n")[0].etcd_metrics() == "etcd_x 1\n"
+    assert serve((ExitCode.ABSENT, "", "no etcd on this node"))[0].etcd_metrics() is None
+    with pytest.raises(UnreachableError, match="ETCD_METRICS_UNREADABLE"):
+        serve((ExitCode.ETCD_UNAVAILABLE, "", "connection refused"))[0].etcd_metrics()
+
+
+def test_kubelet_configz_token_goes_over_standard_input(serve):
+    ssh, script, _ = serve(json.dumps({"kubeletconfig": {"imageGCHighThresholdPercent": 85}}))
+    assert ssh.kubelet_configz("s3cret") == {"imageGCHighThresholdPercent": 85}
+    assert "s3cret" not in script.commands[0]
+    assert script.stdin == [b"s3cret"]
+
+
+@pytest.mark.parametrize("answer", ["<html>", "[]", "{}", (24, "", "refused")])
+def test_unreadable_kubelet_config_is_blind(serve, answer):
+    with pytest.raises(BlindError, match="KUBELET_CONFIG_UNREADABLE"):
+        serve(answer)[0].kubelet_configz("t")
+
+
+def test_package_index(serve):
+    offered = serve("1.35.4-1.1\n1.35.3-1.1\n")[0].package_index("1.35", "http://x")
+    assert (offered.versions, offered.error) == (("1.35.4-1.1", "1.35.3-1.1"), None)
+    absent = serve((ExitCode.ABSENT, "", "no such minor"))[0].package_index("1.99", "http://x")
+    assert (absent.versions, absent.error) == ((), None)
+    unknown = serve((ExitCode.REPOSITORY_REFUSED, "", "noise\nno signature\n"))[0].package_index(
+        "1.35", "http://x"
+    )
+    assert (unknown.versions, unknown.error) == ((), "no signature")
+
+
+def test_fetch_streams_bytes(serve):
+    data = bytes(range(256)) * 4000
+    ssh, _, server = serve("x")
+    server.answer = lambda *_: (0, data, b"")
+    target = io.BytesIO()
+    ssh.fetch("snapshot", target)
+    assert target.getvalue() == data
+    with pytest.raises(ConfigError, match="FILE_ABSENT"):
+        serve((3, "", "none"))[0].fetch("snapshot", io.BytesIO())
+
+
+@pytest.mark.parametrize(
+    "text", ["", "nonsense\n", "JOB\ta\nCURSOR\tx\n", f"{job_line('running')}\nnonsense\n"]
+)
+def test_unreadable_poll_is_no_state(serve, text):
+    with pytest.raises(RemoteJobError, match="NODE_COMMAND_FAILED"):
+        serve(text)[0].job("stage")
+
+
+def test_generated_key_survives_text():
+    assert key_pair_from(KEY.private) == KEY
+    with pytest.raises(ConfigError):
+        key_pair_from("nonsense")
+    with pytest.raises(ConfigError):
+        connector("h", "u", "nonsense", "k")
+
+
+def test_known_hosts(tmp_path):
+    path = tmp_path / "known_hosts"
+    path.write_text(f"10.0.0.1,cp1 ssh-ed25519 {_ed25519()}\n")
+    assert (read_known_hosts(path, "10.0.0.9", "cp1") or "").startswith("ssh-ed25519 ")
+    assert read_known_hosts(path, "10.0.0.9", "w1") is None
+    with pytest.raises(ConfigError):
+        read_known_hosts(tmp_path / "none", "cp1")
+
+
+@pytest.mark.parametrize("pinned", ["", "ssh-ed25519", "ssh-ed25519 !!!", "ssh-nonsense AAAA"])
+def test_unreadable_pinned_key_is_a_configuration_error(pinned):
+    with pytest.raises(ConfigError, match="CONFIG_INVALID"):
+        connector("127.0.0.1", "nightshift", KEY.private, pinned, 1)()
