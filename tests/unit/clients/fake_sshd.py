@@ -19,7 +19,7 @@ class FakeSshd:
 
     accepted: paramiko.PKey
     answer: Callable[[str, bytes], Answer]
-    host_key: paramiko.PKey = field(default_factory=lambda: paramiko.RSAKey.generate(2048))
+    host_key: paramiko.PKey = field(default_factory=paramiko.ECDSAKey.generate)
     connections: int = 0
 
     def __post_init__(self) -> None:

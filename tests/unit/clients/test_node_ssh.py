@@ -137,7 +137,7 @@ def test_wrong_key_is_refused(serve):
 @pytest.mark.parametrize("same_type", [True, False])
 def test_other_host_key_is_never_accepted(serve, same_type):
     _, script, server = serve("x")
-    other = paramiko.RSAKey.generate(2048) if same_type else paramiko.ECDSAKey.generate()
+    other = paramiko.ECDSAKey.generate() if same_type else paramiko.RSAKey.generate(2048)
     pinned = f"{other.get_name()} {other.get_base64()}"
     ssh = NodeSsh("cp1", connector("127.0.0.1", "nightshift", KEY.private, pinned, server.port), BUNDLE)
     with pytest.raises(TrustError) as caught:
