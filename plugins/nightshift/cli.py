@@ -75,7 +75,7 @@ def _enrol(options: argparse.Namespace) -> None:
             "extra": {"private_key": key.private, "host_keys": made["host_keys"]},
         },
     }
-    lines = {name: f"{name}='{json.dumps(value)}'" for name, value in variables.items()}
+    lines = {name: _assignment(name, value) for name, value in variables.items()}
     if options.write_env is None:
         print("\n".join(lines.values()))
         return
@@ -117,6 +117,12 @@ def _connection_names(cluster: str) -> dict[str, str]:
     else:
         ids = {kind: f"nightshift_{cluster}_{kind}" for kind in ("kubernetes", "ssh")}
     return {kind: f"AIRFLOW_CONN_{name.upper()}" for kind, name in ids.items()}
+
+
+def _assignment(name: str, value: Mapping[str, Any]) -> str:
+    """`NAME='JSON'` as shells and Docker Compose read it; a quote inside is written as JSON's own escape."""
+    text = json.dumps(value).replace("'", "\\u0027")
+    return f"{name}='{text}'"
 
 
 def _known_key(path: Path | None, variable: str) -> KeyPair | None:

@@ -1,0 +1,137 @@
+"""The command line of enrolment: names of connections, the environment file, refusals before anything is touched."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from types import SimpleNamespace
+
+import pytest
+
+from nightshift import cli
+from nightshift.clients.ssh_connect import generate_key_pair
+from nightshift.domain.errors import ConfigError, LeaseHeldError
+from nightshift.domain.facts import LeaseFacts, NodeFacts
+from nightshift.steps import enrol as enrol_step
+from nightshift.steps.enrol import Access, enrol, unenrol
+
+NODE = NodeFacts("cp1", "10.0.0.1", True, "1.34.4", True, False)
+
+
+class FakeSetup:
+    def __init__(self, lease: LeaseFacts | None = None) -> None:
+        empty = LeaseFacts("", 0, None, None, 120)
+        self.done: list[str] = []
+        self.api = SimpleNamespace(
+            nodes=lambda: (NODE,), lease=lambda: lease or empty, drop_node_annotations=self.done.append
+        )
+
+    def apply(self):
+        self.done.append("apply")
+        return ("x",)
+
+    def remove(self):
+        self.done.append("remove")
+        return ("x",)
+
+    def kube_config(self):
+        return {"server": "it's quoted"}
+
+
+@pytest.fixture
+def world(monkeypatch, tmp_path):
+    setup = FakeSetup()
+    installed: list[str] = []
+    monkeypatch.setattr(enrol_step, "connector", lambda *_: None)
+    monkeypatch.setattr(
+        enrol_step, "install_scripts", lambda n, c, b, key: installed.append(key) or ("done",)
+    )
+    monkeypatch.setattr(enrol_step, "remove_scripts", lambda *_: ())
+    monkeypatch.setattr(enrol_step, "_verified", lambda *_: "log-in works")
+    monkeypatch.setattr(cli.ClusterSetup, "from_kubeconfig", staticmethod(lambda _: setup))
+    (tmp_path / "key").write_text("key")
+    (tmp_path / "known").write_text(f"10.0.0.1 {generate_key_pair().public}\n")
+    return SimpleNamespace(setup=setup, installed=installed, directory=tmp_path)
+
+
+def run(world, command: str, cluster: str = "mine") -> int:
+    here = world.directory
+    words = ["--cluster", cluster, "--kubeconfig", "k", "--ssh-key", str(here / "key")]
+    return cli.main(
+        [command, *words, "--known-hosts", str(here / "known"), "--write-env", str(here / ".env")]
+    )
+
+
+def test_environment_file(world):
+    path = world.directory / ".env"
+    path.write_text("OTHER=kept\nAIRFLOW_CONN_NIGHTSHIFT_MINE_SSH='old'\n")
+    assert run(world, "enrol") == 0
+    assert path.stat().st_mode & 0o777 == 0o600
+    lines = dict(line.split("=", 1) for line in path.read_text().splitlines())
+    assert lines.pop("OTHER") == "kept"
+    assert set(lines) == {"AIRFLOW_CONN_NIGHTSHIFT_MINE_KUBERNETES", "AIRFLOW_CONN_NIGHTSHIFT_MINE_SSH"}
+    shell = f'. {path}; printf %s "$AIRFLOW_CONN_NIGHTSHIFT_MINE_KUBERNETES"'
+    value = json.loads(subprocess.run(["sh", "-c", shell], capture_output=True, text=True, check=True).stdout)
+    assert json.loads(value["extra"]["kube_config"]) == {"server": "it's quoted"}
+    ssh = json.loads(lines["AIRFLOW_CONN_NIGHTSHIFT_MINE_SSH"].strip("'"))
+    assert ssh["login"] == "nightshift"
+    assert list(ssh["extra"]["host_keys"]) == ["cp1"]
+
+
+def test_enrolling_again_keeps_the_key(world):
+    run(world, "enrol")
+    first = (world.directory / ".env").read_text()
+    run(world, "enrol")
+    assert (world.directory / ".env").read_text() == first
+    assert len(set(world.installed)) == 1
+
+
+def test_names_come_from_the_clusters_file(world):
+    run(world, "enrol", "lab")
+    assert "AIRFLOW_CONN_NIGHTSHIFT_LAB_SSH=" in (world.directory / ".env").read_text()
+
+
+def test_unenrol_takes_the_lines_back_and_nothing_else(world):
+    run(world, "enrol")
+    path = world.directory / ".env"
+    path.write_text(path.read_text() + "OTHER=kept\n")
+    assert run(world, "unenrol") == 0
+    assert path.read_text() == "OTHER=kept\n"
+    assert world.setup.done == ["apply", "cp1", "remove"]
+
+
+def access(setup, host_key="ssh-ed25519 AAAA") -> Access:
+    return Access(setup, "root", "key", lambda _: host_key, lambda _: None)
+
+
+def test_unpinned_host_is_refused_before_anything(world):
+    with pytest.raises(ConfigError, match="HOST_KEY_UNKNOWN") as caught:
+        enrol(access(world.setup, host_key=None), generate_key_pair())
+    assert "cp1" in caught.value.message
+    assert (world.installed, world.setup.done) == ([], [])
+
+
+def test_unenrol_waits_for_a_running_night():
+    setup = FakeSetup(LeaseFacts("run-1", 5, 100.0, 100.0, 120))
+    with pytest.raises(LeaseHeldError):
+        unenrol(access(setup), now=150.0)
+    assert setup.done == []
+
+
+def test_failed_node_is_said_and_the_cluster_not_touched(world, monkeypatch):
+    said: list[str] = []
+
+    def refuse(*_):
+        raise ConfigError("ENROL_FAILED", "no", cause="c", next_step="n")
+
+    monkeypatch.setattr(enrol_step, "install_scripts", refuse)
+    with pytest.raises(ConfigError):
+        enrol(Access(world.setup, "root", "key", lambda _: "k", said.append), generate_key_pair())
+    assert said[0].startswith("cp1: FAILED")
+    assert world.setup.done == []
+
+
+def test_unreadable_key_is_one_line_and_exit_code_1(world, capsys):
+    (world.directory / "key").unlink()
+    assert run(world, "enrol") == 1
+    assert "[CONFIG_INVALID]" in capsys.readouterr().err

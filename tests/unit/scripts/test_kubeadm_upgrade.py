@@ -1,0 +1,190 @@
+"""kubeadm-upgrade: what is done already, the order of things, what kubeadm is told."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from pathlib import Path
+
+import pytest
+import yaml
+from tests.unit.scripts.conftest import NODE_SCRIPTS, FakeNode
+
+from nightshift.clients.node_ssh import ExitCode
+
+TOOLS = Path(__file__).parent / "tools"
+SOURCE_LINE = "deb [signed-by=/k.gpg] http://repo.example:8081/v1.34/deb/ /\n"
+
+
+@pytest.fixture
+def control_plane(node: FakeNode) -> FakeNode:
+    node.environment["PATH"] = f"{TOOLS}:{node.variables()['PATH']}"
+    fs = node.root / "fs"
+    for directory in ("etc/apt/sources.list.d", "etc/kubernetes/manifests", "var/lib/dpkg/updates"):
+        (fs / directory).mkdir(parents=True)
+    (fs / "etc/apt/sources.list.d/kubernetes.list").write_text(SOURCE_LINE)
+    (fs / "etc/kubernetes/admin.conf").touch()
+    for component in ("apiserver", "scheduler"):
+        image = f"    image: registry.k8s.io/kube-{component}:v1.34.4\n"
+        (fs / f"etc/kubernetes/manifests/kube-{component}.yaml").write_text(image)
+    set_versions(node, "1.34.4")
+    (node.systemd / "installed-kubeadm").write_text("1.34.4-1.1\n")
+    stage(node)
+    return node
+
+
+def set_versions(node: FakeNode, version: str) -> None:
+    (node.systemd / "cluster-configuration").write_text(
+        f"kind: ClusterConfiguration\nkubernetesVersion: v{version}\n"
+    )
+    (node.systemd / "kubeadm-version").write_text(f"v{version}\n")
+
+
+def stage(node: FakeNode) -> Path:
+    directory = node.state / "packages" / "1.35.4-1.1"
+    directory.mkdir(parents=True)
+    for package in ("kubeadm", "kubelet", "kubectl"):
+        (directory / f"{package}_1.35.4-1.1_amd64.deb").write_text(package)
+    subprocess.run("sha256sum ./*.deb >SHA256SUMS; touch STAGED", shell=True, cwd=directory, check=True)
+    return directory
+
+
+def upgrade(node: FakeNode, *words: str) -> subprocess.CompletedProcess[str]:
+    (node.systemd / "calls").write_text("")
+    command = [str(NODE_SCRIPTS / "jobs" / "kubeadm-upgrade"), *(words or ("apply", "1.35.4", "900"))]
+    return subprocess.run(
+        command, capture_output=True, text=True, env=node.variables(), timeout=60, check=False
+    )
+
+
+def calls(node: FakeNode) -> list[str]:
+    return (node.systemd / "calls").read_text().splitlines()
+
+
+def result(done: subprocess.CompletedProcess[str]) -> dict:
+    assert done.returncode == 0, done.stdout + done.stderr
+    return json.loads(done.stdout.splitlines()[-1].removeprefix("RESULT "))
+
+
+def configuration(node: FakeNode) -> dict:
+    return yaml.safe_load((node.state / "upgrade-configuration.yaml").read_text())
+
+
+def test_package_before_kubeadm_and_the_exact_staged_file(control_plane):
+    assert result(upgrade(control_plane))["already"] is False
+    install = next(i for i, call in enumerate(calls(control_plane)) if call.startswith("apt-get install"))
+    run = next(i for i, call in enumerate(calls(control_plane)) if call.startswith("kubeadm upgrade"))
+    assert install < run
+    assert calls(control_plane)[install].endswith("/packages/1.35.4-1.1/kubeadm_1.35.4-1.1_amd64.deb")
+    assert "kubelet_" not in calls(control_plane)[install]
+    expected = (
+        f"kubeadm upgrade apply v1.35.4 --config {control_plane.state}/upgrade-configuration.yaml --yes"
+    )
+    assert calls(control_plane)[run] == expected
+
+
+def test_other_nodes_get_kubeadm_upgrade_node(control_plane):
+    upgrade(control_plane, "node", "1.35.4", "900")
+    assert f"kubeadm upgrade node --config {control_plane.state}/upgrade-configuration.yaml" in calls(
+        control_plane
+    )
+
+
+def test_what_kubeadm_is_told(control_plane):
+    upgrade(control_plane, "apply", "1.35.4", "900", "SystemVerification", "Swap")
+    told = configuration(control_plane)
+    assert told["apiVersion"] == "kubeadm.k8s.io/v1beta4"
+    assert told["kind"] == "UpgradeConfiguration"
+    assert told["apply"] == {
+        "kubernetesVersion": "v1.35.4",
+        "ignorePreflightErrors": ["SystemVerification", "Swap"],
+    }
+    assert told["node"] == {"ignorePreflightErrors": ["SystemVerification", "Swap"]}
+    assert told["timeouts"] == {"upgradeManifests": "900s"}
+
+
+def test_nothing_is_ignored_by_default_and_patches_are_named_again(control_plane):
+    (control_plane.root / "fs/etc/kubernetes/patches").mkdir()
+    upgrade(control_plane)
+    told = configuration(control_plane)
+    assert "ignorePreflightErrors" not in told["apply"]
+    assert told["node"]["patches"] == {"directory": str(control_plane.root / "fs/etc/kubernetes/patches")}
+
+
+def test_source_line_names_the_target_minor_afterwards(control_plane):
+    source = control_plane.root / "fs/etc/apt/sources.list.d/kubernetes.list"
+    upgrade(control_plane)
+    assert source.read_text() == SOURCE_LINE.replace("v1.34", "v1.35")
+    assert source.stat().st_mode & 0o777 == 0o644
+
+
+def test_done_already_is_quick(control_plane):
+    upgrade(control_plane)
+    finish_cluster(control_plane)
+    assert result(upgrade(control_plane))["already"] is True
+    assert not [call for call in calls(control_plane) if call.startswith(("kubeadm upgrade", "apt-get"))]
+
+
+@pytest.mark.parametrize("missing", ["mark", "configmap", "manifest", "kubeadm"])
+def test_not_done_when_one_sign_is_missing(control_plane, missing):
+    upgrade(control_plane)
+    finish_cluster(control_plane)
+    if missing == "mark":
+        (control_plane.state / "done/kubeadm-apply-1.35.4").unlink()
+    elif missing == "configmap":
+        (control_plane.systemd / "cluster-configuration").write_text("kubernetesVersion: v1.34.4\n")
+    elif missing == "kubeadm":
+        (control_plane.systemd / "kubeadm-version").write_text("v1.34.4\n")
+    else:
+        manifest = control_plane.root / "fs/etc/kubernetes/manifests/kube-scheduler.yaml"
+        manifest.write_text(manifest.read_text().replace("1.35.4", "1.34.4"))
+    assert result(upgrade(control_plane))["already"] is False
+    assert [call for call in calls(control_plane) if call.startswith("kubeadm upgrade")]
+
+
+def finish_cluster(node: FakeNode) -> None:
+    """What kubeadm itself would have written."""
+    set_versions(node, "1.35.4")
+    for manifest in (node.root / "fs/etc/kubernetes/manifests").iterdir():
+        manifest.write_text(manifest.read_text().replace("1.34.4", "1.35.4"))
+
+
+def test_failed_kubeadm_leaves_no_mark(control_plane):
+    (control_plane.systemd / "kubeadm-exit").write_text("1")
+    assert upgrade(control_plane).returncode == ExitCode.KUBEADM_FAILED
+    assert not (control_plane.state / "done").exists()
+
+
+def test_held_package_is_held_again_even_when_apt_failed_once(control_plane):
+    (control_plane.systemd / "held").write_text("kubeadm\nvim\n")
+    (control_plane.systemd / "apt-fails").touch()
+    assert upgrade(control_plane).returncode == ExitCode.INSTALL_FAILED
+    (control_plane.systemd / "apt-fails").unlink()
+    (control_plane.systemd / "held").write_text("")
+    upgrade(control_plane)
+    assert "apt-mark hold kubeadm" in calls(control_plane)
+    assert not (control_plane.state / "held").exists()
+
+
+def test_unstaged_or_changed_packages_are_refused(control_plane):
+    staged = control_plane.state / "packages/1.35.4-1.1"
+    (staged / "kubeadm_1.35.4-1.1_amd64.deb").write_text("changed")
+    assert upgrade(control_plane).returncode == ExitCode.NOT_STAGED
+    (staged / "STAGED").unlink()
+    assert upgrade(control_plane).returncode == ExitCode.NOT_STAGED
+    assert not [call for call in calls(control_plane) if call.startswith(("apt-get", "kubeadm upgrade"))]
+
+
+def test_interrupted_dpkg_is_played_back_first(control_plane):
+    (control_plane.root / "fs/var/lib/dpkg/updates/0001").touch()
+    upgrade(control_plane)
+    assert "dpkg --configure -a --force-confold" in calls(control_plane)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [("apply", "1.35.4"), ("both", "1.35.4", "900"), ("apply", "latest", "900"), ("apply", "1.35.4", "15m")],
+)
+def test_wrong_words(control_plane, words):
+    assert upgrade(control_plane, *words).returncode == ExitCode.USAGE
+    assert calls(control_plane) == []
