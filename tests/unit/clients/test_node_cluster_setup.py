@@ -1,0 +1,90 @@
+"""Enrolment's objects in the API: applied again without harm, removed in reverse, a kubeconfig of one service account."""
+
+from __future__ import annotations
+
+import base64
+from types import SimpleNamespace
+
+import pytest
+import yaml
+from tests.unit.scripts.conftest import REPOSITORY
+
+from nightshift.clients import cluster_setup
+from nightshift.clients.cluster_setup import ClusterSetup
+from nightshift.clients.kube_transport import StatusError
+from nightshift.domain.errors import ConfigError, UnreachableError
+
+MANIFEST = REPOSITORY / "include" / "manifests" / "nightshift.yaml"
+DOCUMENTS = [d for d in yaml.safe_load_all(MANIFEST.read_text()) if d]
+
+
+class FakeTransport:
+    def __init__(self, tokens: list[dict]) -> None:
+        self.calls: list[tuple[str, str]] = []
+        self.tokens = tokens
+
+    def call(self, method, path, **_):
+        self.calls.append((method, path))
+        if path.endswith("/secrets/nightshift-token") and method == "GET":
+            return {"data": self.tokens.pop(0)}
+        if method == "GET" and path.endswith("/namespaces/nightshift"):
+            raise StatusError(404, {}, "gone")
+        return {}
+
+
+def setup(monkeypatch, tokens=()):
+    transport = FakeTransport(list(tokens))
+    monkeypatch.setattr(cluster_setup, "KubeTransport", lambda _: transport)
+    monkeypatch.setattr(cluster_setup, "KubeApi", lambda _: None)
+    client = SimpleNamespace(configuration=SimpleNamespace(host="https://api.example:6443"))
+    return ClusterSetup(client, sleep=lambda _: None), transport
+
+
+def test_everything_is_applied_and_removed_in_reverse(monkeypatch):
+    made, transport = setup(monkeypatch)
+    applied = made.apply()
+    assert {method for method, _ in transport.calls} == {"PATCH"}
+    assert "Namespace/nightshift" in applied
+    assert len(applied) == len(DOCUMENTS)
+    made.remove()
+    deleted = [path for method, path in transport.calls if method == "DELETE"]
+    assert deleted[-1] == "/api/v1/namespaces/nightshift"
+
+
+def test_kubeconfig_waits_for_the_token(monkeypatch):
+    filled = {"token": base64.b64encode(b"t0ken").decode(), "ca.crt": "Q0E="}
+    made, _ = setup(monkeypatch, [{}, {}, filled])
+    config = made.kube_config()
+    assert config["users"][0]["user"] == {"token": "t0ken"}
+    assert config["clusters"][0]["cluster"] == {
+        "server": "https://api.example:6443",
+        "certificate-authority-data": "Q0E=",
+    }
+
+
+def test_token_that_never_comes(monkeypatch):
+    made, _ = setup(monkeypatch, [{}] * 50)
+    with pytest.raises(UnreachableError, match="TOKEN_NOT_ISSUED"):
+        made.kube_config()
+
+
+def test_unusable_kubeconfig(tmp_path):
+    with pytest.raises(ConfigError, match="CONFIG_INVALID"):
+        ClusterSetup.from_kubeconfig(tmp_path / "none")
+
+
+def rules():
+    for document in DOCUMENTS:
+        for rule in document.get("rules", ()):
+            yield document, rule
+
+
+def test_least_privilege():
+    """No root on nodes, no Secrets, no wildcard; outside our namespace pods are only read and evicted."""
+    for document, rule in rules():
+        resources, verbs = rule.get("resources", []), set(rule["verbs"])
+        assert "*" not in (*resources, *verbs, *rule.get("apiGroups", []))
+        assert not {"nodes/proxy", "secrets", "pods/exec"} & set(resources)
+        assert not {"escalate", "bind", "impersonate"} & verbs
+        if document["kind"] == "ClusterRole" and "pods" in resources:
+            assert verbs <= {"get", "list", "watch"}
