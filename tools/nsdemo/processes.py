@@ -21,7 +21,7 @@ COMMANDS = {
     "dag-processor": ("dag-processor",),
     "triggerer": ("triggerer", "--skip-serve-logs"),
 }
-_STOP_SECONDS = 15
+_STOP_SECONDS = 10
 
 
 def airflow_program() -> str:
@@ -55,12 +55,20 @@ def start_airflow(home: Home, extra: Mapping[str, str], say: Callable[[str], Non
 
 
 def stop_airflow(home: Home, say: Callable[[str], None]) -> None:
-    """Stop the processes of this installation, in the order that lets work end."""
-    for name in reversed(COMMANDS):
-        pid = running_pid(home, name)
-        if pid is not None:
-            say(f"Airflow: stopping {name}")
-            _stop(pid)
+    """Stop the processes of this installation; work on the nodes goes on, and is attached to later."""
+    pids = {name: pid for name in COMMANDS if (pid := running_pid(home, name)) is not None}
+    if pids:
+        say(f"Airflow: stopping {', '.join(pids)}")
+    for pid in pids.values():
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGTERM)
+    deadline = time.monotonic() + _STOP_SECONDS
+    while any(running_pid(home, name) for name in pids) and time.monotonic() < deadline:
+        time.sleep(0.2)
+    for name, pid in pids.items():
+        # What is left of its process group: some schedulers hang when asked to stop (research/airflow.md, 2).
+        with suppress(ProcessLookupError, PermissionError):
+            os.killpg(pid, signal.SIGKILL)
         (home.pids / name).unlink(missing_ok=True)
 
 
@@ -100,18 +108,6 @@ def _start(home: Home, name: str, environment: Mapping[str, str]) -> None:
             cwd=home.path,
         )
     (home.pids / name).write_text(f"{process.pid} {_start_time(process.pid)}\n", encoding="utf-8")
-
-
-def _stop(pid: int) -> None:
-    """Ask, wait, then end the whole process group: some schedulers hang when asked to stop (research/airflow.md, 2)."""
-    with suppress(ProcessLookupError):
-        os.kill(pid, signal.SIGTERM)
-    started = _start_time(pid)
-    deadline = time.monotonic() + _STOP_SECONDS
-    while started is not None and _start_time(pid) == started and time.monotonic() < deadline:
-        time.sleep(0.2)
-    with suppress(ProcessLookupError, PermissionError):
-        os.killpg(pid, signal.SIGKILL)
 
 
 def _start_time(pid: int) -> str | None:

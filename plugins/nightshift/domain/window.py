@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, time
+from datetime import UTC, datetime, time, timedelta
 
 from nightshift.domain.policy import WindowPolicy
 from nightshift.domain.verdicts import Outcome, Verdict
 
 GATE = "window"
+# A scheduled night may wait this long for Airflow to come up; later it is no night any more.
+LATEST_START = timedelta(hours=2)
 
 
 def check_window(policy: WindowPolicy, now: datetime) -> Verdict:
@@ -40,6 +42,26 @@ def check_window(policy: WindowPolicy, now: datetime) -> Verdict:
             threshold=f"{policy.start}-{policy.end} UTC",
         )
     return Verdict(GATE, Outcome.PASS, "OK", f"The window is open ({said}).", value=said)
+
+
+def check_late_start(planned: datetime | None, now: datetime) -> Verdict:
+    """Say whether a scheduled run still starts in its night; `planned` None: started by hand, always welcome.
+
+    Airflow starts the last missed run the moment a DAG is unpaused or the scheduler is back, whatever the hour.
+    """
+    if planned is None or now - planned <= LATEST_START:
+        return Verdict(GATE, Outcome.PASS, "OK", "The run starts when it was meant to.")
+    hours = (now - planned).total_seconds() / 3600
+    return Verdict(
+        GATE,
+        Outcome.HOLD,
+        "NIGHT_MISSED",
+        f"This run was due {planned:%Y-%m-%d %H:%M} UTC, {hours:.1f} hours ago.",
+        cause="The DAG was paused or Airflow was down at that time; it starts the missed run as soon as it can.",
+        resolution="Wait for the next night, or trigger a run by hand.",
+        value=f"{hours:.1f} h",
+        threshold=f"{LATEST_START.total_seconds() / 3600:.0f} h",
+    )
 
 
 def _parse(text: str) -> time:

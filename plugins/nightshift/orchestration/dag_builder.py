@@ -13,11 +13,21 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from functools import partial
 from typing import Any
 
-from airflow.sdk import DAG, BaseOperator, Param, TaskGroup, TriggerRule, chain, task, task_group
+from airflow.sdk import (
+    DAG,
+    BaseOperator,
+    CronTriggerTimetable,
+    Param,
+    TaskGroup,
+    TriggerRule,
+    chain,
+    task,
+    task_group,
+)
 
 from nightshift.domain.errors import ConfigError
 from nightshift.domain.gates import GATES
@@ -27,6 +37,7 @@ from nightshift.orchestration.docs import TASKS, recover_doc, upgrade_doc
 from nightshift.orchestration.operators import (
     DecideOperator,
     GateOperator,
+    OpenNightOperator,
     RecoverOperator,
     StepOperator,
     own_run_id,
@@ -38,7 +49,9 @@ from nightshift.orchestration.reporting import NightShape, ReportOperator
 from nightshift.orchestration.retries import retry_arguments
 from nightshift.orchestration.sensors import DiskUsageSensor, EtcdLatencySensor, Place
 
-_START = datetime(2026, 1, 1, tzinfo=UTC)
+# Airflow starts the last missed run as soon as a DAG is unpaused for the first time; a night waits for its hour.
+# (Runs missed later are held by `open_night`.) That works only without a start date.
+_NEVER_LATE = timedelta(0)
 _LABEL = "{{ node_name | default('') }}"  # set by the task itself, see operators.label
 _AFTER_PLACE = TriggerRule.NONE_FAILED_MIN_ONE_SUCCESS  # empty places before it are skipped, not failed
 _LOOK = timedelta(minutes=10)
@@ -56,7 +69,8 @@ class _Night:
 
     def step(self, name: str, limit: timedelta = _LOOK, **arguments: Any) -> StepOperator:
         """Add the task of one step, called like it."""
-        return StepOperator(
+        operator: type[StepOperator] = arguments.pop("operator", StepOperator)
+        return operator(
             task_id=name,
             policy=self.policy,
             step=arguments.pop("step", name),
@@ -77,8 +91,7 @@ def build_upgrade_dag(policy: ClusterPolicy) -> DAG:
         dag_id=f"upgrade_{policy.name}",
         description=f"Upgrades {policy.name} to its next version, or says why not.",
         doc_md=upgrade_doc(policy),
-        schedule=policy.schedule,
-        start_date=_START,
+        schedule=_nightly(policy.schedule),
         catchup=False,
         max_active_runs=1,
         tags=["nightshift", policy.name],
@@ -95,6 +108,11 @@ def build_upgrade_dag(policy: ClusterPolicy) -> DAG:
         probes = _postflight(night, stage, last)
         _closing(night, claim, probes)
     return dag
+
+
+def _nightly(cron: str | None) -> CronTriggerTimetable | None:
+    """The schedule in UTC; None: only by hand."""
+    return CronTriggerTimetable(cron, timezone="UTC", run_immediately=_NEVER_LATE) if cron else None
 
 
 def _upgrade_form() -> dict[str, Param]:
@@ -121,7 +139,7 @@ def _upgrade_form() -> dict[str, Param]:
 def _opening(night: _Night) -> DecideOperator:
     """Everything that only looks, up to the decision."""
     with TaskGroup("opening", prefix_group_id=False, tooltip="May we, to which version, is there room?"):
-        open_night = night.step("open_night")
+        open_night = night.step("open_night", operator=OpenNightOperator)
         detect_target = night.step(
             "detect_target",
             inputs={"requested_version": param("target_version")},
@@ -349,7 +367,6 @@ def build_recover_dag(policy: ClusterPolicy) -> DAG:
         description=f"Takes back what a dead run left on {policy.name}; every minute.",
         doc_md=recover_doc(policy),
         schedule="* * * * *",
-        start_date=_START,
         catchup=False,
         max_active_runs=1,
         is_paused_upon_creation=False,
@@ -388,8 +405,7 @@ def build_invalid_dag(file_name: str, error: ConfigError) -> DAG:
         description=f"Nothing is upgraded: include/clusters/{file_name} is not valid.",
         doc_md=f"# `{file_name}` is not valid\n\n{error.message}\n\n**Cause**: {error.cause}\n\n"
         f"**Next step**: {error.next_step}\n",
-        schedule=ClusterPolicy.schedule,
-        start_date=_START,
+        schedule=_nightly(ClusterPolicy.schedule),
         catchup=False,
         tags=["nightshift", "invalid"],
         default_args={"owner": "nightshift"},

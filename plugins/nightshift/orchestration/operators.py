@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseOperator
@@ -12,7 +13,8 @@ from airflow.sdk.exceptions import AirflowSkipException
 
 from nightshift.domain.errors import BlindError, NightshiftError, VerificationError
 from nightshift.domain.policy import ClusterPolicy
-from nightshift.domain.verdicts import Answer
+from nightshift.domain.verdicts import Answer, Outcome
+from nightshift.domain.window import check_late_start
 from nightshift.orchestration.runtime import import_step, open_session
 
 if TYPE_CHECKING:
@@ -100,6 +102,21 @@ class StepOperator(BaseOperator):
             open_session(self.policy, context["run_id"], self.log.info) as session,
         ):
             return import_step(self.step)(session, **inputs)
+
+
+class OpenNightOperator(StepOperator):
+    """Holds a scheduled run that comes hours too late; everything else is asked by the step."""
+
+    def run_step(self, context: Context) -> Any:
+        """Return the step's answer, or "held"."""
+        run = context["dag_run"]
+        planned = run.run_after if run.run_type == "scheduled" else None
+        verdict = check_late_start(planned, datetime.now(UTC))
+        if verdict.outcome is Outcome.PASS:
+            return super().run_step(context)
+        sentence = f"{verdict.message} {verdict.resolution}"
+        self.log.info("%s %s", sentence, verdict.cause)
+        return {"answer": Answer.HELD.value, "code": verdict.code, "sentence": sentence, "recovered": None}
 
 
 class GateOperator(StepOperator):

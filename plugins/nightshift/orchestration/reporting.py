@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from nightshift.domain.errors import NightshiftError
+from nightshift.domain.verdicts import Answer
 from nightshift.orchestration.operators import FAILURE_KEY, StepOperator
 from nightshift.orchestration.runtime import connection_named
 
@@ -75,8 +76,7 @@ def gather_facts(context: Context, shape: NightShape) -> dict[str, Any]:
     """Collect what `steps.report` wants to know from this run's XComs and task states."""
     answers = {task: _pull(context, task) for task in shape.tasks}
     decision = _one(answers, "decide")
-    # A blind decision is an answer of the night, although its task is red.
-    is_blind = bool(decision) and decision["answer"] == "blind"
+    is_blind = bool(decision) and decision["answer"] == Answer.BLIND
     started = context["dag_run"].start_date
     return {
         "open_night": _one(answers, "open_night"),
@@ -86,7 +86,8 @@ def gather_facts(context: Context, shape: NightShape) -> dict[str, Any]:
         "snapshot": _one(answers, "snapshot"),
         "postflight": _one(answers, "postflight.verify_cluster"),
         "recovery": _one(answers, "release"),
-        "failure": None if is_blind else find_failure(context, shape),
+        # A blind decision is red, and yet an answer: what it could not know is in its own words.
+        "failure": find_failure(context, shape.tasks, ignored="decide" if is_blind else ""),
         "started": started.timestamp() if started else None,
         "finished": time.time(),
         "node_seconds": _node_seconds(answers, shape),
@@ -94,7 +95,7 @@ def gather_facts(context: Context, shape: NightShape) -> dict[str, Any]:
     }
 
 
-def find_failure(context: Context, shape: NightShape) -> str | None:
+def find_failure(context: Context, tasks: Sequence[str], ignored: str = "") -> str | None:
     """Return in one sentence what failed first (in the order of the night); None when nothing did."""
     run_id = context["run_id"]
     ti = context["ti"]
@@ -102,12 +103,12 @@ def find_failure(context: Context, shape: NightShape) -> str | None:
     # Keys of mapped tasks are "<task id>_<map index>"; what waited for a failed task failed because of it.
     failed = [
         t
-        for t in shape.tasks
-        if any(k == t or k.startswith(f"{t}_") for k, s in states.items() if s == "failed")
+        for t in tasks
+        if t != ignored and any(k == t or k.startswith(f"{t}_") for k, s in states.items() if s == "failed")
     ]
     for task in failed:
         for error in _pull(context, task, FAILURE_KEY):
-            return f"{task} failed: [{error['code']}] {error['message']} Cause: {error['cause']}"
+            return f"{task} failed ({error['code']}): {error['message']}"
     if failed:
         return f"{failed[0]} failed without a word: its process was killed, or a person marked it as failed."
     return None

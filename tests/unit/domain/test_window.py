@@ -6,7 +6,7 @@ import pytest
 
 from nightshift.domain.policy import WindowPolicy
 from nightshift.domain.verdicts import Outcome
-from nightshift.domain.window import check_window
+from nightshift.domain.window import check_late_start, check_window
 
 
 @pytest.mark.parametrize(
@@ -46,3 +46,22 @@ def test_other_time_zones_are_converted_before_anything_is_compared() -> None:
     )  # 23:30 UTC, 23rd
     assert check_window(policy, datetime(2026, 12, 23, 23, 30, tzinfo=berlin)).outcome is Outcome.PASS
     assert check_window(policy, datetime(2026, 12, 25, 0, 30, tzinfo=berlin)).code == "DATE_FROZEN"
+
+
+@pytest.mark.parametrize(
+    ("late", "outcome"),
+    [
+        (None, Outcome.PASS),
+        (timedelta(0), Outcome.PASS),
+        (timedelta(hours=2), Outcome.PASS),
+        (timedelta(hours=2, seconds=1), Outcome.HOLD),
+        (timedelta(days=3), Outcome.HOLD),
+    ],
+)
+def test_a_missed_night_is_held(late: timedelta | None, outcome: Outcome) -> None:
+    now = datetime(2026, 11, 23, 9, 0, tzinfo=UTC)
+    verdict = check_late_start(None if late is None else now - late, now)
+    assert verdict.outcome is outcome
+    if outcome is Outcome.HOLD:
+        assert verdict.code == "NIGHT_MISSED"
+        assert "was due" in verdict.message
