@@ -179,7 +179,7 @@ def _wait_registered(node: Node) -> None:
     def has_pod_network() -> bool:
         return bool(kubectl(query, check=False).stdout)
 
-    wait_until(has_pod_network, f"{node.name} has its pod network", 60)
+    wait_until(has_pod_network, f"{node.name} has its pod network", 180)
 
 
 def _kubeadm(node: Node, command: str, config: str, options: list[str]) -> None:

@@ -147,7 +147,6 @@ def _prepare(lab: state.Lab, artifacts: build.Artifacts) -> None:
     """Everything around the nodes: state, keys, network, services."""
     lab.save()
     tunables.remember()
-    tunables.raise_limits()
     identity.make_keys(lab.profile)
     network.up(lab.profile)
     infra.Sources(artifacts.repo_root, artifacts.registry_root).save()
@@ -207,6 +206,7 @@ def _settle(lab: state.Lab, report: Report, since: float) -> None:
 
 
 def _boot_all(lab: state.Lab) -> None:
+    tunables.raise_limits()
     names = [n.name for n in lab.profile.nodes]
     for name in names:
         machine.power_on(name)
