@@ -131,6 +131,8 @@ def haproxy_config(lab: state.Lab) -> str:
 defaults
     mode tcp
     timeout connect 2s
+    # A slow answer of a busy machine is an answer; an API server that is away refuses at once.
+    timeout check 5s
     timeout client 4h
     timeout server 4h
     retries 3
