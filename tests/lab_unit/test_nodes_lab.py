@@ -106,13 +106,15 @@ def test_v1_group_inherits_its_processors_and_memory(tmp_path: Path, monkeypatch
     monkeypatch.setattr(cgroups, "hierarchies", lambda: [tmp_path])
     for name in (".", "nslab", "nslab/cp1"):
         (tmp_path / name).mkdir(exist_ok=True)
-        for setting in ("cpuset.cpus", "cpuset.mems", "cgroup.clone_children"):
+        for setting in ("cpuset.cpus", "cpuset.mems", "cgroup.clone_children", "cpu.shares"):
             (tmp_path / name / setting).write_text("")
     (tmp_path / "cpuset.cpus").write_text("0-1\n")
     (tmp_path / "cpuset.mems").write_text("0\n")
     assert cgroups.create("cp1") == [tmp_path / "nslab/cp1"]
     assert (tmp_path / "nslab/cp1/cpuset.cpus").read_text() == "0-1\n"
     assert (tmp_path / "nslab/cp1/cpuset.mems").read_text() == "0\n"
+    assert (tmp_path / "nslab/cpu.shares").read_text() == "16384", "all nodes together"
+    assert (tmp_path / "nslab/cp1/cpu.shares").read_text() == "", "nodes are equal among themselves"
 
 
 def node(name: str, ready: str, heartbeat: str) -> dict[str, object]:

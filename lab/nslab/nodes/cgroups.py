@@ -15,6 +15,11 @@ from pathlib import Path
 from nslab.settings import BRIDGE
 from nslab.shell import LabError, wait_until
 
+# All nodes together get as much of a busy machine as this many ordinary processes. As one group among processes
+# they would get the share of a single one, and a compiler running beside the lab would look like a slow etcd.
+_WEIGHT = 16
+_DEFAULTS = {"cpu.shares": 1024, "cpu.weight": 100}  # of one process or group, v1 and v2
+
 ROOT = Path("/sys/fs/cgroup")
 PARENT = BRIDGE.removesuffix("0")  # another lab on this machine has another bridge
 
@@ -98,6 +103,9 @@ def _create_in(tree: Path, name: str) -> Path:
             (child / "cgroup.clone_children").write_text("1")
     for above in (tree, parent):
         _delegate(above)
+    for setting, default in _DEFAULTS.items():
+        if (parent / setting).exists():
+            (parent / setting).write_text(str(default * _WEIGHT))
     return group
 
 
