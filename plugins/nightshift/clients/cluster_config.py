@@ -155,6 +155,12 @@ class EtcdLatencySection(_Section):
     """Thresholds of the etcd gate: a p99 bucket ending above the limit blocks."""
 
     window_seconds: int = Field(EtcdLatencyPolicy.window_seconds, ge=10, le=1800)
+    longest_window_seconds: int = Field(
+        EtcdLatencyPolicy.longest_window_seconds,
+        ge=10,
+        le=3600,
+        description="A quiet etcd is watched up to this long, until minimum_samples are there.",
+    )
     minimum_samples: int = Field(
         EtcdLatencyPolicy.minimum_samples, ge=20, le=100_000, description="Fewer observations are blind."
     )

@@ -38,6 +38,7 @@ class EtcdLatencyPolicy:
     """
 
     window_seconds: int = 60
+    longest_window_seconds: int = 240  # a quiet etcd is watched longer, until minimum_samples are there
     minimum_samples: int = 100
     fsync_limit_seconds: float = 0.128
     commit_limit_seconds: float = 0.128

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 _GRACE_SECONDS = 300  # for the triggerer and the task to come round, beyond the window itself
 _RENEW_SECONDS = 10.0
+_TOO_FEW = "ETCD_TOO_FEW_SAMPLES"
+_LOOK_ON_SECONDS = 15.0  # step in which a window with too few observations is kept open
 _KEPT_KEY = "kept"  # XCom: what a waiting gate goes on with, e.g. etcd's first sample
 _OPEN = (Outcome.PASS, Outcome.WARN)
 
@@ -127,24 +129,34 @@ class GateSensor(BaseSensorOperator):
 
 
 class EtcdLatencySensor(GateSensor):
-    """Samples every etcd member, waits for the policy's window, samples again and compares."""
+    """Samples every etcd member, waits for the policy's window, samples again and compares.
+
+    An idle cluster writes little: when only observations are missing, the same window is kept open longer, up to
+    the policy's longest one, before the answer is "blind".
+    """
 
     def __init__(self, *, policy: ClusterPolicy, **kwargs: Any) -> None:
-        super().__init__(policy=policy, window_seconds=policy.etcd_latency.window_seconds, **kwargs)
+        longest = max(policy.etcd_latency.window_seconds, policy.etcd_latency.longest_window_seconds)
+        super().__init__(policy=policy, window_seconds=longest, **kwargs)
 
     def execute(self, context: Context) -> Any:
         """Take the first sample and wait."""
         self.nodes(context)
         with remembered(self, context), self._session(context) as session:
             before = import_step("gates:gather_etcd_samples")(session)
-        self.wait(context, self.window_seconds, before)
+        opened = {"before": before, "at": time.time()}
+        self.wait(context, self.policy.etcd_latency.window_seconds, opened)
 
     def resume(self, context: Context, event: Mapping[str, Any]) -> Any:
         """Take the second sample and judge."""
-        before = self.kept(context)
+        opened = self.kept(context)
         with remembered(self, context), self._session(context) as session:
             after = import_step("gates:gather_etcd_samples")(session)
-            verdict = import_step("gates:check_etcd_latency")(session, before, after)
+            verdict = import_step("gates:check_etcd_latency")(session, opened["before"], after)
+        left = self.window_seconds - (time.time() - opened["at"])
+        if verdict["code"] == _TOO_FEW and left > 0:
+            self.log.info("%s Looking on, for %.0f s at most.", verdict["message"], left)
+            self.wait(context, min(left, _LOOK_ON_SECONDS), opened)
         return self.conclude(context, verdict)
 
     def _session(self, context: Context) -> Any:
