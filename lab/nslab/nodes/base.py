@@ -71,6 +71,8 @@ def _build() -> None:
     partial.unlink(missing_ok=True)
     # No reserved blocks: `df`, the kubelet and a planted fill then agree on what is free.
     run(["mkfs.ext4", "-q", "-m", "0", "-d", str(root), str(partial), DISK_SIZE])
+    for outdated in pool.BASE.glob("*.img"):
+        outdated.unlink()
     partial.rename(image())
     shutil.rmtree(root)
 

@@ -6,6 +6,7 @@ import shutil
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 from nslab import build, debian, probe, workload
@@ -27,7 +28,7 @@ from nslab.nodes import (
     tunables,
 )
 from nslab.progress import Report, spell
-from nslab.settings import CACHE_DIR, STATE_DIR, TARGET_VERSION
+from nslab.settings import CACHE_DIR, FROM_VERSION, STATE_DIR, TARGET_VERSION
 from nslab.shell import LabError
 
 # Exists while the nodes hold a cluster that has been healthy once.
@@ -65,6 +66,7 @@ def up(lab: state.Lab, report: Report) -> None:
     if _COMPLETE.exists():
         _boot_all(lab)
         _settle(lab, report, since=0)
+        infra.start_monitoring(lab)
     elif saved.exist(lab):
         _start_saved(lab, report)
     else:
@@ -72,8 +74,9 @@ def up(lab: state.Lab, report: Report) -> None:
     store.remember_duration(_duration_name(kind, lab), time.monotonic() - started)
     report(f"the cluster is up after {spell(time.monotonic() - started)}")
     # Last, so that whoever only wants a cluster can already use it.
-    build.ensure_all([lab.version, TARGET_VERSION], report)
-    report(f"the lab is complete: it can be upgraded to {TARGET_VERSION}")
+    targets = sorted({lab.version, FROM_VERSION, TARGET_VERSION})
+    build.ensure_all(targets, report)
+    report(f"the lab is complete; packages and images are there for {', '.join(targets)}")
 
 
 def reset(report: Report) -> None:
@@ -165,8 +168,9 @@ def _create(lab: state.Lab, artifacts: build.Artifacts, report: Report) -> None:
             minor = lab.version.rpartition(".")[0]
             identity.write_package_source(machine.root_of(node.name), artifacts.keyring, minor)
         _boot_all(lab)
-        for node in lab.profile.nodes:
-            cluster.install_packages(node.name, lab.version)
+        _in_parallel(
+            partial(cluster.install_packages, version=lab.version), [n.name for n in lab.profile.nodes]
+        )
     cluster.create(lab, report)
     with report.step(
         f"healthy-{lab.profile_name}", "waiting until the cluster and its sample workload are healthy"
@@ -179,8 +183,7 @@ def _create(lab: state.Lab, artifacts: build.Artifacts, report: Report) -> None:
     with report.step(f"save-{lab.profile_name}", "keeping the fresh disks for the next time"):
         _in_parallel(machine.shut_down, [n.name for n in lab.profile.nodes])
         saved.save(lab)
-    _boot_all(lab)
-    _settle(lab, report, since=time.time() - 5)
+    _boot_fresh(lab, report)
 
 
 def _start_saved(lab: state.Lab, report: Report) -> None:
@@ -188,21 +191,25 @@ def _start_saved(lab: state.Lab, report: Report) -> None:
     _power_off_all(lab)
     saved.restore(lab)
     cluster.fetch_kubeconfig(lab)
+    _boot_fresh(lab, report)
+
+
+def _boot_fresh(lab: state.Lab, report: Report) -> None:
+    """Boot nodes whose disks hold a fresh cluster; the monitoring starts with empty data."""
     since = time.time()
     _boot_all(lab)
     _settle(lab, report, since)
+    infra.clear_monitoring()
+    monitoring.grant()
+    infra.start_monitoring(lab)
 
 
 def _settle(lab: state.Lab, report: Report, since: float) -> None:
-    """Wait for a healthy cluster that was booted at `since`; then start its monitoring with empty data."""
+    """Wait for a healthy cluster and count only what it says of the time after `since` (seconds since the epoch)."""
     with report.step(f"settle-{lab.profile_name}", "waiting until the cluster is healthy"):
         cluster.wait_healthy(180, since)
         probe.wait_web(lab.profile, 120)
     _COMPLETE.touch()
-    if any(processes.pid_of(name) is None for name in infra.MONITORING):
-        infra.clear_monitoring()
-        monitoring.grant()
-        infra.start_monitoring(lab)
 
 
 def _boot_all(lab: state.Lab) -> None:
