@@ -7,6 +7,8 @@ import io
 import subprocess
 import tarfile
 
+from tests.unit.scripts.conftest import NODE_SCRIPTS
+
 PEM = "-----BEGIN RSA PRIVATE KEY-----\nMIIEplanted1secret\nMIIEplanted2secret\n-----END RSA PRIVATE KEY-----"
 JWT = "eyJhbGciOiJSUzI1NiJ9.eyJwbGFudGVkIjoic2VjcmV0In0.c2lnbmF0dXJl"
 PLANTED = {
@@ -35,7 +37,7 @@ KEPT = [
 
 
 def bundle(node, since: int = 0) -> dict[str, bytes]:
-    command = node.start("collect-evidence", str(since)).args
+    command = [str(NODE_SCRIPTS / "nightshift-node"), "collect-evidence", str(since)]
     done = subprocess.run(command, capture_output=True, env=node.variables(), check=True, timeout=60)
     with tarfile.open(fileobj=io.BytesIO(done.stdout)) as tar:
         return {m.name: tar.extractfile(m).read() for m in tar.getmembers() if m.isfile()}

@@ -1,0 +1,93 @@
+"""kubelet-upgrade: never before kubeadm, only what is not so already, and healthy at the end."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+from tests.unit.scripts.conftest import NODE_SCRIPTS, FakeNode
+from tests.unit.scripts.test_kubeadm_upgrade import TOOLS, calls, stage
+
+from nightshift.clients.node_ssh import ExitCode
+
+
+@pytest.fixture
+def worker(node: FakeNode) -> FakeNode:
+    node.environment["PATH"] = f"{TOOLS}:{node.variables()['PATH']}"
+    for directory in ("var/lib/kubelet", "var/lib/dpkg/updates"):
+        (node.root / "fs" / directory).mkdir(parents=True)
+    (node.root / "fs/var/lib/kubelet/config.yaml").write_text("kind: KubeletConfiguration\n")
+    (node.systemd / "health").write_text("ok")
+    node.pretend_process("kubelet", os.getpid())
+    set_installed(node, "1.34.4-1.1", "1.34.4-1.1")
+    stage(node)
+    return node
+
+
+def set_installed(node: FakeNode, kubelet: str, kubectl: str) -> None:
+    (node.systemd / "installed-kubelet").write_text(kubelet)
+    (node.systemd / "installed-kubectl").write_text(kubectl)
+
+
+def flags(node: FakeNode) -> Path:
+    return node.root / "fs/var/lib/kubelet/kubeadm-flags.env"
+
+
+def upgrade(node: FakeNode, version: str = "1.35.4") -> subprocess.CompletedProcess[str]:
+    (node.systemd / "calls").write_text("")
+    command = [str(NODE_SCRIPTS / "jobs" / "kubelet-upgrade"), version]
+    return subprocess.run(
+        command, capture_output=True, text=True, env=node.variables(), timeout=60, check=False
+    )
+
+
+def installed_files(node: FakeNode) -> list[str]:
+    line = next((call for call in calls(node) if call.startswith("apt-get install")), "")
+    return [word.rsplit("/", 1)[-1].split("_")[0] for word in line.split() if word.endswith(".deb")]
+
+
+def test_kubelet_and_kubectl_are_installed_and_the_kubelet_restarted(worker):
+    done = upgrade(worker)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout.splitlines()[-1].removeprefix("RESULT "))["already"] is False
+    assert installed_files(worker) == ["kubelet", "kubectl"]
+
+
+def test_nothing_happens_when_it_is_so_already(worker):
+    set_installed(worker, "1.35.4-1.1", "1.35.4-1.1")
+    done = upgrade(worker)
+    assert json.loads(done.stdout.splitlines()[-1].removeprefix("RESULT "))["already"] is True
+    assert installed_files(worker) == []
+
+
+def test_only_what_is_missing_and_no_kubectl_where_there_was_none(worker):
+    set_installed(worker, "1.34.4-1.1", "")
+    assert upgrade(worker).returncode == 0
+    assert installed_files(worker) == ["kubelet"]
+    set_installed(worker, "1.35.4-1.1", "1.34.4-1.1")
+    assert upgrade(worker).returncode == 0
+    assert installed_files(worker) == ["kubectl"]
+
+
+def test_never_before_kubeadm_rewrote_the_flags(worker):
+    flags(worker).write_text(
+        'KUBELET_KUBEADM_ARGS="--pod-infra-container-image=registry.k8s.io/pause:3.10.1"\n'
+    )
+    done = upgrade(worker)
+    assert done.returncode == ExitCode.REFUSED
+    assert "--pod-infra-container-image" in flags(worker).read_text()
+    assert installed_files(worker) == []
+
+
+def test_that_flag_is_fine_before_1_35(worker):
+    flags(worker).write_text("--pod-infra-container-image=x\n")
+    set_installed(worker, "1.34.4-1.1", "1.34.4-1.1")
+    assert upgrade(worker, "1.34.4").returncode == 0
+
+
+def test_unstaged_is_refused(worker):
+    (worker.state / "packages/1.35.4-1.1/STAGED").unlink()
+    assert upgrade(worker).returncode == ExitCode.NOT_STAGED
