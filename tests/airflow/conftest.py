@@ -1,0 +1,109 @@
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from airflow.dag_processing.dagbag import DagBag
+from airflow.sdk import DAG
+from tests.fakes.cluster import FakeCluster, FakeGauges, etcd_text, make_session
+
+from nightshift.domain.facts import PackageFacts
+from nightshift.domain.policy import ClusterPolicy
+from nightshift.orchestration import callbacks, operators, reporting, sensors
+from nightshift.steps.session import Session
+
+GOLDEN = Path(__file__).parent / "golden"
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--update-golden", action="store_true", help="write golden files instead of comparing")
+
+
+@pytest.fixture
+def golden(request: pytest.FixtureRequest) -> Callable[[str, str], None]:
+    """Compare a text with its golden file; the diff is what a reviewer reads."""
+
+    def compare(name: str, text: str) -> None:
+        path = GOLDEN / name
+        if request.config.getoption("--update-golden"):
+            path.write_text(text, encoding="utf-8")
+        assert text == path.read_text(encoding="utf-8"), (
+            f"see `git diff` after pytest --update-golden ({name})"
+        )
+
+    return compare
+
+
+@pytest.fixture(scope="session")
+def dag_bag() -> DagBag:
+    return DagBag(dag_folder=os.environ["AIRFLOW__CORE__DAGS_FOLDER"])
+
+
+@pytest.fixture(scope="session")
+def upgrade_dag(dag_bag: DagBag) -> DAG:
+    return dag_bag.dags["upgrade_small"]
+
+
+@pytest.fixture(scope="session")
+def database() -> None:
+    """Airflow's database, for runs inside this process."""
+    from airflow.utils.db import initdb
+
+    initdb()
+
+
+class Night:
+    """One cluster in memory, and everything a run of its DAG left behind."""
+
+    def __init__(self, store: Path) -> None:
+        self.cluster = FakeCluster()
+        self.store = store
+        self.gauges = FakeGauges()
+        self.notes: list[str] = []
+        self.renewals = 0
+        self.offer("1.34", "1.34.4-1.1")
+        self.offer("1.35", "1.35.4-1.1")
+        for name, node in self.cluster.fakes.items():
+            node.etcd_metrics = self._metrics(name)  # type: ignore[method-assign]
+        self.is_slow = False
+        self._observations = 0.0
+
+    def offer(self, minor: str, *versions: str) -> None:
+        for node in self.cluster.fakes.values():
+            node.offers[minor] = PackageFacts(minor, versions)
+
+    def _metrics(self, name: str) -> Callable[[], str | None]:
+        """etcd that works on between two samples."""
+
+        def read() -> str | None:
+            if not self.cluster.nodes[name].is_control_plane:
+                return None
+            self._observations += 500
+            return etcd_text(slow=self.is_slow, observations=self._observations)
+
+        return read
+
+    @contextmanager
+    def open_session(self, policy: ClusterPolicy, run_id: str, log: Any = None) -> Iterator[Session]:
+        session = make_session(self.cluster, self.store, run_id, replace(policy, store=str(self.store)))
+        session.pushgateway = self.gauges
+        yield session
+
+
+@pytest.fixture
+def night(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, database: None) -> Night:
+    """Steps and DAG are real; only the cluster, the pods and Airflow's REST API are not."""
+    night = Night(tmp_path / "store")
+    for module in (operators, sensors, callbacks):
+        monkeypatch.setattr(module, "open_session", night.open_session)
+    monkeypatch.setattr(
+        reporting.ReportOperator, "_show", lambda self, context, note: night.notes.append(note)
+    )
+    wait = sensors.GateSensor.wait
+    monkeypatch.setattr(
+        sensors.GateSensor, "wait", lambda self, context, seconds, kept: wait(self, context, 0.0, kept)
+    )
+    return night

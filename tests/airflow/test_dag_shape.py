@@ -1,0 +1,111 @@
+"""The shape of the DAGs, and the rules every task follows."""
+
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from airflow.dag_processing.dagbag import DagBag
+from airflow.sdk import DAG, BaseSensorOperator
+
+from nightshift.orchestration.retries import RETRY_POLICY
+
+
+def _line(task: Any) -> str:
+    kind = "setup " if task.is_setup else "teardown " if task.is_teardown else ""
+    mapped = "[mapped] " if task.is_mapped or _in_mapped_group(task) else ""
+    return f"{task.task_id}  {kind}{mapped}{task.trigger_rule.value} <- {', '.join(sorted(task.upstream_task_ids))}"
+
+
+def _in_mapped_group(task: Any) -> bool:
+    return next(task.iter_mapped_task_groups(), None) is not None
+
+
+def test_the_night_has_this_shape(upgrade_dag: DAG, golden: Callable[[str, str], None]) -> None:
+    golden("upgrade_small.txt", "\n".join(map(_line, upgrade_dag.topological_sort())) + "\n")
+
+
+def test_the_watcher_is_the_only_leaf_that_colours_the_run(upgrade_dag: DAG) -> None:
+    leaves = [t.task_id for t in upgrade_dag.leaves if not (t.is_teardown and not t.on_failure_fail_dagrun)]
+    assert leaves == ["watcher"]
+
+
+def test_no_teardown_hides_a_failure(upgrade_dag: DAG) -> None:
+    teardowns = [t for t in upgrade_dag.tasks if t.is_teardown]
+    assert {t.task_id for t in teardowns} == {"release", "report"}
+    assert not any(t.on_failure_fail_dagrun for t in teardowns)
+
+
+def test_one_run_at_a_time_and_no_catching_up(dag_bag: DagBag) -> None:
+    for dag in dag_bag.dags.values():
+        assert (dag.catchup, dag.dagrun_timeout) == (False, None)
+    assert dag_bag.dags["upgrade_small"].max_active_runs == 1
+    assert dag_bag.dags["recover_small"].max_active_runs == 1
+
+
+def test_the_sweeper_works_from_the_first_minute(dag_bag: DagBag) -> None:
+    sweeper = dag_bag.dags["recover_small"]
+    assert sweeper.is_paused_upon_creation is False
+    assert sweeper.schedule == "* * * * *"
+
+
+def test_unpausing_starts_no_missed_night(upgrade_dag: DAG) -> None:
+    assert upgrade_dag.start_date is None
+    assert upgrade_dag.timetable.run_immediately == timedelta(0)
+
+
+def test_every_task_is_documented(dag_bag: DagBag) -> None:
+    undocumented = [f"{d.dag_id}.{t.task_id}" for d in dag_bag.dags.values() for t in d.tasks if not t.doc_md]
+    assert undocumented == []
+    assert all(dag.doc_md for dag in dag_bag.dags.values())
+
+
+def test_every_task_has_a_time_limit(upgrade_dag: DAG) -> None:
+    """An execution time limit does not count while a sensor waits; it has a time-out of its own."""
+    for task in upgrade_dag.tasks:
+        if task.task_id in ("watcher", "postflight.list_nodes"):
+            continue  # one line of Python
+        limit = getattr(task, "timeout", None) if _is_sensor(task) else task.execution_timeout
+        assert limit, task.task_id
+
+
+def _is_sensor(task: Any) -> bool:
+    return issubclass(getattr(task, "operator_class", type(task)), BaseSensorOperator)
+
+
+def test_retries_are_few_and_decided_by_the_kind_of_error(upgrade_dag: DAG) -> None:
+    for task in upgrade_dag.tasks:
+        assert task.retries <= 3, task.task_id
+        if task.retries:
+            assert task.retry_policy is RETRY_POLICY, task.task_id
+            assert task.max_retry_delay == timedelta(minutes=1), task.task_id
+
+
+def test_places_tell_their_nodes_name(upgrade_dag: DAG) -> None:
+    for task in upgrade_dag.tasks:
+        if "slot_" in task.task_id or "wave_" in task.task_id or task.task_id.endswith("probe_pod"):
+            assert "node_name" in (task.map_index_template or ""), task.task_id
+
+
+@pytest.mark.parametrize("name", ["target_version", "reason"])
+def test_the_form_explains_its_fields_and_has_defaults(upgrade_dag: DAG, name: str) -> None:
+    param = upgrade_dag.params.get_param(name)
+    assert param.schema["title"]
+    assert len(param.description) > 20
+    param.resolve()
+
+
+@pytest.mark.parametrize("value", ["1.35", "latest", "1.35.4; rm -rf /", "v1.35.4-beta"])
+def test_the_form_refuses_what_is_no_version(upgrade_dag: DAG, value: str) -> None:
+    from airflow.sdk.exceptions import ParamValidationError
+
+    with pytest.raises(ParamValidationError):
+        upgrade_dag.params.get_param("target_version").resolve(value)
+
+
+def test_dags_survive_serialisation(dag_bag: DagBag) -> None:
+    from airflow.serialization.serialized_objects import DagSerialization
+
+    for dag in dag_bag.dags.values():
+        again = DagSerialization.from_dict(DagSerialization.to_dict(dag))
+        assert {t.task_id for t in again.tasks} == set(dag.task_ids)

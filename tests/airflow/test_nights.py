@@ -1,0 +1,156 @@
+"""Whole nights in one process: real DAG, real steps, a cluster in memory."""
+
+from typing import Any
+
+import pytest
+from airflow.sdk import DAG
+from tests.airflow.conftest import Night
+from tests.fakes.cluster import job_failed
+
+from nightshift.domain.errors import VerificationError
+from nightshift.orchestration import probe
+
+
+class _Pod:
+    """The provider's pod operator, answering as the test says."""
+
+    def __init__(self, error: Exception | None = None) -> None:
+        self.error = error
+
+    def execute_sync(self, context: Any) -> None:
+        if self.error is not None:
+            raise self.error
+
+
+@pytest.fixture(autouse=True)
+def pods(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Probe pods that succeed; the nodes they were asked for."""
+    asked: list[str] = []
+
+    def build(task_id: str, policy: Any, node: str) -> _Pod:
+        asked.append(node)
+        return _Pod()
+
+    monkeypatch.setattr(probe, "_pod_operator", build)
+    return asked
+
+
+def _run(dag: DAG, **conf: Any) -> tuple[str, dict[str, str]]:
+    run = dag.test(run_conf=conf or None)
+    labels = {}
+    for ti in run.get_task_instances():
+        index = f"[{ti.map_index}]" if ti.map_index >= 0 else ""
+        labels[f"{ti.task_id}{index}"] = str(ti.state)
+    return str(run.state), labels
+
+
+def _debts(night: Night) -> list[str]:
+    """Everything a run could leave behind."""
+    cluster = night.cluster
+    left = [f"{n.name} cordoned" for n in cluster.nodes.values() if n.is_unschedulable]
+    left += [f"{n.name} marked" for n in cluster.nodes.values() if n.annotations]
+    left += [f"Lease of {cluster.lease.holder}"] if cluster.lease.holder else []
+    left += ["in flight"] if night.gauges.values.get("k8s_upgrade_in_flight") else []
+    return left + [f"mark {m}" for m in cluster.marks]
+
+
+def test_a_whole_night(night: Night, upgrade_dag: DAG, pods: list[str]) -> None:
+    state, tasks = _run(upgrade_dag)
+    assert state == "success"
+    assert {n.kubelet_version for n in night.cluster.nodes.values()} == {"1.35.4"}
+    assert _debts(night) == []
+    assert sorted(pods) == ["cp1", "w1", "w2"]
+    assert tasks["control_plane.slot_02.drain_node"] == "skipped"
+    assert tasks["workers.wave_02.uncordon_node[0]"] == "success"
+    assert tasks["watcher"] == "skipped"
+    assert "1.35.4" in night.notes[0]
+    entry = next((night.store / "lab" / "ledger").glob("*.json")).read_text()
+    assert '"answer": "upgraded"' in entry
+
+
+def test_nothing_to_do_is_green_and_touches_nothing(night: Night, upgrade_dag: DAG) -> None:
+    night.offer("1.35")
+    state, tasks = _run(upgrade_dag)
+    assert state == "success"
+    assert (tasks["decide"], tasks["claim"], tasks["report"]) == ("success", "skipped", "success")
+    assert night.cluster.lease.token == 0
+    assert len(night.notes) == 1
+
+
+def test_the_brake_holds_the_night_green(night: Night, upgrade_dag: DAG) -> None:
+    night.cluster.paused = "migration of anna"
+    state, tasks = _run(upgrade_dag)
+    assert (state, tasks["detect_target"], tasks["claim"]) == ("success", "skipped", "skipped")
+    assert "migration of anna" in night.notes[0]
+
+
+def test_a_slow_etcd_blocks_the_night_green(night: Night, upgrade_dag: DAG) -> None:
+    night.is_slow = True
+    state, tasks = _run(upgrade_dag)
+    assert (state, tasks["decide"], tasks["claim"]) == ("success", "success", "skipped")
+    assert "cp1" in night.notes[0]
+    assert night.gauges.values["k8s_upgrade_blocked"] == 1.0
+    assert {n.kubelet_version for n in night.cluster.nodes.values()} == {"1.34.4"}
+
+
+def test_a_node_that_cannot_be_reached_makes_the_night_red(night: Night, upgrade_dag: DAG) -> None:
+    night.cluster.fakes["w2"].is_away = True
+    state, tasks = _run(upgrade_dag)
+    assert state == "failed"
+    assert tasks["decide"] == "failed"
+    assert tasks["claim"] == "upstream_failed"
+    assert "w2" in night.notes[0]
+    assert _debts(night) == []
+
+
+def test_a_failing_upgrade_stops_all_later_nodes_and_leaves_no_debt(night: Night, upgrade_dag: DAG) -> None:
+    night.cluster.fakes["cp1"].failures["kubeadm-upgrade"] = job_failed()
+    state, tasks = _run(upgrade_dag)
+    assert state == "failed"
+    assert tasks["control_plane.slot_01.upgrade_node"] == "failed"
+    assert tasks["workers.check_etcd_01"] == "upstream_failed"
+    assert tasks["release"] == "success"
+    assert _debts(night) == []
+    assert "upgrade_node failed (JOB_FAILED)" in night.notes[0]
+    state, _ = _run(upgrade_dag)
+    assert state == "success", "the next night finishes what the failed one began"
+    assert {n.kubelet_version for n in night.cluster.nodes.values()} == {"1.35.4"}
+
+
+def test_a_gate_that_closes_in_the_night_leaves_later_nodes_alone(night: Night, upgrade_dag: DAG) -> None:
+    """Only until its tries are used up; see the retry policy's own test."""
+
+    def slow_from_now_on(step: str) -> None:
+        night.is_slow = True
+
+    night.cluster.fakes["cp1"].before_job = lambda step: (
+        slow_from_now_on(step) if step == "kubelet-upgrade" else None
+    )
+    for task in upgrade_dag.tasks:
+        if task.task_id == "workers.check_etcd_01":
+            task.retries = 0
+    try:
+        state, tasks = _run(upgrade_dag)
+    finally:
+        upgrade_dag.get_task("workers.check_etcd_01").retries = 3
+    assert (state, tasks["workers.check_etcd_01"]) == ("failed", "failed")
+    versions = {n.name: n.kubelet_version for n in night.cluster.nodes.values()}
+    assert versions == {"cp1": "1.35.4", "w1": "1.34.4", "w2": "1.34.4"}
+    assert _debts(night) == []
+
+
+def test_a_probe_that_fails_makes_the_run_red(
+    night: Night, upgrade_dag: DAG, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    error = VerificationError("PROBE_FAILED", "no", cause="c", next_step="n")
+    monkeypatch.setattr(probe, "_pod_operator", lambda *_: _Pod(error))
+    state, tasks = _run(upgrade_dag)
+    assert (state, tasks["release"]) == ("failed", "success")
+    assert "PROBE_FAILED" in night.notes[0]
+    assert _debts(night) == []
+
+
+def test_an_unreadable_cluster_file_says_so_in_its_own_run(dag_bag: Any, database: None) -> None:
+    state, tasks = _run(dag_bag.dags["upgrade_broken"])
+    assert (state, tasks["read_policy"]) == ("failed", "failed")
+    assert "time_out_seconds" in dag_bag.dags["upgrade_broken"].doc_md
