@@ -12,7 +12,14 @@ PACKAGE = ROOT / "plugins" / "nightshift"
 SOURCES = [
     *(
         PACKAGE / "clients" / f"{name}.py"
-        for name in ("node_ssh", "node_probe", "node_install", "ssh_connect", "script_bundle", "cluster_setup")
+        for name in (
+            "node_ssh",
+            "node_probe",
+            "node_install",
+            "ssh_connect",
+            "script_bundle",
+            "cluster_setup",
+        )
     ),
     PACKAGE / "steps" / "enrol.py",
     PACKAGE / "cli.py",
