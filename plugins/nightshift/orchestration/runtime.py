@@ -99,17 +99,24 @@ def _kube(connection_id: str) -> KubeApi:
 
     from nightshift.clients.kube_api import KubeApi
 
-    connection_named(connection_id, "the cluster's API, type kubernetes")
+    extra = connection_named(connection_id, "the cluster's API, type kubernetes").extra_dejson
+    if not any(extra.get(name) for name in ("kube_config", "kube_config_path", "in_cluster")):
+        # The hook would take whatever kubeconfig this machine has, which may be another cluster's.
+        raise _bad_kube_connection(connection_id, "It names no kubeconfig.")
     try:
         return KubeApi(KubernetesHook(conn_id=connection_id).get_conn())
     except Exception as error:  # whatever a loader of kubeconfigs throws, the connection is unusable
-        raise ConfigError(
-            "CONFIG_INVALID",
-            f"The connection {connection_id!r} cannot be used to reach the cluster's API.",
-            cause=f"{type(error).__name__}: {error}.",
-            next_step="Put a complete kubeconfig (as JSON) into the connection's extra field `kube_config`; "
-            "`./nightshift enrol` writes one.",
-        ) from error
+        raise _bad_kube_connection(connection_id, f"{type(error).__name__}: {error}.") from error
+
+
+def _bad_kube_connection(connection_id: str, cause: str) -> ConfigError:
+    return ConfigError(
+        "CONFIG_INVALID",
+        f"The connection {connection_id!r} cannot be used to reach the cluster's API.",
+        cause=cause,
+        next_step="Put a complete kubeconfig (as JSON) into the connection's extra field `kube_config`; "
+        "`./nightshift enrol` writes one.",
+    )
 
 
 class _NodeConnector:

@@ -1,0 +1,118 @@
+from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from airflow.sdk.exceptions import AirflowSkipException
+
+from nightshift.domain.errors import BlindError, ConfigError, UnreachableError, VerificationError
+from nightshift.domain.policy import ClusterPolicy
+from nightshift.orchestration.callbacks import recover_failed_run
+from nightshift.orchestration.operators import (
+    DecideOperator,
+    OpenNightOperator,
+    RecoverOperator,
+    StepOperator,
+    own_run_id,
+    param,
+    pull,
+)
+
+ERROR = UnreachableError("NODE_UNREACHABLE", "w1 is away.", cause="power", next_step="Start it.")
+
+
+def operator(kind: type[StepOperator], policy: ClusterPolicy, **arguments: Any) -> Any:
+    return kind(task_id="me", policy=policy, step="a_step", **arguments)
+
+
+def test_a_step_is_given_what_earlier_tasks_left(steps: Any, context: Any, policy: ClusterPolicy) -> None:
+    context["ti"].xcoms[("detect_target", "return_value")] = {"answer": "go", "target": {"version": "1.35.4"}}
+    steps.answers["a_step"] = {"sentence": "Done."}
+    inputs = {"a": pull("detect_target", "target"), "b": param("target_version"), "c": own_run_id, "d": 4}
+    result = operator(StepOperator, policy, inputs=inputs, node="w1").execute(context)
+    expected = {"a": {"version": "1.35.4"}, "b": "1.35.4", "c": "run-1", "d": 4, "node_name": "w1"}
+    assert steps.calls == [("a_step", expected)]
+    assert context["node_name"] == "w1"
+    assert result["ended"] >= result["began"] > 0
+
+
+def test_a_known_error_is_left_for_the_report_and_said_plainly(
+    steps: Any, context: Any, policy: ClusterPolicy, capsys: pytest.CaptureFixture[str]
+) -> None:
+    steps.answers["a_step"] = ERROR
+    with pytest.raises(UnreachableError):
+        operator(StepOperator, policy).execute(context)
+    assert context["ti"].xcoms[("me", "failure")]["next_step"] == "Start it."
+    assert "docs/runbooks/NODE_UNREACHABLE.md" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("answer", ["held", "blocked", "nothing", "blind"])
+def test_a_task_skips_itself_when_an_earlier_one_did_not_say_go(
+    steps: Any, context: Any, policy: ClusterPolicy, answer: str
+) -> None:
+    context["ti"].xcoms[("open_night", "return_value")] = {"answer": answer, "sentence": "The brake is on."}
+    with pytest.raises(AirflowSkipException, match="brake"):
+        operator(StepOperator, policy, proceed_if=[pull("open_night")]).execute(context)
+
+
+def test_the_first_refusal_is_the_decision(steps: Any, context: Any, policy: ClusterPolicy) -> None:
+    context["ti"].xcoms[("open_night", "return_value")] = {"answer": "held", "sentence": "The brake is on."}
+    decide = operator(DecideOperator, policy, proceed_if=[pull("open_night"), pull("detect_target")])
+    assert decide.execute(context)["answer"] == "held"
+    assert steps.calls == []
+
+
+def test_a_step_that_left_nothing_is_blind(steps: Any, context: Any, policy: ClusterPolicy) -> None:
+    with pytest.raises(BlindError, match="earlier step of this night failed"):
+        operator(DecideOperator, policy, proceed_if=[pull("open_night")]).execute(context)
+    assert context["ti"].xcoms[("me", "return_value")]["answer"] == "blind"
+
+
+def run_of(kind: str, late: timedelta) -> SimpleNamespace:
+    return SimpleNamespace(run_type=kind, run_after=datetime.now(UTC) - late)
+
+
+@pytest.mark.parametrize(
+    ("run", "answer"),
+    [
+        (run_of("scheduled", timedelta(minutes=1)), "go"),
+        (run_of("scheduled", timedelta(hours=10)), "held"),
+        (run_of("manual", timedelta(hours=10)), "go"),
+    ],
+)
+def test_only_a_missed_scheduled_night_is_held(
+    steps: Any, context: Any, policy: ClusterPolicy, run: SimpleNamespace, answer: str
+) -> None:
+    steps.answers["a_step"] = {"answer": "go", "sentence": "The night is open."}
+    context["dag_run"] = run
+    assert operator(OpenNightOperator, policy).execute(context)["answer"] == answer
+
+
+def test_what_is_still_owed_makes_the_task_red(steps: Any, context: Any, policy: ClusterPolicy) -> None:
+    steps.answers["a_step"] = {"answer": "partial", "remaining": ["w1 cordoned"], "sentence": "w1 is away."}
+    with pytest.raises(VerificationError, match=r"RECOVERY_INCOMPLETE.*w1 cordoned"):
+        operator(RecoverOperator, policy).execute(context)
+
+
+def test_a_restart_under_a_live_task_is_said(
+    steps: Any, context: Any, policy: ClusterPolicy, capsys: pytest.CaptureFixture[str]
+) -> None:
+    context["ti"].try_number, context["ti"].max_tries = 2, 0
+    steps.answers["a_step"] = {}
+    operator(StepOperator, policy).execute(context)
+    assert "attaching" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("answer", [{"sentence": "w1 uncordoned."}, ERROR])
+def test_the_failure_callback_never_raises(steps: Any, policy: ClusterPolicy, answer: Any) -> None:
+    steps.answers["recover"] = answer
+    recover_failed_run({"run_id": "run-1", "reason": "task_failure"}, policy=policy)
+    path, inputs = steps.calls[0]
+    assert (path, inputs["own_run_id"]) == ("recover", "run-1")
+    assert "task_failure" in inputs["reason"]
+
+
+def test_config_errors_are_told_like_all_others(steps: Any, context: Any, policy: ClusterPolicy) -> None:
+    steps.answers["a_step"] = ConfigError("CONNECTION_MISSING", "m", cause="c", next_step="n")
+    with pytest.raises(ConfigError):
+        operator(StepOperator, policy).execute(context)

@@ -1,0 +1,42 @@
+import pytest
+from airflow.sdk import RetryAction
+from airflow.sdk.definitions.retry_policy import ExceptionRetryPolicy
+
+from nightshift.domain import errors
+from nightshift.orchestration.retries import RETRY_POLICY, retry_arguments
+
+
+@pytest.mark.parametrize(
+    ("kind", "action"),
+    [
+        (errors.TransientError, RetryAction.DEFAULT),
+        (errors.UnreachableError, RetryAction.DEFAULT),
+        (errors.GateClosedError, RetryAction.RETRY),
+        (errors.ConfigError, RetryAction.FAIL),
+        (errors.TrustError, RetryAction.FAIL),
+        (errors.LeaseHeldError, RetryAction.FAIL),
+        (errors.FencedError, RetryAction.FAIL),
+        (errors.DrainBlockedError, RetryAction.FAIL),
+        (errors.RemoteJobError, RetryAction.FAIL),
+        (errors.VerificationError, RetryAction.FAIL),
+        (errors.BlindError, RetryAction.FAIL),
+    ],
+)
+def test_what_is_tried_again(kind: type[errors.NightshiftError], action: RetryAction) -> None:
+    error = kind("CODE", "message", cause="cause", next_step="next")
+    assert RETRY_POLICY.evaluate(error, 1, 3).action is action
+
+
+def test_a_bug_is_not_repeated() -> None:
+    assert RETRY_POLICY.evaluate(KeyError("x"), 1, 3).action is RetryAction.FAIL
+
+
+def test_the_policy_survives_the_way_to_the_scheduler() -> None:
+    again = ExceptionRetryPolicy.deserialize(RETRY_POLICY.serialize())
+    error = errors.ConfigError("CODE", "message", cause="cause", next_step="next")
+    assert again.evaluate(error, 1, 3).action is RetryAction.FAIL
+
+
+def test_tries_are_spread_and_bounded() -> None:
+    arguments = retry_arguments(2)
+    assert (arguments["retries"], arguments["retry_exponential_backoff"]) == (2, True)

@@ -1,0 +1,147 @@
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from nightshift.domain.errors import ConfigError, TrustError, UnreachableError
+from nightshift.domain.facts import NodeFacts
+from nightshift.domain.policy import ClusterPolicy
+from nightshift.orchestration import runtime
+
+NODE = NodeFacts("w1", "127.0.0.1", False, "1.34.4", True, False)
+HOST_KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIC1UXlRZrHV8N9y5j4Q5rBQpZ0n0nIY1mZrdQ0mB2hQG"
+KUBE_CONFIG = {
+    "apiVersion": "v1",
+    "kind": "Config",
+    "current-context": "a",
+    "clusters": [{"name": "a", "cluster": {"server": "https://127.0.0.1:1"}}],
+    "users": [{"name": "a", "user": {"token": "t"}}],
+    "contexts": [{"name": "a", "context": {"cluster": "a", "user": "a"}}],
+}
+
+
+@pytest.fixture
+def private_key() -> str:
+    from nightshift.clients.ssh_connect import generate_key_pair
+
+    return generate_key_pair().private
+
+
+@pytest.fixture
+def connections(monkeypatch: pytest.MonkeyPatch, private_key: str) -> Any:
+    """Set a connection in the environment, where Airflow finds it."""
+
+    def put(name: str, **value: Any) -> None:
+        monkeypatch.setenv(f"AIRFLOW_CONN_{name.upper()}", json.dumps(value))
+
+    put("kube", conn_type="kubernetes", extra={"kube_config": json.dumps(KUBE_CONFIG)})
+    put(
+        "ssh",
+        conn_type="ssh",
+        login="nightshift",
+        port=1,
+        extra={"private_key": private_key, "host_keys": {"w1": HOST_KEY}},
+    )
+    return put
+
+
+@pytest.fixture
+def local(policy: ClusterPolicy, tmp_path: Path) -> ClusterPolicy:
+    from dataclasses import replace
+
+    return replace(policy, store=tmp_path.as_uri())
+
+
+def test_a_session_is_made_from_connections(connections: Any, local: ClusterPolicy, tmp_path: Path) -> None:
+    with runtime.open_session(local, "run-1") as session:
+        path = session.store.write_json("a.json", {"b": 1})
+    assert (tmp_path / "lab" / "a.json").exists(), path
+
+
+@pytest.mark.parametrize("missing", ["kube", "ssh"])
+def test_a_missing_connection_is_named(
+    connections: Any, local: ClusterPolicy, monkeypatch: pytest.MonkeyPatch, missing: str
+) -> None:
+    monkeypatch.delenv(f"AIRFLOW_CONN_{missing.upper()}")
+    expected = pytest.raises(ConfigError, match=rf"CONNECTION_MISSING.*'{missing}'")
+    with expected, runtime.open_session(local, "run-1") as session:
+        session.on(NODE)
+
+
+@pytest.mark.parametrize(
+    "extra",
+    [{}, {"kube_config": "{"}, {"kube_config": "{}", "in_cluster": True}, {"kube_config_path": "/nowhere"}],
+)
+def test_a_kubeconfig_that_cannot_be_used_is_a_config_error(
+    connections: Any,
+    local: ClusterPolicy,
+    extra: dict[str, Any],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "config").write_text(json.dumps(KUBE_CONFIG), encoding="utf-8")
+    monkeypatch.setenv("KUBECONFIG", str(tmp_path / "config"))  # never taken instead of what is missing
+    connections("kube", conn_type="kubernetes", extra=extra)
+    with pytest.raises(ConfigError, match="CONFIG_INVALID"), runtime.open_session(local, "run-1"):
+        pass
+
+
+def test_a_node_without_a_pinned_host_key_is_not_enrolled(connections: Any, local: ClusterPolicy) -> None:
+    other = NodeFacts("w9", "127.0.0.1", False, "1.34.4", True, False)
+    with (
+        runtime.open_session(local, "run-1") as session,
+        pytest.raises(ConfigError, match="NODE_NOT_ENROLLED"),
+    ):
+        session.on(other)
+
+
+def test_an_ssh_connection_written_by_hand_is_refused(connections: Any, local: ClusterPolicy) -> None:
+    connections("ssh", conn_type="ssh", login="nightshift", extra={})
+    with runtime.open_session(local, "run-1") as session, pytest.raises(ConfigError, match="host_keys"):
+        session.on(NODE)
+
+
+def test_a_node_that_does_not_answer_is_unreachable(connections: Any, local: ClusterPolicy) -> None:
+    with (
+        runtime.open_session(local, "run-1") as session,
+        pytest.raises(UnreachableError, match="NODE_UNREACHABLE"),
+    ):
+        session.on(NODE).probe()
+
+
+class _Transport:
+    def __init__(self, key: Any) -> None:
+        self.key = key
+
+    def get_remote_server_key(self) -> Any:
+        return self.key
+
+
+class _Client:
+    def __init__(self, key: Any) -> None:
+        self.key, self.closed = key, False
+
+    def get_transport(self) -> _Transport:
+        return _Transport(self.key)
+
+    def close(self) -> None:
+        self.closed = True
+
+
+def test_a_host_key_the_machine_knows_but_the_connection_does_not_is_refused(
+    connections: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from airflow.providers.ssh.hooks.ssh import SSHHook
+
+    from nightshift.orchestration.hooks import PinnedSshHook
+
+    client = _Client("another key")
+    monkeypatch.setattr(SSHHook, "get_conn", lambda self: client)
+    with pytest.raises(TrustError, match="HOST_KEY_CHANGED"):
+        PinnedSshHook("ssh", "127.0.0.1", HOST_KEY).get_conn()
+    assert client.closed
+
+
+def test_policies_are_found_by_name() -> None:
+    assert runtime.policy_named("small").name == "small"

@@ -1,0 +1,108 @@
+from typing import Any
+
+import pytest
+from airflow.sdk.exceptions import AirflowSkipException, TaskDeferred
+
+from nightshift.domain.errors import GateClosedError
+from nightshift.domain.policy import ClusterPolicy
+from nightshift.orchestration.operators import pull
+from nightshift.orchestration.sensors import DiskUsageSensor, EtcdLatencySensor, Place
+
+PLAN = {"control_plane": [{"node": "cp1", "command": "apply"}], "waves": [["w1", "w2"]], "leftover": []}
+
+
+def verdict(outcome: str = "pass", code: str = "OK") -> dict[str, Any]:
+    words = {"gate": "etcd_latency", "message": "It is so.", "cause": "why", "resolution": "do this"}
+    return {**words, "outcome": outcome, "code": code, "value": "", "threshold": "", "evidence": {}}
+
+
+@pytest.mark.parametrize(
+    ("place", "nodes"),
+    [
+        (Place("control_plane", 0), ["cp1"]),
+        (Place("control_plane", 1), []),
+        (Place("waves", 0), ["w1", "w2"]),
+        (Place("waves", 1), []),
+    ],
+)
+def test_places_are_filled_from_the_plan(place: Place, nodes: list[str]) -> None:
+    assert place.nodes(PLAN) == nodes
+
+
+def etcd(policy: ClusterPolicy, place: Place | None = None) -> EtcdLatencySensor:
+    plan = pull("decide", "plan") if place else None
+    return EtcdLatencySensor(task_id="me", policy=policy, place=place, plan=plan)
+
+
+def test_etcd_is_sampled_then_its_window_is_waited_for(
+    steps: Any, context: Any, policy: ClusterPolicy
+) -> None:
+    steps.answers["gates:gather_etcd_samples"] = {"members": {}}
+    with pytest.raises(TaskDeferred) as deferred:
+        etcd(policy).execute(context)
+    assert deferred.value.trigger.cluster == "lab"
+    assert deferred.value.method_name == "resume"
+    assert deferred.value.timeout.total_seconds() > policy.etcd_latency.window_seconds
+
+
+def test_in_the_group_of_gates_a_refusal_is_an_answer(
+    steps: Any, context: Any, policy: ClusterPolicy
+) -> None:
+    context["ti"].xcoms[("me", "kept")] = {"before": {}, "at": 0.0}
+    steps.answers["gates:gather_etcd_samples"] = {}
+    steps.answers["gates:check_etcd_latency"] = verdict("block", "ETCD_SLOW")
+    assert etcd(policy).resume(context, {})["code"] == "ETCD_SLOW"
+
+
+@pytest.mark.parametrize("outcome", ["block", "hold", "blind"])
+def test_in_front_of_a_node_a_refusal_stops(
+    steps: Any, context: Any, policy: ClusterPolicy, outcome: str
+) -> None:
+    context["ti"].xcoms |= {
+        ("me", "kept"): {"before": {}, "at": 0.0},
+        ("decide", "return_value"): {"plan": PLAN},
+    }
+    steps.answers["gates:gather_etcd_samples"] = {}
+    steps.answers["gates:check_etcd_latency"] = verdict(outcome, "ETCD_SLOW")
+    with pytest.raises(GateClosedError, match=r"ETCD_SLOW.*cp1 and all later nodes stay as they are"):
+        etcd(policy, Place("control_plane", 0)).resume(context, {})
+    assert context["ti"].xcoms[("me", "failure")]["code"] == "ETCD_SLOW"
+    assert context["ti"].xcoms[("me", "verdict")]["outcome"] == outcome
+
+
+@pytest.mark.parametrize(
+    ("place", "answer"), [(Place("control_plane", 0), "cp1"), (Place("waves", 0), ["w1", "w2"])]
+)
+def test_in_front_of_a_node_an_open_gate_names_the_nodes(
+    steps: Any, context: Any, policy: ClusterPolicy, place: Place, answer: Any
+) -> None:
+    context["ti"].xcoms |= {
+        ("me", "kept"): {"before": {}, "at": 0.0},
+        ("decide", "return_value"): {"plan": PLAN},
+    }
+    steps.answers["gates:gather_etcd_samples"] = {}
+    steps.answers["gates:check_etcd_latency"] = verdict("warn")
+    assert etcd(policy, place).resume(context, {}) == answer
+
+
+def test_an_empty_place_is_skipped(steps: Any, context: Any, policy: ClusterPolicy) -> None:
+    context["ti"].xcoms[("decide", "return_value")] = {"plan": PLAN}
+    with pytest.raises(AirflowSkipException):
+        etcd(policy, Place("waves", 5)).execute(context)
+    assert steps.calls == []
+
+
+def test_a_full_disk_is_asked_about_again_before_it_refuses(
+    steps: Any, context: Any, policy: ClusterPolicy
+) -> None:
+    sensor = DiskUsageSensor(task_id="me", policy=policy, rechecks=1)
+    steps.answers["gates:check_disk_usage"] = [verdict("block"), verdict("block")]
+    with pytest.raises(TaskDeferred):
+        sensor.execute(context)
+    assert sensor.resume(context, {})["outcome"] == "block"
+
+
+def test_a_disk_with_room_is_asked_about_once(steps: Any, context: Any, policy: ClusterPolicy) -> None:
+    steps.answers["gates:check_disk_usage"] = verdict()
+    assert DiskUsageSensor(task_id="me", policy=policy).execute(context)["outcome"] == "pass"
+    assert len(steps.calls) == 1
