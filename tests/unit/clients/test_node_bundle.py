@@ -20,7 +20,7 @@ def installed(tmp_path):
     if os.geteuid() != 0:
         pytest.skip("the owner must be root, as on a node")
     with tarfile.open(fileobj=io.BytesIO(BUNDLE.archive())) as tar:
-        tar.extractall(tmp_path, filter="fully_trusted")
+        tar.extractall(tmp_path)  # Debian 12 has Python 3.11.2, without filters
     directory = tmp_path / "node"
     for path in (directory, *directory.rglob("*")):
         os.chown(path, 0, 0)
