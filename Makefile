@@ -14,7 +14,7 @@ export PYTHONDONTWRITEBYTECODE := 1
 # limit SECONDS COMMAND…: ends it with TERM, then KILL, and says so.
 limit = timeout --kill-after=15 $(1)
 PYTEST = $(BIN)/python -m pytest
-PYTHON_SOURCES = $(wildcard dags plugins lab tools tests)
+PYTHON_SOURCES = $(wildcard dags plugins lab tools tests include/airflow)
 SHELL_SOURCES = nightshift .ci/run $(shell git ls-files 'include/scripts/*' 'lab/bench/*' 'lab/*.sh' | xargs -r grep -lE '^\#!.*\b(ba)?sh\b')
 
 .PHONY: help check format lock types imports shell unit test test-airflow test-lab lab-full bench

@@ -1,0 +1,39 @@
+# Airflow with Nightshift inside: code and libraries of one version in one image, so that a deployment is a new
+# image and never a half-updated folder. Base images are build arguments, for mirrors and offline sites.
+ARG BASE_IMAGE=debian:bookworm-slim
+FROM ${BASE_IMAGE} AS build
+
+RUN apt-get update \
+    && DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends \
+        ca-certificates python3 python3-venv \
+    && rm -rf /var/lib/apt/lists/*
+COPY requirements.txt /tmp/requirements.txt
+# An index of your own, where one is needed; empty: pip's default.
+ARG PIP_INDEX_URL=
+ARG PIP_TRUSTED_HOST=
+RUN python3 -m venv /opt/airflow-venv \
+    && /opt/airflow-venv/bin/pip install --no-cache-dir --disable-pip-version-check --require-hashes \
+        -r /tmp/requirements.txt
+
+FROM ${BASE_IMAGE}
+RUN apt-get update \
+    && DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends ca-certificates python3 \
+    && rm -rf /var/lib/apt/lists/* \
+    && useradd --uid 50000 --create-home --home-dir /opt/airflow --shell /usr/sbin/nologin airflow \
+    && install -d -o airflow -g airflow /opt/airflow/logs /opt/airflow/store /opt/airflow/auth
+COPY --from=build /opt/airflow-venv /opt/airflow-venv
+COPY dags /opt/nightshift/dags
+COPY plugins /opt/nightshift/plugins
+COPY include /opt/nightshift/include
+ENV PATH=/opt/airflow-venv/bin:/usr/local/bin:/usr/bin:/bin \
+    AIRFLOW_HOME=/opt/airflow \
+    AIRFLOW__CORE__DAGS_FOLDER=/opt/nightshift/dags \
+    AIRFLOW__CORE__PLUGINS_FOLDER=/opt/nightshift/plugins \
+    AIRFLOW__CORE__LOAD_EXAMPLES=False \
+    PYTHONPATH=/opt/nightshift/plugins \
+    PYTHONDONTWRITEBYTECODE=1 \
+    PYTHONUNBUFFERED=1
+USER airflow
+WORKDIR /opt/airflow
+ENTRYPOINT ["airflow"]
+CMD ["version"]

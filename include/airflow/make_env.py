@@ -1,0 +1,47 @@
+"""Writes the secrets docker-compose.yaml needs into an environment file: `make_env.py .env`. Keeps what is there."""
+
+import json
+import os
+import secrets
+import sys
+from pathlib import Path
+
+_MADE = (
+    "POSTGRES_PASSWORD",
+    "AIRFLOW__API__SECRET_KEY",
+    "AIRFLOW__API_AUTH__JWT_SECRET",
+    "NIGHTSHIFT_ADMIN_PASSWORD",
+    "NIGHTSHIFT_SERVICE_PASSWORD",
+)
+_NOTE_CONNECTION = "AIRFLOW_CONN_NIGHTSHIFT_AIRFLOW_API"
+
+
+def main(path: Path) -> None:
+    """Add every missing name with a random value; the file is readable by its owner only."""
+    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+    values = dict(line.split("=", 1) for line in lines if "=" in line and not line.startswith("#"))
+    for name in _MADE:
+        if name not in values:
+            values[name] = secrets.token_urlsafe(24)
+            lines.append(f"{name}={values[name]}")
+    if _NOTE_CONNECTION not in values:
+        connection = {
+            "conn_type": "http",
+            "host": "api-server",
+            "port": 8080,
+            "login": "nightshift",
+            "password": values["NIGHTSHIFT_SERVICE_PASSWORD"],
+        }
+        lines.append(f"{_NOTE_CONNECTION}='{json.dumps(connection)}'")
+    temporary = path.with_name(f".{path.name}.new")
+    with open(
+        os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8"
+    ) as file:
+        file.write("\n".join(lines) + "\n")
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1] if len(sys.argv) > 1 else ".env"))
