@@ -78,6 +78,7 @@ class FakeCluster:
             for i, (name, is_cp) in enumerate(names)
         }
         self.components = {n: dict.fromkeys(COMPONENTS, version) for n, is_cp in names if is_cp}
+        self.config_version = version  # kubernetesVersion in the ConfigMap kubeadm-config
         self.pods: dict[str, list[PodFacts]] = {name: [] for name, _ in names}
         self.budgets: list[BudgetFacts] = []
         self.eviction_answers: dict[str, list[Eviction]] = {}  # pod name -> answers before it goes
@@ -233,8 +234,12 @@ class FakeNode:
         return Outcome(result=self.results.get(step))
 
     def _kubeadm_upgrade(self, args: Sequence[str]) -> None:
-        if self.name in self.cluster.components:
-            self.cluster.components[self.name] = dict.fromkeys(COMPONENTS, args[1])
+        if args[0] == "apply":
+            self.cluster.config_version = args[1]
+        if (
+            self.name in self.cluster.components
+        ):  # as kubeadm does: `node` follows the cluster's configuration
+            self.cluster.components[self.name] = dict.fromkeys(COMPONENTS, self.cluster.config_version)
 
     def _kubelet_upgrade(self, args: Sequence[str]) -> None:
         self.cluster.nodes[self.name] = replace(self.cluster.nodes[self.name], kubelet_version=args[0])
@@ -366,7 +371,7 @@ class FakeKube:
     def kubeadm_config(self) -> dict[str, str]:
         """As kubeadm init wrote it."""
         self._reach("kubeadm_config")
-        return {"kubernetesVersion": self.server_version(), "imageRepository": "registry.k8s.io"}
+        return {"kubernetesVersion": self._c.config_version, "imageRepository": "registry.k8s.io"}
 
     def evictable_pod_counts(self) -> dict[str, int]:
         """Pods per node."""

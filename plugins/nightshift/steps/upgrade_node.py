@@ -11,30 +11,24 @@ from nightshift.domain.target import CONTROL_PLANE_COMPONENTS
 from nightshift.steps.drain_node import drain_held
 from nightshift.steps.evidence import save_evidence
 from nightshift.steps.hold import Held, hold
-from nightshift.steps.session import JobResult, Session, node_log, wait_until
-
-_COMMANDS = ("apply", "node")
+from nightshift.steps.session import JobResult, Session, node_log, patiently, wait_until
 
 
-def upgrade_node(
-    session: Session, node_name: str, choice: Mapping[str, Any], command: str = "node"
-) -> dict[str, Any]:
+def upgrade_node(session: Session, node_name: str, choice: Mapping[str, Any]) -> dict[str, Any]:
     """Answer {"node", "version", "command", "attached", "seconds", "sentence"}.
 
-    `command` is the plan's: "apply" once per hop, "node" on all other nodes. A node that lost its cordon
-    meanwhile (a recovery gave it back) is drained again first.
+    A node that lost its cordon meanwhile (a recovery gave it back) is drained again first.
 
     Raises:
         RemoteJobError: JOB_FAILED and relatives; the message says where the evidence lies.
         VerificationError: VERIFY_FAILED, kubeadm was content and the world did not follow.
     """
-    if command not in _COMMANDS:
-        raise ValueError(f"command is one of {_COMMANDS}, not {command!r}")
     version = str(choice["target"]["version"])
     node = session.node(node_name)
     started = session.clock()
     with hold(session, [node]) as held:
         drain_held(session, node_name, held)
+        command = choose_command(session, node, version)
         session.log(f"{node_name}: kubeadm upgrade {command} to {version}")
         outcome = _run(session, node, command, version, held)
         if node.is_control_plane:
@@ -50,6 +44,19 @@ def upgrade_node(
         "seconds": seconds,
         "sentence": sentence,
     }
+
+
+def choose_command(session: Session, node: NodeFacts, version: str) -> str:
+    """Return "apply" until the cluster's own configuration is at `version`, "node" from then on and on workers.
+
+    Read here and not taken from the plan: a night that was interrupted, or a cleared task, may find that
+    `apply` has or has not come to its end since the plan was made. `kubeadm upgrade node` before it would
+    write manifests of the old version and be content.
+    """
+    if not node.is_control_plane:
+        return "node"
+    said = patiently(session, "reading kubeadm-config", session.kube.kubeadm_config).get("kubernetesVersion")
+    return "node" if str(said or "").removeprefix("v") == version else "apply"
 
 
 def _run(session: Session, node: NodeFacts, command: str, version: str, held: Held) -> JobResult:

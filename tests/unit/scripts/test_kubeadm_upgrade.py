@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -188,3 +190,30 @@ def test_interrupted_dpkg_is_played_back_first(control_plane):
 def test_wrong_words(control_plane, words):
     assert upgrade(control_plane, *words).returncode == ExitCode.USAGE
     assert calls(control_plane) == []
+
+
+def test_configuration_is_read_back_exactly_and_without_kubectl(control_plane, tmp_path):
+    text = 'kubernetesVersion: v1.34.4\nextra: "quoted \\\\ back"\nangle: <a&b>\ttab\n'
+    (control_plane.systemd / "cluster-configuration").write_text(text)
+    assert control_plane.shell("apt.sh", "cluster_configuration").stdout == text
+    assert "kubectl " in calls(control_plane)[-1]
+    few = tmp_path / "few"
+    few.mkdir()
+    (few / "curl").symlink_to(TOOLS / "fake")
+    for program in ("bash", "basename", "cat", "grep", "head", "sed"):
+        (few / program).symlink_to(shutil.which(program) or "")
+    (few / "python3").symlink_to(Path(sys.executable).resolve())
+    (control_plane.root / "fs/etc/kubernetes/kubelet.conf").write_text(
+        "clusters:\n- cluster:\n    server: https://api:6443\n"
+    )
+    control_plane.environment["PATH"] = str(few)  # the machine itself may have kubectl
+    done = control_plane.shell("apt.sh", "cluster_configuration")
+    assert done.stdout == text, done.stderr
+    called = calls(control_plane)[-1]
+    assert called.startswith("curl ")
+    assert called.endswith(" https://api:6443/api/v1/namespaces/kube-system/configmaps/kubeadm-config")
+
+
+def test_no_configuration_is_an_error(control_plane):
+    (control_plane.systemd / "cluster-configuration").unlink()
+    assert control_plane.shell("apt.sh", "cluster_configuration").returncode != 0

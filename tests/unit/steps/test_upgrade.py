@@ -23,15 +23,16 @@ def test_a_whole_night_by_hand(cluster: FakeCluster, session: Session, choice: d
     claim(session, choice)
     snapshot(session, choice)
     stage(session, choice)
-    for name, command in (("cp1", "apply"), ("w1", "node"), ("w2", "node")):
+    for name in ("cp1", "w1", "w2"):
         drain_node(session, name)
-        upgrade_node(session, name, choice, command)
+        upgrade_node(session, name, choice)
         upgrade_kubelet(session, name, choice)
         verify_node(session, name, choice)
         uncordon_node(session, name)
     done = postflight(session, choice, {"leftover": []})
     assert done["sentence"] == "3 of 3 nodes run 1.35.4, Ready and as written."
     assert ("kubeadm-upgrade", "apply", "1.35.4", "900") in cluster.fakes["cp1"].calls
+    assert ("kubeadm-upgrade", "node", "1.35.4", "900") in cluster.fakes["w1"].calls
     assert ("kubelet-upgrade", "1.35.4") in cluster.fakes["w2"].calls
 
 
@@ -40,12 +41,12 @@ def test_a_failed_job_leaves_its_evidence_before_it_is_raised(
 ) -> None:
     cluster.fakes["cp1"].failures["kubeadm-upgrade"] = job_failed()
     with pytest.raises(RemoteJobError, match=r"JOB_FAILED.*Evidence: .*cp1-kubeadm-upgrade") as caught:
-        upgrade_node(session, "cp1", choice, "apply")
+        upgrade_node(session, "cp1", choice)
     assert caught.value.exit_code == 26
     (path,) = saved_evidence(session)
     assert Path(path).read_bytes().startswith(b"evidence since")
     assert Path(path).stat().st_mode & 0o777 == 0o600
-    upgrade_node(session, "cp1", choice, "apply")
+    upgrade_node(session, "cp1", choice)
 
 
 def test_evidence_that_cannot_be_taken_does_not_hide_the_failure(
@@ -76,7 +77,7 @@ def test_kubeadm_content_but_old_pods_is_an_error(
     with pytest.raises(
         VerificationError, match=r"cp1 did not reach 1.35.4 within 300 s: kube-apiserver 1.34.4"
     ):
-        upgrade_node(session, "cp1", choice, "apply")
+        upgrade_node(session, "cp1", choice)
 
 
 def test_a_kubelet_that_does_not_come_back_is_an_error(
@@ -105,9 +106,17 @@ def test_a_fenced_run_stops_following_its_job(
         upgrade_kubelet(session, "w1", choice)
 
 
-def test_an_unknown_command_is_refused(session: Session, choice: dict[str, Any]) -> None:
-    with pytest.raises(ValueError, match="apply"):
-        upgrade_node(session, "cp1", choice, "reset")
+@pytest.mark.parametrize(
+    ("config_version", "command"),
+    [("1.34.4", "apply"), ("1.35.4", "node"), ("", "apply")],
+    ids=["before apply came to its end", "after it", "configuration unreadable"],
+)
+def test_the_kubeadm_command_follows_the_clusters_configuration(
+    cluster: FakeCluster, session: Session, choice: dict[str, Any], config_version: str, command: str
+) -> None:
+    cluster.config_version = config_version
+    assert upgrade_node(session, "cp1", choice)["command"] == command
+    assert upgrade_node(session, "w1", choice)["command"] == "node"
 
 
 def test_claim_refuses_a_second_run(session: Session, other_session: Session, choice: dict[str, Any]) -> None:

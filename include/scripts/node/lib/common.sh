@@ -33,7 +33,7 @@ else
     STATE_DIR=${NIGHTSHIFT_STATE:-/var/lib/nightshift}
     FS_ROOT=${NIGHTSHIFT_FS_ROOT:-}
 fi
-export PATH LC_ALL=C
+export PATH LC_ALL=C HOME=/root # systemd gives jobs no HOME; kubectl would write its cache into /
 umask 077
 
 readonly STATE_DIR FS_ROOT
@@ -177,19 +177,23 @@ process_flag() {
     tr '\0' '\n' <"/proc/$1/cmdline" | sed -n "s|^--$2=||p" | head -n 1
 }
 
-# kubeconfig: the credentials this node itself has for reading its cluster's configuration.
-kubeconfig() {
-    if [[ -e $KUBERNETES_DIR/admin.conf ]]; then
-        echo "$KUBERNETES_DIR/admin.conf"
-    else
-        echo "$KUBERNETES_DIR/kubelet.conf"
+# api_get PATH: ask the API server as this node. A worker need not have kubectl: then with the kubelet's certificate.
+api_get() {
+    local config=$KUBERNETES_DIR/kubelet.conf server
+    if command -v kubectl >/dev/null; then
+        [[ ! -e $KUBERNETES_DIR/admin.conf ]] || config=$KUBERNETES_DIR/admin.conf
+        kubectl --kubeconfig "$config" --request-timeout=15s get --raw "$1"
+        return
     fi
+    server=$(sed -nE 's/^ *server: *"?([^" ]+)"?.*/\1/p' "$config" | head -n 1)
+    curl -sS --fail --max-time 15 --cacert "$KUBERNETES_DIR/pki/ca.crt" \
+        --cert "$FS_ROOT/var/lib/kubelet/pki/kubelet-client-current.pem" "$server$1"
 }
 
 # wait_for_api: a restarted API server answers before it knows its roles; only /readyz says that it does.
 wait_for_api() {
     local end=$((SECONDS + API_WAIT_SECONDS))
-    until kubectl --kubeconfig "$(kubeconfig)" --request-timeout=5s get --raw /readyz >/dev/null 2>&1; do
+    until api_get /readyz >/dev/null 2>&1; do
         ((SECONDS < end)) || die "$EX_API_UNAVAILABLE" "the API server was not ready within $API_WAIT_SECONDS s"
         sleep 2
     done
@@ -197,6 +201,13 @@ wait_for_api() {
 
 # cluster_configuration: the ClusterConfiguration in ConfigMap kubeadm-config; every node may read it.
 cluster_configuration() {
-    kubectl --kubeconfig "$(kubeconfig)" --request-timeout=15s -n kube-system \
-        get configmap kubeadm-config -o 'jsonpath={.data.ClusterConfiguration}'
+    local object text
+    object=$(api_get /api/v1/namespaces/kube-system/configmaps/kubeadm-config) || return 1
+    # Without jq: the JSON string of that key; printf %b undoes its escapes.
+    text=$(grep -oE '"ClusterConfiguration": ?"([^"\\]|\\.)*"' <<<"$object" | head -n 1) || return 1
+    text=${text#*:}
+    text=${text# }
+    text=${text#\"}
+    text=${text%\"}
+    printf '%b' "${text//\\\"/\\x22}" # \" is the one escape of JSON that %b does not know
 }
