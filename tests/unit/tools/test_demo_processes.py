@@ -1,0 +1,75 @@
+import os
+import socket
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from nsdemo import processes
+from nsdemo.settings import DemoError, Home
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Home]:
+    """An installation whose airflow command writes what it was asked and sleeps, deaf to TERM where told so."""
+    program = tmp_path / "airflow"
+    program.write_text(
+        '#!/bin/sh\n[ "$1" = db ] && exit ${MIGRATE:-0}\n[ "$1" = triggerer ] && trap \'\' TERM\n'
+        'echo "$@"\nwhile :; do sleep 0.1; done\n',
+        encoding="utf-8",
+    )
+    program.chmod(0o755)
+    monkeypatch.setattr(processes, "airflow_program", lambda: str(program))
+    monkeypatch.setattr(processes, "_STOP_SECONDS", 1)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        monkeypatch.setenv("NIGHTSHIFT_PORT", str(free.getsockname()[1]))
+    home = Home(tmp_path / "home")
+    home.path.mkdir()
+    yield home
+    processes.stop_airflow(home, lambda text: None)
+
+
+def test_all_four_start_once_and_stop_for_good(home: Home) -> None:
+    said: list[str] = []
+    processes.start_airflow(home, {}, said.append)
+    pids = {name: processes.running_pid(home, name) for name in processes.COMMANDS}
+    assert None not in pids.values()
+    processes.start_airflow(home, {}, said.append)
+    assert {name: processes.running_pid(home, name) for name in processes.COMMANDS} == pids
+    processes.stop_airflow(home, said.append)
+    assert not any(processes.running_pid(home, name) for name in processes.COMMANDS)
+    for pid in pids.values():
+        assert pid is not None
+        os.waitpid(pid, 0)
+
+
+def test_log_servers_are_not_started(home: Home) -> None:
+    processes.start_airflow(home, {}, lambda text: None)
+    log = home.logs / "scheduler.log"
+    deadline = time.monotonic() + 5
+    while not log.read_text(encoding="utf-8") and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert "--skip-serve-logs" in log.read_text(encoding="utf-8")
+
+
+def test_a_number_that_belongs_to_another_process_by_now_is_not_ours(home: Home) -> None:
+    home.pids.mkdir()
+    (home.pids / "scheduler").write_text(f"{os.getpid()} 1\n", encoding="utf-8")
+    assert processes.running_pid(home, "scheduler") is None
+
+
+def test_a_taken_port_is_named(home: Home) -> None:
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", int(os.environ["NIGHTSHIFT_PORT"])))
+        other.listen()
+        with pytest.raises(DemoError, match="taken by another program") as raised:
+            processes.start_airflow(home, {}, lambda text: None)
+    assert "NIGHTSHIFT_PORT" in raised.value.next_step
+
+
+def test_a_database_that_cannot_be_prepared_is_said(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MIGRATE", "3")
+    with pytest.raises(DemoError, match="database"):
+        processes.start_airflow(home, {}, lambda text: None)
