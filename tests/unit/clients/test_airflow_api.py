@@ -31,7 +31,7 @@ class _Airflow(BaseHTTPRequestHandler):
         self.seen.append((self.path, self._body(), self.headers["Authorization"]))
         self._answer(200, {})
 
-    def log_message(self, format: str, *arguments: object) -> None:
+    def log_message(self, *arguments: object) -> None:
         """Say nothing."""
 
 
