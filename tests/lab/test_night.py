@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-
 import pytest
 from tests.lab.world import World, kill, wait_until
 
@@ -36,11 +34,10 @@ def assert_clean(world: World) -> None:
     assert world.gauge("k8s_upgrade_in_flight") == 0
 
 
-@pytest.mark.ci
 @pytest.mark.parametrize(
     "fault",
     [
-        pytest.param(("etcd-slow", "200"), id="slow etcd", marks=pytest.mark.ci),
+        pytest.param(("etcd-slow", "200"), id="slow etcd"),
     ],
 )
 def test_slow_etcd_blocks_the_night_and_no_node_is_touched(world: World, fault: tuple[str, ...]) -> None:
@@ -60,7 +57,6 @@ def test_slow_etcd_blocks_the_night_and_no_node_is_touched(world: World, fault: 
     world.used = False
 
 
-@pytest.mark.ci
 def test_night_takes_every_node_to_the_target_and_leaves_nothing_behind(world: World) -> None:
     world.fresh()
     world.lab("break", "scratch-pile", "cp1", "145")
@@ -108,16 +104,7 @@ DEATHS = {
 }
 
 
-def rotating() -> str:
-    """The death that CI tries on this commit; `make lab-full` tries all."""
-    said = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=False)
-    return sorted(DEATHS)[int(said.stdout.strip() or "0", 16) % len(DEATHS)]
-
-
-@pytest.mark.parametrize(
-    "death",
-    [pytest.param(d, id=d, marks=[pytest.mark.ci] if d == rotating() else []) for d in sorted(DEATHS)],
-)
+@pytest.mark.parametrize("death", sorted(DEATHS))
 def test_death_in_the_control_plane_step_leaves_nothing_and_the_next_night_ends_it(
     world: World, death: str
 ) -> None:

@@ -62,6 +62,9 @@ class World:
     """The lab and its Airflow, brought up when first needed."""
 
     def __init__(self) -> None:
+        # The unit tests' own clusters (tests/conftest.py) must not reach the Airflow that is started here.
+        for name in ("NIGHTSHIFT_CLUSTERS", "AIRFLOW_HOME"):
+            os.environ.pop(name, None)
         self.home = Home.default()
         self.facts: dict[str, str] = {}
         self.used = True  # unknown: what an earlier session left
@@ -80,6 +83,13 @@ class World:
         for dag_id in (DAG, SWEEPER):
             self.api.wait_for_dag(dag_id, 240)
         self.api.unpause(DAG)
+        self.used = False
+        return self
+
+    def up(self) -> World:
+        """Bring the small lab up, or back to its fresh cluster; no Airflow."""
+        stop_airflow(self.home, print)
+        self._bring_lab("small", None)
         self.used = False
         return self
 
