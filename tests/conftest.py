@@ -15,7 +15,6 @@ os.environ.update(
     AIRFLOW__CORE__UNIT_TEST_MODE="False",
     AIRFLOW__DATABASE__SQL_ALCHEMY_CONN=f"sqlite:///{_HOME}/airflow.db",
     AIRFLOW__LOGGING__LOGGING_LEVEL="WARNING",
-    NIGHTSHIFT_CLUSTERS=str(_PROJECT / "tests" / "airflow" / "clusters"),
 )
 
 

@@ -15,6 +15,7 @@ from nightshift.domain.policy import ClusterPolicy
 from nightshift.orchestration import callbacks, operators, reporting, sensors
 from nightshift.steps.session import Session
 
+os.environ["NIGHTSHIFT_CLUSTERS"] = str(Path(__file__).parent / "clusters")  # read when DAG files are parsed
 GOLDEN = Path(__file__).parent / "golden"
 
 

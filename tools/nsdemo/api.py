@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from datetime import datetime
 from typing import Any
 from urllib.parse import quote
 
@@ -49,18 +50,26 @@ class AirflowApi:
         self._client.headers["Authorization"] = f"Bearer {answer.json()['access_token']}"
 
     def wait_for_dag(self, dag_id: str, seconds: float) -> None:
-        """Wait until the DAG is known.
+        """Wait until the running DAG processor has read the DAG.
+
+        The database still lists what earlier installations found: a run of such a DAG would never begin.
 
         Raises:
             DemoError: it was not found; the message carries Airflow's import errors.
         """
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
-            if self._client.get(f"/api/v2/dags/{dag_id}").status_code == httpx.codes.OK:
+            answer = self._client.get(f"/api/v2/dags/{dag_id}")
+            if answer.status_code == httpx.codes.OK and self._is_fresh(answer.json()):
                 return
             time.sleep(0.5)
         errors = self._get("/api/v2/importErrors")["import_errors"]
         raise DemoError(f"Airflow does not list {dag_id}; import errors: {errors}", f"read {self._home.logs}")
+
+    def _is_fresh(self, dag: dict[str, Any]) -> bool:
+        started = (self._home.pids / "dag-processor").stat().st_mtime
+        parsed = dag["last_parsed_time"]
+        return not dag["is_stale"] and bool(parsed) and datetime.fromisoformat(parsed).timestamp() >= started
 
     def unpause(self, dag_id: str) -> None:
         """Let a DAG run."""

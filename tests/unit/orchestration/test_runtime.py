@@ -143,5 +143,6 @@ def test_a_host_key_the_machine_knows_but_the_connection_does_not_is_refused(
     assert client.closed
 
 
-def test_policies_are_found_by_name() -> None:
+def test_policies_are_found_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NIGHTSHIFT_CLUSTERS", str(Path(__file__).parents[2] / "airflow" / "clusters"))
     assert runtime.policy_named("small").name == "small"

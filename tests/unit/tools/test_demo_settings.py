@@ -35,10 +35,12 @@ def test_airflow_listens_on_the_loopback_only_and_inherits_no_keys(
     monkeypatch.setenv("SSH_AUTH_SOCK", "/tmp/agent")
     monkeypatch.setenv("KUBECONFIG", "/root/.kube/config")
     monkeypatch.setenv("AIRFLOW__CORE__EXECUTOR", "CeleryExecutor")
+    monkeypatch.setenv("NIGHTSHIFT_CLUSTERS", "/other/clusters")
     environment = airflow_environment(home, {"EXTRA": "1"})
     assert environment["AIRFLOW__API__HOST"] == HOST == "127.0.0.1"
     assert environment["AIRFLOW__CORE__EXECUTOR"] == "LocalExecutor"
     assert environment["EXTRA"] == "1"
+    assert environment["NIGHTSHIFT_CLUSTERS"].endswith("/include/clusters")
     assert not {"SSH_AUTH_SOCK", "KUBECONFIG"} & set(environment)
 
 
