@@ -57,7 +57,7 @@ test: ## What the README calls the test command.
 	$(MAKE) test-lab VENV=$(VENV)
 
 lab-full: ## Every lab case; resumes after an interruption; outcome, time and commit per case in a file.
-	$(PYTEST) tests/lab
+	$(PYTEST) tests/lab --results $${NIGHTSHIFT_CACHE:-/var/cache/nightshift}/lab-full.json
 
 bench: ## The DAG against the same upgrade as one bash script.
 	$(BIN)/python lab/bench/compare.py
