@@ -41,16 +41,6 @@ class Api(AirflowApi):
         body = {"logical_date": None, "conf": {"reason": "lab test", **conf}}
         return str(self._change("POST", f"/api/v2/dags/{DAG}/dagRuns", body)["dag_run_id"])
 
-    def clear(self, run_id: str, *task_ids: str) -> None:
-        """Clear tasks with the API's default options, as the obvious button does."""
-        body = {"dag_run_id": run_id, "task_ids": list(task_ids), "dry_run": False, "only_failed": False}
-        self._change("POST", f"/api/v2/dags/{DAG}/clearTaskInstances", body)
-
-    def xcom(self, run_id: str, task_id: str) -> Any:
-        """What a task answered."""
-        path = f"/api/v2/dags/{DAG}/dagRuns/{quote(run_id, safe='')}/taskInstances/{task_id}/xcomEntries/return_value"
-        return self._get(path, deserialize=True)["value"]
-
     def _change(self, method: str, path: str, body: dict[str, Any]) -> dict[str, Any]:
         answer = self._client.request(method, path, json=body)
         assert answer.is_success, f"{method} {path}: {answer.status_code} {answer.text}"
@@ -62,9 +52,6 @@ class World:
     """The lab and its Airflow, brought up when first needed."""
 
     def __init__(self) -> None:
-        # The unit tests' own clusters (tests/conftest.py) must not reach the Airflow that is started here.
-        for name in ("NIGHTSHIFT_CLUSTERS", "AIRFLOW_HOME"):
-            os.environ.pop(name, None)
         self.home = Home.default()
         self.facts: dict[str, str] = {}
         self.used = True  # unknown: what an earlier session left
