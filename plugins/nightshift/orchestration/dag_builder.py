@@ -66,6 +66,7 @@ class _Night:
     policy: ClusterPolicy
     phases: dict[str, list[str]] = field(default_factory=dict)
     node_tasks: list[tuple[str, str]] = field(default_factory=list)
+    etcd_gates: list[str] = field(default_factory=list)  # task ids, in the order of the night
 
     def step(self, name: str, limit: timedelta = _LOOK, **arguments: Any) -> StepOperator:
         """Add the task of one step, called like it."""
@@ -195,6 +196,7 @@ def _gates(night: _Night) -> list[BaseOperator]:
                 ("static_pods", {}),
             )
         ]
+    night.etcd_gates.append(etcd.task_id)
     return [etcd, disk, *quick]
 
 
@@ -241,9 +243,10 @@ def _node_steps(night: _Night, node: Any) -> list[StepOperator]:
 
 def _gate_in_front(night: _Night, task_id: str, place: Place) -> EtcdLatencySensor:
     """The etcd gate before a slot or wave; skipped when the plan leaves the place empty."""
-    return EtcdLatencySensor(
+    gate = EtcdLatencySensor(
         task_id=task_id,
         policy=night.policy,
+        earlier=night.etcd_gates,
         place=place,
         plan=pull("decide", "plan"),
         doc_md=TASKS["check_etcd"],
@@ -251,6 +254,8 @@ def _gate_in_front(night: _Night, task_id: str, place: Place) -> EtcdLatencySens
         map_index_template=_LABEL,
         **retry_arguments(),
     )
+    night.etcd_gates.append(gate.task_id)
+    return gate
 
 
 def _control_plane(night: _Night, stage: BaseOperator) -> BaseOperator:

@@ -8,7 +8,7 @@ untouched.
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -31,6 +31,7 @@ _RENEW_SECONDS = 10.0
 _TOO_FEW = "ETCD_TOO_FEW_SAMPLES"
 _LOOK_ON_SECONDS = 15.0  # step in which a window with too few observations is kept open
 _KEPT_KEY = "kept"  # XCom: what a waiting gate goes on with, e.g. etcd's first sample
+_SAMPLE_KEY = "sample"  # XCom: the last sample of an etcd gate that opened
 _OPEN = (Outcome.PASS, Outcome.WARN)
 
 
@@ -129,35 +130,74 @@ class GateSensor(BaseSensorOperator):
 
 
 class EtcdLatencySensor(GateSensor):
-    """Samples every etcd member, waits for the policy's window, samples again and compares.
+    """Samples every etcd member, waits until the policy's window has passed, samples again and compares.
+
+    The window begins at the last sample of the gate before, when the members are still the same processes and it is
+    not long ago: every second of a night is watched once. Such a window may open the gate and never closes it,
+    because the night's own work (staging, another node's upgrade) lies in it; then a window of the gate's own decides.
 
     An idle cluster writes little: when only observations are missing, the same window is kept open longer, up to
     the policy's longest one, before the answer is "blind".
+
+    Args:
+        earlier: task ids of the etcd gates before this one.
     """
 
-    def __init__(self, *, policy: ClusterPolicy, **kwargs: Any) -> None:
+    def __init__(self, *, policy: ClusterPolicy, earlier: Sequence[str] = (), **kwargs: Any) -> None:
         longest = max(policy.etcd_latency.window_seconds, policy.etcd_latency.longest_window_seconds)
         super().__init__(policy=policy, window_seconds=longest, **kwargs)
+        self.earlier = tuple(earlier)
 
     def execute(self, context: Context) -> Any:
-        """Take the first sample and wait."""
+        """Take the first sample and wait for what is left of the window."""
         self.nodes(context)
+        before = self._last_sample(context)
         with remembered(self, context), self._session(context) as session:
-            before = import_step("gates:gather_etcd_samples")(session)
-        opened = {"before": before, "at": time.time()}
-        self.wait(context, self.policy.etcd_latency.window_seconds, opened)
+            now = import_step("gates:gather_etcd_samples")(session)
+            is_continued = before is not None and import_step("gates:continues_window")(session, before, now)
+        if not is_continued:
+            self.wait(context, self.policy.etcd_latency.window_seconds, {"before": now, "own": None})
+        opened = {"before": before, "own": now}
+        left = self._left(self.policy.etcd_latency.window_seconds, before, now)
+        if left > 0:
+            self.wait(context, left, opened)
+        return self._judge(context, opened, now)
 
     def resume(self, context: Context, event: Mapping[str, Any]) -> Any:
         """Take the second sample and judge."""
-        opened = self.kept(context)
         with remembered(self, context), self._session(context) as session:
             after = import_step("gates:gather_etcd_samples")(session)
+        return self._judge(context, self.kept(context), after)
+
+    def _judge(self, context: Context, opened: Mapping[str, Any], after: Mapping[str, Any]) -> Any:
+        """Conclude, or look on: `opened` has the window's first sample, and the gate's own if that was another's."""
+        with remembered(self, context), self._session(context) as session:
             verdict = import_step("gates:check_etcd_latency")(session, opened["before"], after)
-        left = self.window_seconds - (time.time() - opened["at"])
+        if Outcome(verdict["outcome"]) in _OPEN:
+            context["ti"].xcom_push(key=_SAMPLE_KEY, value=after)
+            return self.conclude(context, verdict)
+        left = self._left(self.window_seconds, opened["before"], after)
         if verdict["code"] == _TOO_FEW and left > 0:
             self.log.info("%s Looking on, for %.0f s at most.", verdict["message"], left)
             self.wait(context, min(left, _LOOK_ON_SECONDS), opened)
+        if opened["own"] is not None:
+            self.log.info(
+                "%s The night's own work lies in that window; a fresh one decides.", verdict["message"]
+            )
+            left = self._left(self.policy.etcd_latency.window_seconds, opened["own"], after)
+            self.wait(context, max(left, 0.0), {"before": opened["own"], "own": None})
         return self.conclude(context, verdict)
+
+    def _last_sample(self, context: Context) -> Any:
+        """The newest sample that a gate before this one opened with; None when there is none."""
+        found = (
+            context["ti"].xcom_pull(task_ids=list(self.earlier), key=_SAMPLE_KEY) if self.earlier else None
+        )
+        return max((s for s in found or [] if s), key=lambda s: float(s["taken"]), default=None)
+
+    def _left(self, window_seconds: float, before: Mapping[str, Any], after: Mapping[str, Any]) -> float:
+        """Seconds until `window_seconds` have passed since the window's first sample."""
+        return float(window_seconds - (after["taken"] - before["taken"]))
 
     def _session(self, context: Context) -> Any:
         return open_session(self.policy, context["run_id"], self.log.info)

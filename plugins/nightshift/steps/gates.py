@@ -44,6 +44,13 @@ def gather_etcd_samples(session: Session) -> dict[str, Any]:
     return {"taken": taken, "members": members, "errors": errors, "problem": None}
 
 
+def continues_window(session: Session, before: Mapping[str, Any], now: Mapping[str, Any]) -> bool:
+    """Tell whether a gate's window may begin at an earlier gate's last sample."""
+    if before["problem"] or now["problem"]:
+        return False
+    return etcd_latency.continues(_members(before), _members(now), session.policy.etcd_latency)
+
+
 def check_etcd_latency(
     session: Session, before: Mapping[str, Any], after: Mapping[str, Any]
 ) -> dict[str, Any]:
@@ -51,10 +58,7 @@ def check_etcd_latency(
     problem = after["problem"] or before["problem"]
     if problem:
         return _said(session, _blind(etcd_latency.NAME, problem))
-    names = sorted({*before["members"], *after["members"]})
-    first = {name: sample_from_dict(before["members"].get(name)) for name in names}
-    second = {name: sample_from_dict(after["members"].get(name)) for name in names}
-    verdict = etcd_latency.check(first, second, session.policy.etcd_latency)
+    verdict = etcd_latency.check(_members(before), _members(after), session.policy.etcd_latency)
     return _said(session, verdict, {**before["errors"], **after["errors"]})
 
 
@@ -124,6 +128,11 @@ def sample_from_dict(data: Mapping[str, Any] | None) -> EtcdSample | None:
         return None
     histograms = {name: _histogram(data[name]) for name in _HISTOGRAMS}
     return EtcdSample(**{**data, **histograms})
+
+
+def _members(gathered: Mapping[str, Any]) -> dict[str, EtcdSample | None]:
+    """The samples of one look, by member."""
+    return {name: sample_from_dict(sample) for name, sample in gathered["members"].items()}
 
 
 def _histogram(data: Mapping[str, Any] | None) -> HistogramSample | None:

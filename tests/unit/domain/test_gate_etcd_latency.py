@@ -117,3 +117,31 @@ def test_observations_outside_every_bucket_are_not_trusted() -> None:
     start = HistogramSample(histogram(APPLY_BOUNDS).buckets[:-1], 0, 0)
     verdict = check(replace(etcd_after(), apply=lame), etcd(apply=start))
     assert verdict.outcome is not Outcome.PASS
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "expected"),
+    [
+        pytest.param({"cp1": etcd(taken=100)}, {"cp1": etcd(taken=170)}, True, id="same process"),
+        pytest.param(
+            {"cp1": etcd(taken=100)}, {"cp1": etcd(taken=340)}, True, id="as long as the longest window"
+        ),
+        pytest.param({"cp1": etcd(taken=100)}, {"cp1": etcd(taken=341)}, False, id="too long ago"),
+        pytest.param(
+            {"cp1": etcd(taken=100)}, {"cp1": etcd(taken=170, process_start=150)}, False, id="restarted"
+        ),
+        pytest.param({"cp1": None}, {"cp1": etcd(taken=170)}, False, id="unreadable then"),
+        pytest.param({"cp1": etcd(taken=100)}, {"cp1": None}, False, id="unreadable now"),
+        pytest.param(
+            {"cp1": etcd(taken=100)},
+            {"cp1": etcd(taken=170), "cp2": etcd(taken=170)},
+            False,
+            id="a new member",
+        ),
+        pytest.param({}, {}, False, id="no member known"),
+    ],
+)
+def test_a_window_goes_on_from_an_earlier_sample_of_the_same_members(
+    before: dict[str, EtcdSample | None], now: dict[str, EtcdSample | None], expected: bool
+) -> None:
+    assert etcd_latency.continues(before, now, POLICY) is expected

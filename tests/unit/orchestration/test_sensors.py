@@ -1,3 +1,4 @@
+import time
 from typing import Any
 
 import pytest
@@ -29,15 +30,25 @@ def test_places_are_filled_from_the_plan(place: Place, nodes: list[str]) -> None
     assert place.nodes(PLAN) == nodes
 
 
-def etcd(policy: ClusterPolicy, place: Place | None = None) -> EtcdLatencySensor:
+def etcd(
+    policy: ClusterPolicy, place: Place | None = None, earlier: tuple[str, ...] = ()
+) -> EtcdLatencySensor:
     plan = pull("decide", "plan") if place else None
-    return EtcdLatencySensor(task_id="me", policy=policy, place=place, plan=plan)
+    return EtcdLatencySensor(task_id="me", policy=policy, place=place, plan=plan, earlier=earlier)
+
+
+def sample(taken: float) -> dict[str, Any]:
+    return {"taken": taken, "members": {}, "problem": None}
+
+
+def seconds_waited(deferred: pytest.ExceptionInfo[TaskDeferred]) -> float:
+    return float(deferred.value.trigger.until - time.time())
 
 
 def test_etcd_is_sampled_then_its_window_is_waited_for(
     steps: Any, context: Any, policy: ClusterPolicy
 ) -> None:
-    steps.answers["gates:gather_etcd_samples"] = {"members": {}}
+    steps.answers["gates:gather_etcd_samples"] = sample(0)
     with pytest.raises(TaskDeferred) as deferred:
         etcd(policy).execute(context)
     assert deferred.value.trigger.cluster == "lab"
@@ -48,8 +59,8 @@ def test_etcd_is_sampled_then_its_window_is_waited_for(
 def test_in_the_group_of_gates_a_refusal_is_an_answer(
     steps: Any, context: Any, policy: ClusterPolicy
 ) -> None:
-    context["ti"].xcoms[("me", "kept")] = {"before": {}, "at": 0.0}
-    steps.answers["gates:gather_etcd_samples"] = {}
+    context["ti"].xcoms[("me", "kept")] = {"before": sample(0), "own": None}
+    steps.answers["gates:gather_etcd_samples"] = sample(60)
     steps.answers["gates:check_etcd_latency"] = verdict("block", "ETCD_SLOW")
     assert etcd(policy).resume(context, {})["code"] == "ETCD_SLOW"
 
@@ -59,10 +70,10 @@ def test_in_front_of_a_node_a_refusal_stops(
     steps: Any, context: Any, policy: ClusterPolicy, outcome: str
 ) -> None:
     context["ti"].xcoms |= {
-        ("me", "kept"): {"before": {}, "at": 0.0},
+        ("me", "kept"): {"before": sample(0), "own": None},
         ("decide", "return_value"): {"plan": PLAN},
     }
-    steps.answers["gates:gather_etcd_samples"] = {}
+    steps.answers["gates:gather_etcd_samples"] = sample(60)
     steps.answers["gates:check_etcd_latency"] = verdict(outcome, "ETCD_SLOW")
     with pytest.raises(GateClosedError, match=r"ETCD_SLOW.*cp1 and all later nodes stay as they are"):
         etcd(policy, Place("control_plane", 0)).resume(context, {})
@@ -77,10 +88,10 @@ def test_in_front_of_a_node_an_open_gate_names_the_nodes(
     steps: Any, context: Any, policy: ClusterPolicy, place: Place, answer: Any
 ) -> None:
     context["ti"].xcoms |= {
-        ("me", "kept"): {"before": {}, "at": 0.0},
+        ("me", "kept"): {"before": sample(0), "own": None},
         ("decide", "return_value"): {"plan": PLAN},
     }
-    steps.answers["gates:gather_etcd_samples"] = {}
+    steps.answers["gates:gather_etcd_samples"] = sample(60)
     steps.answers["gates:check_etcd_latency"] = verdict("warn")
     assert etcd(policy, place).resume(context, {}) == answer
 
@@ -90,6 +101,79 @@ def test_an_empty_place_is_skipped(steps: Any, context: Any, policy: ClusterPoli
     with pytest.raises(AirflowSkipException):
         etcd(policy, Place("waves", 5)).execute(context)
     assert steps.calls == []
+
+
+def test_a_window_begins_at_the_last_sample_of_the_gate_before(
+    steps: Any, context: Any, policy: ClusterPolicy
+) -> None:
+    context["ti"].xcoms |= {("first", "sample"): sample(100), ("second", "sample"): sample(130)}
+    steps.answers["gates:gather_etcd_samples"] = sample(170)
+    steps.answers["gates:continues_window"] = True
+    with pytest.raises(TaskDeferred) as deferred:
+        etcd(policy, earlier=("first", "second")).execute(context)
+    assert seconds_waited(deferred) == pytest.approx(60 - 40, abs=2)
+    assert context["ti"].xcoms[("me", "kept")]["before"] == sample(130)
+
+
+def test_a_window_that_has_passed_already_is_judged_at_once(
+    steps: Any, context: Any, policy: ClusterPolicy
+) -> None:
+    context["ti"].xcoms |= {("first", "sample"): sample(100), ("decide", "return_value"): {"plan": PLAN}}
+    steps.answers["gates:gather_etcd_samples"] = sample(170)
+    steps.answers["gates:continues_window"] = True
+    steps.answers["gates:check_etcd_latency"] = verdict()
+    assert etcd(policy, Place("control_plane", 0), ("first",)).execute(context) == "cp1"
+    assert context["ti"].xcoms[("me", "sample")] == sample(170)
+
+
+def test_a_window_that_cannot_be_continued_begins_anew(
+    steps: Any, context: Any, policy: ClusterPolicy
+) -> None:
+    context["ti"].xcoms[("first", "sample")] = sample(100)
+    steps.answers["gates:gather_etcd_samples"] = sample(170)
+    steps.answers["gates:continues_window"] = False
+    with pytest.raises(TaskDeferred) as deferred:
+        etcd(policy, earlier=("first",)).execute(context)
+    assert seconds_waited(deferred) == pytest.approx(60, abs=2)
+    assert context["ti"].xcoms[("me", "kept")]["before"] == sample(170)
+
+
+def test_a_window_with_the_nights_own_work_in_it_refuses_nothing(
+    steps: Any, context: Any, policy: ClusterPolicy
+) -> None:
+    context["ti"].xcoms[("first", "sample")] = sample(100)
+    steps.answers["gates:gather_etcd_samples"] = [sample(170), sample(230)]
+    steps.answers["gates:continues_window"] = True
+    steps.answers["gates:check_etcd_latency"] = [verdict("block", "ETCD_SLOW"), verdict("block", "ETCD_SLOW")]
+    sensor = etcd(policy, earlier=("first",))
+    with pytest.raises(TaskDeferred) as deferred:
+        sensor.execute(context)
+    assert seconds_waited(deferred) == pytest.approx(60, abs=2)
+    assert context["ti"].xcoms[("me", "kept")] == {"before": sample(170), "own": None}
+    assert sensor.resume(context, {})["code"] == "ETCD_SLOW"
+
+
+def test_a_closed_gate_leaves_no_sample_for_the_next(steps: Any, context: Any, policy: ClusterPolicy) -> None:
+    context["ti"].xcoms[("me", "kept")] = {"before": sample(0), "own": None}
+    steps.answers["gates:gather_etcd_samples"] = sample(60)
+    steps.answers["gates:check_etcd_latency"] = verdict("block", "ETCD_SLOW")
+    etcd(policy).resume(context, {})
+    assert ("me", "sample") not in context["ti"].xcoms
+
+
+def test_a_quiet_etcd_is_watched_longer_before_it_is_blind(
+    steps: Any, context: Any, policy: ClusterPolicy
+) -> None:
+    few = verdict("blind", "ETCD_TOO_FEW_SAMPLES")
+    context["ti"].xcoms[("me", "kept")] = {"before": sample(0), "own": sample(30)}
+    steps.answers["gates:gather_etcd_samples"] = [sample(60), sample(500)]
+    steps.answers["gates:check_etcd_latency"] = [few, few, few]
+    sensor = etcd(policy)
+    with pytest.raises(TaskDeferred):
+        sensor.resume(context, {})
+    assert context["ti"].xcoms[("me", "kept")]["before"] == sample(0), "the same window is kept open"
+    context["ti"].xcoms[("me", "kept")]["own"] = None
+    assert sensor.resume(context, {})["outcome"] == "blind"
 
 
 def test_a_full_disk_is_asked_about_again_before_it_refuses(

@@ -96,6 +96,24 @@ def check(
     )
 
 
+def continues(
+    before: Mapping[str, EtcdSample | None], now: Mapping[str, EtcdSample | None], policy: EtcdLatencyPolicy
+) -> bool:
+    """Tell whether a window may begin at the earlier sample `before`: the same members, the same processes, not too old.
+
+    A window longer than the policy's longest one would hide a disk that became slow a moment ago.
+    """
+    if not before or set(before) != set(now):
+        return False
+    return all(_continues(before[member], now[member], policy) for member in before)
+
+
+def _continues(old: EtcdSample | None, new: EtcdSample | None, policy: EtcdLatencyPolicy) -> bool:
+    if old is None or new is None or _judge_state(old, new):
+        return False
+    return new.taken - old.taken <= policy.longest_window_seconds
+
+
 def _limits(policy: EtcdLatencyPolicy) -> dict[str, float]:
     return {
         "wal_fsync": policy.fsync_limit_seconds,
