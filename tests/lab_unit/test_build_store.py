@@ -37,6 +37,16 @@ def test_the_next_build_tells_how_long_the_last_one_took(cache: Path) -> None:
     assert said[0] == "building thing-r1 (took 61 s last time)"
 
 
+def test_a_long_build_shows_that_it_is_alive(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(store, "HEARTBEAT_SECONDS", 0.05)
+    said: list[str] = []
+    store.ensure_directory(cache / "thing", lambda out: time.sleep(0.3), said.append)
+    beats = [line for line in said if line.startswith("still building thing")]
+    assert beats
+    time.sleep(0.2)
+    assert len(said) == len(beats) + 2, "it is silent once the thing is built"
+
+
 def test_a_failed_build_leaves_no_result_and_the_next_one_starts_clean(cache: Path) -> None:
     def fail(out: Path) -> None:
         (out / "half").write_text("x")

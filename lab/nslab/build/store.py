@@ -11,6 +11,7 @@ import fcntl
 import json
 import os
 import shutil
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -21,6 +22,7 @@ from nslab.shell import LabError
 
 Report = Callable[[str], None]
 
+HEARTBEAT_SECONDS = 60.0
 _DURATIONS = CACHE_DIR / "durations.json"
 
 
@@ -92,6 +94,25 @@ def usual_umask() -> Iterator[None]:
         os.umask(before)
 
 
+@contextmanager
+def _heartbeat(label: str, report: Report) -> Iterator[None]:
+    """Say now and then that `label` is still being made: a compiler is silent for minutes."""
+    ended = threading.Event()
+
+    def beat() -> None:
+        started = time.monotonic()
+        while not ended.wait(HEARTBEAT_SECONDS):
+            report(f"still building {label}, {time.monotonic() - started:.0f} s so far")
+
+    thread = threading.Thread(target=beat, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
+
+
 def ensure_directory(
     final: Path, produce: Callable[[Path], None], report: Report, label: str | None = None
 ) -> Path:
@@ -114,7 +135,7 @@ def ensure_directory(
         last = durations().get(label)
         report(f"building {label}" + (f" (took {last:.0f} s last time)" if last else ""))
         started = time.monotonic()
-        with usual_umask():
+        with usual_umask(), _heartbeat(label, report):
             produce(partial)
         _sync_tree(partial)
         partial.rename(final)
