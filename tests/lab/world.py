@@ -10,6 +10,7 @@ import json
 import os
 import signal
 import subprocess
+import threading
 import time
 import urllib.request
 from collections.abc import Callable
@@ -134,6 +135,14 @@ class World:
         """Names of cordoned nodes."""
         return [name for name, node in self.nodes().items() if node["spec"].get("unschedulable")]
 
+    def cordons(self) -> CordonWatch:
+        """Watches which nodes are cordoned, while the context lasts."""
+        return CordonWatch([self.facts["NSLAB_KUBECTL"], "--kubeconfig", self.facts["KUBECONFIG"]])
+
+    def probed(self) -> dict[str, dict[str, Any]]:
+        """What the availability probe saw, by target."""
+        return {s["target"]: s for s in json.loads(self.lab("probe", "report", "--json"))}
+
     def marks(self) -> list[str]:
         """Every nightshift.io/ annotation on nodes and on our namespace, as text."""
         found = []
@@ -240,6 +249,51 @@ class World:
             and self.lease()[0] == ""
             and not self.gauge("k8s_upgrade_in_flight")
         )
+
+
+class CordonWatch:
+    """Follows the nodes through a watch, not by asking: a short overlap of two cordons must not be missed."""
+
+    def __init__(self, kubectl: list[str]) -> None:
+        columns = "custom-columns=NAME:.metadata.name,OFF:.spec.unschedulable"
+        self._command = [*kubectl, "get", "nodes", "--watch", "--no-headers", "-o", columns]
+        self._now: set[str] = set()
+        self._moments: list[frozenset[str]] = []
+        self._ended = threading.Event()
+        self._watch: subprocess.Popen[str] | None = None
+        self._thread = threading.Thread(target=self._follow, daemon=True)
+
+    def __enter__(self) -> CordonWatch:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._ended.set()
+        if self._watch:
+            self._watch.terminate()
+        self._thread.join(10)
+
+    @property
+    def seen(self) -> set[str]:
+        """Every node that was cordoned at some time."""
+        return set().union(*self._moments)
+
+    def most_at_once(self, prefix: str) -> int:
+        """How many nodes with this prefix were cordoned at the same time at most."""
+        return max(len([n for n in moment if n.startswith(prefix)]) for moment in self._moments)
+
+    def _follow(self) -> None:
+        """One watch after the other: each ends when the API server behind it restarts, and lists all nodes anew."""
+        while not self._ended.wait(0.2):
+            self._watch = subprocess.Popen(
+                self._command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+            )
+            assert self._watch.stdout is not None
+            for line in self._watch.stdout:
+                name, off = line.split()
+                (self._now.add if off == "true" else self._now.discard)(name)
+                self._moments.append(frozenset(self._now))
+            self._watch.wait()
 
 
 def kill(pid: int) -> None:
