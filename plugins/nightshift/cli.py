@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
-import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -14,6 +12,7 @@ from typing import Any
 
 from nightshift.clients.cluster_config import load_cluster
 from nightshift.clients.cluster_setup import ClusterSetup
+from nightshift.clients.private_files import write_private
 from nightshift.clients.script_bundle import SSH_USER
 from nightshift.clients.ssh_connect import KeyPair, generate_key_pair, key_pair_from, read_known_hosts
 from nightshift.domain.errors import ConfigError, NightshiftError
@@ -144,13 +143,7 @@ def _rewrite(path: Path, lines: Mapping[str, str | None]) -> None:
     old = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
     kept = [line for line in old if line.partition("=")[0] not in lines]
     text = "".join(f"{line}\n" for line in (*kept, *(line for line in lines.values() if line)))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
+    write_private(path, text)
 
 
 def _say(text: Any) -> None:

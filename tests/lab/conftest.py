@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 from tests.lab.world import World
 
-from nsdemo.settings import write_private
+from nightshift.clients.private_files import write_private
 
 _HERE = Path(__file__).parent
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 import os
 import secrets
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+
+from nightshift.clients.private_files import write_private
 
 PROJECT = Path(__file__).resolve().parents[2]
 HOST = "127.0.0.1"
@@ -80,17 +81,6 @@ class Home:
             write_private(file, json.dumps({name: secrets.token_urlsafe(18) for name in names}, indent=2))
         found: dict[str, str] = json.loads(file.read_text(encoding="utf-8"))
         return found
-
-
-def write_private(path: Path, text: str) -> None:
-    """Write a file that only its owner may read; it appears complete or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
 
 
 def ui_port() -> int:

@@ -113,6 +113,23 @@ def build_plan(
     return Plan(tonight, waves, leftover, sentence, verdict)
 
 
+def kubeadm_command(node: NodeFacts, version: str, config_version: str | None) -> str:
+    """Return "apply" until kubeadm-config says `version`, "node" from then on and always on workers.
+
+    `apply` writes the version there as its last act, long after the components run it; `node` before that would
+    write manifests of the *old* version and be content. Asked when the node is reached, not when the night is
+    planned: an interrupted night or a cleared task may find that `apply` has or has not come to its end meanwhile.
+
+    Args:
+        node: who is upgraded.
+        version: the target, "1.35.4".
+        config_version: `kubernetesVersion` of kubeadm's ClusterConfiguration; None = it says nothing.
+    """
+    if not node.is_control_plane or _runs(config_version, Version.parse(version)):
+        return "node"
+    return "apply"
+
+
 def _runs(text: str | None, version: Version) -> bool:
     """Tell whether this is the target or newer; what cannot be read is not, so that it is looked at again."""
     try:

@@ -7,6 +7,7 @@ from typing import Any
 
 from nightshift.domain.errors import RemoteJobError, VerificationError
 from nightshift.domain.facts import NodeFacts
+from nightshift.domain.plan import kubeadm_command
 from nightshift.domain.target import CONTROL_PLANE_COMPONENTS
 from nightshift.steps.drain_node import drain_held
 from nightshift.steps.evidence import save_evidence
@@ -28,7 +29,7 @@ def upgrade_node(session: Session, node_name: str, choice: Mapping[str, Any]) ->
     started = session.clock()
     with hold(session, [node]) as held:
         drain_held(session, node_name, held)
-        command = choose_command(session, node, version)
+        command = _choose_command(session, node, version)
         session.log(f"{node_name}: kubeadm upgrade {command} to {version}")
         outcome = _run(session, node, command, version, held)
         if node.is_control_plane:
@@ -46,17 +47,10 @@ def upgrade_node(session: Session, node_name: str, choice: Mapping[str, Any]) ->
     }
 
 
-def choose_command(session: Session, node: NodeFacts, version: str) -> str:
-    """Return "apply" until the cluster's own configuration is at `version`, "node" from then on and on workers.
-
-    Read here and not taken from the plan: a night that was interrupted, or a cleared task, may find that
-    `apply` has or has not come to its end since the plan was made. `kubeadm upgrade node` before it would
-    write manifests of the old version and be content.
-    """
-    if not node.is_control_plane:
-        return "node"
-    said = patiently(session, "reading kubeadm-config", session.kube.kubeadm_config).get("kubernetesVersion")
-    return "node" if str(said or "").removeprefix("v") == version else "apply"
+def _choose_command(session: Session, node: NodeFacts, version: str) -> str:
+    """The kubeadm command that is due on this node now."""
+    config = patiently(session, "reading kubeadm-config", session.kube.kubeadm_config)
+    return kubeadm_command(node, version, config.get("kubernetesVersion"))
 
 
 def _run(session: Session, node: NodeFacts, command: str, version: str, held: Held) -> JobResult:

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from tests.unit.domain.builders import components, node
 
-from nightshift.domain.plan import Plan, build_plan
+from nightshift.domain.plan import Plan, build_plan, kubeadm_command
 from nightshift.domain.policy import ClusterPolicy, WorkerPolicy
 from nightshift.domain.target import TargetChoice, TargetKind
 from nightshift.domain.verdicts import Outcome
@@ -183,3 +183,20 @@ def test_round_trip_and_refusal_of_no_target() -> None:
     assert Plan.from_dict(json.loads(json.dumps(result.to_dict()))) == result
     with pytest.raises(ValueError, match="nothing newer"):
         build_plan([], {}, TargetChoice(TargetKind.NONE, "nothing newer"), policy())
+
+
+@pytest.mark.parametrize(
+    ("is_control_plane", "config_version", "command"),
+    [
+        pytest.param(True, "1.34.4", "apply", id="apply has not come to its end"),
+        pytest.param(True, "v1.35.4", "node", id="apply is done, as kubeadm writes it"),
+        pytest.param(True, None, "apply", id="not known: apply converges, node would not"),
+        pytest.param(True, "nonsense", "apply", id="unreadable"),
+        pytest.param(False, "1.34.4", "node", id="a worker never applies"),
+    ],
+)
+def test_kubeadm_command_follows_kubeadms_own_configuration(
+    is_control_plane: bool, config_version: str | None, command: str
+) -> None:
+    who = node("cp2", is_control_plane=is_control_plane)
+    assert kubeadm_command(who, "1.35.4", config_version) == command
