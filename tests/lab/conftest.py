@@ -34,6 +34,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         item.add_marker(pytest.mark.lab)
         if item.get_closest_marker("timeout") is None:
             item.add_marker(pytest.mark.timeout(3600))
+    in_turn = [item for item in mine if item.get_closest_marker("ci_in_turn")]
+    if in_turn:
+        in_turn[_turn() % len(in_turn)].add_marker(pytest.mark.ci)
     done = {
         name
         for name, row in _results(config).items()
@@ -67,6 +70,14 @@ def _results(config: pytest.Config) -> dict[str, dict[str, Any]]:
         return {}
     found: dict[str, dict[str, Any]] = json.loads(Path(path).read_text(encoding="utf-8"))
     return found
+
+
+def _turn() -> int:
+    """A number that changes with every commit and is the same whenever that commit is tested."""
+    said = subprocess.run(
+        ["git", "rev-parse", "--short=8", "HEAD"], cwd=_HERE, capture_output=True, text=True, check=False
+    )
+    return int(said.stdout.strip() or "0", 16)
 
 
 def _commit() -> str:

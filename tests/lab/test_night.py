@@ -37,7 +37,9 @@ def assert_clean(world: World) -> None:
 @pytest.mark.parametrize(
     ("fault", "words"),
     [
-        pytest.param(("etcd-slow", "200"), ("cp1", "wal_fsync", "ms", "128"), id="slow etcd"),
+        pytest.param(
+            ("etcd-slow", "200"), ("cp1", "wal_fsync", "ms", "128"), id="slow etcd", marks=pytest.mark.ci
+        ),
         pytest.param(("disk-fill", "w1", "/", "84%"), ("w1", "/", "84", "85", "crictl rmi"), id="full disk"),
     ],
 )
@@ -60,6 +62,7 @@ def test_what_would_hurt_blocks_the_night_and_no_node_is_touched(
     world.used = False
 
 
+@pytest.mark.ci
 def test_night_takes_every_node_to_the_target_and_leaves_nothing_behind(world: World) -> None:
     world.fresh()
     world.lab("break", "scratch-pile", "cp1", "145")
@@ -107,6 +110,7 @@ DEATHS = {
 }
 
 
+@pytest.mark.ci_in_turn
 @pytest.mark.parametrize("death", sorted(DEATHS))
 def test_death_in_the_control_plane_step_leaves_nothing_and_the_next_night_ends_it(
     world: World, death: str
