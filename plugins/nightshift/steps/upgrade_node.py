@@ -16,8 +16,9 @@ from nightshift.steps.session import JobResult, Session, node_log, patiently, wa
 
 
 def upgrade_node(session: Session, node_name: str, choice: Mapping[str, Any]) -> dict[str, Any]:
-    """Answer {"node", "version", "command", "attached", "seconds", "sentence"}.
+    """Answer {"node", "version", "command", "attached", "seconds", "package_seconds", "sentence"}.
 
+    `package_seconds` is what of it was the installation of kubeadm's package; None when the job did not say.
     A node that lost its cordon meanwhile (a recovery gave it back) is drained again first.
 
     Raises:
@@ -43,6 +44,7 @@ def upgrade_node(session: Session, node_name: str, choice: Mapping[str, Any]) ->
         "command": command,
         "attached": outcome.attached,
         "seconds": seconds,
+        "package_seconds": (outcome.result or {}).get("package_seconds"),
         "sentence": sentence,
     }
 

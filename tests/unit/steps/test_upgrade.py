@@ -70,6 +70,14 @@ def test_a_node_that_lost_its_cordon_is_drained_again_before_kubeadm(
     assert cluster.nodes["w1"].is_unschedulable
 
 
+def test_the_time_of_kubeadms_package_is_passed_on(
+    cluster: FakeCluster, session: Session, choice: dict[str, Any]
+) -> None:
+    assert upgrade_node(session, "cp1", choice)["package_seconds"] is None
+    cluster.fakes["w1"].results["kubeadm-upgrade"] = {"package_seconds": 4.5}
+    assert upgrade_node(session, "w1", choice)["package_seconds"] == 4.5
+
+
 def test_kubeadm_content_but_old_pods_is_an_error(
     cluster: FakeCluster, session: Session, choice: dict[str, Any]
 ) -> None:
