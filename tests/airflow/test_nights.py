@@ -1,5 +1,6 @@
 """Whole nights in one process: real DAG, real steps, a cluster in memory."""
 
+import json
 from typing import Any
 
 import pytest
@@ -64,8 +65,12 @@ def test_a_whole_night(night: Night, upgrade_dag: DAG, pods: list[str]) -> None:
     assert tasks["workers.wave_02.uncordon_node[0]"] == "success"
     assert tasks["watcher"] == "skipped"
     assert "1.35.4" in night.notes[0]
-    entry = next((night.store / "lab" / "ledger").glob("*.json")).read_text()
-    assert '"answer": "upgraded"' in entry
+    entry = json.loads(next((night.store / "lab" / "ledger").glob("*.json")).read_text())
+    assert entry["answer"] == "upgraded"
+    assert [gate["nodes"] for gate in entry["node_gates"]] == [["cp1"], ["w1"], ["w2"]]
+    for node in entry["nodes"]:
+        assert set(node["steps"]) >= {"drain", "kubeadm", "kubelet", "verify", "uncordon"}
+        assert node["seconds"] >= sum(node["steps"].values()) - 1
 
 
 def test_nothing_to_do_is_green_and_touches_nothing(night: Night, upgrade_dag: DAG) -> None:

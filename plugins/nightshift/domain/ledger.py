@@ -22,7 +22,55 @@ class NodeEntry:
     from_version: str
     to_version: str
     outcome: str  # "upgraded", "already", "failed", "tomorrow", "untouched"
+    began: float | None = None  # when its drain began, seconds since the epoch
     seconds: float | None = None  # from cordon to uncordon
+    steps: Mapping[str, float] = field(default_factory=dict)  # step -> seconds, see `step_seconds`
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain JSON-serialisable data."""
+        began = None if self.began is None else _iso(self.began, "milliseconds")
+        return {**asdict(self), "began": began, "steps": dict(self.steps)}
+
+
+@dataclass(frozen=True)
+class NodeGate:
+    """One gate in front of a slot or wave: what it said, and how long it kept the nodes behind it waiting.
+
+    Args:
+        task: id of the gate's task.
+        nodes: the nodes behind it.
+        began: when its task was first executed, seconds since the epoch; of a repeated task its last try.
+        ended: when it had its verdict.
+        outcome: see `Outcome`.
+        code: the verdict's reason.
+        value: the decisive number, with its unit.
+        threshold: what it was compared with, with its unit.
+    """
+
+    task: str
+    nodes: tuple[str, ...]
+    began: float
+    ended: float
+    outcome: str
+    code: str
+    value: str
+    threshold: str
+
+    @staticmethod
+    def from_verdict(task: str, said: Mapping[str, Any]) -> NodeGate:
+        """Build it from a verdict's `to_dict` with `nodes`, `began` and `ended` added."""
+        words = {name: str(said[name]) for name in ("outcome", "code", "value", "threshold")}
+        return NodeGate(task, tuple(said["nodes"]), said["began"], said["ended"], **words)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain JSON-serialisable data; the moments are exact, so that a wait can be subtracted."""
+        return {
+            **asdict(self),
+            "nodes": list(self.nodes),
+            "began": _iso(self.began, "milliseconds"),
+            "ended": _iso(self.ended, "milliseconds"),
+            "seconds": round(self.ended - self.began, 1),
+        }
 
 
 @dataclass(frozen=True)
@@ -37,7 +85,8 @@ class LedgerEntry:
         answer: "upgraded", "nothing", "held", "blocked", "blind", "failed" or "partial".
         sentence: the night in one plain sentence.
         target: `TargetChoice.to_dict()`; empty when the night ended before it was known.
-        gates: every gate's verdict, with value and threshold.
+        gates: the verdict of every gate asked before the decision, with value and threshold.
+        node_gates: the gates in front of slots and waves, in the order of the night.
         nodes: what happened to each node.
         phase_seconds: phase -> duration.
         what_next: what a person should do or expect, one sentence.
@@ -54,6 +103,7 @@ class LedgerEntry:
     what_next: str
     target: Mapping[str, Any] = field(default_factory=dict)
     gates: tuple[Verdict, ...] = ()
+    node_gates: tuple[NodeGate, ...] = ()
     nodes: tuple[NodeEntry, ...] = ()
     phase_seconds: Mapping[str, float] = field(default_factory=dict)
     snapshot: str | None = None
@@ -72,11 +122,25 @@ class LedgerEntry:
             "what_next": self.what_next,
             "target": dict(self.target),
             "gates": [verdict.to_dict() for verdict in self.gates],
-            "nodes": [asdict(node) for node in self.nodes],
+            "node_gates": [gate.to_dict() for gate in self.node_gates],
+            "nodes": [node.to_dict() for node in self.nodes],
             "phase_seconds": {name: round(seconds, 1) for name, seconds in self.phase_seconds.items()},
             "snapshot": self.snapshot,
             "evidence": list(self.evidence),
         }
+
+
+def step_seconds(answers: Mapping[str, Mapping[str, Any]]) -> dict[str, float]:
+    """Return how long each step of one node took, by what its tasks answered (step -> `began`, `ended`).
+
+    The kubeadm step installs kubeadm's package first and says how long that took (`package_seconds`).
+    """
+    seconds = {step: said["ended"] - said["began"] for step, said in answers.items()}
+    package = answers.get("kubeadm", {}).get("package_seconds")
+    if package is not None:
+        package = min(package, seconds["kubeadm"])  # a task that attached to a running job saw only its end
+        seconds |= {"kubeadm_package": package, "kubeadm": seconds["kubeadm"] - package}
+    return {step: round(taken, 1) for step, taken in seconds.items()}
 
 
 def write_note(entry: LedgerEntry) -> str:
@@ -90,5 +154,5 @@ def _as_sentence(text: str) -> str:
     return "; ".join(clause for clause in clauses if clause) + "."
 
 
-def _iso(seconds: float) -> str:
-    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds")
+def _iso(seconds: float, timespec: str = "seconds") -> str:
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec=timespec)

@@ -12,6 +12,7 @@ How Airflow really behaves decides the shape (research/airflow.md):
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import partial
@@ -45,7 +46,7 @@ from nightshift.orchestration.operators import (
     pull,
 )
 from nightshift.orchestration.probe import ProbePodOperator
-from nightshift.orchestration.reporting import NightShape, ReportOperator
+from nightshift.orchestration.reporting import NightShape, PlaceTasks, ReportOperator
 from nightshift.orchestration.retries import retry_arguments
 from nightshift.orchestration.sensors import DiskUsageSensor, EtcdLatencySensor, Place
 
@@ -55,7 +56,14 @@ _NEVER_LATE = timedelta(0)
 _LABEL = "{{ node_name | default('') }}"  # set by the task itself, see operators.label
 _AFTER_PLACE = TriggerRule.NONE_FAILED_MIN_ONE_SUCCESS  # empty places before it are skipped, not failed
 _LOOK = timedelta(minutes=10)
-_NODE_STEPS = ("drain_node", "upgrade_node", "upgrade_kubelet", "verify_node", "uncordon_node")
+# Task -> its name in the ledger.
+_NODE_STEPS = {
+    "drain_node": "drain",
+    "upgrade_node": "kubeadm",
+    "upgrade_kubelet": "kubelet",
+    "verify_node": "verify",
+    "uncordon_node": "uncordon",
+}
 _GATES = ("etcd_latency", "disk_usage", "node_health", "version_skew", "static_pods")
 
 
@@ -65,7 +73,7 @@ class _Night:
 
     policy: ClusterPolicy
     phases: dict[str, list[str]] = field(default_factory=dict)
-    node_tasks: list[tuple[str, str]] = field(default_factory=list)
+    places: list[PlaceTasks] = field(default_factory=list)
     etcd_gates: list[str] = field(default_factory=list)  # task ids, in the order of the night
 
     def step(self, name: str, limit: timedelta = _LOOK, **arguments: Any) -> StepOperator:
@@ -84,6 +92,12 @@ class _Night:
     def remember(self, phase: str, *tasks: Any) -> None:
         """Note which tasks belong to a phase, for the report."""
         self.phases.setdefault(phase, []).extend(t.task_id for t in tasks)
+
+    def remember_place(self, phase: str, gate: BaseOperator, steps: Sequence[BaseOperator]) -> None:
+        """Note a slot or wave with its gate and steps, for the report."""
+        self.remember(phase, gate, *steps)
+        ids = [step.task_id for step in steps]
+        self.places.append(PlaceTasks(gate.task_id, dict(zip(_NODE_STEPS.values(), ids, strict=True))))
 
 
 def build_upgrade_dag(policy: ClusterPolicy) -> DAG:
@@ -269,8 +283,7 @@ def _control_plane(night: _Night, stage: BaseOperator) -> BaseOperator:
                 chain(gate, steps[0])
             _after(gate, stage, last)
             last = steps[-1]
-            night.remember("control_plane", gate, *steps)
-            night.node_tasks.append((steps[0].task_id, steps[-1].task_id))
+            night.remember_place("control_plane", gate, steps)
     return last
 
 
@@ -289,8 +302,7 @@ def _workers(night: _Night, stage: BaseOperator, last: BaseOperator) -> BaseOper
             wave.expand(node=gate.output)
             _after(gate, stage, last)
             last = steps[-1]
-            night.remember("workers", gate, *steps)
-            night.node_tasks.append((steps[0].task_id, steps[-1].task_id))
+            night.remember_place("workers", gate, steps)
     return last
 
 
@@ -345,7 +357,7 @@ def _closing(night: _Night, claim: StepOperator, probes: Any) -> None:
     report = ReportOperator(
         task_id="report",
         policy=night.policy,
-        shape=NightShape(night.phases, night.node_tasks),
+        shape=NightShape(night.phases, night.places),
         doc_md=TASKS["report"],
         execution_timeout=_LOOK,
         **retry_arguments(),
@@ -362,7 +374,7 @@ def _closing(night: _Night, claim: StepOperator, probes: Any) -> None:
     chain([probes, release, report], watcher())
     if night.policy.workers.max_unavailable > 1:
         # A wave's other nodes may still be at work when one fails: the cluster is given back after them.
-        chain([claim.dag.get_task(uncordon) for _, uncordon in night.node_tasks], release)
+        chain([claim.dag.get_task(place.steps["uncordon"]) for place in night.places], release)
 
 
 def build_recover_dag(policy: ClusterPolicy) -> DAG:

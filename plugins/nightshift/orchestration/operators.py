@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 Input = Callable[..., Any]
 
 FAILURE_KEY = "failure"  # XCom: the error of a failed task, for the report
-VERDICT_KEY = "verdict"  # XCom: what the gate of a slot or wave said
+VERDICT_KEY = "verdict"  # XCom: what the gate of a slot or wave said, with `nodes`, `began` and `ended`
 
 
 def pull(task_id: str, field: str | None = None) -> Input:

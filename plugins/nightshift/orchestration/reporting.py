@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from nightshift.domain.errors import NightshiftError
 from nightshift.domain.verdicts import Answer
-from nightshift.orchestration.operators import FAILURE_KEY, StepOperator
+from nightshift.orchestration.operators import FAILURE_KEY, VERDICT_KEY, StepOperator
 from nightshift.orchestration.runtime import connection_named
 
 if TYPE_CHECKING:
@@ -19,16 +19,29 @@ NOTE_CONNECTION = "nightshift_airflow_api"
 
 
 @dataclass(frozen=True)
+class PlaceTasks:
+    """Ids of the tasks of one slot or wave.
+
+    Args:
+        gate: the gate in front of it.
+        steps: step (drain, kubeadm, kubelet, verify, uncordon) -> its task, in order.
+    """
+
+    gate: str
+    steps: Mapping[str, str]
+
+
+@dataclass(frozen=True)
 class NightShape:
     """Where the report finds things: ids of the run's tasks, in the order of the night.
 
     Args:
         phases: phase -> ids of its tasks.
-        node_tasks: (drain, uncordon) ids of each slot and wave.
+        places: each slot and wave.
     """
 
     phases: Mapping[str, Sequence[str]]
-    node_tasks: Sequence[tuple[str, str]]
+    places: Sequence[PlaceTasks]
 
     @property
     def tasks(self) -> list[str]:
@@ -90,7 +103,8 @@ def gather_facts(context: Context, shape: NightShape) -> dict[str, Any]:
         "failure": find_failure(context, shape.tasks, ignored="decide" if is_blind else ""),
         "started": started.timestamp() if started else None,
         "finished": time.time(),
-        "node_seconds": _node_seconds(answers, shape),
+        "node_gates": _node_gates(context, shape),
+        "node_steps": _node_steps(answers, shape),
         "phase_seconds": _phase_seconds(answers, shape),
     }
 
@@ -125,15 +139,24 @@ def _one(answers: Mapping[str, list[Any]], task: str) -> Any:
     return found[0]
 
 
-def _node_seconds(answers: Mapping[str, list[Any]], shape: NightShape) -> dict[str, float]:
-    """From the cordon to the uncordon, per node."""
-    seconds = {}
-    for drain, uncordon in shape.node_tasks:
-        began = {a["node"]: a["began"] for a in answers[drain]}
-        for answer in answers[uncordon]:
-            if answer["node"] in began:
-                seconds[answer["node"]] = round(answer["ended"] - began[answer["node"]], 1)
-    return seconds
+def _node_gates(context: Context, shape: NightShape) -> list[dict[str, Any]]:
+    """What the gates in front of nodes said, and when."""
+    return [
+        {"task": place.gate, **said}
+        for place in shape.places
+        for said in _pull(context, place.gate, VERDICT_KEY)
+        if said.get("began") is not None
+    ]
+
+
+def _node_steps(answers: Mapping[str, list[Any]], shape: NightShape) -> dict[str, dict[str, Any]]:
+    """Node -> step -> what its task answered; a step that did not come to its end is absent."""
+    found: dict[str, dict[str, Any]] = {}
+    for place in shape.places:
+        for step, task in place.steps.items():
+            for answer in answers[task]:
+                found.setdefault(answer["node"], {})[step] = answer
+    return found
 
 
 def _phase_seconds(answers: Mapping[str, list[Any]], shape: NightShape) -> dict[str, float]:

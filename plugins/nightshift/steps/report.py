@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from nightshift.domain.errors import NightshiftError
-from nightshift.domain.ledger import LedgerEntry, NodeEntry, write_note
+from nightshift.domain.ledger import LedgerEntry, NodeEntry, NodeGate, step_seconds, write_note
 from nightshift.domain.verdicts import Answer, Verdict
 from nightshift.steps.evidence import saved_evidence
 from nightshift.steps.session import Session, path_safe
@@ -24,8 +24,8 @@ def report(session: Session, facts: Mapping[str, Any]) -> dict[str, Any]:
 
     `facts`: whatever the run has of {open_night, choice, decision, plan, snapshot, postflight, recovery}
     (each as returned by its step), `failure` (text, or None), `started` and `finished` (epoch seconds),
-    `node_seconds` {node: seconds from cordon to uncordon}, `phase_seconds` {phase: seconds}. Absent or
-    None: it did not run.
+    `node_steps` {node: {step: its task's answer}}, `node_gates` [verdicts in front of nodes, with `task`, `nodes`,
+    `began`, `ended`], `phase_seconds` {phase: seconds}. Absent or None: it did not run.
     """
     nodes = node_entries(session, facts)
     answer, sentence = judge_night(facts, nodes)
@@ -39,6 +39,7 @@ def report(session: Session, facts: Mapping[str, Any]) -> dict[str, Any]:
         what_next=what_next(answer, facts),
         target=(facts.get("choice") or {}).get("target") or {},
         gates=tuple(Verdict.from_dict(v) for v in (facts.get("decision") or {}).get("verdicts", ())),
+        node_gates=tuple(NodeGate.from_verdict(g["task"], g) for g in facts.get("node_gates") or ()),
         nodes=nodes,
         phase_seconds=facts.get("phase_seconds") or {},
         snapshot=(facts.get("snapshot") or {}).get("path"),
@@ -93,7 +94,7 @@ def node_entries(session: Session, facts: Mapping[str, Any]) -> tuple[NodeEntry,
     choice = facts.get("choice") or {}
     before = {n["name"]: n["kubelet"] for n in choice.get("nodes") or ()}
     target = (choice.get("target") or {}).get("version")
-    seconds = facts.get("node_seconds") or {}
+    steps = facts.get("node_steps") or {}
     try:
         now = {n.name: n.kubelet_version for n in session.kube.nodes()} if before else {}
     except NightshiftError as error:
@@ -106,10 +107,20 @@ def node_entries(session: Session, facts: Mapping[str, Any]) -> tuple[NodeEntry,
             from_version=version,
             to_version=now.get(name, "unknown"),
             outcome=_outcome(name, version, now.get(name), target, plan),
-            seconds=seconds.get(name),
+            **_times(steps.get(name) or {}),
         )
         for name, version in sorted(before.items())
     )
+
+
+def _times(steps: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """The times of a `NodeEntry`, as far as the node's steps came to their end."""
+    drain, uncordon = steps.get("drain"), steps.get("uncordon")
+    return {
+        "began": drain["began"] if drain else None,
+        "seconds": round(uncordon["ended"] - drain["began"], 1) if drain and uncordon else None,
+        "steps": step_seconds(steps),
+    }
 
 
 def _outcome(name: str, before: str, now: str | None, target: str | None, plan: Mapping[str, Any]) -> str:

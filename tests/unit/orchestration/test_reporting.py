@@ -4,11 +4,11 @@ from typing import Any
 
 import pytest
 
-from nightshift.orchestration.reporting import NightShape, find_failure, gather_facts
+from nightshift.orchestration.reporting import NightShape, PlaceTasks, find_failure, gather_facts
 
 SHAPE = NightShape(
     phases={"gates": ["decide"], "workers": ["w.drain_node", "w.uncordon_node"], "closing": ["release"]},
-    node_tasks=[("w.drain_node", "w.uncordon_node")],
+    places=[PlaceTasks("w.check_etcd", {"drain": "w.drain_node", "uncordon": "w.uncordon_node"})],
 )
 ERROR = {"code": "JOB_FAILED", "message": "kubeadm ended with 1."}
 
@@ -51,11 +51,16 @@ def test_a_blind_decision_is_an_answer_and_no_failure(context: Any) -> None:
 
 def test_times_of_nodes_and_phases(context: Any) -> None:
     context["dag_run"] = SimpleNamespace(start_date=None)
+    drained = {"node": "w1", "began": 100.0, "ended": 104.0}
+    freed = {"node": "w1", "began": 110.0, "ended": 112.5}
+    said = {"outcome": "pass", "nodes": ["w1"], "began": 90.0, "ended": 99.0}
     context["ti"].xcoms = {
-        ("w.drain_node", "return_value"): {"node": "w1", "began": 100.0, "ended": 104.0},
-        ("w.uncordon_node", "return_value"): {"node": "w1", "began": 110.0, "ended": 112.5},
+        ("w.drain_node", "return_value"): drained,
+        ("w.uncordon_node", "return_value"): freed,
+        ("w.check_etcd", "verdict"): said,
     }
     facts = gather_facts(context, SHAPE)
-    assert facts["node_seconds"] == {"w1": 12.5}
+    assert facts["node_steps"] == {"w1": {"drain": drained, "uncordon": freed}}
+    assert facts["node_gates"] == [{"task": "w.check_etcd", **said}]
     assert facts["phase_seconds"] == {"workers": 12.5}
     assert facts["decision"] is None

@@ -6,6 +6,7 @@ from airflow.sdk.exceptions import AirflowSkipException, TaskDeferred
 
 from nightshift.domain.errors import GateClosedError
 from nightshift.domain.policy import ClusterPolicy
+from nightshift.orchestration import sensors
 from nightshift.orchestration.operators import pull
 from nightshift.orchestration.sensors import DiskUsageSensor, EtcdLatencySensor, Place
 
@@ -94,6 +95,23 @@ def test_in_front_of_a_node_an_open_gate_names_the_nodes(
     steps.answers["gates:gather_etcd_samples"] = sample(60)
     steps.answers["gates:check_etcd_latency"] = verdict("warn")
     assert etcd(policy, place).resume(context, {}) == answer
+
+
+def test_a_gate_says_how_long_it_was_waited_for(
+    steps: Any, context: Any, policy: ClusterPolicy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = [1000.0]
+    monkeypatch.setattr(sensors.time, "time", lambda: clock[0])
+    context["ti"].xcoms[("decide", "return_value")] = {"plan": PLAN}
+    steps.answers["gates:gather_etcd_samples"] = sample(0)
+    with pytest.raises(TaskDeferred):
+        etcd(policy, Place("waves", 0)).execute(context)
+    clock[0] = 1062.0
+    steps.answers |= {"gates:gather_etcd_samples": sample(60), "gates:check_etcd_latency": verdict()}
+    # Another process goes on: it knows only what lies in XCom.
+    etcd(policy, Place("waves", 0)).resume(context, {})
+    said = context["ti"].xcoms[("me", "verdict")]
+    assert (said["began"], said["ended"], said["nodes"]) == (1000.0, 1062.0, ["w1", "w2"])
 
 
 def test_an_empty_place_is_skipped(steps: Any, context: Any, policy: ClusterPolicy) -> None:

@@ -26,6 +26,10 @@ def _decision(answer: str, **verdict: str) -> dict[str, Any]:
     }
 
 
+def _gate() -> dict[str, Any]:
+    return {"outcome": "pass", "code": "OK", "value": "4-8 ms", "threshold": "128 ms"}
+
+
 def test_nothing_to_do_is_written_too(session: Session) -> None:
     said = report(session, {"open_night": _GO, "choice": {"answer": "nothing", "sentence": "All on 1.34.4."}})
     assert said["answer"] == "nothing"
@@ -52,12 +56,21 @@ def test_an_upgrade_lists_its_nodes(cluster: FakeCluster, session: Session, choi
         "choice": choice,
         "decision": _decision("go"),
         "postflight": {"sentence": "2 of 3 nodes run 1.35.4."},
-        "node_seconds": {"cp1": 100.0},
+        "node_steps": {
+            "cp1": {"drain": {"began": 10.0, "ended": 15.0}, "uncordon": {"began": 108.0, "ended": 110.0}},
+            "w1": {"drain": {"began": 120.0, "ended": 125.0}},
+        },
+        "node_gates": [{**_gate(), "task": "check_etcd_01", "nodes": ["w1"], "began": 111.0, "ended": 119.0}],
         "snapshot": {"path": "/s.tar.gz"},
     }
     said = report(session, facts)
     assert said["answer"] == "upgraded"
     assert [n["outcome"] for n in said["entry"]["nodes"]] == ["upgraded", "upgraded", "tomorrow"]
+    cp1, w1, w2 = said["entry"]["nodes"]
+    assert (cp1["seconds"], cp1["steps"]) == (100.0, {"drain": 5.0, "uncordon": 2.0})
+    assert (w1["seconds"], w1["steps"]) == (None, {"drain": 5.0}), "its uncordon did not come to its end"
+    assert (w2["began"], w2["steps"]) == (None, {})
+    assert [(g["nodes"], g["seconds"]) for g in said["entry"]["node_gates"]] == [(["w1"], 8.0)]
     assert said["entry"]["what_next"] == "w2 continue on the next night."
     assert said["entry"]["snapshot"] == "/s.tar.gz"
 
