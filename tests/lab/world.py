@@ -16,12 +16,12 @@ import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
 from nsdemo.api import AirflowApi, patiently
-from nsdemo.lab import bring_up, enrol_lab, lab_environment, lab_facts
-from nsdemo.processes import start_airflow, stop_airflow
-from nsdemo.settings import PROJECT, Home, airflow_environment
+from nsdemo.lab import bring_up, enrol_lab, enrolled_at, lab_environment, lab_facts
+from nsdemo.processes import start_airflow
+from nsdemo.runs import end_earlier_runs, rest_airflow
+from nsdemo.settings import PROJECT, Home
 
 LAB = str(PROJECT / "lab" / "lab")
 DAG = "upgrade_lab"
@@ -32,10 +32,6 @@ ENDED = ("success", "failed")
 
 class Api(AirflowApi):
     """What a person can do in the UI, through the API the UI uses."""
-
-    def mark_run(self, run_id: str, state: str) -> None:
-        """Mark a run as success or failed."""
-        self._change("PATCH", f"/api/v2/dags/{DAG}/dagRuns/{quote(run_id, safe='')}", {"state": state})
 
     def start(self, **conf: Any) -> str:
         """Trigger a run with values of the form; returns its id."""
@@ -62,7 +58,7 @@ class World:
         wanted = (profile, version or "1.34.4")
         is_there = (self.facts.get("NSLAB_PROFILE"), self.facts.get("NSLAB_VERSION")) == wanted
         if self.used or not is_there:
-            stop_airflow(self.home, print)
+            rest_airflow(self.home, DAG, print)
             self._bring_lab(profile, version)
         enrol_lab(self.home, self.facts)
         start_airflow(self.home, lab_environment(self.facts), print)
@@ -70,13 +66,14 @@ class World:
         self.api.wait_until_healthy(240)
         for dag_id in (DAG, SWEEPER):
             self.api.wait_for_dag(dag_id, 240)
+        end_earlier_runs(self.api, DAG, enrolled_at(), print)
         self.api.unpause(DAG)
         self.used = False
         return self
 
     def up(self) -> World:
         """Bring the small lab up, or back to its fresh cluster; no Airflow."""
-        stop_airflow(self.home, print)
+        rest_airflow(self.home, DAG, print)
         self._bring_lab("small", None)
         self.used = False
         return self
@@ -226,20 +223,18 @@ class World:
                 return entry
         return None
 
-    def task_processes(self, task_id: str) -> list[int]:
-        """Process ids of a running task of this installation: its supervisor and its own process, oldest first."""
-        environment = airflow_environment(self.home, {})
-        home = f"AIRFLOW_HOME={environment['AIRFLOW_HOME']}".encode()
-        found = []
+    def task_process(self, run_id: str, task_id: str) -> int:
+        """Process id of a running task's own process; its supervisor's title has the executor's name in it."""
+        ids = [t["id"] for t in self.api.tasks(DAG, run_id) if t["task_id"] == task_id]
+        titles = {f"airflow worker -- {one}" for one in ids}
         for path in Path("/proc").glob("[0-9]*"):
             try:
-                text = (path / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
-                mine = home in (path / "environ").read_bytes().split(b"\0")
+                title = (path / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace").strip()
             except OSError:
                 continue
-            if mine and task_id in text:
-                found.append(int(path.name))
-        return sorted(found)
+            if title in titles:
+                return int(path.name)
+        raise AssertionError(f"no process of {task_id} is running")
 
     def is_clean(self) -> bool:
         """Tell whether nothing of any run is left: cordon, marks, Lease holder, in-flight gauge."""

@@ -6,6 +6,8 @@ only `TransientError` is worth another try, because only there the world is know
 
 from __future__ import annotations
 
+from typing import Self
+
 
 class NightshiftError(Exception):
     """Root of all errors raised on purpose.
@@ -23,6 +25,15 @@ class NightshiftError(Exception):
         self.message = message
         self.cause = cause
         self.next_step = next_step
+
+    def saying(self, more: str) -> Self:
+        """Return the same error with one more sentence in its message."""
+        again = type(self).__new__(type(self))
+        again.__dict__.update(self.__dict__)
+        NightshiftError.__init__(
+            again, self.code, f"{self.message} {more}", cause=self.cause, next_step=self.next_step
+        )
+        return again
 
 
 class ConfigError(NightshiftError):

@@ -78,6 +78,34 @@ def test_the_time_of_kubeadms_package_is_passed_on(
     assert upgrade_node(session, "w1", choice)["package_seconds"] == 4.5
 
 
+def test_a_node_that_lost_its_cordon_is_drained_again_before_its_kubelet(
+    cluster: FakeCluster, session: Session, choice: dict[str, Any]
+) -> None:
+    cluster.add_pod("w1", "newcomer")
+    upgrade_kubelet(session, "w1", choice)
+    assert cluster.pods["w1"] == []
+    assert cluster.nodes["w1"].is_unschedulable
+
+
+def test_a_second_try_ends_with_the_command_of_the_first(
+    cluster: FakeCluster, session: Session, choice: dict[str, Any]
+) -> None:
+    upgrade_node(session, "cp1", choice)
+    assert cluster.config_version == "1.35.4"
+    assert upgrade_node(session, "cp1", choice)["command"] == "apply"
+
+
+def test_a_world_that_did_not_follow_leaves_evidence_too(
+    cluster: FakeCluster, session: Session, choice: dict[str, Any]
+) -> None:
+    cluster.nodes["w1"] = replace(cluster.nodes["w1"], is_ready=False)
+    with pytest.raises(VerificationError, match=r"NotReady.*Evidence: .*w1-kubelet-upgrade"):
+        upgrade_kubelet(session, "w1", choice)
+    with pytest.raises(VerificationError, match=r"not Ready.*Evidence: .*w1-verify"):
+        verify_node(session, "w1", choice)
+    assert len(saved_evidence(session)) == 2
+
+
 def test_kubeadm_content_but_old_pods_is_an_error(
     cluster: FakeCluster, session: Session, choice: dict[str, Any]
 ) -> None:
