@@ -70,7 +70,7 @@ def test_night_takes_every_node_to_the_target_and_leaves_nothing_behind(world: W
     newest = max(n for n in names if n.startswith("kubeadm-backup-etcd-"))
     world.lab("probe", "start")
 
-    run = world.night()
+    run = world.upgrade()
 
     world.lab("probe", "stop")
     assert run["state"] == "success", run["note"]
@@ -115,14 +115,13 @@ def test_death_in_the_control_plane_step_leaves_nothing_and_the_next_night_ends_
 ) -> None:
     world.fresh()
     world.used = True
-    run_id = world.api.start()
-    world.wait_for_job(run_id, SLOT, "cp1", KUBEADM_UNIT)
+    run_id = world.upgrade_until_job(SLOT, "cp1", KUBEADM_UNIT)
 
     DEATHS[death](world, run_id)
 
     world.finish(run_id)
     wait_until(world.is_clean, f"clean cluster after: {death}", RECOVERY_SECONDS, pause=5)
-    run = world.night()
+    run = world.upgrade()
     assert run["state"] == "success", run["note"]
     assert_on_target(world)
     assert_clean(world)
@@ -132,7 +131,7 @@ def test_three_control_planes_are_upgraded_one_at_a_time_and_nobody_notices(worl
     world.fresh("ha")
     world.lab("probe", "start")
     with world.cordons() as cordons:
-        run = world.night(seconds=3600)
+        run = world.upgrade(seconds=3600)
     world.lab("probe", "stop")
     assert run["state"] == "success", run["note"]
     assert_on_target(world)
@@ -147,7 +146,7 @@ def test_three_control_planes_are_upgraded_one_at_a_time_and_nobody_notices(worl
 
 def test_patch_night_stays_within_its_minor(world: World) -> None:
     world.fresh("small", "1.34.2")
-    run = world.night(target_version="1.34.4")
+    run = world.upgrade(target_version="1.34.4")
     assert run["state"] == "success", run["note"]
     assert_on_target(world, "v1.34.4")
     assert_clean(world)
