@@ -119,6 +119,14 @@ def test_a_foreign_cordon_is_left_alone(state: ApiState, api: KubeApi) -> None:
     assert api.uncordon("n1") is False
 
 
+def test_cordon_and_its_mark_are_one_write(state: ApiState, api: KubeApi) -> None:
+    """Killed in between, a cordon without a mark would be nobody's debt and stay for ever."""
+    api.cordon("n1", "a", 3)
+    (patch,) = [body for method, _, body in state.requests if method == "PATCH"]
+    assert patch["spec"] == {"unschedulable": True}
+    assert patch["metadata"]["annotations"] == {"nightshift.io/owner": "a", "nightshift.io/token": "3"}
+
+
 def test_a_cordon_survives_others_writing_the_same_node(state: ApiState, api: KubeApi) -> None:
     state.answers["PATCH", NODE] = [(409, {"message": "modified"})] * 2
     assert api.cordon("n1", "a", 1)
