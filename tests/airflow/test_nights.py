@@ -80,6 +80,8 @@ def test_nothing_to_do_is_green_and_touches_nothing(night: Night, upgrade_dag: D
     assert (tasks["decide"], tasks["claim"], tasks["report"]) == ("success", "skipped", "success")
     assert night.cluster.lease.token == 0
     assert len(night.notes) == 1
+    entry = next((night.store / "lab" / "ledger").glob("*.json")).read_text()
+    assert '"answer": "nothing"' in entry
 
 
 def test_the_brake_holds_the_night_green(night: Night, upgrade_dag: DAG) -> None:

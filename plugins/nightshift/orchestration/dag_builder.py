@@ -1,6 +1,6 @@
 """Builds the DAGs of one cluster: wiring only, no outside call, nothing heavy imported.
 
-How Airflow really behaves decides the shape (research/airflow.md):
+How Airflow really behaves decides the shape (docs/adr):
 
 * Slots and waves are fixed places chained in order, filled from the plan at run time: only a chain keeps one node
   after the other and stops at the first failure. Pools and mapped groups do neither.

@@ -21,6 +21,7 @@ class FakeSshd:
     answer: Callable[[str, bytes], Answer]
     host_key: paramiko.PKey = field(default_factory=paramiko.ECDSAKey.generate)
     connections: int = 0
+    logins: int = 0  # tried, whether accepted or not
 
     def __post_init__(self) -> None:
         self._socket = socket.create_server(("127.0.0.1", 0))
@@ -60,6 +61,7 @@ class _Session(paramiko.ServerInterface):
         self._transport = transport
 
     def check_auth_publickey(self, username: str, key: paramiko.PKey) -> int:
+        self._server.logins += 1
         accepted = key == self._server.accepted and username == "nightshift"
         return paramiko.AUTH_SUCCESSFUL if accepted else paramiko.AUTH_FAILED
 

@@ -62,6 +62,23 @@ def test_the_first_refusal_is_the_decision(steps: Any, context: Any, policy: Clu
     assert steps.calls == []
 
 
+@pytest.mark.parametrize("answer", ["go", "nothing", "held", "blocked"])
+def test_every_answer_but_blind_is_green(
+    steps: Any, context: Any, policy: ClusterPolicy, answer: str
+) -> None:
+    steps.answers["a_step"] = {"answer": answer, "sentence": "s", "verdicts": [], "plan": None}
+    assert operator(DecideOperator, policy).execute(context)["answer"] == answer
+
+
+def test_blind_gates_are_red_and_the_answer_is_kept_for_the_report(
+    steps: Any, context: Any, policy: ClusterPolicy
+) -> None:
+    steps.answers["a_step"] = {"answer": "blind", "sentence": "w2 is away.", "verdicts": [], "plan": None}
+    with pytest.raises(BlindError, match=r"NIGHT_BLIND.*w2 is away"):
+        operator(DecideOperator, policy).execute(context)
+    assert context["ti"].xcoms[("me", "return_value")]["answer"] == "blind"
+
+
 def test_a_step_that_left_nothing_is_blind(steps: Any, context: Any, policy: ClusterPolicy) -> None:
     with pytest.raises(BlindError, match="earlier step of this night failed"):
         operator(DecideOperator, policy, proceed_if=[pull("open_night")]).execute(context)

@@ -31,6 +31,11 @@ def test_places_are_filled_from_the_plan(place: Place, nodes: list[str]) -> None
     assert place.nodes(PLAN) == nodes
 
 
+def test_a_slot_holds_one_control_plane_node_however_many_are_due() -> None:
+    plan = {**PLAN, "control_plane": [{"node": n, "command": "node"} for n in ("cp1", "cp2", "cp3")]}
+    assert [Place("control_plane", i).nodes(plan) for i in range(4)] == [["cp1"], ["cp2"], ["cp3"], []]
+
+
 def etcd(
     policy: ClusterPolicy, place: Place | None = None, earlier: tuple[str, ...] = ()
 ) -> EtcdLatencySensor:
@@ -55,6 +60,29 @@ def test_etcd_is_sampled_then_its_window_is_waited_for(
     assert deferred.value.trigger.cluster == "lab"
     assert deferred.value.method_name == "resume"
     assert deferred.value.timeout.total_seconds() > policy.etcd_latency.window_seconds
+
+
+def _watch(steps: Any, context: Any, policy: ClusterPolicy, already: float) -> Any:
+    """Go on with a window that was opened `already` seconds ago and still has too few observations."""
+    context["ti"].xcoms[("me", "kept")] = {"before": sample(0), "own": None}
+    steps.answers["gates:gather_etcd_samples"] = sample(already)
+    steps.answers["gates:check_etcd_latency"] = verdict("blind", "ETCD_TOO_FEW_SAMPLES")
+    return etcd(policy).resume(context, {})
+
+
+def test_a_quiet_etcd_is_watched_on_from_the_same_first_sample(
+    steps: Any, context: Any, policy: ClusterPolicy
+) -> None:
+    with pytest.raises(TaskDeferred):
+        _watch(steps, context, policy, already=policy.etcd_latency.window_seconds)
+    assert context["ti"].xcoms[("me", "kept")]["before"] == sample(0)
+
+
+def test_an_etcd_that_stays_quiet_is_blind_in_the_end(
+    steps: Any, context: Any, policy: ClusterPolicy
+) -> None:
+    said = _watch(steps, context, policy, already=policy.etcd_latency.longest_window_seconds + 1)
+    assert (said["outcome"], said["code"]) == ("blind", "ETCD_TOO_FEW_SAMPLES")
 
 
 def test_in_the_group_of_gates_a_refusal_is_an_answer(
@@ -179,19 +207,15 @@ def test_a_closed_gate_leaves_no_sample_for_the_next(steps: Any, context: Any, p
     assert ("me", "sample") not in context["ti"].xcoms
 
 
-def test_a_quiet_etcd_is_watched_longer_before_it_is_blind(
+def test_a_continued_window_that_is_quiet_is_kept_open_too(
     steps: Any, context: Any, policy: ClusterPolicy
 ) -> None:
-    few = verdict("blind", "ETCD_TOO_FEW_SAMPLES")
     context["ti"].xcoms[("me", "kept")] = {"before": sample(0), "own": sample(30)}
-    steps.answers["gates:gather_etcd_samples"] = [sample(60), sample(500)]
-    steps.answers["gates:check_etcd_latency"] = [few, few, few]
-    sensor = etcd(policy)
+    steps.answers["gates:gather_etcd_samples"] = sample(60)
+    steps.answers["gates:check_etcd_latency"] = verdict("blind", "ETCD_TOO_FEW_SAMPLES")
     with pytest.raises(TaskDeferred):
-        sensor.resume(context, {})
-    assert context["ti"].xcoms[("me", "kept")]["before"] == sample(0), "the same window is kept open"
-    context["ti"].xcoms[("me", "kept")]["own"] = None
-    assert sensor.resume(context, {})["outcome"] == "blind"
+        etcd(policy).resume(context, {})
+    assert context["ti"].xcoms[("me", "kept")]["before"] == sample(0)
 
 
 def test_a_full_disk_is_asked_about_again_before_it_refuses(

@@ -101,3 +101,15 @@ def test_an_api_that_is_away_does_not_stop_the_report(
         session, {"open_night": _GO, "choice": choice, "decision": _decision("go"), "failure": "API."}
     )
     assert {n["to_version"] for n in said["entry"]["nodes"]} == {"unknown"}
+
+
+def test_the_entry_has_every_gate_with_value_and_threshold_and_all_evidence(
+    session: Session, choice: dict[str, Any]
+) -> None:
+    session.store.write_json("evidence/run-1/index.json", {"bundles": ["/e.tar.gz"]})
+    decision = _decision("blocked", outcome="block", code="ETCD_SLOW", value="128-256 ms", threshold="128 ms")
+    said = report(session, {"open_night": _GO, "choice": choice, "decision": decision})
+    entry = json.loads(Path(said["path"]).read_text())
+    (gate,) = entry["gates"]
+    assert (gate["code"], gate["value"], gate["threshold"]) == ("ETCD_SLOW", "128-256 ms", "128 ms")
+    assert entry["evidence"] == ["/e.tar.gz"]

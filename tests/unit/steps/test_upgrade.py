@@ -175,6 +175,15 @@ def test_snapshot_is_kept_when_this_run_has_one(
     assert [c for c in cluster.fakes["cp1"].calls if c[0] == "snapshot-etcd"] == [("snapshot-etcd",)]
 
 
+def test_a_snapshot_whose_file_is_gone_is_taken_again(
+    cluster: FakeCluster, session: Session, choice: dict[str, Any]
+) -> None:
+    first = snapshot(session, choice)
+    Path(first["path"]).unlink()
+    assert not snapshot(session, choice)["kept"]
+    assert Path(first["path"]).exists()
+
+
 @pytest.mark.parametrize(
     ("restored", "code"),
     [({"revision": 41, "key_count": 7, "hash": 99}, "SNAPSHOT_MISMATCH"), ({}, "SNAPSHOT_UNREADABLE")],
@@ -208,4 +217,16 @@ def test_postflight_names_nodes_that_did_not_follow(
         uncordon_node(session, name)
     assert "1 nodes continue tomorrow" in postflight(session, choice, {"leftover": ["w2"]})["sentence"]
     with pytest.raises(VerificationError, match=r"w2: the Node object reports kubelet 1.34.4"):
+        postflight(session, choice, {"leftover": []})
+
+
+def test_postflight_sees_a_mark_that_was_left(
+    cluster: FakeCluster, session: Session, choice: dict[str, Any]
+) -> None:
+    for name in ("cp1", "w1", "w2"):
+        upgrade_node(session, name, choice)
+        upgrade_kubelet(session, name, choice)
+    for name in ("cp1", "w1"):
+        uncordon_node(session, name)
+    with pytest.raises(VerificationError, match=r"w2: still marked by run run-1"):
         postflight(session, choice, {"leftover": []})
