@@ -9,7 +9,8 @@ _ANY_TIME = "Clearing it is safe at any time: it looks first, and does only what
 TASKS: dict[str, str] = {
     "open_night": f"""
 **May the night begin?** Asks the brake (ConfigMap `nightshift-brake`), the maintenance window and frozen dates,
-the permissions of our service account, and whether somebody else holds the cluster. Takes back what a dead run left.
+the permissions of our service account, and whether somebody else holds the cluster. Takes back what a dead run left,
+and logs in on every node: one that cannot be reached, or is not what was enrolled, ends the night here by name.
 
 A closed window or the brake *holds* the night: the run ends green and says so. {_ANY_TIME}
 """,
