@@ -74,6 +74,41 @@ class NodeGate:
 
 
 @dataclass(frozen=True)
+class Failure:
+    """The first task that failed tonight, and its error as it stands in that task's log.
+
+    Args:
+        task: its id.
+        message: what happened.
+        code: of the error; "" when the task left none (it was killed, or marked as failed).
+        cause: why.
+        next_step: what a person should do.
+        is_blind: something could not be known, as opposed to refused or broken.
+        before_claim: it failed while the night only looked.
+    """
+
+    task: str
+    message: str
+    code: str = ""
+    cause: str = ""
+    next_step: str = ""
+    is_blind: bool = False
+    before_claim: bool = False
+
+    @property
+    def sentence(self) -> str:
+        """What failed, with code and cause."""
+        coded = f" ({self.code})" if self.code else ""
+        cause = f" Cause: {self.cause}" if self.cause else ""
+        return f"{self.task} failed{coded}: {self.message}{cause}"
+
+    @property
+    def answer(self) -> str:
+        """The night's answer, as long as no node was upgraded: a look that failed is no failed upgrade."""
+        return "blind" if self.is_blind and self.before_claim else "failed"
+
+
+@dataclass(frozen=True)
 class LedgerEntry:
     """One night of one cluster; written also when nothing was done.
 
@@ -145,7 +180,12 @@ def step_seconds(answers: Mapping[str, Mapping[str, Any]]) -> dict[str, float]:
 
 def write_note(entry: LedgerEntry) -> str:
     """Return the run note: what happened, and what comes next; one sentence each."""
-    return f"{_as_sentence(entry.sentence)} {_as_sentence(entry.what_next)}"
+    return two_sentences(entry.sentence, entry.what_next)
+
+
+def two_sentences(happened: str, comes_next: str) -> str:
+    """Return a note of exactly two sentences."""
+    return f"{_as_sentence(happened)} {_as_sentence(comes_next)}"
 
 
 def _as_sentence(text: str) -> str:

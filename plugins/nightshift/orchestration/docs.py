@@ -24,7 +24,8 @@ says. Only exact names kubeadm gives, never the newest of a kind, never while ku
 """,
     "decide": f"""
 **Folds everything said so far into one answer**: go, nothing to do, held, blocked or blind. Only *go* touches a
-node. *Blind* (something that must be known is not) makes this task red; every other answer is green.
+node. *Blind* (something that must be known is not) makes this task red; every other answer is green. After a step
+that failed it is red too, without an error of its own: that step's log has it.
 
 The plan (who, in which order, in which wave) is in this task's XCom. {_ANY_TIME}
 """,
