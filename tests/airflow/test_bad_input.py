@@ -21,8 +21,11 @@ from airflow.sdk import DAG
 from tests.airflow.conftest import Night
 from tests.airflow.wire import KUBERNETES, SSH, Wire
 
+from nightshift.clients import node_ssh
+from nightshift.clients.node_ssh import ExitCode
 from nightshift.clients.ssh_connect import generate_key_pair
 from nightshift.domain.errors import RemoteJobError
+from nightshift.domain.ledger import NOTE_LIMIT
 from nightshift.orchestration import callbacks, operators, reporting, sensors
 from nightshift.steps.open_night import open_night
 
@@ -98,17 +101,18 @@ def no_next_minor(night: Night) -> None:
     night.offer("1.35")
 
 
-def stage_fails(code: str, exit_code: int, *nodes: str) -> Callable[[Night], None]:
-    """The job `stage` ends like that on these nodes, as NodeSsh tells it."""
+def stage_fails(exit_code: int, *nodes: str) -> Callable[[Night], None]:
+    """The job `stage` ends like that on these nodes, after as many words as apt has; told as NodeSsh does."""
+    code, cause, next_step = node_ssh._FAILURES[exit_code]
+    lines = " | ".join(
+        f"E: Failed to fetch http://repository/number-{i}.deb  404  File not found" for i in range(15)
+    )
 
     def plant(night: Night) -> None:
         for name in nodes:
+            message = f"Job stage on node {name} ended with exit code {exit_code}. Its last lines: {lines}"
             night.cluster.fakes[name].failures["stage"] = RemoteJobError(
-                code,
-                f"Job stage on node {name} failed with exit code {exit_code}. Its last lines: E: no such thing",
-                cause="It could not be had.",
-                next_step="Make it available, then clear this task.",
-                exit_code=exit_code,
+                code, message, cause=cause, next_step=next_step, exit_code=exit_code
             )
 
     return plant
@@ -177,12 +181,12 @@ ROWS = {
     ),
     "package missing from the repository": Row(
         *("memory", "stage", "PACKAGE_MISSING", ("cp1", "w1, w2")),
-        plant=stage_fails("PACKAGE_MISSING", 20, "cp1", "w1", "w2"),
+        plant=stage_fails(ExitCode.PACKAGE_MISSING, "cp1", "w1", "w2"),
         is_after_claim=True,
     ),
     "image missing from the registry": Row(
         *("memory", "stage", "IMAGE_MISSING", ("cp1",)),
-        plant=stage_fails("IMAGE_MISSING", 21, "cp1"),
+        plant=stage_fails(ExitCode.IMAGE_MISSING, "cp1"),
         is_after_claim=True,
     ),
 }
@@ -252,7 +256,8 @@ def assert_one_error(log: str, row: Row, world: World) -> None:
     assert (PROJECT / "docs" / "runbooks" / f"{page}.md").exists()
     (note,) = world.notes
     assert f"{row.task} failed ({row.code})" in note
-    for said in (banners[0][1], cause, next_step):
+    assert len(note) <= NOTE_LIMIT
+    for said in (banners[0][1][:80], cause, next_step):
         assert words(said)
         assert words(said) in words(note)
     for word in row.says:

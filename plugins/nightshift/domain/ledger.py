@@ -10,6 +10,7 @@ from typing import Any
 
 from nightshift.domain.verdicts import Verdict
 
+NOTE_LIMIT = 1000  # characters Airflow takes; it would cut the end, where cause and next step stand
 # A full stop followed by a space and a capital ends a sentence; "1.35.4 on" and "e.g. x" do not.
 _SENTENCE_END = re.compile(r"[.!?]\s+(?=[A-Z])")
 
@@ -184,8 +185,18 @@ def write_note(entry: LedgerEntry) -> str:
 
 
 def two_sentences(happened: str, comes_next: str) -> str:
-    """Return a note of exactly two sentences."""
-    return f"{_as_sentence(happened)} {_as_sentence(comes_next)}"
+    """Return a note of exactly two sentences that fits into Airflow; what is too long loses its middle."""
+    end = _shortened(_as_sentence(comes_next), NOTE_LIMIT // 2)
+    return f"{_shortened(_as_sentence(happened), NOTE_LIMIT - len(end) - 1)} {end}"
+
+
+def _shortened(text: str, limit: int) -> str:
+    """Keep beginning and end: a job's last lines stand between what happened and why."""
+    if len(text) <= limit:
+        return text
+    mark = " … "
+    half = (limit - len(mark)) // 2
+    return f"{text[:half]}{mark}{text[-half:]}"
 
 
 def _as_sentence(text: str) -> str:
