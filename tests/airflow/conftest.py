@@ -103,8 +103,13 @@ def night(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, database: None) -> Ni
     for module in (operators, sensors, callbacks):
         monkeypatch.setattr(module, "open_session", night.open_session)
     monkeypatch.setattr(reporting, "show_note", lambda task, context, note: night.notes.append(note))
+    no_waiting(monkeypatch)
+    return night
+
+
+def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let gates look again at once."""
     wait = sensors.GateSensor.wait
     monkeypatch.setattr(
         sensors.GateSensor, "wait", lambda self, context, seconds, kept: wait(self, context, 0.0, kept)
     )
-    return night

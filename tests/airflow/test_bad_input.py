@@ -18,7 +18,7 @@ from typing import Any, Protocol
 
 import pytest
 from airflow.sdk import DAG
-from tests.airflow.conftest import Night
+from tests.airflow.conftest import Night, no_waiting
 from tests.airflow.wire import KUBERNETES, SSH, Wire
 
 from nightshift.clients import node_ssh
@@ -27,6 +27,7 @@ from nightshift.clients.ssh_connect import generate_key_pair
 from nightshift.domain.errors import RemoteJobError
 from nightshift.domain.ledger import NOTE_LIMIT
 from nightshift.orchestration import callbacks, operators, reporting, sensors
+from nightshift.steps.detect_target import detect_target
 from nightshift.steps.open_night import open_night
 
 PROJECT = Path(__file__).parents[2]
@@ -204,6 +205,7 @@ def wire(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, database: None) -> Ite
         for module in (operators, sensors, callbacks):
             monkeypatch.setattr(module, "open_session", wire.open_session)
         monkeypatch.setattr(reporting, "show_note", lambda task, context, note: wire.notes.append(note))
+        no_waiting(monkeypatch)
         yield wire
 
 
@@ -299,4 +301,5 @@ def test_without_a_fault_the_wire_is_open(
     policy = load_dag(tmp_path / "clusters", "", monkeypatch).get_task("open_night").policy
     with wire.open_session(policy, "run-1") as session:
         assert open_night(session)["answer"] == "go"
+        assert detect_target(session)["answer"] == "go"
     assert all("probe" in shell.commands for shell in wire.shells.values())

@@ -1,7 +1,7 @@
 """A cluster at the other end of real connections: an API server over HTTP and one SSH server per node, on loopback.
 
 Airflow's connections, the provider's hooks, paramiko and the Kubernetes client are real; on a node, the check of the
-installed scripts is the real shell text over really installed files, and `probe` answers what a tidy node says.
+installed scripts is the real shell text over really installed files; verbs that look have an answer, others do not.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from typing import Any
 import paramiko
 import pytest
 from tests.fakes.api_server import ApiState, serve
+from tests.fakes.cluster import COMPONENTS
 from tests.unit.clients.fake_sshd import FakeSshd
 from tests.unit.clients.test_node_probe import text as probe_text
 
@@ -55,9 +56,13 @@ class WireNode:
         code = subprocess.run(["sh", "-c", check], check=False).returncode
         if code:
             return code, b"", b""
-        verb = as_root.split()[1]
+        verb, *arguments = as_root.split()[1:]
         self.commands.append(verb)
-        return (0, probe_text().encode(), b"") if verb == "probe" else (2, b"", b"unknown verb")
+        if verb == "probe":
+            return 0, probe_text().encode(), b""
+        if verb == "package-index":
+            return 0, f"{arguments[0]}.4-1.1\n".encode(), b""
+        return 2, b"", b"unknown verb"
 
 
 class Wire:
@@ -74,9 +79,22 @@ class Wire:
         self.state.put("/api/v1/namespaces/nightshift", {"metadata": {"name": "nightshift"}})
         for name, sshd in self.sshds.items():
             self.state.add_node(name, address=sshd.address, is_control_plane=name == "cp1")
+        for component in COMPONENTS:
+            self._add_component(component)
         self._api = stack.enter_context(ExitStack())
         self.connect_api(self._api.enter_context(serve(self.state)))
         self.connect_ssh(self.key.private)
+
+    def _add_component(self, component: str) -> None:
+        """The pod of a control-plane component on cp1."""
+        name = f"{component}-cp1"
+        metadata = {"name": name, "namespace": "kube-system", "labels": {"component": component}}
+        item = {
+            "metadata": {**metadata, "uid": name},
+            "spec": {"nodeName": "cp1", "containers": [{"image": f"registry.k8s.io/{component}:v1.34.4"}]},
+            "status": {"phase": "Running"},
+        }
+        self.state.put(f"/api/v1/namespaces/kube-system/pods/{name}", item)
 
     def _serve_ssh(self, stack: ExitStack) -> dict[str, FakeSshd]:
         accepted = paramiko.Ed25519Key.from_private_key(io.StringIO(self.key.private))
