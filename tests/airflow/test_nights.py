@@ -9,6 +9,7 @@ from tests.airflow.conftest import Night
 from tests.fakes.cluster import job_failed
 
 from nightshift.domain.errors import VerificationError
+from nightshift.domain.facts import PackageFacts
 from nightshift.orchestration import probe
 
 
@@ -100,12 +101,23 @@ def test_a_slow_etcd_blocks_the_night_green(night: Night, upgrade_dag: DAG) -> N
     assert {n.kubelet_version for n in night.cluster.nodes.values()} == {"1.34.4"}
 
 
-def test_a_node_that_cannot_be_reached_makes_the_night_red(night: Night, upgrade_dag: DAG) -> None:
-    night.cluster.fakes["w2"].is_away = True
+def test_a_node_that_goes_away_after_the_night_was_opened_makes_it_blind(
+    night: Night, upgrade_dag: DAG
+) -> None:
+    """One that is away from the start is in test_bad_input.py."""
+    nodes = night.cluster.fakes
+    ask = nodes["cp1"].package_index
+
+    def ask_and_lose(*arguments: str) -> PackageFacts:
+        nodes["w2"].is_away = True
+        return ask(*arguments)
+
+    nodes["cp1"].package_index = ask_and_lose  # type: ignore[method-assign]
     state, tasks = _run(upgrade_dag)
     assert state == "failed"
     assert tasks["decide"] == "failed"
     assert tasks["claim"] == "upstream_failed"
+    assert night.notes[0].startswith("Blind (")
     assert "w2" in night.notes[0]
     assert _debts(night) == []
 

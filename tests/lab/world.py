@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import threading
@@ -17,6 +18,7 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from nsdemo.api import AirflowApi, patiently
 from nsdemo.lab import bring_up, enrol_lab, enrolled_at, lab_environment, lab_facts
@@ -39,6 +41,18 @@ class Api(AirflowApi):
         """Trigger a run with values of the form; returns its id."""
         body = {"logical_date": None, "conf": {"reason": "lab test", **conf}}
         return str(self._change("POST", f"/api/v2/dags/{DAG}/dagRuns", body)["dag_run_id"])
+
+    def task_log(self, run_id: str, task_id: str) -> list[str]:
+        """What stands in the log of a task's last try, line by line, as the UI shows it."""
+        task = next(t for t in self.tasks(DAG, run_id) if t["task_id"] == task_id)
+        run = f"/api/v2/dags/{DAG}/dagRuns/{quote(run_id, safe='')}"
+        content = self._get(f"{run}/taskInstances/{task_id}/logs/{task['try_number']}")["content"]
+        return [str(line["event"] if isinstance(line, dict) else line) for line in content]
+
+    def banners(self, run_id: str, task_id: str) -> list[str]:
+        """Codes of the errors that the log of a task's last try tells."""
+        found = (re.match(r"\[([A-Z]+(?:_[A-Z]+)+)\] ", line) for line in self.task_log(run_id, task_id))
+        return [match[1] for match in found if match]
 
     def _change(self, method: str, path: str, body: dict[str, Any]) -> dict[str, Any]:
         answer = self._client.request(method, path, json=body)

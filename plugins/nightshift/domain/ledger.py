@@ -10,6 +10,7 @@ from typing import Any
 
 from nightshift.domain.verdicts import Verdict
 
+NOTE_LIMIT = 1000  # characters Airflow takes; it would cut the end, where cause and next step stand
 # A full stop followed by a space and a capital ends a sentence; "1.35.4 on" and "e.g. x" do not.
 _SENTENCE_END = re.compile(r"[.!?]\s+(?=[A-Z])")
 
@@ -71,6 +72,41 @@ class NodeGate:
             "ended": _iso(self.ended, "milliseconds"),
             "seconds": round(self.ended - self.began, 1),
         }
+
+
+@dataclass(frozen=True)
+class Failure:
+    """The first task that failed tonight, and its error as it stands in that task's log.
+
+    Args:
+        task: its id.
+        message: what happened.
+        code: of the error; "" when the task left none (it was killed, or marked as failed).
+        cause: why.
+        next_step: what a person should do.
+        is_blind: something could not be known, as opposed to refused or broken.
+        before_claim: it failed while the night only looked.
+    """
+
+    task: str
+    message: str
+    code: str = ""
+    cause: str = ""
+    next_step: str = ""
+    is_blind: bool = False
+    before_claim: bool = False
+
+    @property
+    def sentence(self) -> str:
+        """What failed, with code and cause."""
+        coded = f" ({self.code})" if self.code else ""
+        cause = f" Cause: {self.cause}" if self.cause else ""
+        return f"{self.task} failed{coded}: {self.message}{cause}"
+
+    @property
+    def answer(self) -> str:
+        """The night's answer, as long as no node was upgraded: a look that failed is no failed upgrade."""
+        return "blind" if self.is_blind and self.before_claim else "failed"
 
 
 @dataclass(frozen=True)
@@ -145,7 +181,22 @@ def step_seconds(answers: Mapping[str, Mapping[str, Any]]) -> dict[str, float]:
 
 def write_note(entry: LedgerEntry) -> str:
     """Return the run note: what happened, and what comes next; one sentence each."""
-    return f"{_as_sentence(entry.sentence)} {_as_sentence(entry.what_next)}"
+    return two_sentences(entry.sentence, entry.what_next)
+
+
+def two_sentences(happened: str, comes_next: str) -> str:
+    """Return a note of exactly two sentences that fits into Airflow; what is too long loses its middle."""
+    end = _shortened(_as_sentence(comes_next), NOTE_LIMIT // 2)
+    return f"{_shortened(_as_sentence(happened), NOTE_LIMIT - len(end) - 1)} {end}"
+
+
+def _shortened(text: str, limit: int) -> str:
+    """Keep beginning and end: a job's last lines stand between what happened and why."""
+    if len(text) <= limit:
+        return text
+    mark = " … "
+    half = (limit - len(mark)) // 2
+    return f"{text[:half]}{mark}{text[-half:]}"
 
 
 def _as_sentence(text: str) -> str:

@@ -46,7 +46,7 @@ from nightshift.orchestration.operators import (
     pull,
 )
 from nightshift.orchestration.probe import ProbePodOperator
-from nightshift.orchestration.reporting import NightShape, PlaceTasks, ReportOperator
+from nightshift.orchestration.reporting import InvalidFileOperator, NightShape, PlaceTasks, ReportOperator
 from nightshift.orchestration.retries import retry_arguments
 from nightshift.orchestration.sensors import DiskUsageSensor, EtcdLatencySensor, Place
 
@@ -139,7 +139,7 @@ def _upgrade_form() -> dict[str, Param]:
             pattern=r"^v?\d+\.\d+\.\d+$",
             title="Target version",
             description="Exactly this version, e.g. 1.35.4. Empty: the next one the policy allows. "
-            "A downgrade or a skipped minor is refused.",
+            "A downgrade, a skipped minor and what the policy's newest_minor forbids are refused.",
         ),
         "reason": Param(
             "",
@@ -169,6 +169,7 @@ def _opening(night: _Night) -> DecideOperator:
         step="decide",
         inputs={"choice": pull("detect_target"), "verdicts": _verdicts},
         proceed_if=[pull("open_night"), pull("detect_target")],
+        earlier=[open_night.task_id, detect_target.task_id, reclaim.task_id],
         doc_md=TASKS["decide"],
         trigger_rule=TriggerRule.ALL_DONE,  # a gate that failed gave no verdict, and that is blind
         execution_timeout=_LOOK,
@@ -427,10 +428,11 @@ def build_invalid_dag(file_name: str, error: ConfigError) -> DAG:
         tags=["nightshift", "invalid"],
         default_args={"owner": "nightshift"},
     ) as dag:
-
-        @task(doc_md="Fails with what is wrong in the cluster's file.", retries=0)
-        def read_policy() -> None:
-            raise error
-
-        read_policy()
+        InvalidFileOperator(
+            task_id="read_policy",
+            error=error,
+            doc_md="Fails with what is wrong in the cluster's file.",
+            execution_timeout=_LOOK,
+            retries=0,
+        )
     return dag

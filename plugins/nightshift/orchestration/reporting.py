@@ -7,15 +7,19 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from nightshift.domain.errors import NightshiftError
+from airflow.sdk import BaseOperator
+
+from nightshift.domain.errors import ConfigError, NightshiftError
+from nightshift.domain.ledger import Failure, two_sentences
 from nightshift.domain.verdicts import Answer
-from nightshift.orchestration.operators import FAILURE_KEY, VERDICT_KEY, StepOperator
+from nightshift.orchestration.operators import FAILURE_KEY, VERDICT_KEY, StepOperator, remembered
 from nightshift.orchestration.runtime import connection_named
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
 NOTE_CONNECTION = "nightshift_airflow_api"
+_LOOKING = ("opening", "gates")  # phases
 
 
 @dataclass(frozen=True)
@@ -48,6 +52,11 @@ class NightShape:
         """All task ids, in order."""
         return [task for ids in self.phases.values() for task in ids]
 
+    @property
+    def looks(self) -> set[str]:
+        """The tasks before `claim`, which change nothing."""
+        return {task for phase in _LOOKING for task in self.phases.get(phase, ())}
+
 
 class ReportOperator(StepOperator):
     """Writes the ledger entry and the run note. It never changes the cluster, so clearing it is always safe.
@@ -55,6 +64,8 @@ class ReportOperator(StepOperator):
     Args:
         shape: see `NightShape`.
     """
+
+    needs_api = False
 
     def __init__(self, *, shape: NightShape, **kwargs: Any) -> None:
         super().__init__(step="report", **kwargs)
@@ -64,25 +75,53 @@ class ReportOperator(StepOperator):
         """Return note and ledger path."""
         self.inputs = {"facts": gather_facts(context, self.shape)}
         result = super().execute(context)
-        self._show(context, result["note"])
+        show_note(self, context, result["note"])
         return {name: result[name] for name in ("note", "path", "answer", "began", "ended")}
 
-    def _show(self, context: Context, note: str) -> None:
-        """Put the note onto the run. A note that cannot be shown is said here; the ledger has it anyway."""
-        from nightshift.clients.airflow_api import set_run_note
 
-        try:
-            connection = connection_named(NOTE_CONNECTION, "Airflow's own REST API, type http")
-            base_url = f"{connection.schema or 'http'}://{connection.host}:{connection.port or 8080}"
-            set_run_note(
-                base_url,
-                (connection.login or "", connection.password or ""),
-                context["dag_run"].dag_id,
-                context["run_id"],
-                note,
-            )
-        except NightshiftError as error:
-            self.log.warning("The run's note was not set: %s", error)
+class InvalidFileOperator(BaseOperator):
+    """The only task of a cluster whose file cannot be read: says what is wrong with it, as error and as run note.
+
+    There is no ledger entry: where the ledger lies stands in that file.
+
+    Args:
+        error: what the file's reader said.
+    """
+
+    shallow_copy_attrs: Sequence[str] = ("error",)  # errors want their keywords, which copying does not give
+
+    def __init__(self, *, error: ConfigError, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.error = error
+
+    def execute(self, context: Context) -> None:
+        """Fail with the file's error.
+
+        Raises:
+            ConfigError: CONFIG_INVALID.
+        """
+        failure = Failure(self.task_id, self.error.message, self.error.code, self.error.cause)
+        show_note(self, context, two_sentences(failure.sentence, self.error.next_step))
+        with remembered(self, context):
+            raise self.error
+
+
+def show_note(task: BaseOperator, context: Context, note: str) -> None:
+    """Put the note onto the run. A note that cannot be shown is said here; the ledger has it anyway."""
+    from nightshift.clients.airflow_api import set_run_note
+
+    try:
+        connection = connection_named(NOTE_CONNECTION, "Airflow's own REST API, type http")
+        base_url = f"{connection.schema or 'http'}://{connection.host}:{connection.port or 8080}"
+        set_run_note(
+            base_url,
+            (connection.login or "", connection.password or ""),
+            context["dag_run"].dag_id,
+            context["run_id"],
+            note,
+        )
+    except NightshiftError as error:
+        task.log.warning("The run's note was not set: %s", error)
 
 
 def gather_facts(context: Context, shape: NightShape) -> dict[str, Any]:
@@ -100,7 +139,7 @@ def gather_facts(context: Context, shape: NightShape) -> dict[str, Any]:
         "postflight": _one(answers, "postflight.verify_cluster"),
         "recovery": _one(answers, "release"),
         # A blind decision is red, and yet an answer: what it could not know is in its own words.
-        "failure": find_failure(context, shape.tasks, ignored="decide" if is_blind else ""),
+        "failure": find_failure(context, shape, ignored="decide" if is_blind else ""),
         "started": started.timestamp() if started else None,
         "finished": time.time(),
         "node_gates": _node_gates(context, shape),
@@ -109,22 +148,23 @@ def gather_facts(context: Context, shape: NightShape) -> dict[str, Any]:
     }
 
 
-def find_failure(context: Context, tasks: Sequence[str], ignored: str = "") -> str | None:
-    """Return in one sentence what failed first (in the order of the night); None when nothing did."""
+def find_failure(context: Context, shape: NightShape, ignored: str = "") -> Failure | None:
+    """Return what failed first (in the order of the night); None when nothing did."""
     run_id = context["run_id"]
     ti = context["ti"]
     states = ti.get_task_states(dag_id=ti.dag_id, run_ids=[run_id]).get(run_id, {})
     # Keys of mapped tasks are "<task id>_<map index>"; what waited for a failed task failed because of it.
     failed = [
         t
-        for t in tasks
+        for t in shape.tasks
         if t != ignored and any(k == t or k.startswith(f"{t}_") for k, s in states.items() if s == "failed")
     ]
     for task in failed:
-        for error in _pull(context, task, FAILURE_KEY):
-            return f"{task} failed ({error['code']}): {error['message']}"
+        for told in _pull(context, task, FAILURE_KEY):
+            return Failure(**{**told, "task": task}, before_claim=task in shape.looks)
     if failed:
-        return f"{failed[0]} failed without a word: its process was killed, or a person marked it as failed."
+        silence = "It left no word: its process was killed, or a person marked it as failed."
+        return Failure(failed[0], silence)
     return None
 
 

@@ -7,8 +7,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 from nightshift.domain.errors import NightshiftError
-from nightshift.domain.ledger import LedgerEntry, NodeEntry, NodeGate, step_seconds, write_note
-from nightshift.domain.verdicts import Answer, Verdict
+from nightshift.domain.ledger import Failure, LedgerEntry, NodeEntry, NodeGate, step_seconds, write_note
+from nightshift.domain.verdicts import BLIND_CAUSE, BLIND_NEXT_STEP, Answer, Verdict
 from nightshift.steps.evidence import saved_evidence
 from nightshift.steps.session import Session, path_safe
 
@@ -23,7 +23,7 @@ def report(session: Session, facts: Mapping[str, Any]) -> dict[str, Any]:
     """Answer {"note", "path", "answer", "entry"}.
 
     `facts`: whatever the run has of {open_night, choice, decision, plan, snapshot, postflight, recovery}
-    (each as returned by its step), `failure` (text, or None), `started` and `finished` (epoch seconds),
+    (each as returned by its step), `failure` (a `Failure`, or None), `started` and `finished` (epoch seconds),
     `node_steps` {node: {step: its task's answer}}, `node_gates` [verdicts in front of nodes, with `task`, `nodes`,
     `began`, `ended`], `phase_seconds` {phase: seconds}. Absent or None: it did not run.
     """
@@ -58,19 +58,29 @@ def judge_night(facts: Mapping[str, Any], nodes: tuple[NodeEntry, ...]) -> tuple
     """The night's answer and its sentence, from the first phase that said no to the last that said yes."""
     upgraded = [n.name for n in nodes if n.outcome == "upgraded"]
     planned = facts.get("plan") or (facts.get("decision") or {}).get("plan")
-    if facts.get("failure"):
-        answer = "partial" if upgraded else "failed"
+    failure: Failure | None = facts.get("failure")
+    if failure:
         tail = f" Already upgraded: {', '.join(upgraded)}." if upgraded else ""
-        return answer, f"{facts['failure']}{tail}"
+        return "partial" if upgraded else failure.answer, f"{failure.sentence}{tail}"
     for phase in ("open_night", "choice", "decision"):
         said = facts.get(phase)
         if said and said["answer"] != Answer.GO:
-            return str(said["answer"]), str(said["sentence"])
+            return str(said["answer"]), _reasoned(said)
     if not planned:
         return "failed", "The run ended before it decided anything."
     if not facts.get("postflight"):
         return ("partial" if upgraded else "failed"), "The run ended before the upgrade was complete."
     return "upgraded", str(facts["postflight"]["sentence"])
+
+
+def _reasoned(said: Mapping[str, Any]) -> str:
+    """Say a phase's refusal; what could not be known also with its code and cause, as the red task's log has it."""
+    sentence = str(said["sentence"])
+    if said["answer"] != Answer.BLIND:
+        return sentence
+    return (
+        f"Blind ({said.get('code') or 'NIGHT_BLIND'}): {sentence} Cause: {said.get('cause') or BLIND_CAUSE}"
+    )
 
 
 def what_next(answer: str, facts: Mapping[str, Any]) -> str:
@@ -80,10 +90,15 @@ def what_next(answer: str, facts: Mapping[str, Any]) -> str:
         return f"{', '.join(leftover)} continue on the next night."
     if answer in _NEXT:
         return _NEXT[answer]
+    failure: Failure | None = facts.get("failure")
+    if failure and failure.next_step:
+        return failure.next_step
     verdicts = (facts.get("decision") or {}).get("verdicts", ())
     flips = [v["resolution"] for v in verdicts if v["outcome"] in ("block", "blind") and v["resolution"]]
     if flips:
-        return f"To flip it: {' '.join(flips)}"
+        return f"To flip it: {' '.join(dict.fromkeys(flips))}"
+    if answer == Answer.BLIND:
+        return BLIND_NEXT_STEP
     return (
         "Read the failed task's log, which names cause and next step; clearing that task goes on from there."
     )

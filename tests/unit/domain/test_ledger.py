@@ -5,7 +5,15 @@ from dataclasses import replace
 
 import pytest
 
-from nightshift.domain.ledger import LedgerEntry, NodeEntry, NodeGate, step_seconds, write_note
+from nightshift.domain.ledger import (
+    NOTE_LIMIT,
+    Failure,
+    LedgerEntry,
+    NodeEntry,
+    NodeGate,
+    step_seconds,
+    write_note,
+)
 from nightshift.domain.verdicts import Outcome, Verdict
 
 GATE = NodeGate.from_verdict(
@@ -113,3 +121,15 @@ def test_the_package_is_told_apart_from_kubeadm(
 )
 def test_note_is_exactly_two_sentences(sentence: str, what_next: str, note: str) -> None:
     assert write_note(replace(ENTRY, sentence=sentence, what_next=what_next)) == note
+
+
+def test_a_long_note_keeps_what_happened_why_and_what_to_do() -> None:
+    lines = " | ".join(f"Err:{i} no such thing" for i in range(100))
+    failure = Failure(
+        "stage", f"Job stage on node cp1 ended. {lines}", "PACKAGE_MISSING", "Not offered.", "x"
+    )
+    note = write_note(replace(ENTRY, sentence=failure.sentence, what_next="Publish it. " * 100))
+    assert len(note) <= NOTE_LIMIT
+    assert note.startswith("stage failed (PACKAGE_MISSING): Job stage on node cp1 ended")
+    assert "Cause: Not offered. Publish it" in note
+    assert note.endswith("Publish it.")

@@ -85,6 +85,32 @@ def test_a_step_that_left_nothing_is_blind(steps: Any, context: Any, policy: Clu
     assert context["ti"].xcoms[("me", "return_value")]["answer"] == "blind"
 
 
+def test_after_a_failed_step_there_is_nothing_to_decide_and_no_second_error(
+    steps: Any, context: Any, policy: ClusterPolicy, capsys: pytest.CaptureFixture[str]
+) -> None:
+    context["ti"].states = {"open_night": "success", "detect_target": "failed"}
+    decide = operator(DecideOperator, policy, earlier=["open_night", "detect_target"])
+    with pytest.raises(RuntimeError, match="detect_target failed"):
+        decide.execute(context)
+    assert context["ti"].xcoms == {}
+    assert "Next step" not in capsys.readouterr().out
+
+
+def test_a_blind_decision_says_what_its_verdicts_know(
+    steps: Any, context: Any, policy: ClusterPolicy
+) -> None:
+    said = {
+        "answer": "blind",
+        "sentence": "w1?",
+        "code": "DISK_UNKNOWN",
+        "cause": "away",
+        "next_step": "Look.",
+    }
+    steps.answers["a_step"] = said
+    with pytest.raises(BlindError, match=r"^\[DISK_UNKNOWN\] w1\? Cause: away Next step: Look\.$"):
+        operator(DecideOperator, policy).execute(context)
+
+
 def run_of(kind: str, late: timedelta) -> SimpleNamespace:
     return SimpleNamespace(run_type=kind, run_after=datetime.now(UTC) - late)
 

@@ -10,7 +10,14 @@ SHAPE = NightShape(
     phases={"gates": ["decide"], "workers": ["w.drain_node", "w.uncordon_node"], "closing": ["release"]},
     places=[PlaceTasks("w.check_etcd", {"drain": "w.drain_node", "uncordon": "w.uncordon_node"})],
 )
-ERROR = {"code": "JOB_FAILED", "message": "kubeadm ended with 1."}
+ERROR = {
+    "task": "w.drain_node",
+    "code": "JOB_FAILED",
+    "message": "kubeadm ended with 1.",
+    "cause": "c",
+    "next_step": "n",
+    "is_blind": False,
+}
 
 
 @pytest.mark.parametrize(
@@ -22,12 +29,12 @@ ERROR = {"code": "JOB_FAILED", "message": "kubeadm ended with 1."}
             {("w.drain_node", "failure"): ERROR},
             "w.drain_node failed (JOB_FAILED)",
         ),
-        ({"w.drain_node_1": "failed"}, {}, "w.drain_node failed without a word: its process was killed"),
+        ({"w.drain_node_1": "failed"}, {}, "w.drain_node failed: It left no word: its process was killed"),
         ({"w.drain_node": "upstream_failed"}, {}, None),
-        ({"decide": "failed", "w.drain_node": "upstream_failed"}, {}, "decide failed without a word"),
+        ({"decide": "failed", "w.drain_node": "upstream_failed"}, {}, "decide failed: It left no word"),
         (
             {"release": "failed", "w.drain_node_0": "failed"},
-            {("w.drain_node", "failure"): ERROR, ("release", "failure"): {"code": "X", "message": "y"}},
+            {("w.drain_node", "failure"): ERROR, ("release", "failure"): {**ERROR, "code": "X"}},
             "w.drain_node failed (JOB_FAILED)",
         ),
     ],
@@ -36,8 +43,18 @@ def test_the_first_failure_of_the_night_is_told(
     context: Any, states: dict[str, str], xcoms: dict[tuple[str, str], Any], said: str | None
 ) -> None:
     context["ti"].states, context["ti"].xcoms = states, xcoms
-    found = find_failure(context, SHAPE.tasks)
-    assert found is None if said is None else str(found).startswith(said)
+    found = find_failure(context, SHAPE)
+    assert found is None if said is None else found.sentence.startswith(said)
+
+
+@pytest.mark.parametrize(("task", "answer"), [("decide", "blind"), ("w.drain_node", "failed")])
+def test_what_could_not_be_known_is_blind_only_while_the_night_looks(
+    context: Any, task: str, answer: str
+) -> None:
+    context["ti"].states = {task: "failed"}
+    context["ti"].xcoms = {(task, "failure"): {**ERROR, "is_blind": True}}
+    found = find_failure(context, SHAPE)
+    assert (found.task, found.answer) == (task, answer)
 
 
 def test_a_blind_decision_is_an_answer_and_no_failure(context: Any) -> None:

@@ -73,6 +73,16 @@ def test_a_missing_connection_is_named(
         session.on(NODE)
 
 
+def test_a_session_that_can_do_without_the_api_opens_and_says_why_there_is_none(
+    connections: Any, local: ClusterPolicy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("AIRFLOW_CONN_KUBE")
+    with runtime.open_session(local, "run-1", needs_api=False) as session:
+        assert session.store.write_json("a.json", {})
+        with pytest.raises(ConfigError, match="CONNECTION_MISSING"):
+            session.kube.nodes()
+
+
 @pytest.mark.parametrize(
     "extra",
     [{}, {"kube_config": "{"}, {"kube_config": "{}", "in_cluster": True}, {"kube_config_path": "/nowhere"}],
