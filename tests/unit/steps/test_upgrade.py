@@ -33,8 +33,9 @@ def test_a_whole_night_by_hand(cluster: FakeCluster, session: Session, choice: d
     assert (
         done["sentence"] == "Upgraded from 1.34.4 to 1.35.4: 3 of 3 nodes run 1.35.4, Ready and as written."
     )
-    assert ("kubeadm-upgrade", "apply", "1.35.4", "900") in cluster.fakes["cp1"].calls
-    assert ("kubeadm-upgrade", "node", "1.35.4", "900") in cluster.fakes["w1"].calls
+    base = session.policy.target.package_repository
+    assert ("kubeadm-upgrade", "apply", "1.35.4", "900", base) in cluster.fakes["cp1"].calls
+    assert ("kubeadm-upgrade", "node", "1.35.4", "900", base) in cluster.fakes["w1"].calls
     assert ("kubelet-upgrade", "1.35.4") in cluster.fakes["w2"].calls
 
 
