@@ -409,10 +409,10 @@ class FakeKube:
             self._c.lease = replace(self._c.lease, holder="", acquired=None, renewed=None)
             return True
 
-    def bump_token(self, expected: LeaseFacts) -> LeaseFacts | None:
+    def bump_token(self, expected: LeaseFacts, wanted: int = 0) -> LeaseFacts | None:
         """Compare and swap."""
         self._reach("bump_token")
-        return self._swap(expected, replace(expected, token=expected.token + 1))
+        return self._swap(expected, replace(expected, token=max(wanted, expected.token + 1)))
 
     def _swap(self, expected: LeaseFacts, new: LeaseFacts) -> LeaseFacts | None:
         with self._c.lock:

@@ -513,7 +513,8 @@ class NodeSsh:
                 "NODE_FENCED",
                 f"Node {self.node} refused `{verb}`.",
                 cause=_last_line(stderr),
-                next_step="Nothing: another run or the recovery took over. Look at the newest run.",
+                next_step="Another run or the recovery took over: look at the newest run. If there is none, clear this task: "
+                "it raises the Lease's token above the node's.",
             )
         if code == ExitCode.BUSY:
             raise RemoteJobError(

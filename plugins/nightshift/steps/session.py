@@ -148,8 +148,8 @@ class KubePort(Protocol):
     def release_lease(self, run_id: str, token: int) -> bool:
         """Empty the holder, keep the token; False when holder or token are others by now."""
 
-    def bump_token(self, expected: LeaseFacts) -> LeaseFacts | None:
-        """Raise the token, holder unchanged; None when the Lease changed since `expected`."""
+    def bump_token(self, expected: LeaseFacts, wanted: int = 0) -> LeaseFacts | None:
+        """Raise the token by one, or to a bigger `wanted`; None when the Lease changed since `expected`."""
 
     def namespace_annotations(self) -> dict[str, str]:
         """The nightshift.io/ annotations of our namespace."""

@@ -137,11 +137,18 @@ def test_verify_names_everything_that_is_wrong(
         assert said in str(caught.value)
 
 
-def test_a_fenced_run_stops_following_its_job(
+def test_a_run_fenced_while_it_works_starts_no_job(
     cluster: FakeCluster, session: Session, choice: dict[str, Any]
 ) -> None:
-    cluster.fakes["w1"].token = 50
-    with pytest.raises(FencedError):
+    node = cluster.fakes["w1"]
+    fence = node.fence
+
+    def recovered_next(token: int) -> None:
+        fence(token)
+        node.token = token + 1
+
+    node.fence = recovered_next  # type: ignore[method-assign]
+    with pytest.raises(FencedError, match="NODE_FENCED"):
         upgrade_kubelet(session, "w1", choice)
 
 
