@@ -84,8 +84,8 @@ class NodePort(Protocol):
     def job(self, step: str) -> JobFacts | None:
         """What is known about one job of this node."""
 
-    def fetch(self, kind: str, target: BinaryIO) -> None:
-        """Stream an allowed file of the node into `target`."""
+    def fetch(self, kind: str, name: str, target: BinaryIO) -> str:
+        """Stream an allowed file of the node into `target`; returns the SHA-256 of what came, in hex."""
 
     def collect_evidence(self, since: float, target: BinaryIO) -> None:
         """Stream a tar.gz with logs and manifests since `since` (epoch seconds), secrets redacted."""

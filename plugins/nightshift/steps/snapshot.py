@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, BinaryIO
 
 from nightshift.clients.etcd_metrics import parse_etcd_metrics
 from nightshift.domain.errors import BlindError, UnreachableError
 from nightshift.domain.facts import NodeFacts
-from nightshift.domain.snapshot import SnapshotState, require_proven
+from nightshift.domain.snapshot import Bundle, SnapshotState, named_bundle, require_intact, require_proven
 from nightshift.steps.hold import Held, hold, push
 from nightshift.steps.session import Session, node_log, path_safe
 
 
 def snapshot(session: Session, choice: Mapping[str, Any]) -> dict[str, Any]:
-    """Answer {"path", "node", "saved", "restored", "kept": bool, "taken", "sentence"}.
+    """Answer {"path", "sha256", "bundle", "node", "saved", "restored", "kept": bool, "taken", "sentence"}.
 
     A snapshot this run has already proven and stored is kept: a cleared task needs no second one.
 
     Raises:
-        VerificationError: SNAPSHOT_MISMATCH, the restored data is not the saved data.
+        VerificationError: SNAPSHOT_MISMATCH, the restored data is not the saved data, or what came off the node is
+            not the bundle that was proven; SNAPSHOT_UNREADABLE.
         BlindError: ETCD_UNHEALTHY, no member to take it from.
     """
     base = f"snapshots/{path_safe(session.run_id)}"
@@ -29,8 +30,8 @@ def snapshot(session: Session, choice: Mapping[str, Any]) -> dict[str, Any]:
         return {**known, "kept": True}
     node = healthy_member(session, [n for n in session.kube.nodes() if n.is_control_plane])
     with hold(session, [node]) as held:
-        found = _take(session, node, held)
-        path = session.store.write_stream(f"{base}.tar.gz", lambda t: session.on(node).fetch("snapshot", t))
+        found, bundle = _take(session, node, held)
+        path = _store(session, node, bundle, f"{base}.tar.gz")
     target = choice["target"]["version"]
     sentence = (
         f"etcd snapshot of {node.name} restored and compared (revision {found['saved']['revision']}, "
@@ -68,7 +69,7 @@ def healthy_member(session: Session, nodes: Sequence[NodeFacts]) -> NodeFacts:
     )
 
 
-def _take(session: Session, node: NodeFacts, held: Held) -> dict[str, Any]:
+def _take(session: Session, node: NodeFacts, held: Held) -> tuple[dict[str, Any], Bundle]:
     """The node-side job; what it says is judged here, not there."""
     session.log(f"Taking the snapshot on {node.name}")
     outcome = session.on(node).run_job(
@@ -83,7 +84,17 @@ def _take(session: Session, node: NodeFacts, held: Held) -> dict[str, Any]:
     result = outcome.result or {}
     saved, restored = result.get("saved") or {}, result.get("restored") or {}
     require_proven(_state(saved), _state(restored))
-    return {"saved": saved, "restored": restored}
+    bundle = named_bundle(result)
+    return {"saved": saved, "restored": restored, "bundle": bundle.name, "sha256": bundle.sha256}, bundle
+
+
+def _store(session: Session, node: NodeFacts, bundle: Bundle, relative: str) -> str:
+    """Bring the proven bundle off the node; what is another never appears under its name."""
+
+    def fill(target: BinaryIO) -> None:
+        require_intact(bundle, session.on(node).fetch("snapshot", bundle.name, target))
+
+    return session.store.write_stream(relative, fill)
 
 
 def _state(side: Mapping[str, Any]) -> SnapshotState:

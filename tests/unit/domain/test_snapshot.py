@@ -3,7 +3,14 @@ from __future__ import annotations
 import pytest
 
 from nightshift.domain.errors import VerificationError
-from nightshift.domain.snapshot import SnapshotState, compare_snapshot, require_proven
+from nightshift.domain.snapshot import (
+    Bundle,
+    SnapshotState,
+    compare_snapshot,
+    named_bundle,
+    require_intact,
+    require_proven,
+)
 from nightshift.domain.verdicts import Outcome
 
 SAVED = SnapshotState(1234, 567, 89)
@@ -46,3 +53,23 @@ def test_unread_or_empty_is_blind_even_when_equal(
     assert said in verdict.message
     with pytest.raises(VerificationError):
         require_proven(saved, restored)
+
+
+NAMED = {"bundle": "etcd-20260101T000000Z.tar.gz", "bundle_sha256": "ab" * 32}
+
+
+def test_what_came_is_what_the_job_proved() -> None:
+    bundle = named_bundle(NAMED)
+    require_intact(bundle, "ab" * 32)
+    with pytest.raises(VerificationError) as caught:
+        require_intact(bundle, "cd" * 32)
+    assert caught.value.code == "SNAPSHOT_MISMATCH"
+    assert bundle == Bundle("etcd-20260101T000000Z.tar.gz", "ab" * 32)
+    assert bundle.name in caught.value.message
+
+
+@pytest.mark.parametrize("missing", NAMED)
+@pytest.mark.parametrize("value", [None, "", 7])
+def test_a_job_that_names_no_bundle_proves_none(missing: str, value: object) -> None:
+    with pytest.raises(VerificationError, match="SNAPSHOT_UNREADABLE"):
+        named_bundle({**NAMED, missing: value})

@@ -193,7 +193,39 @@ def test_a_snapshot_that_is_not_proven_is_not_stored(
     cluster.fakes["cp1"].results["snapshot-etcd"]["restored"] = restored
     with pytest.raises(VerificationError, match=code):
         snapshot(session, choice)
-    assert not session.store.exists("snapshots/run-1.tar.gz")
+    assert _stored(session) == []
+
+
+@pytest.mark.parametrize(
+    ("named", "code"),
+    [
+        ({"bundle_sha256": "0" * 64}, "SNAPSHOT_MISMATCH"),
+        ({"bundle_sha256": ""}, "SNAPSHOT_UNREADABLE"),
+        ({"bundle": None}, "SNAPSHOT_UNREADABLE"),
+    ],
+)
+def test_a_bundle_that_is_not_the_proven_one_is_not_stored(
+    cluster: FakeCluster, session: Session, choice: dict[str, Any], named: dict[str, Any], code: str
+) -> None:
+    cluster.fakes["cp1"].results["snapshot-etcd"].update(named)
+    with pytest.raises(VerificationError, match=code):
+        snapshot(session, choice)
+    assert _stored(session) == []
+
+
+def test_the_bundle_the_job_names_is_stored_not_the_newest(
+    cluster: FakeCluster, session: Session, choice: dict[str, Any]
+) -> None:
+    """The node's clock stepped back: what lies there from before has the newer name."""
+    cluster.fakes["cp1"].bundles["etcd-20270301T000000Z.tar.gz"] = b"old"
+    taken = snapshot(session, choice)
+    assert Path(taken["path"]).read_bytes() == b"snapshot of cp1"
+    assert taken["sha256"] == cluster.fakes["cp1"].results["snapshot-etcd"]["bundle_sha256"]
+
+
+def _stored(session: Session) -> list[Path]:
+    """Everything of snapshots in the store."""
+    return [path for path in Path(session.policy.store, "lab", "snapshots").rglob("*") if path.is_file()]
 
 
 def test_stage_says_which_node_failed_and_raises(
