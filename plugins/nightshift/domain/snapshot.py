@@ -79,6 +79,11 @@ def require_proven(saved: SnapshotState, restored: SnapshotState) -> Verdict:
     return verdict
 
 
+def is_recent(taken: object, now: float, max_age_seconds: float) -> bool:
+    """Tell whether a snapshot of that time is still a way back; an unknown time or one in the future is not."""
+    return isinstance(taken, int | float) and 0 <= now - taken <= max_age_seconds
+
+
 @dataclass(frozen=True)
 class Bundle:
     """The file a snapshot job made: plain name and SHA-256 in hex."""

@@ -7,6 +7,7 @@ from nightshift.domain.snapshot import (
     Bundle,
     SnapshotState,
     compare_snapshot,
+    is_recent,
     named_bundle,
     require_intact,
     require_proven,
@@ -73,3 +74,20 @@ def test_what_came_is_what_the_job_proved() -> None:
 def test_a_job_that_names_no_bundle_proves_none(missing: str, value: object) -> None:
     with pytest.raises(VerificationError, match="SNAPSHOT_UNREADABLE"):
         named_bundle({**NAMED, missing: value})
+
+
+@pytest.mark.parametrize(
+    ("taken", "recent"),
+    [
+        (1000.0, True),
+        (1000, True),
+        (400.0, True),
+        (399.9, False),
+        (1000.1, False),
+        (None, False),
+        ("1000", False),
+    ],
+    ids=["now", "a whole number", "at the limit", "older", "from the future", "unknown", "no number"],
+)
+def test_only_a_known_and_recent_time_counts(taken: object, recent: bool) -> None:
+    assert is_recent(taken, 1000.0, 600) is recent

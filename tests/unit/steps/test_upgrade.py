@@ -1,3 +1,4 @@
+import hashlib
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -181,6 +182,37 @@ def test_snapshot_is_kept_when_this_run_has_one(
     again = snapshot(session, choice)
     assert again["kept"]
     assert [c for c in cluster.fakes["cp1"].calls if c[0] == "snapshot-etcd"] == [("snapshot-etcd",)]
+
+
+def test_an_old_snapshot_is_no_way_back_and_is_not_written_over(
+    cluster: FakeCluster, session: Session, choice: dict[str, Any]
+) -> None:
+    """A failed run that is cleared days later: the cluster has lived on since."""
+    first = snapshot(session, choice)
+    limit = session.policy.limits.snapshot_max_age_seconds
+    cluster.now = first["taken"] + limit - 1
+    assert snapshot(session, choice)["kept"]
+    node = cluster.fakes["cp1"]
+    node.bundles["etcd-20270118T080000Z.tar.gz"] = b"three days later"
+    node.results["snapshot-etcd"].update(
+        bundle="etcd-20270118T080000Z.tar.gz", bundle_sha256=hashlib.sha256(b"three days later").hexdigest()
+    )
+    cluster.now = first["taken"] + limit + 1
+    again = snapshot(session, choice)
+    assert not again["kept"]
+    assert again["taken"] > first["taken"] + limit
+    assert Path(again["path"]).read_bytes() == b"three days later"
+    assert Path(first["path"]).read_bytes() == b"snapshot of cp1"
+    assert "not taken within the last 3600 s" in cluster.log
+    assert snapshot(session, choice)["kept"]
+
+
+def test_a_snapshot_is_as_old_as_its_job_not_as_its_copy(
+    cluster: FakeCluster, session: Session, choice: dict[str, Any]
+) -> None:
+    started = cluster.now
+    cluster.fakes["cp1"].before_job = lambda step: cluster.sleep(800)
+    assert snapshot(session, choice)["taken"] < started + 1
 
 
 @pytest.mark.parametrize(
