@@ -10,6 +10,7 @@ from nightshift.domain.errors import UnreachableError
 from nightshift.domain.facts import NodeFacts, PackageFacts
 from nightshift.domain.target import TargetChoice, TargetKind, choose_target, minors_to_ask
 from nightshift.domain.verdicts import Answer
+from nightshift.domain.versions import newest_package, releases_in
 from nightshift.steps.session import Session
 
 _ANSWERS = {
@@ -80,4 +81,5 @@ def chosen(choice: dict[str, Any]) -> TargetChoice:
 
 
 def _newest(offer: PackageFacts) -> str:
-    return offer.versions[-1] if offer.versions else "none"
+    releases = releases_in(offer.versions)
+    return (newest_package(offer.versions, releases[-1]) if releases else None) or "none"
