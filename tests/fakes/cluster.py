@@ -5,6 +5,7 @@ Time is the fake's own: `sleep` moves it, so that minutes of waiting take no tim
 
 from __future__ import annotations
 
+import hashlib
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -131,7 +132,8 @@ class FakeNode:
         self.calls: list[tuple[str, ...]] = []
         self.failures: dict[str, Exception] = {}
         self.before_job: Callable[[str], None] = lambda step: None
-        self.results: dict[str, dict[str, Any]] = {"snapshot-etcd": _proven()}
+        self.bundles = {"etcd-20270115T080000Z.tar.gz": f"snapshot of {name}".encode()}
+        self.results: dict[str, dict[str, Any]] = {"snapshot-etcd": _proven(self.bundles)}
         self.scratch: tuple[ScratchEntry, ...] = ()
         self.etcd: str | None = etcd_text()
         self.configz: dict[str, Any] = _configz()
@@ -255,10 +257,11 @@ class FakeNode:
         self._reach()
         return self.jobs.get(step)
 
-    def fetch(self, kind: str, target: BinaryIO) -> None:
+    def fetch(self, kind: str, name: str, target: BinaryIO) -> str:
         """A bundle."""
         self._reach()
-        target.write(f"{kind} of {self.name}".encode())
+        target.write(self.bundles[name])
+        return hashlib.sha256(self.bundles[name]).hexdigest()
 
     def collect_evidence(self, since: float, target: BinaryIO) -> None:
         """A bundle."""
@@ -409,10 +412,10 @@ class FakeKube:
             self._c.lease = replace(self._c.lease, holder="", acquired=None, renewed=None)
             return True
 
-    def bump_token(self, expected: LeaseFacts) -> LeaseFacts | None:
+    def bump_token(self, expected: LeaseFacts, wanted: int = 0) -> LeaseFacts | None:
         """Compare and swap."""
         self._reach("bump_token")
-        return self._swap(expected, replace(expected, token=expected.token + 1))
+        return self._swap(expected, replace(expected, token=max(wanted, expected.token + 1)))
 
     def _swap(self, expected: LeaseFacts, new: LeaseFacts) -> LeaseFacts | None:
         with self._c.lock:
@@ -512,9 +515,11 @@ def _manifest(name: str) -> ManifestEntry:
     )
 
 
-def _proven() -> dict[str, Any]:
+def _proven(bundles: Mapping[str, bytes]) -> dict[str, Any]:
     side = {"revision": 42, "key_count": 7, "hash": 99}
-    return {"saved": dict(side), "restored": dict(side)}
+    ((name, content),) = bundles.items()
+    named = {"bundle": name, "bundle_sha256": hashlib.sha256(content).hexdigest()}
+    return {"saved": dict(side), "restored": dict(side), **named}
 
 
 def _configz() -> dict[str, Any]:

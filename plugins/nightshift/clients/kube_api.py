@@ -273,9 +273,9 @@ class KubeApi:
             {"holderIdentity": None, "renewTime": None, "acquireTime": None}, run_id, token
         )
 
-    def bump_token(self, expected: LeaseFacts) -> LeaseFacts | None:
-        """Raise the token, holder unchanged; None when the Lease changed since `expected`."""
-        return self._swap_lease({}, expected.token + 1, lambda current: current == expected)
+    def bump_token(self, expected: LeaseFacts, wanted: int = 0) -> LeaseFacts | None:
+        """Raise the token by one, or to a bigger `wanted`, holder unchanged; None when the Lease changed meanwhile."""
+        return self._swap_lease({}, max(wanted, expected.token + 1), lambda current: current == expected)
 
     def _keep_trying(self, spec: Mapping[str, Any], run_id: str, token: int) -> bool:
         """Write `spec` while the Lease is ours: parallel tasks of one run renew it too and may be faster."""

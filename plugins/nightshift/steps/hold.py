@@ -14,12 +14,14 @@ from datetime import UTC, datetime
 
 from nightshift.domain.errors import FencedError, LeaseHeldError, NightshiftError, UnreachableError
 from nightshift.domain.facts import LeaseFacts, NodeFacts
+from nightshift.domain.fencing import token_to_catch_up
 from nightshift.steps.session import Session, on_all, patiently
 
 RUN_ANNOTATION = "nightshift.io/run-id"
 STARTED_ANNOTATION = "nightshift.io/started"
 TARGET_ANNOTATION = "nightshift.io/target"
 _CLAIM_TRIES = 3
+_FENCE_TRIES = 3
 _JOIN_SECONDS = 15.0  # a renewal on its way takes at most one API time limit
 
 
@@ -39,11 +41,7 @@ def hold(session: Session, nodes: Sequence[NodeFacts]) -> Iterator[Held]:
         LeaseHeldError: LEASE_HELD, another run is at the cluster.
         FencedError: RUN_FENCED, the Lease was lost while the block worked (also raised at its end).
     """
-    token = acquire(session)
-    for name, error in on_all(nodes, lambda node: session.on(node).fence(token)).items():
-        if isinstance(error, NightshiftError):
-            session.log(f"{name}: could not be fenced with token {token}")
-            raise error
+    token = _fence(session, nodes, acquire(session))
     lost, stop = threading.Event(), threading.Event()
 
     def check() -> None:
@@ -86,6 +84,54 @@ def _acquire(session: Session) -> int:
             announce(session)
             return claimed.token
     raise lease_held(session.kube.lease())
+
+
+def _fence(session: Session, nodes: Sequence[NodeFacts], token: int) -> int:
+    """Raise the nodes' token and return it; it is a bigger one when the Lease had fallen behind the nodes.
+
+    Raises:
+        FencedError: RUN_FENCED, the Lease was lost meanwhile; NODE_FENCED, the nodes stay ahead of it.
+        NightshiftError: the first node's that could not be fenced.
+    """
+    tries = 0
+    while errors := _fence_errors(session, nodes, token):
+        tries += 1
+        for error in errors:
+            if tries == _FENCE_TRIES or not isinstance(error, FencedError):
+                raise error
+        token = _catch_up(session, token)
+    return token
+
+
+def _fence_errors(session: Session, nodes: Sequence[NodeFacts], token: int) -> list[NightshiftError]:
+    """Raise the nodes' token; what came of it where it was refused."""
+    answers = on_all(nodes, lambda node: session.on(node).fence(token))
+    errors = {name: answer for name, answer in answers.items() if isinstance(answer, NightshiftError)}
+    if errors:
+        session.log(f"Not fenced with token {token}: {', '.join(errors)}")
+    return list(errors.values())
+
+
+def _catch_up(session: Session, token: int) -> int:
+    """Raise the token of a Lease that is still ours above what the nodes have seen; unchanged when it moves just now.
+
+    Raises:
+        FencedError: RUN_FENCED, the Lease is not ours any more.
+    """
+    probes = on_all(session.kube.nodes(), lambda node: session.on(node).probe().token)
+    seen = [answer for answer in probes.values() if isinstance(answer, int)]
+    lease = session.kube.lease()
+    wanted = token_to_catch_up(lease, session.run_id, token, seen)
+    if wanted is None:
+        raise _fenced(session, token)
+    raised = session.kube.bump_token(lease, wanted)
+    if raised is None:
+        return token
+    session.log(
+        f"The Lease is ours and its token {token} is older than {wanted - 1}, which nodes have seen: the Lease was "
+        f"made anew or restored. Raised to {raised.token}"
+    )
+    return raised.token
 
 
 def announce(session: Session) -> None:

@@ -84,8 +84,8 @@ class NodePort(Protocol):
     def job(self, step: str) -> JobFacts | None:
         """What is known about one job of this node."""
 
-    def fetch(self, kind: str, target: BinaryIO) -> None:
-        """Stream an allowed file of the node into `target`."""
+    def fetch(self, kind: str, name: str, target: BinaryIO) -> str:
+        """Stream an allowed file of the node into `target`; returns the SHA-256 of what came, in hex."""
 
     def collect_evidence(self, since: float, target: BinaryIO) -> None:
         """Stream a tar.gz with logs and manifests since `since` (epoch seconds), secrets redacted."""
@@ -148,8 +148,8 @@ class KubePort(Protocol):
     def release_lease(self, run_id: str, token: int) -> bool:
         """Empty the holder, keep the token; False when holder or token are others by now."""
 
-    def bump_token(self, expected: LeaseFacts) -> LeaseFacts | None:
-        """Raise the token, holder unchanged; None when the Lease changed since `expected`."""
+    def bump_token(self, expected: LeaseFacts, wanted: int = 0) -> LeaseFacts | None:
+        """Raise the token by one, or to a bigger `wanted`; None when the Lease changed since `expected`."""
 
     def namespace_annotations(self) -> dict[str, str]:
         """The nightshift.io/ annotations of our namespace."""

@@ -69,6 +69,17 @@ def test_a_bump_keeps_the_holder_and_fences_its_token(kube: KubePort) -> None:
     assert not kube.release_lease("a", 1)
 
 
+def test_a_bump_goes_as_far_as_wanted_and_never_back(kube: KubePort) -> None:
+    seen = kube.claim_lease("a", NOW, 120, kube.lease())
+    assert seen is not None
+    far = kube.bump_token(seen, 18)
+    assert far is not None
+    assert far.token == 18
+    again = kube.bump_token(far, 3)
+    assert again is not None
+    assert again.token == 19
+
+
 def test_release_empties_the_holder_and_keeps_the_token(kube: KubePort) -> None:
     kube.claim_lease("a", NOW, 120, kube.lease())
     assert kube.release_lease("a", 1)

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 from tests.fakes.cluster import FakeCluster
 
-from nightshift.domain.errors import FencedError, LeaseHeldError
+from nightshift.domain.errors import FencedError, LeaseHeldError, UnreachableError
 from nightshift.domain.facts import LeaseFacts
 from nightshift.domain.policy import ClusterPolicy, LimitPolicy
 from nightshift.steps.hold import Held, acquire, hold, renew_if_ours
@@ -60,10 +60,101 @@ def test_fences_the_nodes_before_any_work(cluster: FakeCluster, session: Session
     assert cluster.fakes["w2"].token == 0
 
 
-def test_a_node_with_a_newer_token_stops_the_step(cluster: FakeCluster, session: Session) -> None:
-    cluster.fakes["w1"].token = 99
-    with pytest.raises(FencedError), hold(session, [cluster.nodes["w1"]]):
+def test_a_lease_that_went_back_catches_up_with_all_nodes_at_once(
+    cluster: FakeCluster, session: Session
+) -> None:
+    """The cluster was made anew on the same machines, or etcd came back from an older snapshot."""
+    cluster.fakes["cp1"].token, cluster.fakes["w1"].token, cluster.fakes["w2"].token = 17, 40, 3
+    with hold(session, [cluster.nodes["cp1"]]) as held:
+        assert (held.token, cluster.lease.holder, cluster.lease.token) == (41, "run-1", 41)
+    with hold(session, list(cluster.nodes.values())) as held:
+        assert held.token == 41
+    assert {fake.token for fake in cluster.fakes.values()} == {41}
+    assert "older than 40" in cluster.log
+
+
+def test_a_node_that_cannot_be_asked_is_caught_up_with_when_its_turn_comes(
+    cluster: FakeCluster, session: Session
+) -> None:
+    cluster.fakes["w1"].token, cluster.fakes["w2"].token = 17, 40
+    cluster.fakes["w2"].is_away = True
+    with hold(session, [cluster.nodes["w1"]]) as held:
+        assert held.token == 18
+    cluster.fakes["w2"].is_away = False
+    with hold(session, [cluster.nodes["w2"]]) as held:
+        assert held.token == 41
+
+
+@pytest.mark.parametrize(("holder", "token"), [("run-2", 2), ("run-1", 2), ("", 2)])
+def test_a_node_with_a_newer_token_stops_the_step_when_the_lease_moved_too(
+    cluster: FakeCluster, session: Session, holder: str, token: int
+) -> None:
+    """Somebody took over: the Lease, which is always raised before the nodes, says so."""
+    node = cluster.fakes["w1"]
+    fence = node.fence
+
+    def taken_over(asked: int) -> None:
+        cluster.lease = replace(cluster.lease, holder=holder, token=token)
+        node.token = token
+        fence(asked)
+
+    node.fence = taken_over  # type: ignore[method-assign]
+    with pytest.raises(FencedError, match="RUN_FENCED"), hold(session, [cluster.nodes["w1"]]):
         pytest.fail("must not begin")
+    assert (cluster.lease.token, node.token) == (token, token)
+
+
+def test_a_lease_taken_while_it_catches_up_is_left_alone(cluster: FakeCluster, session: Session) -> None:
+    cluster.fakes["w1"].token = 40
+    bump = session.kube.bump_token
+
+    def taken_first(expected: LeaseFacts, wanted: int = 0) -> LeaseFacts | None:
+        cluster.lease = replace(cluster.lease, holder="run-2", token=2)
+        return bump(expected, wanted)
+
+    session.kube.bump_token = taken_first  # type: ignore[method-assign]
+    with pytest.raises(FencedError, match="RUN_FENCED"), hold(session, [cluster.nodes["w1"]]):
+        pytest.fail("must not begin")
+    assert cluster.lease.token == 2
+
+
+def test_a_renewal_in_between_is_no_reason_to_stop(cluster: FakeCluster, session: Session) -> None:
+    cluster.fakes["w1"].token = 40
+    bump, tries = session.kube.bump_token, []
+
+    def renewed_first(expected: LeaseFacts, wanted: int = 0) -> LeaseFacts | None:
+        tries.append(wanted)
+        if len(tries) == 1:
+            cluster.lease = replace(cluster.lease, renewed=cluster.clock())
+        return bump(expected, wanted)
+
+    session.kube.bump_token = renewed_first  # type: ignore[method-assign]
+    with hold(session, [cluster.nodes["w1"]]) as held:
+        assert held.token == 41
+    assert tries == [41, 41]
+
+
+def test_nodes_that_stay_ahead_end_the_tries(cluster: FakeCluster, session: Session) -> None:
+    node = cluster.fakes["w1"]
+    fence = node.fence
+
+    def ahead(asked: int) -> None:
+        node.token = asked + 1
+        fence(asked)
+
+    node.fence = ahead  # type: ignore[method-assign]
+    with pytest.raises(FencedError, match="NODE_FENCED"), hold(session, [cluster.nodes["w1"]]):
+        pytest.fail("must not begin")
+
+
+def test_a_node_that_cannot_be_fenced_for_another_reason_is_said_first(
+    cluster: FakeCluster, session: Session
+) -> None:
+    cluster.fakes["w1"].token = 40
+    cluster.fakes["w2"].is_away = True
+    with pytest.raises(UnreachableError), hold(session, [cluster.nodes["w1"], cluster.nodes["w2"]]):
+        pytest.fail("must not begin")
+    assert cluster.lease.token == 1
 
 
 def _work_until(held: Held, is_over: Callable[[], bool]) -> None:
