@@ -293,22 +293,22 @@ class FakeKube:
         self._reach("node")
         return self._c.nodes.get(name)
 
-    def cordon(self, name: str, run_id: str, token: int) -> bool:
+    def cordon(self, name: str, owner: str, token: int) -> bool:
         """One patch."""
         self._reach("cordon")
         node = self._c.nodes[name]
         if node.is_unschedulable and "nightshift.io/owner" not in node.annotations:
             return False
-        marks = {**node.annotations, "nightshift.io/owner": run_id, "nightshift.io/token": str(token)}
+        marks = {**node.annotations, "nightshift.io/owner": owner, "nightshift.io/token": str(token)}
         self._c.nodes[name] = replace(node, is_unschedulable=True, annotations=marks)
         return True
 
-    def uncordon(self, name: str, run_id: str | None = None) -> bool:
+    def uncordon(self, name: str, owner: str | None = None) -> bool:
         """Only ours."""
         self._reach("uncordon")
         node = self._c.nodes[name]
-        owner = node.annotations.get("nightshift.io/owner")
-        if owner is None or run_id not in (None, owner):
+        marked = node.annotations.get("nightshift.io/owner")
+        if marked is None or owner not in (None, marked):
             return False
         self._c.nodes[name] = replace(node, is_unschedulable=False)
         self.drop_node_annotations(name)
@@ -386,25 +386,25 @@ class FakeKube:
         self._reach("lease")
         return self._c.lease
 
-    def claim_lease(self, run_id: str, now: float, seconds: int, expected: LeaseFacts) -> LeaseFacts | None:
+    def claim_lease(self, owner: str, now: float, seconds: int, expected: LeaseFacts) -> LeaseFacts | None:
         """Compare and swap."""
         self._reach("claim_lease")
-        return self._swap(expected, LeaseFacts(run_id, expected.token + 1, now, now, seconds))
+        return self._swap(expected, LeaseFacts(owner, expected.token + 1, now, now, seconds))
 
-    def renew_lease(self, run_id: str, token: int, now: float) -> bool:
+    def renew_lease(self, holder: str, token: int, now: float) -> bool:
         """Only ours."""
         self._reach("renew_lease")
         with self._c.lock:
-            if (self._c.lease.holder, self._c.lease.token) != (run_id, token):
+            if (self._c.lease.holder, self._c.lease.token) != (holder, token):
                 return False
             self._c.lease = replace(self._c.lease, renewed=now)
             return True
 
-    def release_lease(self, run_id: str, token: int) -> bool:
+    def release_lease(self, holder: str, token: int) -> bool:
         """Only ours; the token stays."""
         self._reach("release_lease")
         with self._c.lock:
-            if (self._c.lease.holder, self._c.lease.token) != (run_id, token):
+            if (self._c.lease.holder, self._c.lease.token) != (holder, token):
                 return False
             self._c.lease = replace(self._c.lease, holder="", acquired=None, renewed=None)
             return True
@@ -470,7 +470,11 @@ class FakeGauges:
 
 
 def make_session(
-    cluster: FakeCluster, store: Path, run_id: str = "run-1", policy: ClusterPolicy | None = None
+    cluster: FakeCluster,
+    store: Path,
+    run_id: str = "run-1",
+    policy: ClusterPolicy | None = None,
+    installation: str = "airflow",
 ) -> Session:
     """A session over the fakes; what it logs is in `cluster.lines`."""
     return Session(
@@ -480,6 +484,7 @@ def make_session(
         store=Store(store, "lab"),
         pushgateway=FakeGauges(),
         run_id=run_id,
+        installation=installation,
         clock=cluster.clock,
         log=cluster.lines.append,
         sleep=cluster.sleep,

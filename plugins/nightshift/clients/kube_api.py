@@ -111,7 +111,7 @@ class KubeApi:
         item = self._get(_node_path(name))
         return None if item is None else node_facts(item)
 
-    def cordon(self, name: str, run_id: str, token: int) -> bool:
+    def cordon(self, name: str, owner: str, token: int) -> bool:
         """Cordon and mark as ours in one patch; False when somebody else had cordoned it before.
 
         A mark of an earlier run is taken over: that run lost the Lease, its debts are ours.
@@ -119,19 +119,19 @@ class KubeApi:
 
         def change(item: dict[str, Any]) -> dict[str, Any] | None:
             is_foreign = item["spec"].get("unschedulable") and OWNER not in _annotations(item)
-            marks = {OWNER: run_id, TOKEN: str(token)}
+            marks = {OWNER: owner, TOKEN: str(token)}
             return (
                 None if is_foreign else {"metadata": {"annotations": marks}, "spec": {"unschedulable": True}}
             )
 
         return self._patch_node(name, change)
 
-    def uncordon(self, name: str, run_id: str | None = None) -> bool:
-        """Uncordon and drop our marks if the node is marked (as `run_id`'s, if given); False: not ours."""
+    def uncordon(self, name: str, owner: str | None = None) -> bool:
+        """Uncordon and drop our marks if the node is marked (as `owner`'s, if given); False: not ours."""
 
         def change(item: dict[str, Any]) -> dict[str, Any] | None:
-            owner = _annotations(item).get(OWNER)
-            is_ours = owner is not None and run_id in (None, owner)
+            marked = _annotations(item).get(OWNER)
+            is_ours = marked is not None and owner in (None, marked)
             marks = {key: None for key in DEBT_ANNOTATIONS if key in _annotations(item)}
             return {"metadata": {"annotations": marks}, "spec": {"unschedulable": None}} if is_ours else None
 
@@ -253,42 +253,42 @@ class KubeApi:
         """The cluster's Lease; an empty one when it does not exist yet."""
         return lease_facts(self._get(f"{_LEASES_PATH}/{LEASE_NAME}"))
 
-    def claim_lease(self, run_id: str, now: float, seconds: int, expected: LeaseFacts) -> LeaseFacts | None:
+    def claim_lease(self, owner: str, now: float, seconds: int, expected: LeaseFacts) -> LeaseFacts | None:
         """Take the Lease with token + 1 if it still is as `expected`; None when somebody was faster."""
         spec = {
-            "holderIdentity": run_id,
+            "holderIdentity": owner,
             "acquireTime": micro_time(now),
             "renewTime": micro_time(now),
             "leaseDurationSeconds": seconds,
         }
         return self._swap_lease(spec, expected.token + 1, lambda current: current == expected)
 
-    def renew_lease(self, run_id: str, token: int, now: float) -> bool:
+    def renew_lease(self, holder: str, token: int, now: float) -> bool:
         """Renew; False when the Lease is no longer ours with this token."""
-        return self._keep_trying({"renewTime": micro_time(now)}, run_id, token)
+        return self._keep_trying({"renewTime": micro_time(now)}, holder, token)
 
-    def release_lease(self, run_id: str, token: int) -> bool:
+    def release_lease(self, holder: str, token: int) -> bool:
         """Empty the holder, keep the token; False when holder or token are others by now."""
         return self._keep_trying(
-            {"holderIdentity": None, "renewTime": None, "acquireTime": None}, run_id, token
+            {"holderIdentity": None, "renewTime": None, "acquireTime": None}, holder, token
         )
 
     def bump_token(self, expected: LeaseFacts) -> LeaseFacts | None:
         """Raise the token, holder unchanged; None when the Lease changed since `expected`."""
         return self._swap_lease({}, expected.token + 1, lambda current: current == expected)
 
-    def _keep_trying(self, spec: Mapping[str, Any], run_id: str, token: int) -> bool:
+    def _keep_trying(self, spec: Mapping[str, Any], holder: str, token: int) -> bool:
         """Write `spec` while the Lease is ours: parallel tasks of one run renew it too and may be faster."""
         for _ in range(_COMPARE_AND_SWAP_TRIES):
             seen: list[LeaseFacts] = []
 
             def is_ours(current: LeaseFacts, seen: list[LeaseFacts] = seen) -> bool:
                 seen.append(current)
-                return (current.holder, current.token) == (run_id, token)
+                return (current.holder, current.token) == (holder, token)
 
             if self._swap_lease(spec, token, is_ours) is not None:
                 return True
-            if (seen[-1].holder, seen[-1].token) != (run_id, token):
+            if (seen[-1].holder, seen[-1].token) != (holder, token):
                 return False
         return False
 

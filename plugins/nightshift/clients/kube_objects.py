@@ -10,7 +10,7 @@ from nightshift.domain.facts import BudgetFacts, LeaseFacts, NodeFacts, PodFacts
 from nightshift.domain.recovery import OWNER_ANNOTATION, TOKEN_ANNOTATION
 
 PREFIX = "nightshift.io/"
-OWNER = OWNER_ANNOTATION  # run id of the run that cordoned the node
+OWNER = OWNER_ANNOTATION  # who cordoned the node, see domain/owner.py
 TOKEN = TOKEN_ANNOTATION  # its fencing token; also on the Lease
 _CONTROL_PLANE_LABEL = "node-role.kubernetes.io/control-plane"
 _MIRROR = "kubernetes.io/config.mirror"

@@ -52,7 +52,7 @@ def plan_recovery(
     nodes: Sequence[NodeFacts],
     probes: Mapping[str, NodeProbe | None],
     now: float,
-    own_run_id: str | None,
+    own: str | None,
 ) -> RecoveryPlan:
     """Plan the repair of what a dead run (or this one, at its end) left behind.
 
@@ -61,9 +61,9 @@ def plan_recovery(
         nodes: all nodes.
         probes: node name -> what was read over SSH; None or absent = unreachable, which is not "dead".
         now: seconds since the epoch.
-        own_run_id: the run that is recovering itself; None for the sweeper.
+        own: the owner that is recovering itself; None for the sweeper.
     """
-    if lease is not None and lease.is_live(now) and lease.holder != own_run_id:
+    if lease is not None and lease.is_live(now) and lease.holder != own:
         since = now - (lease.renewed or now)
         return RecoveryPlan(False, f"Run {lease.holder} is alive: it renewed the Lease {since:.0f} s ago.")
     owed = {node.name for node in nodes if _has_debt(node)}

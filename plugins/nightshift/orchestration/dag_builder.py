@@ -393,8 +393,9 @@ def build_recover_dag(policy: ClusterPolicy) -> DAG:
                 None,
                 type=["null", "string"],
                 title="Run",
-                description="End this run's hold on the cluster although its Lease is alive, e.g. "
-                "manual__2026-11-22T23:00:00+00:00. Empty: only what nobody alive owns.",
+                description="End this run's hold on the cluster although its Lease is alive: a run id of this Airflow, "
+                "e.g. manual__2026-11-22T23:00:00+00:00, or a holder as the Lease shows it. "
+                "Empty: only what nobody alive owns.",
             )
         },
         default_args={"owner": "nightshift"},

@@ -42,6 +42,17 @@ def policy_named(cluster: str) -> ClusterPolicy:
     return load_cluster(clusters_directory() / f"{cluster}.yaml")
 
 
+def installation() -> str:
+    """Which Airflow this is, in the name of every owner: NIGHTSHIFT_INSTALLATION, else "airflow".
+
+    Raises:
+        ConfigError: CONFIG_INVALID.
+    """
+    from nightshift.domain.owner import DEFAULT_INSTALLATION, require_installation
+
+    return require_installation(os.environ.get("NIGHTSHIFT_INSTALLATION") or DEFAULT_INSTALLATION)
+
+
 @contextmanager
 def open_session(
     policy: ClusterPolicy, run_id: str, log: Callable[[str], None] = _LOG.info
@@ -64,6 +75,7 @@ def open_session(
         store=Store(ObjectStoragePath(policy.store), policy.name),
         pushgateway=Pushgateway(policy.pushgateway_url, policy.name),
         run_id=run_id,
+        installation=installation(),
         log=log,
     )
     try:

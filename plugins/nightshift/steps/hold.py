@@ -16,7 +16,7 @@ from nightshift.domain.errors import FencedError, LeaseHeldError, NightshiftErro
 from nightshift.domain.facts import LeaseFacts, NodeFacts
 from nightshift.steps.session import Session, on_all, patiently
 
-RUN_ANNOTATION = "nightshift.io/run-id"
+RUN_ANNOTATION = "nightshift.io/run-id"  # its value is an owner, see domain/owner.py
 STARTED_ANNOTATION = "nightshift.io/started"
 TARGET_ANNOTATION = "nightshift.io/target"
 _CLAIM_TRIES = 3
@@ -73,14 +73,14 @@ def _acquire(session: Session) -> int:
     """One attempt; safe to repeat when the API went away in the middle of it."""
     for _ in range(_CLAIM_TRIES):
         lease = session.kube.lease()
-        if lease.holder == session.run_id:
-            if session.kube.renew_lease(session.run_id, lease.token, session.clock()):
+        if lease.holder == session.owner:
+            if session.kube.renew_lease(session.owner, lease.token, session.clock()):
                 return lease.token
             continue
         if lease.is_live(session.clock()):
             raise lease_held(lease)
         seconds = session.policy.limits.lease_seconds
-        claimed = session.kube.claim_lease(session.run_id, session.clock(), seconds, lease)
+        claimed = session.kube.claim_lease(session.owner, session.clock(), seconds, lease)
         if claimed is not None:
             session.log(f"Lease claimed with token {claimed.token}")
             announce(session)
@@ -91,9 +91,9 @@ def _acquire(session: Session) -> int:
 def announce(session: Session) -> None:
     """Say on the cluster and in the gauges who is at it since when. After the Lease, never before."""
     known = session.kube.namespace_annotations()
-    if known.get(RUN_ANNOTATION) != session.run_id:
+    if known.get(RUN_ANNOTATION) != session.owner:
         started = datetime.fromtimestamp(session.clock(), UTC).isoformat(timespec="seconds")
-        session.kube.set_namespace_annotations({RUN_ANNOTATION: session.run_id, STARTED_ANNOTATION: started})
+        session.kube.set_namespace_annotations({RUN_ANNOTATION: session.owner, STARTED_ANNOTATION: started})
     gauges = {"k8s_upgrade_in_flight": 1.0, "k8s_upgrade_started_timestamp": session.clock()}
     push(session, gauges)
 
@@ -108,9 +108,9 @@ def push(session: Session, gauges: dict[str, float]) -> None:
 def renew_if_ours(session: Session) -> bool:
     """Renew the Lease when this run holds it (long waits between mutating steps); False when it does not."""
     lease = session.kube.lease()
-    if lease.holder != session.run_id:
+    if lease.holder != session.owner:
         return False
-    return session.kube.renew_lease(session.run_id, lease.token, session.clock())
+    return session.kube.renew_lease(session.owner, lease.token, session.clock())
 
 
 def lease_held(lease: LeaseFacts) -> LeaseHeldError:
@@ -139,7 +139,7 @@ def _keep_renewing(session: Session, token: int, stop: threading.Event, lost: th
     is_away = False
     while not stop.wait(session.policy.limits.lease_renew_seconds):
         try:
-            if not session.kube.renew_lease(session.run_id, token, session.clock()):
+            if not session.kube.renew_lease(session.owner, token, session.clock()):
                 lost.set()
                 return
             is_away = False

@@ -47,7 +47,7 @@ def open_night(session: Session) -> dict[str, Any]:
         return _said(session, Answer.HELD, window.code, window.message)
     require_permissions(session)
     lease = session.kube.lease()
-    if lease.holder == session.run_id:  # this task was cleared in the middle of its own run
+    if lease.holder == session.owner:  # this task was cleared in the middle of its own run
         return _said(session, Answer.GO, "OK", "The night is open: this run holds the cluster already.")
     if lease.is_live(session.clock()):
         sentence = f"Somebody is at this cluster: {describe_holder(lease)}."

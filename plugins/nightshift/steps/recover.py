@@ -11,6 +11,7 @@ from typing import Any
 
 from nightshift.domain.errors import NightshiftError
 from nightshift.domain.facts import LeaseFacts, NodeFacts, NodeProbe
+from nightshift.domain.owner import meant_owner
 from nightshift.domain.recovery import DEBT_ANNOTATIONS, OWNER_ANNOTATION, RecoveryPlan, plan_recovery
 from nightshift.steps.hold import RUN_ANNOTATION, push
 from nightshift.steps.session import Session, on_all, patiently
@@ -46,38 +47,46 @@ def recover(
 
     Args:
         session: the cluster.
-        own_run_id: the run that ends itself; None (sweeper) repairs only what nobody alive owns: Lease
-            expired and no job active. An unreachable node is unknown, not dead: its debts stay.
+        own_run_id: the run that ends itself, by Airflow's run id or as an owner; None (sweeper) or empty repairs
+            only what nobody alive owns: Lease expired and no job active. An unreachable node is unknown, not
+            dead: its debts stay.
         reason: why recovery was called, for the log.
         wait_seconds: how long to wait for jobs that still run, and for an API that is away.
     """
     session.log(f"Recovery: {reason}")
+    own = _meant(session, own_run_id)
     deadline = session.clock() + wait_seconds
-    look = patiently(session, "recovery", lambda: _look(session, own_run_id), wait_seconds)
+    look = patiently(session, "recovery", lambda: _look(session, own), wait_seconds)
     if not look.plan.may_act:
         return _said(session, "live", [], [], look.plan.reason)
     if not look.has_debts:
-        if own_run_id is not None:
+        if own is not None:
             push(session, {"k8s_upgrade_in_flight": 0.0})  # an earlier push may have failed
         return _said(session, "nothing", [], [], "Nothing was left behind.")
-    if own_run_id is None and look.plan.wait_for:
+    if own is None and look.plan.wait_for:
         # Not fenced either: a live run whose API is away cannot renew while its job works.
         return _said(session, "waiting", [], list(look.plan.wait_for), look.plan.reason)
-    fenced = _fence(session, look, own_run_id)
+    fenced = _fence(session, look, own)
     if fenced is None:
         return _said(session, "live", [], [], "Somebody took the Lease meanwhile; the cluster is theirs.")
     while fenced.plan.wait_for and session.clock() < deadline:
         session.log(fenced.plan.reason)
         session.sleep(_POLL_SECONDS)
-        fenced = _look(session, own_run_id)
+        fenced = _look(session, own)
     return _repay(session, fenced)
 
 
-def _look(session: Session, own_run_id: str | None) -> _Look:
+def _meant(session: Session, run_id: str | None) -> str | None:
+    """The owner that ends itself; None when nobody was named."""
+    named = (run_id or "").strip()
+    return meant_owner(named, session.installation, session.policy.name) if named else None
+
+
+def _look(session: Session, own: str | None) -> _Look:
     """Read everything; nodes are asked over SSH only when there is something to decide."""
     lease, nodes = session.kube.lease(), session.kube.nodes()
     marks = session.kube.namespace_annotations()
-    look = _Look(lease, nodes, marks, plan_recovery(lease, nodes, {}, session.clock(), own_run_id))
+    look = _Look(lease, nodes, marks, plan_recovery(lease, nodes, {}, session.clock(), own))
     if not look.plan.may_act or not look.has_debts:
         return look
     probes: dict[str, NodeProbe | None] = {}
@@ -85,10 +94,10 @@ def _look(session: Session, own_run_id: str | None) -> _Look:
         if isinstance(answer, NightshiftError):
             session.log(f"{name}: {answer}")
         probes[name] = None if isinstance(answer, NightshiftError) else answer
-    return _Look(lease, nodes, marks, plan_recovery(lease, nodes, probes, session.clock(), own_run_id))
+    return _Look(lease, nodes, marks, plan_recovery(lease, nodes, probes, session.clock(), own))
 
 
-def _fence(session: Session, look: _Look, own_run_id: str | None) -> _Look | None:
+def _fence(session: Session, look: _Look, own: str | None) -> _Look | None:
     """Raise the token in the Lease and on every reachable node; None when somebody alive took the Lease.
 
     From here on no command of the old run is taken. A job that already runs is left to its end: killing
@@ -99,7 +108,7 @@ def _fence(session: Session, look: _Look, own_run_id: str | None) -> _Look | Non
         if bumped is not None:
             _fence_nodes(session, [n for n in look.nodes if n.name in look.plan.fence], bumped.token)
             return _Look(bumped, look.nodes, look.marks, look.plan)
-        look = _look(session, own_run_id)
+        look = _look(session, own)
         if not look.plan.may_act:
             return None
     return None

@@ -63,6 +63,20 @@ def test_a_session_is_made_from_connections(connections: Any, local: ClusterPoli
     assert (tmp_path / "lab" / "a.json").exists(), path
 
 
+@pytest.mark.parametrize(
+    ("setting", "owner"),
+    [(None, "airflow/lab/run-1"), ("", "airflow/lab/run-1"), ("site-b", "site-b/lab/run-1")],
+)
+def test_a_session_is_named_after_this_installation(
+    connections: Any, local: ClusterPolicy, monkeypatch: pytest.MonkeyPatch, setting: str | None, owner: str
+) -> None:
+    monkeypatch.delenv("NIGHTSHIFT_INSTALLATION", raising=False)
+    if setting is not None:
+        monkeypatch.setenv("NIGHTSHIFT_INSTALLATION", setting)
+    with runtime.open_session(local, "run-1") as session:
+        assert (session.owner, session.run_id) == (owner, "run-1")
+
+
 @pytest.mark.parametrize("missing", ["kube", "ssh"])
 def test_a_missing_connection_is_named(
     connections: Any, local: ClusterPolicy, monkeypatch: pytest.MonkeyPatch, missing: str

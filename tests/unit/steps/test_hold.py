@@ -18,8 +18,8 @@ def test_claims_a_free_lease_marks_the_namespace_and_raises_the_gauge(
     cluster: FakeCluster, session: Session
 ) -> None:
     assert acquire(session) == 1
-    assert cluster.lease.holder == "run-1"
-    assert cluster.marks["nightshift.io/run-id"] == "run-1"
+    assert cluster.lease.holder == session.owner
+    assert cluster.marks["nightshift.io/run-id"] == session.owner
     assert session.pushgateway.values["k8s_upgrade_in_flight"] == 1
 
 
@@ -33,8 +33,14 @@ def test_refuses_while_another_run_is_alive(
     cluster: FakeCluster, session: Session, other_session: Session
 ) -> None:
     acquire(session)
-    with pytest.raises(LeaseHeldError, match=r"LEASE_HELD.*run-1 since 20"):
+    with pytest.raises(LeaseHeldError, match=r"LEASE_HELD.*airflow/lab/run-1 since 20"):
         acquire(other_session)
+
+
+def test_refuses_a_run_of_the_same_name_elsewhere(session: Session, twin_session: Session) -> None:
+    acquire(session)
+    with pytest.raises(LeaseHeldError, match=rf"LEASE_HELD.*{session.owner} since 20"):
+        acquire(twin_session)
 
 
 def test_takes_an_expired_lease_with_a_bigger_token(
@@ -84,7 +90,7 @@ def _lose_and_sleep(cluster: FakeCluster) -> None:
 
 def _lose(cluster: FakeCluster) -> None:
     with cluster.lock:
-        cluster.lease = replace(cluster.lease, holder="run-2", token=2)
+        cluster.lease = replace(cluster.lease, holder="airflow/lab/run-2", token=2)
 
 
 def test_a_lost_lease_is_noticed_while_working(cluster: FakeCluster, session: Session) -> None:
@@ -105,7 +111,7 @@ def test_an_api_that_is_away_is_not_a_lost_lease(cluster: FakeCluster, session: 
         cluster.api_away_until = cluster.now + 10_000
         _work_until(held, lambda: "The Lease is renewed as soon as it does" in cluster.log)
         cluster.api_away_until = 0.0
-    assert cluster.lease.holder == "run-1"
+    assert cluster.lease.holder == session.owner
 
 
 def test_waits_for_an_api_that_is_away_before_it_begins(cluster: FakeCluster, session: Session) -> None:

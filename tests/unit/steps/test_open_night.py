@@ -6,6 +6,7 @@ from tests.fakes.cluster import FakeCluster, running_job
 from nightshift.domain.errors import ConfigError, UnreachableError
 from nightshift.domain.facts import LeaseFacts
 from nightshift.domain.policy import WindowPolicy
+from nightshift.steps.hold import acquire
 from nightshift.steps.open_night import open_night
 from nightshift.steps.session import Session
 
@@ -43,10 +44,17 @@ def test_somebody_alive_holds_it(cluster: FakeCluster, session: Session) -> None
 def test_clearing_it_in_the_middle_of_its_own_run_repairs_nothing(
     cluster: FakeCluster, session: Session
 ) -> None:
-    cluster.lease = LeaseFacts("run-1", 3, cluster.now, cluster.now, 120)
-    session.kube.cordon("w1", "run-1", 3)
+    cluster.lease = LeaseFacts(session.owner, 3, cluster.now, cluster.now, 120)
+    session.kube.cordon("w1", session.owner, 3)
     assert open_night(session)["answer"] == "go"
     assert cluster.nodes["w1"].is_unschedulable
+
+
+def test_a_run_of_the_same_name_elsewhere_is_somebody_else(session: Session, twin_session: Session) -> None:
+    acquire(session)
+    said = open_night(twin_session)
+    assert (said["answer"], said["code"]) == ("held", "LEASE_HELD")
+    assert f"Somebody is at this cluster: {session.owner} since 20" in said["sentence"]
 
 
 def test_a_dead_run_is_repaired_first(cluster: FakeCluster, session: Session) -> None:

@@ -75,7 +75,7 @@ def test_an_unreachable_node_keeps_its_debts(cluster: FakeCluster, other_session
     done = recover(other_session, None, "sweeper")
     assert done["answer"] == "partial"
     assert cluster.nodes["w1"].is_unschedulable
-    assert cluster.lease.holder == "run-1"
+    assert cluster.lease.holder == "airflow/lab/run-1"
     cluster.fakes["w1"].is_away = False
     assert recover(other_session, None, "sweeper")["answer"] == "recovered"
 
@@ -106,7 +106,39 @@ def test_a_run_that_was_recovered_does_not_touch_its_successor(
     drain_node(other_session, "w2")
     assert recover(session, "run-1", "late teardown")["answer"] == "live"
     assert cluster.nodes["w2"].is_unschedulable
-    assert cluster.lease.holder == "run-2"
+    assert cluster.lease.holder == other_session.owner
+
+
+@pytest.mark.usefixtures("half_done")
+def test_the_end_of_a_run_of_the_same_name_elsewhere_takes_nothing_back(
+    cluster: FakeCluster, session: Session, twin_session: Session
+) -> None:
+    assert recover(twin_session, "run-1", "teardown")["answer"] == "live"
+    assert cluster.nodes["w1"].is_unschedulable
+    assert cluster.lease.holder == session.owner
+
+
+@pytest.mark.usefixtures("half_done")
+@pytest.mark.parametrize("named", ["run-1", "airflow/lab/run-1"])
+def test_a_person_names_the_run_or_the_owner_the_lease_shows(
+    cluster: FakeCluster, other_session: Session, named: str
+) -> None:
+    assert recover(other_session, named, "the form")["answer"] == "recovered"
+    assert _is_clean(cluster, other_session)
+
+
+@pytest.mark.usefixtures("half_done")
+def test_a_person_may_end_another_installations_hold(
+    cluster: FakeCluster, session: Session, twin_session: Session
+) -> None:
+    assert recover(twin_session, session.owner, "the form")["answer"] == "recovered"
+    assert _is_clean(cluster, session)
+
+
+@pytest.mark.usefixtures("half_done")
+@pytest.mark.parametrize("empty", ["", "  "])
+def test_an_empty_form_means_whoever_died(other_session: Session, empty: str) -> None:
+    assert recover(other_session, empty, "the form")["answer"] == "live"
 
 
 @pytest.mark.usefixtures("half_done")
@@ -123,7 +155,7 @@ def test_a_new_run_that_claims_in_between_keeps_everything(
     session.kube.bump_token = claimed_first  # type: ignore[method-assign]
     assert recover(session, None, "sweeper")["answer"] == "live"
     assert cluster.nodes["w1"].is_unschedulable
-    assert cluster.marks["nightshift.io/run-id"] == "run-2"
+    assert cluster.marks["nightshift.io/run-id"] == other_session.owner
 
 
 @pytest.mark.usefixtures("half_done")
@@ -136,13 +168,13 @@ def test_a_new_run_that_claims_after_the_fence_keeps_everything(
 
     def claimed_meanwhile(token: int) -> None:
         fence(token)
-        if cluster.lease.holder == "run-1":
+        if cluster.lease.holder == session.owner:
             acquire(other_session)
 
     node.fence = claimed_meanwhile  # type: ignore[method-assign]
     assert recover(session, None, "sweeper")["answer"] == "live"
     assert cluster.nodes["w1"].is_unschedulable
-    assert cluster.lease.holder == cluster.marks["nightshift.io/run-id"] == "run-2"
+    assert cluster.lease.holder == cluster.marks["nightshift.io/run-id"] == other_session.owner
 
 
 @pytest.mark.usefixtures("half_done")
@@ -160,8 +192,8 @@ def test_a_new_run_that_takes_over_while_debts_are_repaid_keeps_its_own(
     session.kube.uncordon = taken_over  # type: ignore[method-assign]
     recover(session, None, "sweeper")
     assert cluster.nodes["w1"].is_unschedulable
-    assert cluster.nodes["w1"].annotations["nightshift.io/owner"] == "run-2"
-    assert cluster.marks["nightshift.io/run-id"] == cluster.lease.holder == "run-2"
+    assert cluster.nodes["w1"].annotations["nightshift.io/owner"] == other_session.owner
+    assert cluster.marks["nightshift.io/run-id"] == cluster.lease.holder == other_session.owner
     assert session.pushgateway.values["k8s_upgrade_in_flight"] == 1
 
 
