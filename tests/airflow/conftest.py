@@ -88,7 +88,9 @@ class Night:
         return read
 
     @contextmanager
-    def open_session(self, policy: ClusterPolicy, run_id: str, log: Any = None) -> Iterator[Session]:
+    def open_session(
+        self, policy: ClusterPolicy, run_id: str, log: Any = None, began: float | None = None
+    ) -> Iterator[Session]:
         session = make_session(self.cluster, self.store, run_id, replace(policy, store=str(self.store)))
         session.pushgateway = self.gauges
         yield session

@@ -389,7 +389,15 @@ class FakeKube:
     def claim_lease(self, owner: str, now: float, seconds: int, expected: LeaseFacts) -> LeaseFacts | None:
         """Compare and swap."""
         self._reach("claim_lease")
-        return self._swap(expected, LeaseFacts(owner, expected.token + 1, now, now, seconds))
+        claimed = replace(
+            expected,
+            holder=owner,
+            token=expected.token + 1,
+            acquired=now,
+            renewed=now,
+            duration_seconds=seconds,
+        )
+        return self._swap(expected, claimed)
 
     def renew_lease(self, holder: str, token: int, now: float) -> bool:
         """Only ours."""
@@ -413,6 +421,20 @@ class FakeKube:
         """Compare and swap."""
         self._reach("bump_token")
         return self._swap(expected, replace(expected, token=expected.token + 1))
+
+    def fence_lease(self, expected: LeaseFacts, fenced: LeaseFacts) -> LeaseFacts | None:
+        """Compare and swap."""
+        self._reach("fence_lease")
+        return self._swap(expected, fenced)
+
+    def abandon_lease(self, holder: str, token: int) -> bool:
+        """Only ours; holder and token stay."""
+        self._reach("abandon_lease")
+        with self._c.lock:
+            if (self._c.lease.holder, self._c.lease.token) != (holder, token):
+                return False
+            self._c.lease = replace(self._c.lease, renewed=None)
+            return True
 
     def _swap(self, expected: LeaseFacts, new: LeaseFacts) -> LeaseFacts | None:
         with self._c.lock:
@@ -475,6 +497,7 @@ def make_session(
     run_id: str = "run-1",
     policy: ClusterPolicy | None = None,
     installation: str = "airflow",
+    began: float | None = None,
 ) -> Session:
     """A session over the fakes; what it logs is in `cluster.lines`."""
     return Session(
@@ -485,6 +508,7 @@ def make_session(
         pushgateway=FakeGauges(),
         run_id=run_id,
         installation=installation,
+        began=cluster.now if began is None else began,
         clock=cluster.clock,
         log=cluster.lines.append,
         sleep=cluster.sleep,

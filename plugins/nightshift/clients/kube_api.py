@@ -12,6 +12,8 @@ import yaml
 from kubernetes.client import ApiClient
 
 from nightshift.clients.kube_objects import (
+    FENCED_AT,
+    FENCED_OWNER,
     OWNER,
     PREFIX,
     TOKEN,
@@ -277,6 +279,21 @@ class KubeApi:
         """Raise the token, holder unchanged; None when the Lease changed since `expected`."""
         return self._swap_lease({}, expected.token + 1, lambda current: current == expected)
 
+    def abandon_lease(self, holder: str, token: int) -> bool:
+        """Let the Lease expire now, holder and token kept; False when they are others by now."""
+        return self._keep_trying({"renewTime": None}, holder, token)
+
+    def fence_lease(self, expected: LeaseFacts, fenced: LeaseFacts) -> LeaseFacts | None:
+        """Write the Lease as `fenced` (see domain/takeover.py); None when it changed since `expected`."""
+        spec = {
+            "holderIdentity": fenced.holder,
+            "acquireTime": _micro_time(fenced.acquired),
+            "renewTime": _micro_time(fenced.renewed),
+            "leaseDurationSeconds": fenced.duration_seconds,
+        }
+        annotations = {FENCED_OWNER: fenced.fenced_owner, FENCED_AT: _micro_time(fenced.fenced_at)}
+        return self._swap_lease(spec, fenced.token, lambda current: current == expected, annotations)
+
     def _keep_trying(self, spec: Mapping[str, Any], holder: str, token: int) -> bool:
         """Write `spec` while the Lease is ours: parallel tasks of one run renew it too and may be faster."""
         for _ in range(_COMPARE_AND_SWAP_TRIES):
@@ -293,7 +310,11 @@ class KubeApi:
         return False
 
     def _swap_lease(
-        self, spec: Mapping[str, Any], token: int, wanted: Callable[[LeaseFacts], bool]
+        self,
+        spec: Mapping[str, Any],
+        token: int,
+        wanted: Callable[[LeaseFacts], bool],
+        annotations: Mapping[str, str | None] | None = None,
     ) -> LeaseFacts | None:
         """Write the Lease if `wanted` agrees to the version read; None when not, or when it changed meanwhile."""
         item = self._get(f"{_LEASES_PATH}/{LEASE_NAME}")
@@ -307,7 +328,8 @@ class KubeApi:
         }
         merged = {**(item.get("spec") or {}), **spec}
         item["spec"] = {key: value for key, value in merged.items() if value is not None}
-        item["metadata"].setdefault("annotations", {})[TOKEN] = str(token)
+        marks = {**_annotations(item), **(annotations or {}), TOKEN: str(token)}
+        item["metadata"]["annotations"] = {key: value for key, value in marks.items() if value}
         method, path = ("POST", _LEASES_PATH) if is_new else ("PUT", f"{_LEASES_PATH}/{LEASE_NAME}")
         try:
             return lease_facts(self._http.call(method, path, body=item, judged=(404, 409)))
@@ -391,6 +413,10 @@ class KubeApi:
 def _annotations(item: Mapping[str, Any]) -> dict[str, str]:
     """Annotations of an object that may have none."""
     return dict(item["metadata"].get("annotations") or {})
+
+
+def _micro_time(seconds: float | None) -> str | None:
+    return None if seconds is None else micro_time(seconds)
 
 
 def _node_path(name: str) -> str:

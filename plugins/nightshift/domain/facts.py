@@ -162,6 +162,8 @@ class LeaseFacts:
     acquired: float | None
     renewed: float | None
     duration_seconds: int
+    fenced_owner: str = ""  # the last owner a recovery fenced, see domain/takeover.py
+    fenced_at: float | None = None
 
     def is_live(self, now: float) -> bool:
         """Tell whether somebody holds the Lease and renewed it in time. `now` in seconds since the epoch."""

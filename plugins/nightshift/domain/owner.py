@@ -12,6 +12,7 @@ from nightshift.domain.errors import ConfigError
 
 DEFAULT_INSTALLATION = "airflow"
 _INSTALLATION = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}")
+_RECOVERY = " (recovery)"
 _SEPARATOR = "/"  # neither in an installation's or a cluster's name nor in a run id as Airflow makes them
 
 
@@ -22,8 +23,23 @@ def owner_name(installation: str, cluster: str, run_id: str) -> str:
 
 def meant_owner(text: str, installation: str, cluster: str) -> str:
     """Whom a person means: an owner as the Lease shows it, or one of our own runs by Airflow's run id."""
-    words = text.strip()
+    words = run_behind(text.strip())
     return words if words.count(_SEPARATOR) >= 2 else owner_name(installation, cluster, words)
+
+
+def recovery_of(owner: str) -> str:
+    """The Lease's holder while what `owner` left is taken back: the run itself holds nothing any more."""
+    return f"{run_behind(owner)}{_RECOVERY}"
+
+
+def is_recovery(holder: str) -> bool:
+    """Tell whether a Lease is held by a recovery."""
+    return holder.endswith(_RECOVERY)
+
+
+def run_behind(holder: str) -> str:
+    """The run that a Lease is about, whether it holds it itself or is being recovered; "" = nobody."""
+    return holder.removesuffix(_RECOVERY)
 
 
 def require_installation(name: str) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -55,9 +56,18 @@ def installation() -> str:
 
 @contextmanager
 def open_session(
-    policy: ClusterPolicy, run_id: str, log: Callable[[str], None] = _LOG.info
+    policy: ClusterPolicy,
+    run_id: str,
+    log: Callable[[str], None] = _LOG.info,
+    began: float | None = None,
 ) -> Iterator[Session]:
     """Give a step its way into the cluster; nodes are connected to when a step first asks for one.
+
+    Args:
+        policy: the cluster's policy.
+        run_id: Airflow's run id.
+        log: gets the lines for people.
+        began: when this try of the task began, seconds since the epoch; None: now.
 
     Raises:
         ConfigError: CONNECTION_MISSING or CONFIG_INVALID.
@@ -76,6 +86,7 @@ def open_session(
         pushgateway=Pushgateway(policy.pushgateway_url, policy.name),
         run_id=run_id,
         installation=installation(),
+        began=time.time() if began is None else began,
         log=log,
     )
     try:

@@ -5,19 +5,21 @@ Called by the night's teardown and failure callback (for their own run) and by t
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-from nightshift.domain.errors import NightshiftError
+from nightshift.domain.errors import FencedError, NightshiftError, UnreachableError
 from nightshift.domain.facts import LeaseFacts, NodeFacts, NodeProbe
-from nightshift.domain.owner import meant_owner
+from nightshift.domain.owner import is_recovery, meant_owner, run_behind
 from nightshift.domain.recovery import DEBT_ANNOTATIONS, OWNER_ANNOTATION, RecoveryPlan, plan_recovery
-from nightshift.steps.hold import RUN_ANNOTATION, push
+from nightshift.domain.takeover import fence
+from nightshift.steps.hold import RUN_ANNOTATION, push, renewing
 from nightshift.steps.session import Session, on_all, patiently
 
 _FENCE_TRIES = 3
 _POLL_SECONDS = 5.0
+_NO_PLAN = RecoveryPlan(False, "Nothing was looked at yet.")
 
 
 @dataclass(frozen=True)
@@ -27,7 +29,8 @@ class _Look:
     lease: LeaseFacts
     nodes: tuple[NodeFacts, ...]
     marks: Mapping[str, str]  # nightshift.io/ annotations of our namespace
-    plan: RecoveryPlan
+    probes: Mapping[str, NodeProbe | None] = field(default_factory=dict)
+    plan: RecoveryPlan = _NO_PLAN
 
     @property
     def has_debts(self) -> bool:
@@ -56,24 +59,71 @@ def recover(
     session.log(f"Recovery: {reason}")
     own = _meant(session, own_run_id)
     deadline = session.clock() + wait_seconds
-    look = patiently(session, "recovery", lambda: _look(session, own), wait_seconds)
+    for _ in range(_FENCE_TRIES):
+        look = patiently(session, "recovery", lambda: _look(session, own), wait_seconds)
+        nothing_to_do = _stand_back(session, look, own, may_wait=wait_seconds > 0)
+        if nothing_to_do is not None:
+            return nothing_to_do
+        taken = _take_lease(session, look, own)
+        if taken is not None:
+            return _work(session, taken, deadline)
+    return _said(session, "live", [], [], "Others write the Lease all the time; the cluster is theirs.")
+
+
+def _stand_back(session: Session, look: _Look, own: str | None, *, may_wait: bool) -> dict[str, Any] | None:
+    """Answer what there is to say when nothing is to be done, or not by us; None: go on."""
     if not look.plan.may_act:
         return _said(session, "live", [], [], look.plan.reason)
     if not look.has_debts:
         if own is not None:
             push(session, {"k8s_upgrade_in_flight": 0.0})  # an earlier push may have failed
         return _said(session, "nothing", [], [], "Nothing was left behind.")
-    if own is None and look.plan.wait_for:
-        # Not fenced either: a live run whose API is away cannot renew while its job works.
+    is_waited_for = is_recovery(look.lease.holder) and look.lease.is_live(session.clock())
+    if look.plan.wait_for and (own is None or (is_waited_for and not may_wait)):
+        # The sweeper does not fence either: a live run whose API is away cannot renew while its job works.
         return _said(session, "waiting", [], list(look.plan.wait_for), look.plan.reason)
-    fenced = _fence(session, look, own)
-    if fenced is None:
-        return _said(session, "live", [], [], "Somebody took the Lease meanwhile; the cluster is theirs.")
-    while fenced.plan.wait_for and session.clock() < deadline:
-        session.log(fenced.plan.reason)
-        session.sleep(_POLL_SECONDS)
-        fenced = _look(session, own)
-    return _repay(session, fenced)
+    return None
+
+
+def _take_lease(session: Session, look: _Look, own: str | None) -> _Look | None:
+    """Take the Lease from whoever has it; None when it changed meanwhile.
+
+    From here on the fenced run gets no token any more, also not from a process that lives on, and a second recovery
+    knows that there is a first.
+    """
+    limit = session.policy.limits.lease_seconds
+    fenced = fence(look.lease, own, session.owner, session.clock(), limit)
+    taken = session.kube.fence_lease(look.lease, fenced)
+    return None if taken is None else _planned(session, replace(look, lease=taken), run_behind(taken.holder))
+
+
+def _work(session: Session, taken: _Look, deadline: float) -> dict[str, Any]:
+    """Fence the nodes, wait for what still runs, repay. What this recovery cannot finish, the next one can at once."""
+    holder, token = taken.lease.holder, taken.lease.token
+    try:
+        with renewing(session, holder, token):
+            fenced = _fence_nodes(session, [n for n in taken.nodes if n.name in taken.plan.fence], token)
+            look = _look(session, run_behind(holder), fenced)  # only now can no new job begin
+            while look.plan.wait_for and session.clock() < deadline and _is_same(look.lease, taken.lease):
+                session.log(look.plan.reason)
+                session.sleep(_POLL_SECONDS)
+                look = _look(session, run_behind(holder), fenced)
+            return _repay(session, replace(look, lease=taken.lease))
+    finally:
+        _abandon(session, taken.lease)
+
+
+def _abandon(session: Session, lease: LeaseFacts) -> None:
+    """Give up a Lease that is still ours: its holder stays as a debt that the next recovery finds."""
+    try:
+        session.kube.abandon_lease(lease.holder, lease.token)
+    except UnreachableError as error:
+        session.log(f"The recovery's Lease stays until it expires: {error.cause}")
+
+
+def _is_same(one: LeaseFacts, other: LeaseFacts) -> bool:
+    """Tell whether nobody took the Lease from one look to the other."""
+    return (one.holder, one.token) == (other.holder, other.token)
 
 
 def _meant(session: Session, run_id: str | None) -> str | None:
@@ -82,54 +132,58 @@ def _meant(session: Session, run_id: str | None) -> str | None:
     return meant_owner(named, session.installation, session.policy.name) if named else None
 
 
-def _look(session: Session, own: str | None) -> _Look:
-    """Read everything; nodes are asked over SSH only when there is something to decide."""
+def _look(session: Session, own: str | None, fenced: Collection[str] | None = None) -> _Look:
+    """Read everything; nodes are asked over SSH only when there is something to decide.
+
+    Args:
+        session: the cluster.
+        own: the owner that ends itself; None for the sweeper.
+        fenced: nodes that take no old token any more; work may still begin on all others, so what they say now
+            settles nothing. None: no node was fenced yet.
+    """
     lease, nodes = session.kube.lease(), session.kube.nodes()
-    marks = session.kube.namespace_annotations()
-    look = _Look(lease, nodes, marks, plan_recovery(lease, nodes, {}, session.clock(), own))
+    look = _planned(session, _Look(lease, nodes, session.kube.namespace_annotations()), own)
     if not look.plan.may_act or not look.has_debts:
         return look
     probes: dict[str, NodeProbe | None] = {}
     for name, answer in on_all(nodes, lambda node: session.on(node).probe()).items():
+        probes[name] = None
         if isinstance(answer, NightshiftError):
             session.log(f"{name}: {answer}")
-        probes[name] = None if isinstance(answer, NightshiftError) else answer
-    return _Look(lease, nodes, marks, plan_recovery(lease, nodes, probes, session.clock(), own))
+        elif fenced is None or name in fenced:
+            probes[name] = answer
+    return _planned(session, replace(look, probes=probes), own)
 
 
-def _fence(session: Session, look: _Look, own: str | None) -> _Look | None:
-    """Raise the token in the Lease and on every reachable node; None when somebody alive took the Lease.
+def _planned(session: Session, look: _Look, own: str | None) -> _Look:
+    """The same look with the plan that follows from it."""
+    return replace(look, plan=plan_recovery(look.lease, look.nodes, look.probes, session.clock(), own))
 
-    From here on no command of the old run is taken. A job that already runs is left to its end: killing
-    kubeadm in the middle of a manifest swap is worse than waiting.
+
+def _fence_nodes(session: Session, nodes: list[NodeFacts], token: int) -> list[str]:
+    """Raise the token where it can be raised, and return where; an unreachable node keeps its debts anyway.
+
+    A job that already runs is left to its end: killing kubeadm in the middle of a manifest swap is worse than waiting.
     """
-    for _ in range(_FENCE_TRIES):
-        bumped = session.kube.bump_token(look.lease)
-        if bumped is not None:
-            _fence_nodes(session, [n for n in look.nodes if n.name in look.plan.fence], bumped.token)
-            return _Look(bumped, look.nodes, look.marks, look.plan)
-        look = _look(session, own)
-        if not look.plan.may_act:
-            return None
-    return None
-
-
-def _fence_nodes(session: Session, nodes: list[NodeFacts], token: int) -> None:
-    """Raise the token where it can be raised; an unreachable node keeps its debts anyway."""
+    fenced = []
     for name, error in on_all(nodes, lambda node: session.on(node).fence(token)).items():
         if isinstance(error, NightshiftError):
             session.log(f"{name}: not fenced: {error}")
-    session.log(f"Fenced with token {token}: {', '.join(n.name for n in nodes) or 'no node'}")
+        if error is None or isinstance(
+            error, FencedError
+        ):  # a token that is larger still bars the old run too
+            fenced.append(name)
+    session.log(f"Fenced with token {token}: {', '.join(fenced) or 'no node'}")
+    return fenced
 
 
 def _repay(session: Session, look: _Look) -> dict[str, Any]:
     """Do what the plan allows, Lease last; then look again and say what is left."""
-    now = session.kube.lease()
-    if (now.holder, now.token) != (look.lease.holder, look.lease.token):
-        return _said(session, "live", [], [], f"Run {now.holder or 'nobody'} has the Lease by now.")
+    if not _is_same(session.kube.lease(), look.lease):
+        return _overtaken(session)
     done = [*_repay_nodes(session, look), *_clear_marks(session, look)]
     if look.plan.empty_lease and session.kube.release_lease(look.lease.holder, look.lease.token):
-        done.append(f"Lease of {look.lease.holder} emptied, token {look.lease.token} kept")
+        done.append(f"Lease of {run_behind(look.lease.holder)} emptied, token {look.lease.token} kept")
     left = [
         f"{n.name} still carries our marks"
         for n in session.kube.nodes()
@@ -146,6 +200,17 @@ def _repay(session: Session, look: _Look) -> dict[str, Any]:
     if remaining:
         sentence += f" Left for the next recovery: {'; '.join(remaining)}."
     return _said(session, answer, done, remaining, sentence)
+
+
+def _overtaken(session: Session) -> dict[str, Any]:
+    """Somebody took the Lease from this recovery: another one that finished, or a run that goes on."""
+    look = _look(session, None)
+    if not look.has_debts:
+        return _said(session, "nothing", [], [], "Another recovery took over; nothing is left behind.")
+    who = look.lease.holder or "Nobody"
+    return _said(
+        session, "live", [], [], f"Somebody took over from this recovery; {who} has the Lease by now."
+    )
 
 
 def _repay_nodes(session: Session, look: _Look) -> list[str]:

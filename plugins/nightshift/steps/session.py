@@ -152,6 +152,12 @@ class KubePort(Protocol):
     def bump_token(self, expected: LeaseFacts) -> LeaseFacts | None:
         """Raise the token, holder unchanged; None when the Lease changed since `expected`."""
 
+    def abandon_lease(self, holder: str, token: int) -> bool:
+        """Let the Lease expire now, holder and token kept; False when they are others by now."""
+
+    def fence_lease(self, expected: LeaseFacts, fenced: LeaseFacts) -> LeaseFacts | None:
+        """Write the Lease as `fenced` (see domain/takeover.py); None when it changed since `expected`."""
+
     def namespace_annotations(self) -> dict[str, str]:
         """The nightshift.io/ annotations of our namespace."""
 
@@ -207,6 +213,7 @@ class Session:
         ssh: opens the way into a node; called once per node, see `on`.
         run_id: Airflow's run id, as the ledger and the store's file names have it.
         installation: which Airflow this is; see `owner`.
+        began: when this try of the task began, seconds since the epoch; see domain/takeover.py.
         clock: seconds since the epoch.
         log: one plain line for the person who reads the task's log.
         sleep: waits that many seconds (tests make it instant).
@@ -219,6 +226,7 @@ class Session:
     pushgateway: GaugePort
     run_id: str
     installation: str = DEFAULT_INSTALLATION
+    began: float = field(default_factory=time.time)
     clock: Callable[[], float] = time.time
     log: Callable[[str], None] = logging.getLogger("nightshift").info
     sleep: Callable[[float], None] = time.sleep

@@ -1,7 +1,14 @@
 import pytest
 
 from nightshift.domain.errors import ConfigError
-from nightshift.domain.owner import meant_owner, owner_name, require_installation
+from nightshift.domain.owner import (
+    is_recovery,
+    meant_owner,
+    owner_name,
+    recovery_of,
+    require_installation,
+    run_behind,
+)
 
 RUN = "scheduled__2026-11-22T23:00:00+00:00"
 
@@ -36,3 +43,16 @@ def test_an_installation_has_a_plain_name(name: str) -> None:
 def test_what_would_not_be_told_apart_is_refused(name: str) -> None:
     with pytest.raises(ConfigError, match=r"CONFIG_INVALID.*NIGHTSHIFT_INSTALLATION"):
         require_installation(name)
+
+
+def test_a_recovery_works_under_a_name_of_its_own() -> None:
+    holder = recovery_of("here/lab/run-1")
+    assert holder == "here/lab/run-1 (recovery)"
+    assert (is_recovery(holder), run_behind(holder)) == (True, "here/lab/run-1")
+    assert recovery_of(holder) == holder
+    assert (is_recovery("here/lab/run-1"), run_behind("here/lab/run-1")) == (False, "here/lab/run-1")
+    assert (is_recovery(""), run_behind("")) == (False, "")
+
+
+def test_a_person_may_copy_the_holder_while_a_recovery_has_the_lease() -> None:
+    assert meant_owner("there/prod/run-1 (recovery)", "here", "lab") == "there/prod/run-1"

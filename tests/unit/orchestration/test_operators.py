@@ -46,6 +46,14 @@ def test_a_known_error_is_left_for_the_report_and_said_plainly(
     assert "docs/runbooks/NODE_UNREACHABLE.md" in capsys.readouterr().out
 
 
+def test_a_step_is_told_when_its_try_began_not_when_its_process_came_round(
+    steps: Any, context: Any, policy: ClusterPolicy
+) -> None:
+    steps.answers["a_step"] = {}
+    operator(StepOperator, policy).execute(context)
+    assert steps.sessions == [{"began": context["ti"].start_date.timestamp()}]
+
+
 @pytest.mark.parametrize("answer", ["held", "blocked", "nothing", "blind"])
 def test_a_task_skips_itself_when_an_earlier_one_did_not_say_go(
     steps: Any, context: Any, policy: ClusterPolicy, answer: str

@@ -1,5 +1,6 @@
 import io
 import json
+import time
 from pathlib import Path
 from typing import Any
 
@@ -75,6 +76,14 @@ def test_a_session_is_named_after_this_installation(
         monkeypatch.setenv("NIGHTSHIFT_INSTALLATION", setting)
     with runtime.open_session(local, "run-1") as session:
         assert (session.owner, session.run_id) == (owner, "run-1")
+
+
+def test_a_session_knows_when_its_try_began(connections: Any, local: ClusterPolicy) -> None:
+    with runtime.open_session(local, "run-1", began=12.5) as session:
+        assert session.began == 12.5
+    earliest = time.time()
+    with runtime.open_session(local, "run-1") as session:
+        assert earliest <= session.began <= time.time()
 
 
 @pytest.mark.parametrize("missing", ["kube", "ssh"])

@@ -8,6 +8,7 @@ from tests.fakes.cluster import FakeCluster
 from nightshift.domain.errors import FencedError, LeaseHeldError
 from nightshift.domain.facts import LeaseFacts
 from nightshift.domain.policy import ClusterPolicy, LimitPolicy
+from nightshift.domain.takeover import fence
 from nightshift.steps.hold import Held, acquire, hold, renew_if_ours
 from nightshift.steps.session import Session
 
@@ -57,6 +58,43 @@ def test_a_cleared_task_claims_again_after_recovery_emptied_the_lease(
     cluster.lease = LeaseFacts("", 7, None, None, 120)
     with hold(session, []) as held:
         assert held.token == 8
+
+
+@pytest.fixture
+def recovery(cluster: FakeCluster, session: Session) -> None:
+    """A recovery of somebody else's run is at work."""
+    dead = LeaseFacts("airflow/lab/run-0", 4, None, cluster.now - 500, 120)
+    cluster.lease = fence(dead, None, "airflow/lab/sweeper", cluster.now, 120)
+
+
+def _after(session: Session, cluster: FakeCluster, seconds: float, do: Callable[[], object]) -> None:
+    """Let `do` happen once `session` has waited that long."""
+    moment = cluster.now + seconds
+
+    def sleep(pause: float) -> None:
+        cluster.sleep(pause)
+        if cluster.now > moment:
+            do()
+
+    session.sleep = sleep
+
+
+@pytest.mark.usefixtures("recovery")
+def test_waits_until_a_recovery_has_put_things_in_order(cluster: FakeCluster, session: Session) -> None:
+    began = cluster.now
+    _after(session, cluster, 5, lambda: session.kube.release_lease(cluster.lease.holder, 5))
+    assert acquire(session) == 6
+    assert 5 < cluster.now - began < 10
+    assert "airflow/lab/run-0 (recovery)" in cluster.log
+
+
+@pytest.mark.usefixtures("recovery")
+def test_a_recovery_that_takes_its_time_is_somebody_at_the_cluster(
+    cluster: FakeCluster, session: Session
+) -> None:
+    _after(session, cluster, 0, lambda: session.kube.renew_lease(cluster.lease.holder, 5, cluster.now))
+    with pytest.raises(LeaseHeldError, match=r"LEASE_HELD.*airflow/lab/run-0 \(recovery\) since 20"):
+        acquire(session)
 
 
 def test_fences_the_nodes_before_any_work(cluster: FakeCluster, session: Session) -> None:
