@@ -303,12 +303,12 @@ class FakeKube:
         self._c.nodes[name] = replace(node, is_unschedulable=True, annotations=marks)
         return True
 
-    def uncordon(self, name: str, owner: str | None = None) -> bool:
+    def uncordon(self, name: str, owner: str | None = None, token: str | None = None) -> bool:
         """Only ours."""
         self._reach("uncordon")
         node = self._c.nodes[name]
-        marked = node.annotations.get("nightshift.io/owner")
-        if marked is None or owner not in (None, marked):
+        marked, with_token = (node.annotations.get(f"nightshift.io/{key}") for key in ("owner", "token"))
+        if marked is None or owner not in (None, marked) or token not in (None, with_token):
             return False
         self._c.nodes[name] = replace(node, is_unschedulable=False)
         self.drop_node_annotations(name)

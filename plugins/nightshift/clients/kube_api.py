@@ -128,13 +128,13 @@ class KubeApi:
 
         return self._patch_node(name, change)
 
-    def uncordon(self, name: str, owner: str | None = None) -> bool:
-        """Uncordon and drop our marks if the node is marked (as `owner`'s, if given); False: not ours."""
+    def uncordon(self, name: str, owner: str | None = None, token: str | None = None) -> bool:
+        """Uncordon and drop our marks if the node is marked (by `owner`, with `token`, if given); False: not ours."""
 
         def change(item: dict[str, Any]) -> dict[str, Any] | None:
-            marked = _annotations(item).get(OWNER)
-            is_ours = marked is not None and owner in (None, marked)
-            marks = {key: None for key in DEBT_ANNOTATIONS if key in _annotations(item)}
+            found = _annotations(item)
+            is_ours = OWNER in found and owner in (None, found[OWNER]) and token in (None, found.get(TOKEN))
+            marks = {key: None for key in DEBT_ANNOTATIONS if key in found}
             return {"metadata": {"annotations": marks}, "spec": {"unschedulable": None}} if is_ours else None
 
         return self._patch_node(name, change)

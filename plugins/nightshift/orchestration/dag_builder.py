@@ -403,7 +403,7 @@ def build_recover_dag(policy: ClusterPolicy) -> DAG:
         RecoverOperator(
             task_id="recover",
             policy=policy,
-            step="recover",
+            step="recover:sweep",
             inputs={"own_run_id": param("run_id"), "reason": f"sweeper recover_{policy.name}"},
             doc_md=TASKS["recover"],
             execution_timeout=_LOOK,

@@ -5,21 +5,50 @@ Called by the night's teardown and failure callback (for their own run) and by t
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
+from functools import partial
+from typing import Any, TypeVar
 
 from nightshift.domain.errors import FencedError, NightshiftError, UnreachableError
 from nightshift.domain.facts import LeaseFacts, NodeFacts, NodeProbe
 from nightshift.domain.owner import is_recovery, meant_owner, run_behind
-from nightshift.domain.recovery import DEBT_ANNOTATIONS, OWNER_ANNOTATION, RecoveryPlan, plan_recovery
+from nightshift.domain.recovery import (
+    DEBT_ANNOTATIONS,
+    OWNER_ANNOTATION,
+    TOKEN_ANNOTATION,
+    RecoveryPlan,
+    plan_recovery,
+)
 from nightshift.domain.takeover import fence
 from nightshift.steps.hold import RUN_ANNOTATION, push, renewing
 from nightshift.steps.session import Session, on_all, patiently
 
 _FENCE_TRIES = 3
 _POLL_SECONDS = 5.0
+T = TypeVar("T")
 _NO_PLAN = RecoveryPlan(False, "Nothing was looked at yet.")
+
+
+@dataclass(frozen=True)
+class _Patience:
+    """Asks the API until a deadline: a single control plane's is away several times while it is upgraded.
+
+    Only for calls that are safe to repeat.
+    """
+
+    session: Session
+    deadline: float
+
+    @property
+    def is_over(self) -> bool:
+        """Tell whether the deadline has passed."""
+        return self.session.clock() >= self.deadline
+
+    def __call__(self, call: Callable[[], T]) -> T:
+        """Do `call`, again and again while the API is away."""
+        left = max(0.0, self.deadline - self.session.clock())
+        return patiently(self.session, "recovery", call, left)
 
 
 @dataclass(frozen=True)
@@ -58,16 +87,34 @@ def recover(
     """
     session.log(f"Recovery: {reason}")
     own = _meant(session, own_run_id)
-    deadline = session.clock() + wait_seconds
+    ask = _Patience(session, session.clock() + wait_seconds)
     for _ in range(_FENCE_TRIES):
-        look = patiently(session, "recovery", lambda: _look(session, own), wait_seconds)
+        look = ask(lambda: _look(session, own))
         nothing_to_do = _stand_back(session, look, own, may_wait=wait_seconds > 0)
         if nothing_to_do is not None:
             return nothing_to_do
-        taken = _take_lease(session, look, own)
+        taken = _take_lease(session, look, own, ask)
         if taken is not None:
-            return _work(session, taken, deadline)
+            return _work(session, taken, ask)
     return _said(session, "live", [], [], "Others write the Lease all the time; the cluster is theirs.")
+
+
+def sweep(session: Session, own_run_id: str | None, reason: str) -> dict[str, Any]:
+    """Recover as the sweeper does: "away" is an answer, while the API does not say anything.
+
+    It comes every minute, also in the middle of every night of a single control plane. When a person named a run,
+    the API's absence stays an error.
+    """
+    try:
+        return recover(session, own_run_id, reason)
+    except UnreachableError as error:
+        if _meant(session, own_run_id) is not None:
+            raise
+        sentence = (
+            f"The API does not answer ({error.cause.rstrip('.')}). Nothing is known about what may have been left "
+            "behind; the sweeper looks again in a minute."
+        )
+        return _said(session, "away", [], [], sentence)
 
 
 def _stand_back(session: Session, look: _Look, own: str | None, *, may_wait: bool) -> dict[str, Any] | None:
@@ -85,7 +132,7 @@ def _stand_back(session: Session, look: _Look, own: str | None, *, may_wait: boo
     return None
 
 
-def _take_lease(session: Session, look: _Look, own: str | None) -> _Look | None:
+def _take_lease(session: Session, look: _Look, own: str | None, ask: _Patience) -> _Look | None:
     """Take the Lease from whoever has it; None when it changed meanwhile.
 
     From here on the fenced run gets no token any more, also not from a process that lives on, and a second recovery
@@ -93,22 +140,22 @@ def _take_lease(session: Session, look: _Look, own: str | None) -> _Look | None:
     """
     limit = session.policy.limits.lease_seconds
     fenced = fence(look.lease, own, session.owner, session.clock(), limit)
-    taken = session.kube.fence_lease(look.lease, fenced)
+    taken = ask(lambda: session.kube.fence_lease(look.lease, fenced))
     return None if taken is None else _planned(session, replace(look, lease=taken), run_behind(taken.holder))
 
 
-def _work(session: Session, taken: _Look, deadline: float) -> dict[str, Any]:
+def _work(session: Session, taken: _Look, ask: _Patience) -> dict[str, Any]:
     """Fence the nodes, wait for what still runs, repay. What this recovery cannot finish, the next one can at once."""
     holder, token = taken.lease.holder, taken.lease.token
     try:
         with renewing(session, holder, token):
             fenced = _fence_nodes(session, [n for n in taken.nodes if n.name in taken.plan.fence], token)
-            look = _look(session, run_behind(holder), fenced)  # only now can no new job begin
-            while look.plan.wait_for and session.clock() < deadline and _is_same(look.lease, taken.lease):
+            look = ask(lambda: _look(session, run_behind(holder), fenced))  # only now can no new job begin
+            while look.plan.wait_for and not ask.is_over and _is_same(look.lease, taken.lease):
                 session.log(look.plan.reason)
                 session.sleep(_POLL_SECONDS)
-                look = _look(session, run_behind(holder), fenced)
-            return _repay(session, replace(look, lease=taken.lease))
+                look = ask(lambda: _look(session, run_behind(holder), fenced))
+            return _repay(session, replace(look, lease=taken.lease), ask)
     finally:
         _abandon(session, taken.lease)
 
@@ -117,7 +164,7 @@ def _abandon(session: Session, lease: LeaseFacts) -> None:
     """Give up a Lease that is still ours: its holder stays as a debt that the next recovery finds."""
     try:
         session.kube.abandon_lease(lease.holder, lease.token)
-    except UnreachableError as error:
+    except NightshiftError as error:
         session.log(f"The recovery's Lease stays until it expires: {error.cause}")
 
 
@@ -177,16 +224,17 @@ def _fence_nodes(session: Session, nodes: list[NodeFacts], token: int) -> list[s
     return fenced
 
 
-def _repay(session: Session, look: _Look) -> dict[str, Any]:
+def _repay(session: Session, look: _Look, ask: _Patience) -> dict[str, Any]:
     """Do what the plan allows, Lease last; then look again and say what is left."""
-    if not _is_same(session.kube.lease(), look.lease):
-        return _overtaken(session)
-    done = [*_repay_nodes(session, look), *_clear_marks(session, look)]
-    if look.plan.empty_lease and session.kube.release_lease(look.lease.holder, look.lease.token):
-        done.append(f"Lease of {run_behind(look.lease.holder)} emptied, token {look.lease.token} kept")
+    holder, token = look.lease.holder, look.lease.token
+    if not _is_same(ask(session.kube.lease), look.lease):
+        return ask(lambda: _overtaken(session))
+    done = [*_repay_nodes(session, look, ask), *_clear_marks(session, look, ask)]
+    if look.plan.empty_lease and ask(lambda: session.kube.release_lease(holder, token)):
+        done.append(f"Lease of {run_behind(holder)} emptied, token {token} kept")
     left = [
         f"{n.name} still carries our marks"
-        for n in session.kube.nodes()
+        for n in ask(session.kube.nodes)
         if _is_left(n, look.plan.drop_annotations)
     ]
     remaining = [*look.plan.wait_for, *look.plan.unknown, *left]
@@ -213,29 +261,32 @@ def _overtaken(session: Session) -> dict[str, Any]:
     )
 
 
-def _repay_nodes(session: Session, look: _Look) -> list[str]:
-    """Uncordon what a run cordoned, and drop its marks. Only the owner that was seen: a new run's mark stays."""
+def _repay_nodes(session: Session, look: _Look, ask: _Patience) -> list[str]:
+    """Uncordon what a run cordoned, and drop its marks. Only the marks that were seen: a newer claim's stay."""
     done = []
-    owners = {n.name: n.annotations.get(OWNER_ANNOTATION) for n in look.nodes}
+    marks = {
+        n.name: (n.annotations.get(OWNER_ANNOTATION), n.annotations.get(TOKEN_ANNOTATION)) for n in look.nodes
+    }
     for name in look.plan.uncordon:
-        if session.kube.uncordon(name, owners[name]):
+        owner, token = marks[name]
+        if ask(partial(session.kube.uncordon, name, owner, token)):
             done.append(f"{name} uncordoned")
     for name in look.plan.drop_annotations:
         if name not in look.plan.uncordon:
-            session.kube.drop_node_annotations(name)
+            ask(partial(session.kube.drop_node_annotations, name))
             done.append(f"marks of {name} dropped")
     return done
 
 
-def _clear_marks(session: Session, look: _Look) -> list[str]:
+def _clear_marks(session: Session, look: _Look, ask: _Patience) -> list[str]:
     """Namespace annotations and the in-flight gauge, unless a new run has put up its own meanwhile."""
     if not look.plan.clear_in_flight:
         return []
-    marks = session.kube.namespace_annotations()
+    marks = ask(session.kube.namespace_annotations)
     if marks.get(RUN_ANNOTATION) != look.marks.get(RUN_ANNOTATION):
         return []
     if marks:
-        session.kube.set_namespace_annotations(dict.fromkeys(marks))
+        ask(lambda: session.kube.set_namespace_annotations(dict.fromkeys(marks)))
     push(session, {"k8s_upgrade_in_flight": 0.0})
     return ["in-flight marks cleared"]
 

@@ -107,8 +107,8 @@ class KubePort(Protocol):
     def cordon(self, name: str, owner: str, token: int) -> bool:
         """Cordon and mark as ours in one patch; False when somebody else had cordoned it before."""
 
-    def uncordon(self, name: str, owner: str | None = None) -> bool:
-        """Uncordon and drop our marks if the node is marked (as `owner`'s, if given); False: not ours."""
+    def uncordon(self, name: str, owner: str | None = None, token: str | None = None) -> bool:
+        """Uncordon and drop our marks if the node is marked (by `owner`, with `token`, if given); False: not ours."""
 
     def drop_node_annotations(self, name: str) -> None:
         """Drop the marks a run left on a node."""

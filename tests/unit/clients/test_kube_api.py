@@ -143,7 +143,8 @@ def test_cordon_marks_and_uncordon_forgets(kube: KubePort) -> None:
     assert node.annotations == {"nightshift.io/owner": "a", "nightshift.io/token": "3"}
     assert kube.cordon("n1", "b", 4), "a mark of an earlier run is taken over"
     assert not kube.uncordon("n1", "a")
-    assert kube.uncordon("n1", "b")
+    assert not kube.uncordon("n1", "b", "3"), "the mark of an earlier claim"
+    assert kube.uncordon("n1", "b", "4")
     after = kube.node("n1")
     assert after is not None
     assert not after.is_unschedulable

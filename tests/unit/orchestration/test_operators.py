@@ -119,6 +119,14 @@ def test_what_is_still_owed_makes_the_task_red(steps: Any, context: Any, policy:
         operator(RecoverOperator, policy).execute(context)
 
 
+@pytest.mark.parametrize("answer", ["recovered", "nothing", "live", "waiting", "away"])
+def test_every_other_answer_of_a_recovery_is_green(
+    steps: Any, context: Any, policy: ClusterPolicy, answer: str
+) -> None:
+    steps.answers["a_step"] = {"answer": answer, "remaining": [], "sentence": "So it is."}
+    assert operator(RecoverOperator, policy).execute(context)["answer"] == answer
+
+
 def test_a_restart_under_a_live_task_is_said(
     steps: Any, context: Any, policy: ClusterPolicy, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -13,7 +13,7 @@ from nightshift.domain.takeover import fence
 from nightshift.steps.claim import claim
 from nightshift.steps.drain_node import drain_node
 from nightshift.steps.hold import acquire, hold
-from nightshift.steps.recover import recover
+from nightshift.steps.recover import recover, sweep
 from nightshift.steps.session import Session
 
 _RENEWING = ClusterPolicy("lab", "k", "s", "/", limits=LimitPolicy(lease_renew_seconds=0))
@@ -477,3 +477,124 @@ def test_an_idle_cluster_is_not_asked_over_ssh(cluster: FakeCluster, session: Se
     for node in cluster.fakes.values():
         node.broken = AssertionError("asked")
     assert recover(session, None, "sweeper")["answer"] == "nothing"
+
+
+def test_an_api_that_goes_away_while_release_waits_is_waited_for(
+    cluster: FakeCluster, session: Session, kubeadm: Callable[[], None]
+) -> None:
+    """On a single control plane kubeadm itself takes the API away, several times."""
+    absences = [60.0, 60.0]
+
+    def restart() -> None:
+        if cluster.now < cluster.api_away_until:
+            return
+        if absences:
+            cluster.api_away_until = cluster.now + absences.pop()
+        else:
+            kubeadm()
+
+    _each_poll(session, cluster, restart)
+    assert recover(session, "run-1", "teardown", wait_seconds=600)["answer"] == "recovered"
+    assert cluster.lease.token == 2, "fenced once"
+    assert _is_clean(cluster, session)
+
+
+@pytest.mark.usefixtures("half_done")
+@pytest.mark.parametrize(
+    "call",
+    ["fence_lease", "uncordon", "namespace_annotations", "set_namespace_annotations", "release_lease"],
+)
+def test_an_api_that_goes_away_while_release_repays_is_waited_for(
+    cluster: FakeCluster, session: Session, monkeypatch: pytest.MonkeyPatch, call: str
+) -> None:
+    real = getattr(session.kube, call)
+
+    def away_first(*arguments: Any) -> Any:
+        cluster.api_away_until = cluster.api_away_until or cluster.now + 30
+        return real(*arguments)
+
+    monkeypatch.setattr(session.kube, call, away_first)
+    assert recover(session, "run-1", "teardown", wait_seconds=600)["answer"] == "recovered"
+    assert cluster.lease.token == 2, "fenced once"
+    assert _is_clean(cluster, session)
+
+
+@pytest.mark.usefixtures("half_done")
+def test_a_task_that_claims_while_release_could_not_write_keeps_its_node(
+    cluster: FakeCluster,
+    session: Session,
+    cleared_session: Callable[[], Session],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    real = session.kube.uncordon
+
+    def away_for_long(name: str, owner: str | None = None, token: str | None = None) -> bool:
+        monkeypatch.setattr(session.kube, "uncordon", real)
+        cluster.sleep(130)
+        drain_node(cleared_session(), "w1")
+        return real(name, owner, token)
+
+    monkeypatch.setattr(session.kube, "uncordon", away_for_long)
+    recover(session, "run-1", "teardown", wait_seconds=600)
+    assert cluster.nodes["w1"].is_unschedulable
+    assert cluster.lease.holder == session.owner
+
+
+@pytest.mark.usefixtures("half_done")
+@pytest.mark.parametrize("call", ["fence_lease", "release_lease"])
+def test_an_answer_that_was_lost_is_no_reason_to_stop(
+    cluster: FakeCluster, session: Session, monkeypatch: pytest.MonkeyPatch, call: str
+) -> None:
+    real = getattr(session.kube, call)
+
+    def done_but_unheard(*arguments: Any) -> Any:
+        monkeypatch.setattr(session.kube, call, real)
+        real(*arguments)
+        raise UnreachableError("API_UNREACHABLE", "no answer", cause="connection reset", next_step="Wait.")
+
+    monkeypatch.setattr(session.kube, call, done_but_unheard)
+    assert recover(session, "run-1", "teardown", wait_seconds=600)["answer"] == "recovered"
+    assert _is_clean(cluster, session)
+
+
+def test_release_waits_for_an_api_no_longer_than_it_was_told_to(
+    cluster: FakeCluster, session: Session, kubeadm: Callable[[], None]
+) -> None:
+    _each_poll(session, cluster, lambda: setattr(cluster, "api_away_until", cluster.now + 10))
+    began = cluster.now
+    with pytest.raises(UnreachableError, match="API_UNREACHABLE"):
+        recover(session, "run-1", "teardown", wait_seconds=600)
+    assert 600 <= cluster.now - began < 660
+    assert cluster.nodes["w1"].is_unschedulable
+
+
+@pytest.mark.usefixtures("half_done")
+def test_the_sweeper_answers_that_it_knows_nothing_while_the_api_is_away(
+    cluster: FakeCluster, other_session: Session
+) -> None:
+    cluster.api_away_until = cluster.now + 10_000
+    began = cluster.now
+    said = sweep(other_session, None, "sweeper")
+    assert said["answer"] == "away"
+    assert "connection refused" in said["sentence"]
+    assert "Nothing is known" in said["sentence"]
+    assert "looks again in a minute" in said["sentence"]
+    assert cluster.now - began < 1
+
+
+@pytest.mark.usefixtures("half_done")
+def test_a_person_who_names_a_run_is_not_told_it_went_well(
+    cluster: FakeCluster, other_session: Session
+) -> None:
+    cluster.api_away_until = cluster.now + 10_000
+    with pytest.raises(UnreachableError, match="API_UNREACHABLE"):
+        sweep(other_session, "run-1", "the form")
+
+
+@pytest.mark.usefixtures("half_done")
+@pytest.mark.parametrize(("asleep", "answer"), [(0, "live"), (121, "recovered")])
+def test_the_sweeper_is_the_one_recovery(
+    cluster: FakeCluster, other_session: Session, asleep: float, answer: str
+) -> None:
+    cluster.sleep(asleep)
+    assert sweep(other_session, None, "sweeper")["answer"] == answer
