@@ -100,9 +100,16 @@ class StepOperator(BaseOperator):
             inputs["node_name"] = label(context, resolve(self.node, context))
         with (
             remembered(self, context),
-            open_session(self.policy, context["run_id"], self.log.info, needs_api=self.needs_api) as session,
+            open_session(
+                self.policy, context["run_id"], self.log.info, began=_began(context), needs_api=self.needs_api
+            ) as session,
         ):
             return import_step(self.step)(session, **inputs)
+
+
+def _began(context: Context) -> float:
+    """When this try began: set by Airflow before the process loads anything, and anew for each try."""
+    return context["ti"].start_date.timestamp()
 
 
 class OpenNightOperator(StepOperator):

@@ -105,7 +105,7 @@ def _take(session: Session, node: NodeFacts, held: Held) -> tuple[dict[str, Any]
     outcome = session.on(node).run_job(
         "snapshot-etcd",
         held.token,
-        session.run_id,
+        session.owner,
         [],
         session.policy.limits.snapshot_job_seconds,
         node_log(session, node.name),

@@ -74,7 +74,7 @@ def _run(session: Session, node: NodeFacts, command: str, version: str, held: He
     return session.on(node).run_job(
         _JOB,
         held.token,
-        session.run_id,
+        session.owner,
         arguments,
         limits.kubeadm_job_seconds,
         node_log(session, node.name),

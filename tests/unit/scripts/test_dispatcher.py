@@ -17,7 +17,9 @@ from nightshift.clients.node_ssh import ExitCode
 STEP = "reclaim-scratch"
 
 
-def start_words(*args: str, token: int = 1, run_id: str = "run-1", step: str = STEP) -> tuple[str, ...]:
+def start_words(
+    *args: str, token: int = 1, run_id: str = "airflow/lab/run-1", step: str = STEP
+) -> tuple[str, ...]:
     return ("start-job", step, str(token), run_id, "60", *args)
 
 

@@ -8,6 +8,7 @@ from tests.fakes.cluster import FakeCluster
 from nightshift.domain.errors import FencedError, LeaseHeldError, UnreachableError
 from nightshift.domain.facts import LeaseFacts
 from nightshift.domain.policy import ClusterPolicy, LimitPolicy
+from nightshift.domain.takeover import fence
 from nightshift.steps.hold import Held, acquire, hold, renew_if_ours
 from nightshift.steps.session import Session
 
@@ -18,8 +19,8 @@ def test_claims_a_free_lease_marks_the_namespace_and_raises_the_gauge(
     cluster: FakeCluster, session: Session
 ) -> None:
     assert acquire(session) == 1
-    assert cluster.lease.holder == "run-1"
-    assert cluster.marks["nightshift.io/run-id"] == "run-1"
+    assert cluster.lease.holder == session.owner
+    assert cluster.marks["nightshift.io/run-id"] == session.owner
     assert session.pushgateway.values["k8s_upgrade_in_flight"] == 1
 
 
@@ -33,8 +34,14 @@ def test_refuses_while_another_run_is_alive(
     cluster: FakeCluster, session: Session, other_session: Session
 ) -> None:
     acquire(session)
-    with pytest.raises(LeaseHeldError, match=r"LEASE_HELD.*run-1 since 20"):
+    with pytest.raises(LeaseHeldError, match=r"LEASE_HELD.*airflow/lab/run-1 since 20"):
         acquire(other_session)
+
+
+def test_refuses_a_run_of_the_same_name_elsewhere(session: Session, twin_session: Session) -> None:
+    acquire(session)
+    with pytest.raises(LeaseHeldError, match=rf"LEASE_HELD.*{session.owner} since 20"):
+        acquire(twin_session)
 
 
 def test_takes_an_expired_lease_with_a_bigger_token(
@@ -53,6 +60,43 @@ def test_a_cleared_task_claims_again_after_recovery_emptied_the_lease(
         assert held.token == 8
 
 
+@pytest.fixture
+def recovery(cluster: FakeCluster, session: Session) -> None:
+    """A recovery of somebody else's run is at work."""
+    dead = LeaseFacts("airflow/lab/run-0", 4, None, cluster.now - 500, 120)
+    cluster.lease = fence(dead, None, "airflow/lab/sweeper", cluster.now, 120)
+
+
+def _after(session: Session, cluster: FakeCluster, seconds: float, do: Callable[[], object]) -> None:
+    """Let `do` happen once `session` has waited that long."""
+    moment = cluster.now + seconds
+
+    def sleep(pause: float) -> None:
+        cluster.sleep(pause)
+        if cluster.now > moment:
+            do()
+
+    session.sleep = sleep
+
+
+@pytest.mark.usefixtures("recovery")
+def test_waits_until_a_recovery_has_put_things_in_order(cluster: FakeCluster, session: Session) -> None:
+    began = cluster.now
+    _after(session, cluster, 5, lambda: session.kube.release_lease(cluster.lease.holder, 5))
+    assert acquire(session) == 6
+    assert 5 < cluster.now - began < 10
+    assert "airflow/lab/run-0 (recovery)" in cluster.log
+
+
+@pytest.mark.usefixtures("recovery")
+def test_a_recovery_that_takes_its_time_is_somebody_at_the_cluster(
+    cluster: FakeCluster, session: Session
+) -> None:
+    _after(session, cluster, 0, lambda: session.kube.renew_lease(cluster.lease.holder, 5, cluster.now))
+    with pytest.raises(LeaseHeldError, match=r"LEASE_HELD.*airflow/lab/run-0 \(recovery\) since 20"):
+        acquire(session)
+
+
 def test_fences_the_nodes_before_any_work(cluster: FakeCluster, session: Session) -> None:
     cluster.lease = LeaseFacts("", 4, None, None, 120)
     with hold(session, [cluster.nodes["w1"]]):
@@ -66,7 +110,7 @@ def test_a_lease_that_went_back_catches_up_with_all_nodes_at_once(
     """The cluster was made anew on the same machines, or etcd came back from an older snapshot."""
     cluster.fakes["cp1"].token, cluster.fakes["w1"].token, cluster.fakes["w2"].token = 17, 40, 3
     with hold(session, [cluster.nodes["cp1"]]) as held:
-        assert (held.token, cluster.lease.holder, cluster.lease.token) == (41, "run-1", 41)
+        assert (held.token, cluster.lease.holder, cluster.lease.token) == (41, session.owner, 41)
     with hold(session, list(cluster.nodes.values())) as held:
         assert held.token == 41
     assert {fake.token for fake in cluster.fakes.values()} == {41}
@@ -175,7 +219,7 @@ def _lose_and_sleep(cluster: FakeCluster) -> None:
 
 def _lose(cluster: FakeCluster) -> None:
     with cluster.lock:
-        cluster.lease = replace(cluster.lease, holder="run-2", token=2)
+        cluster.lease = replace(cluster.lease, holder="airflow/lab/run-2", token=2)
 
 
 def test_a_lost_lease_is_noticed_while_working(cluster: FakeCluster, session: Session) -> None:
@@ -196,7 +240,7 @@ def test_an_api_that_is_away_is_not_a_lost_lease(cluster: FakeCluster, session: 
         cluster.api_away_until = cluster.now + 10_000
         _work_until(held, lambda: "The Lease is renewed as soon as it does" in cluster.log)
         cluster.api_away_until = 0.0
-    assert cluster.lease.holder == "run-1"
+    assert cluster.lease.holder == session.owner
 
 
 def test_waits_for_an_api_that_is_away_before_it_begins(cluster: FakeCluster, session: Session) -> None:

@@ -300,5 +300,5 @@ def test_postflight_sees_a_mark_that_was_left(
         upgrade_kubelet(session, name, choice)
     for name in ("cp1", "w1"):
         uncordon_node(session, name)
-    with pytest.raises(VerificationError, match=r"w2: still marked by run run-1"):
+    with pytest.raises(VerificationError, match=r"w2: still marked by run airflow/lab/run-1"):
         postflight(session, choice, {"leftover": []})
