@@ -52,6 +52,7 @@ CLAIM_WRITES = (
     "release_lease",
     "bump_token",
     "fence_lease",
+    "abandon_lease",
     "set_namespace_annotations",
 )
 

@@ -138,11 +138,17 @@ class Wire:
 
     @contextmanager
     def open_session(
-        self, policy: ClusterPolicy, run_id: str, log: Any = None, *, needs_api: bool = True
+        self,
+        policy: ClusterPolicy,
+        run_id: str,
+        log: Any = None,
+        began: float | None = None,
+        *,
+        needs_api: bool = True,
     ) -> Iterator[Session]:
         """The real one, with the store in the test's directory."""
         local = replace(policy, store=self.store.as_uri())
-        with runtime.open_session(local, run_id, log or print, needs_api=needs_api) as session:
+        with runtime.open_session(local, run_id, log or print, began, needs_api=needs_api) as session:
             yield session
 
     def touched(self) -> list[str]:
