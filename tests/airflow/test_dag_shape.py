@@ -8,6 +8,7 @@ import pytest
 from airflow.dag_processing.dagbag import DagBag
 from airflow.sdk import DAG, BaseSensorOperator
 
+from nightshift.orchestration.operators import DecideOperator, GateOperator, StepOperator
 from nightshift.orchestration.retries import RETRY_POLICY
 
 
@@ -23,6 +24,28 @@ def _in_mapped_group(task: Any) -> bool:
 
 def test_the_night_has_this_shape(upgrade_dag: DAG, golden: Callable[[str, str], None]) -> None:
     golden("upgrade_small.txt", "\n".join(map(_line, upgrade_dag.topological_sort())) + "\n")
+
+
+@pytest.mark.parametrize("name", ["broken", "torn"])
+def test_a_file_that_breaks_takes_no_task_from_a_run_under_way(
+    dag_bag: DagBag, upgrade_dag: DAG, name: str
+) -> None:
+    """Airflow kills the tasks of a live run that are not in its DAG any more, `release` included."""
+    closed = dag_bag.dags[f"upgrade_{name}"]
+    assert list(map(_line, closed.topological_sort())) == list(map(_line, upgrade_dag.topological_sort()))
+    assert closed.on_failure_callback
+    assert dag_bag.dags[f"recover_{name}"].task_ids == ["recover"]
+
+
+def test_while_a_file_is_broken_the_cluster_is_given_back_and_nothing_else(dag_bag: DagBag) -> None:
+    tasks = dag_bag.dags["upgrade_broken"].tasks
+    willing = [t for t in tasks if isinstance(t, StepOperator) and t.refusal is None]
+    assert {t.task_id for t in willing if not isinstance(t, (GateOperator, DecideOperator))} == {
+        "release",
+        "report",
+    }
+    assert "invalid" in dag_bag.dags["upgrade_broken"].tags
+    assert dag_bag.dags["recover_broken"].get_task("recover").refusal is None
 
 
 def test_the_watcher_is_the_only_leaf_that_colours_the_run(upgrade_dag: DAG) -> None:

@@ -150,7 +150,15 @@ def test_a_probe_that_fails_makes_the_run_red(
     assert _debts(night) == []
 
 
-def test_an_unreadable_cluster_file_says_so_in_its_own_run(dag_bag: Any, database: None) -> None:
+def test_an_unreadable_cluster_file_says_so_in_its_own_run(night: Night, dag_bag: Any) -> None:
     state, tasks = _run(dag_bag.dags["upgrade_broken"])
-    assert (state, tasks["read_policy"]) == ("failed", "failed")
+    assert (state, tasks["open_night"], tasks["claim"]) == ("failed", "failed", "upstream_failed")
+    assert "time_out_seconds" in night.notes[0]
     assert "time_out_seconds" in dag_bag.dags["upgrade_broken"].doc_md
+    assert (night.cluster.lease.token, night.cluster.api_calls.count("patch_node")) == (0, 0)
+
+
+def test_a_file_whose_name_is_no_clusters_has_a_run_of_its_own(dag_bag: Any, database: None) -> None:
+    state, tasks = _run(dag_bag.dags["invalid_No_Name"])
+    assert (state, tasks["read_policy"]) == ("failed", "failed")
+    assert "no cluster name" in dag_bag.dags["invalid_No_Name"].doc_md

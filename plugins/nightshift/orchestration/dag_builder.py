@@ -33,7 +33,7 @@ from nightshift.domain.errors import ConfigError
 from nightshift.domain.gates import GATES
 from nightshift.domain.policy import ClusterPolicy
 from nightshift.orchestration.callbacks import recover_failed_run
-from nightshift.orchestration.docs import TASKS, recover_doc, upgrade_doc
+from nightshift.orchestration.docs import TASKS, invalid_doc, recover_doc, upgrade_doc
 from nightshift.orchestration.operators import (
     DecideOperator,
     GateOperator,
@@ -64,6 +64,7 @@ class _Night:
     """What the parts of one upgrade DAG share while it is being built."""
 
     policy: ClusterPolicy
+    refusal: ConfigError | None = None  # the cluster's file cannot be read: no step runs, the recovery does
     phases: dict[str, list[str]] = field(default_factory=dict)
     node_tasks: list[tuple[str, str]] = field(default_factory=list)
     etcd_gates: list[str] = field(default_factory=list)  # task ids, in the order of the night
@@ -75,6 +76,7 @@ class _Night:
             task_id=name,
             policy=self.policy,
             step=arguments.pop("step", name),
+            refusal=self.refusal,
             doc_md=TASKS[name],
             execution_timeout=limit,
             **retry_arguments(),
@@ -86,21 +88,29 @@ class _Night:
         self.phases.setdefault(phase, []).extend(t.task_id for t in tasks)
 
 
-def build_upgrade_dag(policy: ClusterPolicy) -> DAG:
-    """Return `upgrade_<cluster>`."""
+def build_upgrade_dag(policy: ClusterPolicy, error: ConfigError | None = None) -> DAG:
+    """Return `upgrade_<cluster>`.
+
+    Args:
+        policy: the cluster's policy.
+        error: why the cluster's file cannot be read; `policy` is then what could be salvaged from it. The DAG keeps
+            its name and shape: Airflow would kill a live run's tasks, `release` included, if they were not in it
+            any more (docs/adr/0011). Its steps refuse with this error; the recovery and the report do their work.
+    """
+    about = f"Upgrades {policy.name} to its next version, or says why not."
     with DAG(
         dag_id=f"upgrade_{policy.name}",
-        description=f"Upgrades {policy.name} to its next version, or says why not.",
-        doc_md=upgrade_doc(policy),
+        description=about if error is None else f"Nothing is upgraded: {policy.name}.yaml is not valid.",
+        doc_md=upgrade_doc(policy, error),
         schedule=_nightly(policy.schedule),
         catchup=False,
         max_active_runs=1,
-        tags=["nightshift", policy.name],
+        tags=["nightshift", policy.name, *(["invalid"] if error else [])],
         params=_upgrade_form(),
         on_failure_callback=partial(recover_failed_run, policy=policy),
         default_args={"owner": "nightshift"},
     ) as dag:
-        night = _Night(policy)
+        night = _Night(policy, error)
         decide = _opening(night)
         claim, snapshot, stage = _preparation(night)
         chain(decide, claim, snapshot, stage)
@@ -400,16 +410,15 @@ def build_recover_dag(policy: ClusterPolicy) -> DAG:
 
 
 def build_invalid_dag(file_name: str, error: ConfigError) -> DAG:
-    """Return the upgrade DAG of a cluster whose file cannot be read: its nights are red and say why.
+    """Return `invalid_<file>`, for a file whose name is no cluster's: its nights are red and say why.
 
     An import error would take the nights of all other clusters away, and hide the reason from people who look at runs.
     """
     name = re.sub(r"[^\w.-]", "_", file_name.removesuffix(".yaml"))
     with DAG(
-        dag_id=f"upgrade_{name}",
-        description=f"Nothing is upgraded: include/clusters/{file_name} is not valid.",
-        doc_md=f"# `{file_name}` is not valid\n\n{error.message}\n\n**Cause**: {error.cause}\n\n"
-        f"**Next step**: {error.next_step}\n",
+        dag_id=f"invalid_{name}",
+        description=f"Nothing is upgraded: {file_name} is not valid.",
+        doc_md=invalid_doc(file_name, error),
         schedule=_nightly(ClusterPolicy.schedule),
         catchup=False,
         tags=["nightshift", "invalid"],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from nightshift.domain.errors import ConfigError
 from nightshift.domain.policy import ClusterPolicy
 
 _ANY_TIME = "Clearing it is safe at any time: it looks first, and does only what is still missing."
@@ -89,9 +90,25 @@ at Airflow's opinion; a live run or a working kubeadm is left alone. {_ANY_TIME}
 }
 
 
-def upgrade_doc(policy: ClusterPolicy) -> str:
-    """Return the text above the upgrade DAG of one cluster."""
+def invalid_doc(file_name: str, error: ConfigError) -> str:
+    """Return the text above a DAG whose cluster file cannot be read."""
     return f"""
+# `{file_name}` is not valid
+
+{error.message}
+
+**Cause**: {error.cause}
+
+**Next step**: {error.next_step}
+
+Until then no step touches the cluster. A run that was under way stops at its next step, and the cluster is given back.
+"""
+
+
+def upgrade_doc(policy: ClusterPolicy, error: ConfigError | None = None) -> str:
+    """Return the text above the upgrade DAG of one cluster; `error`: why its file cannot be read."""
+    warning = invalid_doc(f"{policy.name}.yaml", error) if error else ""
+    return f"""{warning}
 # Nightly upgrade of `{policy.name}`
 
 Upgrades the kubeadm cluster `{policy.name}` to the next version while you sleep, and says in the morning what it did

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from airflow.sdk import BaseOperator
 from airflow.sdk.exceptions import AirflowSkipException
 
-from nightshift.domain.errors import BlindError, NightshiftError, VerificationError
+from nightshift.domain.errors import BlindError, ConfigError, NightshiftError, VerificationError
 from nightshift.domain.policy import ClusterPolicy
 from nightshift.domain.verdicts import Answer, Outcome
 from nightshift.domain.window import check_late_start
@@ -63,6 +63,7 @@ class StepOperator(BaseOperator):
         inputs: keyword arguments of the step; functions are called with the task's context.
         node: name of the node (or an input that finds it); handed to the step as `node_name`, shown as the label.
         proceed_if: answers of earlier steps; unless all of them are "go" this task skips itself.
+        refusal: why this task fails instead of running its step: the cluster's file cannot be read.
     """
 
     template_fields: Sequence[str] = ("node",)  # inside a mapped group the node is known to Airflow only
@@ -76,6 +77,7 @@ class StepOperator(BaseOperator):
         inputs: Mapping[str, Any] | None = None,
         node: Any = None,
         proceed_if: Sequence[Input] = (),
+        refusal: ConfigError | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -84,6 +86,7 @@ class StepOperator(BaseOperator):
         self.inputs = inputs or {}
         self.node = node
         self.proceed_if = proceed_if
+        self.refusal = refusal
 
     def execute(self, context: Context) -> Any:
         """Run the step."""
@@ -92,6 +95,9 @@ class StepOperator(BaseOperator):
 
     def run_step(self, context: Context) -> Any:
         """Run the step; returns its plain answer."""
+        with remembered(self, context):
+            if self.refusal is not None:
+                raise self.refusal
         skip_unless_go(context, self.proceed_if)
         note_orphan(self, context)
         inputs = {name: resolve(value, context) for name, value in self.inputs.items()}
@@ -112,7 +118,7 @@ class OpenNightOperator(StepOperator):
         run = context["dag_run"]
         planned = run.run_after if run.run_type == "scheduled" else None
         verdict = check_late_start(planned, datetime.now(UTC))
-        if verdict.outcome is Outcome.PASS:
+        if verdict.outcome is Outcome.PASS or self.refusal is not None:
             return super().run_step(context)
         sentence = f"{verdict.message} {verdict.resolution}"
         self.log.info("%s %s", sentence, verdict.cause)

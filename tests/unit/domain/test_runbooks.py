@@ -12,7 +12,8 @@ SOURCES = [
     *(ROOT / "plugins" / "nightshift" / "domain").rglob("*.py"),
     ROOT / "plugins" / "nightshift" / "clients" / "cluster_config.py",
 ]
-CODE = re.compile(r'"([A-Z]+(?:_[A-Z]+)+)"')
+CODE = re.compile(r'"((?!NIGHTSHIFT_)[A-Z]+(?:_[A-Z]+)+)"')
+# (what begins with NIGHTSHIFT_ is an environment variable)
 CODES = sorted({code for source in SOURCES for code in CODE.findall(source.read_text(encoding="utf-8"))})
 
 
