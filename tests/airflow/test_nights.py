@@ -139,6 +139,26 @@ def test_a_gate_that_closes_in_the_night_leaves_later_nodes_alone(night: Night, 
     assert _debts(night) == []
 
 
+@pytest.mark.parametrize(
+    ("step", "node", "upgraded", "answer"),
+    [("kubelet-upgrade", "cp1", {"cp1"}, "upgraded"), ("stage", "w2", set(), "held")],
+)
+def test_a_brake_in_the_night_lets_the_other_nodes_continue_tomorrow(
+    night: Night, upgrade_dag: DAG, pods: list[str], step: str, node: str, upgraded: set[str], answer: str
+) -> None:
+    def brake(begun: str) -> None:
+        night.cluster.paused = "anna" if begun == step else night.cluster.paused
+
+    night.cluster.fakes[node].before_job = brake
+    state, tasks = _run(upgrade_dag)
+    assert (state, tasks["workers.check_etcd_01"], tasks["release"]) == ("success", "skipped", "success")
+    assert {n.name for n in night.cluster.nodes.values() if n.kubelet_version == "1.35.4"} == upgraded
+    assert set(pods) == upgraded
+    assert _debts(night) == []
+    assert f'"answer": "{answer}"' in next((night.store / "lab" / "ledger").glob("*.json")).read_text()
+    assert "anna" in night.notes[0]
+
+
 def test_a_probe_that_fails_makes_the_run_red(
     night: Night, upgrade_dag: DAG, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -113,6 +113,25 @@ def build_plan(
     return Plan(tonight, waves, leftover, sentence, verdict)
 
 
+def end_plan_at(plan: Mapping[str, Any], place: str, index: int) -> dict[str, Any]:
+    """Return a plan (as `Plan.to_dict`) that ended in front of one of its places: all from there on is leftover.
+
+    Args:
+        plan: tonight's plan.
+        place: "control_plane" or "waves".
+        index: of the first place that was not begun. Waves come after all control planes.
+    """
+    steps, waves = plan["control_plane"], plan["waves"]
+    begun, reached = (index, 0) if place == "control_plane" else (len(steps), index)
+    late = [step["node"] for step in steps[begun:]] + [node for wave in waves[reached:] for node in wave]
+    return {
+        **plan,
+        "control_plane": steps[:begun],
+        "waves": waves[:reached],
+        "leftover": [*late, *plan["leftover"]],
+    }
+
+
 def kubeadm_command(node: NodeFacts, version: str, config_version: str | None) -> str:
     """Return "apply" until kubeadm-config says `version`, "node" from then on and always on workers.
 

@@ -42,6 +42,7 @@ from nightshift.orchestration.operators import (
     StepOperator,
     own_run_id,
     param,
+    plan_begun,
     pull,
 )
 from nightshift.orchestration.probe import ProbePodOperator
@@ -252,7 +253,7 @@ def _node_steps(night: _Night, node: Any) -> list[StepOperator]:
 
 
 def _gate_in_front(night: _Night, task_id: str, place: Place) -> EtcdLatencySensor:
-    """The etcd gate before a slot or wave; skipped when the plan leaves the place empty."""
+    """The etcd gate before a slot or wave; skipped when the plan leaves the place empty or the night ends here."""
     gate = EtcdLatencySensor(
         task_id=task_id,
         policy=night.policy,
@@ -311,17 +312,18 @@ def _after(gate: BaseOperator, stage: BaseOperator, last: BaseOperator) -> None:
 
 def _postflight(night: _Night, stage: BaseOperator, last: BaseOperator) -> Any:
     """Look at the whole cluster, from outside and from a pod on each upgraded node."""
+    begun = plan_begun(tuple(night.etcd_gates))
 
     @task(doc_md=TASKS["list_nodes"])
-    def list_nodes(ti: Any = None) -> list[str]:
-        plan = ti.xcom_pull(task_ids="decide", map_indexes=-1)["plan"]
+    def list_nodes(**context: Any) -> list[str]:
+        plan = begun(context)
         return [s["node"] for s in plan["control_plane"]] + [n for wave in plan["waves"] for n in wave]
 
     with TaskGroup("postflight", tooltip="Is the whole cluster what it should be? Only looks."):
         verify = night.step(
             "verify_cluster",
             step="postflight",
-            inputs={"choice": pull("detect_target"), "plan": pull("decide", "plan")},
+            inputs={"choice": pull("detect_target"), "plan": begun},
             trigger_rule=_AFTER_PLACE,
         )
         names = list_nodes()

@@ -44,6 +44,9 @@ the target minor's repository beside the live one. Nothing is installed. {_ANY_T
 **Is etcd still fast enough for the next node?** The same gate as before the night, asked again. Red means: this
 node and all later ones stay as they are. It asks three more times by itself before it gives up.
 
+The brake, the window and frozen dates are asked again, too: when they say no, this task and everything up to
+`postflight` is skipped, and these nodes continue on the next night. The run stays green.
+
 Clear this task (with *downstream*) when etcd is fast again: the night goes on from here.
 """,
     "drain_node": f"""
@@ -123,7 +126,8 @@ or exactly why it did not. **Read the run's note first.**
 | failed or half done | red | the first red task names cause and next step; clearing it goes on from there |
 
 * **Stop it**: `kubectl -n nightshift create configmap nightshift-brake --from-literal=paused=true
-  --from-literal=reason=…` holds all later nights; marking the run as failed gives the cluster back now.
+  --from-literal=reason=…` holds all later nights, and a running one in front of its next node; marking the run as
+  failed gives the cluster back now.
 * **Retry one task**: clear it with *downstream*, and "only failed" switched off. Every task looks first and does only
   what is still missing.
 * **One node at a time**: control-plane nodes fill the slots in order; workers go in waves, the first wave is a canary.

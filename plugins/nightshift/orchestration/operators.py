@@ -12,6 +12,7 @@ from airflow.sdk import BaseOperator
 from airflow.sdk.exceptions import AirflowSkipException
 
 from nightshift.domain.errors import BlindError, ConfigError, NightshiftError, VerificationError
+from nightshift.domain.plan import end_plan_at
 from nightshift.domain.policy import ClusterPolicy
 from nightshift.domain.verdicts import Answer, Outcome
 from nightshift.domain.window import check_late_start
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 Input = Callable[..., Any]
 
 FAILURE_KEY = "failure"  # XCom: the error of a failed task, for the report
+ENDED_KEY = "ended"  # XCom: why a slot or wave was not begun any more, and which one
 VERDICT_KEY = "verdict"  # XCom: what the gate of a slot or wave said
 
 
@@ -42,6 +44,22 @@ def pull(task_id: str, field: str | None = None) -> Input:
 def param(name: str) -> Input:
     """Return an input that reads a field of the trigger form."""
     return lambda context: context["params"].get(name)
+
+
+def night_end(context: Context, gates: Sequence[str]) -> Mapping[str, Any] | None:
+    """Return why the night ended in front of a slot or wave ({"sentence", "place", "index", …}); None: it did not."""
+    found = context["ti"].xcom_pull(task_ids=list(gates), key=ENDED_KEY) if gates else None
+    return next((ended for ended in found or () if ended), None)
+
+
+def plan_begun(gates: Sequence[str]) -> Input:
+    """Return the input that is the night's plan, without what a brake or a closed window left for tomorrow."""
+
+    def read(context: Context, jinja_env: object = None) -> Any:
+        plan, ended = pull("decide", "plan")(context), night_end(context, gates)
+        return end_plan_at(plan, ended["place"], ended["index"]) if plan and ended else plan
+
+    return read
 
 
 def own_run_id(context: Context) -> str:

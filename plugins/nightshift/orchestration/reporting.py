@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from nightshift.domain.errors import NightshiftError
 from nightshift.domain.verdicts import Answer
-from nightshift.orchestration.operators import FAILURE_KEY, StepOperator
+from nightshift.orchestration.operators import FAILURE_KEY, StepOperator, night_end, plan_begun
 from nightshift.orchestration.runtime import connection_named
 
 if TYPE_CHECKING:
@@ -82,7 +82,8 @@ def gather_facts(context: Context, shape: NightShape) -> dict[str, Any]:
         "open_night": _one(answers, "open_night"),
         "choice": _one(answers, "detect_target"),
         "decision": decision,
-        "plan": (decision or {}).get("plan"),
+        "plan": plan_begun(shape.tasks)(context),
+        "ended": night_end(context, shape.tasks),
         "snapshot": _one(answers, "snapshot"),
         "postflight": _one(answers, "postflight.verify_cluster"),
         "recovery": _one(answers, "release"),

@@ -23,7 +23,8 @@ def report(session: Session, facts: Mapping[str, Any]) -> dict[str, Any]:
     """Answer {"note", "path", "answer", "entry"}.
 
     `facts`: whatever the run has of {open_night, choice, decision, plan, snapshot, postflight, recovery}
-    (each as returned by its step), `failure` (text, or None), `started` and `finished` (epoch seconds),
+    (each as returned by its step; `plan` without what was not begun), `ended` (why that was not begun: {"sentence",
+    …}), `failure` (text, or None), `started` and `finished` (epoch seconds),
     `node_seconds` {node: seconds from cordon to uncordon}, `phase_seconds` {phase: seconds}. Absent or
     None: it did not run.
     """
@@ -56,7 +57,6 @@ def report(session: Session, facts: Mapping[str, Any]) -> dict[str, Any]:
 def judge_night(facts: Mapping[str, Any], nodes: tuple[NodeEntry, ...]) -> tuple[str, str]:
     """The night's answer and its sentence, from the first phase that said no to the last that said yes."""
     upgraded = [n.name for n in nodes if n.outcome == "upgraded"]
-    planned = facts.get("plan") or (facts.get("decision") or {}).get("plan")
     if facts.get("failure"):
         answer = "partial" if upgraded else "failed"
         tail = f" Already upgraded: {', '.join(upgraded)}." if upgraded else ""
@@ -65,16 +65,20 @@ def judge_night(facts: Mapping[str, Any], nodes: tuple[NodeEntry, ...]) -> tuple
         said = facts.get(phase)
         if said and said["answer"] != Answer.GO:
             return str(said["answer"]), str(said["sentence"])
-    if not planned:
+    if not _plan(facts):
         return "failed", "The run ended before it decided anything."
     if not facts.get("postflight"):
         return ("partial" if upgraded else "failed"), "The run ended before the upgrade was complete."
-    return "upgraded", str(facts["postflight"]["sentence"])
+    said = str(facts["postflight"]["sentence"])
+    if not facts.get("ended"):
+        return "upgraded", said
+    why = str(facts["ended"]["sentence"])
+    return ("upgraded", f"{said} The night ended early. {why}") if upgraded else (Answer.HELD.value, why)
 
 
 def what_next(answer: str, facts: Mapping[str, Any]) -> str:
     """What a person should do or expect, one sentence."""
-    leftover = ((facts.get("decision") or {}).get("plan") or {}).get("leftover") or ()
+    leftover = _plan(facts).get("leftover") or ()
     if answer == "upgraded" and leftover:
         return f"{', '.join(leftover)} continue on the next night."
     if answer in _NEXT:
@@ -88,6 +92,12 @@ def what_next(answer: str, facts: Mapping[str, Any]) -> str:
     )
 
 
+def _plan(facts: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The night's plan; empty when there was none."""
+    plan: Mapping[str, Any] = facts.get("plan") or (facts.get("decision") or {}).get("plan") or {}
+    return plan
+
+
 def node_entries(session: Session, facts: Mapping[str, Any]) -> tuple[NodeEntry, ...]:
     """What happened to each node, by what the cluster says now against what it said before."""
     choice = facts.get("choice") or {}
@@ -99,7 +109,7 @@ def node_entries(session: Session, facts: Mapping[str, Any]) -> tuple[NodeEntry,
     except NightshiftError as error:
         session.log(f"The nodes could not be read for the report: {error}")
         now = {}
-    plan = facts.get("plan") or (facts.get("decision") or {}).get("plan") or {}
+    plan = _plan(facts)
     return tuple(
         NodeEntry(
             name=name,

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from tests.unit.domain.builders import components, node
 
-from nightshift.domain.plan import Plan, build_plan, kubeadm_command
+from nightshift.domain.plan import Plan, build_plan, end_plan_at, kubeadm_command
 from nightshift.domain.policy import ClusterPolicy, WorkerPolicy
 from nightshift.domain.target import TargetChoice, TargetKind
 from nightshift.domain.verdicts import Outcome
@@ -200,3 +200,22 @@ def test_kubeadm_command_follows_kubeadms_own_configuration(
 ) -> None:
     who = node("cp2", is_control_plane=is_control_plane)
     assert kubeadm_command(who, "1.35.4", config_version) == command
+
+
+@pytest.mark.parametrize(
+    ("place", "index", "begun", "leftover"),
+    [
+        ("control_plane", 0, [], ["cp1", "cp2", "w1", "w2", "w9"]),
+        ("control_plane", 1, ["cp1"], ["cp2", "w1", "w2", "w9"]),
+        ("waves", 0, ["cp1", "cp2"], ["w1", "w2", "w9"]),
+        ("waves", 1, ["cp1", "cp2", "w1"], ["w2", "w9"]),
+    ],
+)
+def test_a_plan_that_ends_early_leaves_the_rest_for_tomorrow(
+    place: str, index: int, begun: list[str], leftover: list[str]
+) -> None:
+    steps = [{"node": "cp1", "command": "apply"}, {"node": "cp2", "command": "node"}]
+    tonight = {"control_plane": steps, "waves": [["w1"], ["w2"]], "leftover": ["w9"], "sentence": "s"}
+    done = end_plan_at(tonight, place, index)
+    assert [s["node"] for s in done["control_plane"]] + [n for wave in done["waves"] for n in wave] == begun
+    assert (done["leftover"], done["sentence"]) == (leftover, "s")

@@ -88,3 +88,24 @@ def test_an_api_that_is_away_does_not_stop_the_report(
         session, {"open_night": _GO, "choice": choice, "decision": _decision("go"), "failure": "API."}
     )
     assert {n["to_version"] for n in said["entry"]["nodes"]} == {"unknown"}
+
+
+def test_a_night_that_ended_early_says_what_continues(
+    cluster: FakeCluster, session: Session, choice: dict[str, Any]
+) -> None:
+    plan = {"control_plane": [{"node": "cp1", "command": "apply"}], "waves": [], "leftover": ["w1", "w2"]}
+    facts = {
+        "open_night": _GO,
+        "choice": choice,
+        "decision": _decision("go"),
+        "plan": plan,
+        "ended": {"answer": "held", "code": "WINDOW_CLOSED", "sentence": "It is 05:01 UTC."},
+        "postflight": {"sentence": "1 of 3 nodes run 1.35.4."},
+    }
+    said = report(session, facts)
+    assert (said["answer"], said["entry"]["sentence"]) == ("held", "It is 05:01 UTC.")
+    upgrade_kubelet(session, "cp1", choice)
+    said = report(session, facts)
+    assert (said["answer"], said["entry"]["what_next"]) == ("upgraded", "w1, w2 continue on the next night.")
+    assert "It is 05:01 UTC." in said["note"]
+    assert [n["outcome"] for n in said["entry"]["nodes"]] == ["upgraded", "tomorrow", "tomorrow"]
