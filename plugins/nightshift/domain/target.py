@@ -128,7 +128,7 @@ def choose_target(
         policy: what the owner allows.
 
     Raises:
-        ConfigError: TARGET_SKIPS_MINOR, TARGET_IS_DOWNGRADE or TARGET_UNKNOWN when the policy asks for
+        ConfigError: TARGET_SKIPS_MINOR, TARGET_IS_DOWNGRADE, TARGET_BEYOND_CEILING or TARGET_UNKNOWN when the policy asks for
             something that cannot be done.
     """
     running: _Running | None = None
@@ -177,7 +177,7 @@ def _refuse_impossible(running: _Running, policy: TargetPolicy) -> None:
     if policy.newest_minor is not None:
         _refuse_below(newest, _policy_minor(policy.newest_minor), policy.newest_minor)
     if policy.pinned_version is not None:
-        _refuse_pin(running, policy.pinned_version)
+        _refuse_pin(running, policy.pinned_version, policy.newest_minor)
 
 
 def _policy_minor(text: str) -> tuple[int, int]:
@@ -199,13 +199,20 @@ def _refuse_below(newest: Version, ceiling: tuple[int, int], said: str) -> None:
         )
 
 
-def _refuse_pin(running: _Running, text: str) -> None:
+def _refuse_pin(running: _Running, text: str, ceiling: str | None) -> None:
     try:
         pin = Version.parse(text)
     except ValueError as error:
         raise _unknown_target(
             f"pinned_version {text!r} is no release.", "It is not written like 1.35.4."
         ) from error
+    if ceiling is not None and parse_minor(pin.minor) > _policy_minor(ceiling):
+        raise ConfigError(
+            "TARGET_BEYOND_CEILING",
+            f"{pin} is asked for, and newest_minor is {ceiling}.",
+            cause="The run's form, or pinned_version, asks for a minor that this cluster's owner has ruled out.",
+            next_step=f"Ask for a {ceiling} release or an older one, or raise target.newest_minor in the cluster's YAML.",
+        )
     if pin < running.newest:
         raise ConfigError(
             "TARGET_IS_DOWNGRADE",

@@ -136,7 +136,7 @@ def _upgrade_form() -> dict[str, Param]:
             pattern=r"^v?\d+\.\d+\.\d+$",
             title="Target version",
             description="Exactly this version, e.g. 1.35.4. Empty: the next one the policy allows. "
-            "A downgrade or a skipped minor is refused.",
+            "A downgrade, a skipped minor or one beyond the policy's newest_minor is refused.",
         ),
         "reason": Param(
             "",

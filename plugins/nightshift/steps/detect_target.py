@@ -26,7 +26,7 @@ def detect_target(session: Session, requested_version: str | None = None) -> dic
     Pass the whole dict on as `choice`. `requested_version` overrides the policy's pin for this run.
 
     Raises:
-        ConfigError: TARGET_SKIPS_MINOR, TARGET_IS_DOWNGRADE, TARGET_UNKNOWN.
+        ConfigError: TARGET_SKIPS_MINOR, TARGET_IS_DOWNGRADE, TARGET_BEYOND_CEILING, TARGET_UNKNOWN.
     """
     policy = session.policy.target
     if requested_version:

@@ -174,6 +174,11 @@ def test_pin_is_reached_and_then_kept() -> None:
         ({"pinned_version": "1.34.2"}, "TARGET_IS_DOWNGRADE", "older than 1.34.4"),
         ({"pinned_version": "1.35.9"}, "TARGET_UNKNOWN", "offers 1.35.2, 1.35.4"),
         ({"pinned_version": "newest"}, "TARGET_UNKNOWN", "newest"),
+        (
+            {"pinned_version": "1.35.2", "newest_minor": "1.34"},
+            "TARGET_BEYOND_CEILING",
+            "1.35.2 is asked for, and newest_minor is 1.34",
+        ),
         ({"newest_minor": "1.33"}, "TARGET_IS_DOWNGRADE", "already runs"),
         ({"newest_minor": "one"}, "TARGET_UNKNOWN", "one"),
     ],
