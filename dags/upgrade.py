@@ -1,8 +1,7 @@
 """One Airflow DAG `upgrade_<cluster>` per cluster file: wiring only, see orchestration.dag_builder."""
 
-from nightshift.clients.cluster_config import load_clusters
+from nightshift.clients.cluster_config import clusters_directory, load_clusters
 from nightshift.orchestration.dag_builder import build_invalid_dag, build_upgrade_dag
-from nightshift.orchestration.runtime import clusters_directory
 
 clusters = load_clusters(clusters_directory())
 for policy in clusters.policies.values():

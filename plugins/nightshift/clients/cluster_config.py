@@ -1,4 +1,4 @@
-"""Reads `include/clusters/<name>.yaml` into a `ClusterPolicy`, and says precisely what is wrong with it.
+"""Reads the cluster files (`<name>.yaml` in NIGHTSHIFT_CLUSTERS or include/clusters) into a `ClusterPolicy`, and says precisely what is wrong with it.
 
 Unknown keys, wrong units and values out of bounds are refused with file, line and the nearest valid key.
 `store`, `pushgateway_url` and `target.package_repository` may contain `${NAME}` or `${NAME:-default}`, taken
@@ -45,7 +45,7 @@ from nightshift.domain.policy import (
 from nightshift.domain.versions import Version, parse_minor
 
 SCHEMA_NAME = "schema.json"
-_CLUSTERS = Path(__file__).resolve().parents[3] / "include" / "clusters"
+_SHIPPED = Path(__file__).resolve().parents[3] / "include" / "clusters"
 
 _CLUSTER_NAME = re.compile(r"[a-z0-9]([a-z0-9_-]{0,61}[a-z0-9])?")
 _KEY_LINE = re.compile(r"(?P<indent> *)(?P<key>[a-z_]+):(?: +(?P<value>\S.*))?")
@@ -308,6 +308,11 @@ class LoadedClusters(NamedTuple):
     salvaged: dict[str, ClusterPolicy]  # by file name, of those errors whose file still names a cluster
 
 
+def clusters_directory() -> Path:
+    """Where the cluster YAMLs lie: NIGHTSHIFT_CLUSTERS, else the project's own include/clusters."""
+    return Path(os.environ.get("NIGHTSHIFT_CLUSTERS") or _SHIPPED)
+
+
 def load_cluster(path: Path) -> ClusterPolicy:
     """Read one cluster's file; its name without the suffix is the cluster's name.
 
@@ -502,4 +507,4 @@ def _invalid(path: Path, line: int | None, what: str) -> ConfigError:
 
 
 if __name__ == "__main__":
-    sys.stdout.write(f"{write_schema(_CLUSTERS)}\n")
+    sys.stdout.write(f"{write_schema(_SHIPPED)}\n")

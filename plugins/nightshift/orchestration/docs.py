@@ -133,7 +133,7 @@ or exactly why it did not. **Read the run's note first.**
 * **One node at a time**: control-plane nodes fill the slots in order; workers go in waves, the first wave is a canary.
 * Whatever dies, the sweeper `recover_{policy.name}` takes back what was left within minutes.
 
-Policy: `include/clusters/{policy.name}.yaml`.
+Policy: `{policy.name}.yaml` in `include/clusters`, or where `NIGHTSHIFT_CLUSTERS` points.
 """
 
 

@@ -8,11 +8,18 @@ import pytest
 from pydantic import BaseModel
 
 from nightshift.clients import cluster_config
-from nightshift.clients.cluster_config import json_schema, load_cluster, load_clusters, write_schema
+from nightshift.clients.cluster_config import (
+    clusters_directory,
+    json_schema,
+    load_cluster,
+    load_clusters,
+    write_schema,
+)
 from nightshift.domain.errors import ConfigError
 from nightshift.domain.policy import ClusterPolicy
 
-CLUSTERS = Path(__file__).parents[3] / "include" / "clusters"
+PROJECT = Path(__file__).parents[3]
+CLUSTERS = PROJECT / "include" / "clusters"
 MINIMAL = "kubernetes_connection: k\nssh_connection: s\nstore: file:///store\n"
 
 
@@ -203,8 +210,21 @@ def test_a_file_whose_name_is_no_clusters_leaves_an_error_only(tmp_path: Path) -
     assert (loaded.policies, set(loaded.errors), loaded.salvaged) == ({}, {"Prod.yaml"}, {})
 
 
-def test_shipped_clusters_are_valid_and_the_lab_keeps_the_default_thresholds() -> None:
-    loaded = load_clusters(CLUSTERS)
+def test_a_deployment_ships_no_cluster() -> None:
+    assert load_clusters(CLUSTERS) == ({}, {}, {})
+
+
+def test_cluster_files_lie_where_the_environment_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("NIGHTSHIFT_CLUSTERS", raising=False)
+    assert clusters_directory() == CLUSTERS
+    monkeypatch.setenv("NIGHTSHIFT_CLUSTERS", str(tmp_path))
+    assert clusters_directory() == tmp_path
+
+
+def test_the_lab_keeps_the_default_thresholds() -> None:
+    loaded = load_clusters(PROJECT / "lab" / "clusters")
     assert loaded.errors == {}
     lab, default = loaded.policies["lab"], ClusterPolicy("x", "k", "s", "file:///s")
     assert lab.accept_api_outage

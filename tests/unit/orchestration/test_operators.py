@@ -94,6 +94,31 @@ def test_what_is_still_owed_makes_the_task_red(steps: Any, context: Any, policy:
         operator(RecoverOperator, policy).execute(context)
 
 
+NOT_ENROLLED = ConfigError(
+    "CONNECTION_MISSING", "Airflow has no connection 'kube'.", cause="c", next_step="n"
+)
+
+
+def test_the_sweeper_of_a_cluster_that_is_not_enrolled_skips_itself(
+    steps: Any, context: Any, policy: ClusterPolicy
+) -> None:
+    steps.answers["a_step"] = NOT_ENROLLED
+    with pytest.raises(AirflowSkipException, match="Airflow has no connection 'kube'"):
+        operator(RecoverOperator, policy, inputs={"own_run_id": param("run_id")}).execute(context)
+
+
+@pytest.mark.parametrize(
+    ("error", "run_id"),
+    [(NOT_ENROLLED, "run-1"), (ConfigError("CONFIG_INVALID", "m", cause="c", next_step="n"), None)],
+)
+def test_a_recovery_that_cannot_reach_the_cluster_is_red(
+    steps: Any, context: Any, policy: ClusterPolicy, error: ConfigError, run_id: str | None
+) -> None:
+    steps.answers["a_step"] = error
+    with pytest.raises(ConfigError):
+        operator(RecoverOperator, policy, inputs={"own_run_id": run_id}).execute(context)
+
+
 def test_a_restart_under_a_live_task_is_said(
     steps: Any, context: Any, policy: ClusterPolicy, capsys: pytest.CaptureFixture[str]
 ) -> None:
