@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from airflow.dag_processing.dagbag import DagBag
-from airflow.sdk import DAG, BaseSensorOperator
+from airflow.sdk import DAG, BaseSensorOperator, WeightRule
 
 from nightshift.orchestration.operators import DecideOperator, GateOperator, StepOperator
 from nightshift.orchestration.retries import RETRY_POLICY
@@ -70,6 +70,12 @@ def test_the_sweeper_works_from_the_first_minute(dag_bag: DagBag) -> None:
     sweeper = dag_bag.dags["recover_small"]
     assert sweeper.is_paused_upon_creation is False
     assert sweeper.schedule == "* * * * *"
+
+
+def test_the_sweeper_gets_the_next_free_slot(dag_bag: DagBag, upgrade_dag: DAG) -> None:
+    sweeper = dag_bag.dags["recover_small"].get_task("recover")
+    assert sweeper.weight_rule == WeightRule.ABSOLUTE
+    assert sweeper.priority_weight > sum(t.priority_weight for t in upgrade_dag.tasks)
 
 
 def test_unpausing_starts_no_missed_night(upgrade_dag: DAG) -> None:

@@ -24,6 +24,7 @@ from airflow.sdk import (
     Param,
     TaskGroup,
     TriggerRule,
+    WeightRule,
     chain,
     task,
     task_group,
@@ -55,6 +56,7 @@ from nightshift.orchestration.sensors import DiskUsageSensor, EtcdLatencySensor,
 _NEVER_LATE = timedelta(0)
 _LABEL = "{{ node_name | default('') }}"  # set by the task itself, see operators.label
 _AFTER_PLACE = TriggerRule.NONE_FAILED_MIN_ONE_SUCCESS  # empty places before it are skipped, not failed
+_FIRST = 10_000  # more than any night has tasks
 _LOOK = timedelta(minutes=10)
 _NODE_STEPS = ("drain_node", "upgrade_node", "upgrade_kubelet", "verify_node", "uncordon_node")
 _GATES = ("etcd_latency", "disk_usage", "node_health", "version_skew", "static_pods")
@@ -407,6 +409,9 @@ def build_recover_dag(policy: ClusterPolicy) -> DAG:
             doc_md=TASKS["recover"],
             execution_timeout=_LOOK,
             retries=0,  # the next one comes in a minute
+            # Without this the tasks of all nights, each weighted by what comes after it, would get a free slot first.
+            priority_weight=_FIRST,
+            weight_rule=WeightRule.ABSOLUTE,
         )
     return dag
 
