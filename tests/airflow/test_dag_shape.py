@@ -8,6 +8,8 @@ import pytest
 from airflow.dag_processing.dagbag import DagBag
 from airflow.sdk import DAG, BaseSensorOperator, WeightRule
 
+from nightshift.domain.limits import task_seconds
+from nightshift.domain.policy import ClusterPolicy
 from nightshift.orchestration.operators import DecideOperator, GateOperator, StepOperator
 from nightshift.orchestration.retries import RETRY_POLICY
 
@@ -96,6 +98,13 @@ def test_every_task_has_a_time_limit(upgrade_dag: DAG) -> None:
             continue  # one line of Python
         limit = getattr(task, "timeout", None) if _is_sensor(task) else task.execution_timeout
         assert limit, task.task_id
+
+
+def test_limits_are_those_of_the_policy(upgrade_dag: DAG) -> None:
+    limits = task_seconds(ClusterPolicy("small", "k", "s", "file:///s"))
+    for name in ("stage", "snapshot", "release", "control_plane.slot_01.upgrade_node"):
+        expected = limits[name.rpartition(".")[2]]
+        assert upgrade_dag.get_task(name).execution_timeout == timedelta(seconds=expected), name
 
 
 def _is_sensor(task: Any) -> bool:

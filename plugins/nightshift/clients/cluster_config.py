@@ -240,6 +240,12 @@ class LimitSection(_Section):
     lease_seconds: int = Field(LimitPolicy.lease_seconds, ge=30, le=3600)
     lease_renew_seconds: int = Field(LimitPolicy.lease_renew_seconds, ge=1, le=600)
     node_ready_seconds: int = Field(LimitPolicy.node_ready_seconds, ge=30, le=7200)
+    expected_nodes: int = Field(
+        LimitPolicy.expected_nodes,
+        ge=1,
+        le=5000,
+        description="Tasks that visit all nodes, 16 at a time, have time for this many.",
+    )
 
     @model_validator(mode="after")
     def _limits_fit_together(self) -> LimitSection:

@@ -31,6 +31,7 @@ from nightshift.domain.errors import (
     UnreachableError,
 )
 from nightshift.domain.facts import JobFacts, NodeProbe, PackageFacts
+from nightshift.domain.limits import EVIDENCE_SECONDS, FETCH_SECONDS, LOOK_SECONDS, REATTACH_SECONDS
 
 
 class ExitCode:
@@ -197,7 +198,7 @@ class NodeSsh:
         connect: Callable[[], paramiko.SSHClient],
         bundle: ScriptBundle,
         *,
-        reattach_seconds: float = 600.0,
+        reattach_seconds: float = REATTACH_SECONDS,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self.node = node
@@ -277,7 +278,7 @@ class NodeSsh:
 
         Empty versions without an error mean: the repository answers and has no such minor.
         """
-        result = self.run("package-index", minor, base_url, timeout_seconds=120)
+        result = self.run("package-index", minor, base_url, timeout_seconds=LOOK_SECONDS)
         if result.exit_code == ExitCode.OK:
             return PackageFacts(minor, tuple(result.text.split()))
         if result.exit_code == ExitCode.ABSENT:
@@ -294,7 +295,7 @@ class NodeSsh:
 
     # -- files ---------------------------------------------------------------------------------------------
 
-    def fetch(self, kind: str, target: BinaryIO, *, timeout_seconds: float = 900) -> None:
+    def fetch(self, kind: str, target: BinaryIO, *, timeout_seconds: float = FETCH_SECONDS) -> None:
         """Stream an allowed file of the node into `target`; the only kind is "snapshot" (the newest bundle).
 
         Raises:
@@ -310,7 +311,9 @@ class NodeSsh:
             )
         self._demand(CommandResult(code, b"", stderr), "fetch-file")
 
-    def collect_evidence(self, since: float, target: BinaryIO, *, timeout_seconds: float = 300) -> None:
+    def collect_evidence(
+        self, since: float, target: BinaryIO, *, timeout_seconds: float = EVIDENCE_SECONDS
+    ) -> None:
         """Stream a tar.gz with logs and manifests since `since` (epoch seconds), secrets redacted."""
         code, stderr = self._stream("collect-evidence", (str(int(since)),), b"", timeout_seconds, target)
         self._demand(CommandResult(code, b"", stderr), "collect-evidence")

@@ -32,6 +32,7 @@ from airflow.sdk import (
 
 from nightshift.domain.errors import ConfigError
 from nightshift.domain.gates import GATES
+from nightshift.domain.limits import look_seconds, task_seconds
 from nightshift.domain.policy import ClusterPolicy
 from nightshift.orchestration.callbacks import recover_failed_run
 from nightshift.orchestration.docs import TASKS, invalid_doc, recover_doc, upgrade_doc
@@ -57,7 +58,6 @@ _NEVER_LATE = timedelta(0)
 _LABEL = "{{ node_name | default('') }}"  # set by the task itself, see operators.label
 _AFTER_PLACE = TriggerRule.NONE_FAILED_MIN_ONE_SUCCESS  # empty places before it are skipped, not failed
 _FIRST = 10_000  # more than any night has tasks
-_LOOK = timedelta(minutes=10)
 _NODE_STEPS = ("drain_node", "upgrade_node", "upgrade_kubelet", "verify_node", "uncordon_node")
 _GATES = ("etcd_latency", "disk_usage", "node_health", "version_skew", "static_pods")
 
@@ -72,7 +72,11 @@ class _Night:
     node_tasks: list[tuple[str, str]] = field(default_factory=list)
     etcd_gates: list[str] = field(default_factory=list)  # task ids, in the order of the night
 
-    def step(self, name: str, limit: timedelta = _LOOK, **arguments: Any) -> StepOperator:
+    def limit(self, step: str = "") -> timedelta:
+        """The time limit of a step's task."""
+        return timedelta(seconds=task_seconds(self.policy).get(step, look_seconds(self.policy)))
+
+    def step(self, name: str, **arguments: Any) -> StepOperator:
         """Add the task of one step, called like it."""
         operator: type[StepOperator] = arguments.pop("operator", StepOperator)
         return operator(
@@ -81,7 +85,7 @@ class _Night:
             step=arguments.pop("step", name),
             refusal=self.refusal,
             doc_md=TASKS[name],
-            execution_timeout=limit,
+            execution_timeout=self.limit(name),
             **retry_arguments(),
             **arguments,
         )
@@ -170,7 +174,7 @@ def _opening(night: _Night) -> DecideOperator:
         proceed_if=[pull("open_night"), pull("detect_target")],
         doc_md=TASKS["decide"],
         trigger_rule=TriggerRule.ALL_DONE,  # a gate that failed gave no verdict, and that is blind
-        execution_timeout=_LOOK,
+        execution_timeout=night.limit(),
         **retry_arguments(),
     )
     chain(reclaim, gates, decide)
@@ -200,7 +204,7 @@ def _gates(night: _Night) -> list[BaseOperator]:
                 step=f"gates:check_{name}",
                 inputs=inputs,
                 doc_md=GATES[name].doc,
-                execution_timeout=_LOOK,
+                execution_timeout=night.limit(),
                 **retry_arguments(),
             )
             for name, inputs in (
@@ -215,35 +219,24 @@ def _gates(night: _Night) -> list[BaseOperator]:
 
 def _preparation(night: _Night) -> tuple[StepOperator, StepOperator, StepOperator]:
     """Take the cluster, make a way back, fetch everything."""
-    limits, choice = night.policy.limits, {"choice": pull("detect_target")}
+    choice = {"choice": pull("detect_target")}
     with TaskGroup(
         "preparation", prefix_group_id=False, tooltip="Take the cluster, a way back, everything fetched."
     ):
         claim = night.step("claim", inputs=choice, proceed_if=[pull("decide")])
         claim.is_setup = True
-        snapshot = night.step("snapshot", _limit(limits.snapshot_job_seconds), inputs=choice)
-        stage = night.step("stage", _limit(limits.package_job_seconds), inputs=choice)
+        snapshot = night.step("snapshot", inputs=choice)
+        stage = night.step("stage", inputs=choice)
     night.remember("preparation", claim, snapshot, stage)
     return claim, snapshot, stage
 
 
-def _limit(seconds: float) -> timedelta:
-    """Time limit of a task around remote work that has its own, smaller limit on the node."""
-    return timedelta(seconds=seconds + 300)
-
-
 def _node_steps(night: _Night, node: Any) -> list[StepOperator]:
     """The five tasks of one node, chained."""
-    policy, choice = night.policy, {"choice": pull("detect_target")}
-    limits: dict[str, timedelta] = {
-        "drain_node": _limit(policy.drain.timeout_seconds),
-        "upgrade_node": _limit(policy.limits.kubeadm_job_seconds),
-        "upgrade_kubelet": _limit(policy.limits.package_job_seconds + policy.limits.node_ready_seconds),
-    }
+    choice = {"choice": pull("detect_target")}
     tasks = [
         night.step(
             name,
-            limits.get(name, _LOOK),
             node=node,
             map_index_template=_LABEL,
             inputs={} if name in ("drain_node", "uncordon_node") else choice,
@@ -334,7 +327,7 @@ def _postflight(night: _Night, stage: BaseOperator, last: BaseOperator) -> Any:
             policy=night.policy,
             doc_md=TASKS["probe_pod"],
             map_index_template=_LABEL,
-            execution_timeout=_LOOK,
+            execution_timeout=night.limit(),
             **retry_arguments(),
         ).expand(node=names)
         chain(verify, names)
@@ -352,7 +345,7 @@ def _closing(night: _Night, claim: StepOperator, probes: Any) -> None:
         step="recover",
         inputs={"own_run_id": own_run_id, "reason": "the run ends", "wait_seconds": float(wait)},
         doc_md=TASKS["release"],
-        execution_timeout=_limit(wait),
+        execution_timeout=night.limit("release"),
         **retry_arguments(),
     ).as_teardown(setups=claim)
     night.remember("closing", release)
@@ -361,7 +354,7 @@ def _closing(night: _Night, claim: StepOperator, probes: Any) -> None:
         policy=night.policy,
         shape=NightShape(night.phases, night.node_tasks),
         doc_md=TASKS["report"],
-        execution_timeout=_LOOK,
+        execution_timeout=night.limit(),
         **retry_arguments(),
     ).as_teardown()
 
@@ -407,7 +400,7 @@ def build_recover_dag(policy: ClusterPolicy) -> DAG:
             step="recover",
             inputs={"own_run_id": param("run_id"), "reason": f"sweeper recover_{policy.name}"},
             doc_md=TASKS["recover"],
-            execution_timeout=_LOOK,
+            execution_timeout=timedelta(seconds=look_seconds(policy)),
             retries=0,  # the next one comes in a minute
             # Without this the tasks of all nights, each weighted by what comes after it, would get a free slot first.
             priority_weight=_FIRST,

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseOperator
-from airflow.sdk.exceptions import AirflowSkipException
+from airflow.sdk.exceptions import AirflowSkipException, AirflowTaskTimeout
 
 from nightshift.domain.errors import BlindError, ConfigError, NightshiftError, VerificationError
 from nightshift.domain.plan import end_plan_at
@@ -251,15 +251,29 @@ def remembered(task: BaseOperator, context: Context) -> Iterator[None]:
     try:
         yield
     except NightshiftError as error:
-        told = {
-            "task": task.task_id,
-            "code": error.code,
-            "message": error.message,
-            "cause": error.cause,
-            "next_step": error.next_step,
-        }
-        context["ti"].xcom_push(key=FAILURE_KEY, value=told)
-        task.log.error("[%s] %s", error.code, error.message)
-        task.log.error("Cause: %s", error.cause)
-        task.log.error("Next step: %s (docs/runbooks/%s.md)", error.next_step, error.code)
+        _tell(task, context, error)
         raise
+    except AirflowTaskTimeout:  # no Exception: nothing but this handler would say a word
+        limit = task.execution_timeout.total_seconds() if task.execution_timeout else 0
+        overdue = NightshiftError(
+            "TASK_TIMED_OUT",
+            f"{task.task_id} timed out after {limit:.0f} s.",
+            cause="Something it waited for did not end, although all of it has smaller limits of its own.",
+            next_step="Read the last lines before this one; clearing the task attaches to what still runs.",
+        )
+        _tell(task, context, overdue)
+        raise
+
+
+def _tell(task: BaseOperator, context: Context, error: NightshiftError) -> None:
+    told = {
+        "task": task.task_id,
+        "code": error.code,
+        "message": error.message,
+        "cause": error.cause,
+        "next_step": error.next_step,
+    }
+    context["ti"].xcom_push(key=FAILURE_KEY, value=told)
+    task.log.error("[%s] %s", error.code, error.message)
+    task.log.error("Cause: %s", error.cause)
+    task.log.error("Next step: %s (docs/runbooks/%s.md)", error.next_step, error.code)

@@ -22,9 +22,8 @@ from nightshift.domain.facts import (
     PackageFacts,
     PodFacts,
 )
+from nightshift.domain.limits import PARALLEL_NODES
 from nightshift.domain.policy import ClusterPolicy
-
-_PARALLEL_NODES = 16  # SSH sessions at once: enough for a rack, few enough for one small Airflow host
 
 _AWAY_POLL_SECONDS = 1.0
 
@@ -314,5 +313,5 @@ def on_all(nodes: Sequence[NodeFacts], work: Callable[[NodeFacts], T]) -> dict[s
 
     if not nodes:
         return {}
-    with ThreadPoolExecutor(max_workers=min(_PARALLEL_NODES, len(nodes))) as pool:
+    with ThreadPoolExecutor(max_workers=min(PARALLEL_NODES, len(nodes))) as pool:
         return dict(zip((node.name for node in nodes), pool.map(one, nodes), strict=True))

@@ -59,7 +59,7 @@ class FakeSteps:
             answer = self.answers[path]
             if isinstance(answer, list):
                 answer = answer.pop(0)
-            if isinstance(answer, Exception):
+            if isinstance(answer, BaseException):
                 raise answer
             return answer
 

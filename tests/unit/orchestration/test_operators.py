@@ -3,7 +3,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from airflow.sdk.exceptions import AirflowSkipException
+from airflow.sdk.exceptions import AirflowSkipException, AirflowTaskTimeout
 
 from nightshift.domain.errors import BlindError, ConfigError, UnreachableError, VerificationError
 from nightshift.domain.policy import ClusterPolicy
@@ -92,6 +92,14 @@ def test_what_is_still_owed_makes_the_task_red(steps: Any, context: Any, policy:
     steps.answers["a_step"] = {"answer": "partial", "remaining": ["w1 cordoned"], "sentence": "w1 is away."}
     with pytest.raises(VerificationError, match=r"RECOVERY_INCOMPLETE.*w1 cordoned"):
         operator(RecoverOperator, policy).execute(context)
+
+
+def test_a_task_that_hits_its_limit_says_so(steps: Any, context: Any, policy: ClusterPolicy) -> None:
+    steps.answers["a_step"] = AirflowTaskTimeout()
+    with pytest.raises(AirflowTaskTimeout):
+        operator(StepOperator, policy, execution_timeout=timedelta(minutes=2)).execute(context)
+    told = context["ti"].xcoms[("me", "failure")]
+    assert (told["code"], told["message"]) == ("TASK_TIMED_OUT", "me timed out after 120 s.")
 
 
 NOT_ENROLLED = ConfigError(
