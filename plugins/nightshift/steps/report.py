@@ -8,6 +8,7 @@ from typing import Any
 
 from nightshift.domain.errors import NightshiftError
 from nightshift.domain.ledger import LedgerEntry, NodeEntry, write_note
+from nightshift.domain.target import TargetKind
 from nightshift.domain.verdicts import Answer, Verdict
 from nightshift.steps.evidence import saved_evidence
 from nightshift.steps.session import Session, path_safe
@@ -48,7 +49,8 @@ def report(session: Session, facts: Mapping[str, Any]) -> dict[str, Any]:
     stamp = datetime.fromtimestamp(entry.started, UTC).strftime("%Y%m%dT%H%M%SZ")
     path = session.store.write_json(f"ledger/{stamp}-{path_safe(session.run_id)}.json", entry.to_dict())
     note = write_note(entry)
-    publish(session, answer, entry.target)
+    is_done = answer == "upgraded" and not _plan(facts).get("leftover")
+    publish(session, answer, entry.target, is_done=is_done)
     session.log(note)
     session.log(f"Ledger entry: {path}")
     return {"note": note, "path": path, "answer": answer, "entry": entry.to_dict()}
@@ -134,21 +136,25 @@ def _outcome(name: str, before: str, now: str | None, target: str | None, plan: 
     return "failed" if name in planned else "untouched"
 
 
-def publish(session: Session, answer: str, target: Mapping[str, Any]) -> None:
-    """Gauges of the night's outcome; a Pushgateway that is away is said, never raised."""
+def publish(session: Session, answer: str, target: Mapping[str, Any], *, is_done: bool) -> None:
+    """Gauges of the night's outcome; a Pushgateway that is away is said, never raised.
+
+    A night that could not tell what is offered leaves the last known offer; one that knows of none takes it back.
+    """
     gauges = {
         "k8s_upgrade_blocked": float(answer == Answer.BLOCKED),
         "k8s_upgrade_held": float(answer == Answer.HELD),
         "k8s_version_check_last_run_timestamp": session.clock(),
     }
     available = []
-    if target.get("version"):
+    if target.get("kind") not in (None, TargetKind.BLIND):
         labels = {
             "kind": str(target["kind"]),
             "running": str(target.get("running") or "unknown"),
-            "target": str(target["version"]),
+            "target": str(target.get("version") or TargetKind.NONE),
         }
-        available.append(("k8s_upgrade_available", labels, 0.0 if answer == "upgraded" else 1.0))
+        is_waiting = target["kind"] != TargetKind.NONE and not is_done
+        available.append(("k8s_upgrade_available", labels, float(is_waiting)))
     problem = session.pushgateway.push(gauges, available)
     if problem:
         session.log(f"Gauges were not published: {problem}")
