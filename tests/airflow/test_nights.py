@@ -173,6 +173,7 @@ def test_a_probe_that_fails_makes_the_run_red(
 def test_an_unreadable_cluster_file_says_so_in_its_own_run(night: Night, dag_bag: Any) -> None:
     state, tasks = _run(dag_bag.dags["upgrade_broken"])
     assert (state, tasks["open_night"], tasks["claim"]) == ("failed", "failed", "upstream_failed")
+    assert '"answer": "blind"' in next((night.store / "lab" / "ledger").glob("*.json")).read_text()
     assert "time_out_seconds" in night.notes[0]
     assert "time_out_seconds" in dag_bag.dags["upgrade_broken"].doc_md
     assert (night.cluster.lease.token, night.cluster.api_calls.count("patch_node")) == (0, 0)

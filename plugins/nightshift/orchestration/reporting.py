@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 from typing import TYPE_CHECKING, Any
 
 from nightshift.domain.errors import NightshiftError
@@ -76,7 +77,10 @@ def gather_facts(context: Context, shape: NightShape) -> dict[str, Any]:
     """Collect what `steps.report` wants to know from this run's XComs and task states."""
     answers = {task: _pull(context, task) for task in shape.tasks}
     decision = _one(answers, "decide")
+    looking = list(takewhile(lambda task: task != "claim", shape.tasks))
     is_blind = bool(decision) and decision["answer"] == Answer.BLIND
+    if is_blind and (reason := find_failure(context, [task for task in looking if task != "decide"])):
+        decision = {**decision, "sentence": f"{decision['sentence']} {reason}"}
     started = context["dag_run"].start_date
     return {
         "open_night": _one(answers, "open_night"),
@@ -87,8 +91,8 @@ def gather_facts(context: Context, shape: NightShape) -> dict[str, Any]:
         "snapshot": _one(answers, "snapshot"),
         "postflight": _one(answers, "postflight.verify_cluster"),
         "recovery": _one(answers, "release"),
-        # A blind decision is red, and yet an answer: what it could not know is in its own words.
-        "failure": find_failure(context, shape.tasks, ignored="decide" if is_blind else ""),
+        # A blind decision is red, and yet an answer: what failed before the cluster was claimed is part of it.
+        "failure": find_failure(context, shape.tasks, ignored=looking if is_blind else ()),
         "started": started.timestamp() if started else None,
         "finished": time.time(),
         "node_seconds": _node_seconds(answers, shape),
@@ -96,7 +100,7 @@ def gather_facts(context: Context, shape: NightShape) -> dict[str, Any]:
     }
 
 
-def find_failure(context: Context, tasks: Sequence[str], ignored: str = "") -> str | None:
+def find_failure(context: Context, tasks: Sequence[str], ignored: Sequence[str] = ()) -> str | None:
     """Return in one sentence what failed first (in the order of the night); None when nothing did."""
     run_id = context["run_id"]
     ti = context["ti"]
@@ -105,7 +109,8 @@ def find_failure(context: Context, tasks: Sequence[str], ignored: str = "") -> s
     failed = [
         t
         for t in tasks
-        if t != ignored and any(k == t or k.startswith(f"{t}_") for k, s in states.items() if s == "failed")
+        if t not in ignored
+        and any(k == t or k.startswith(f"{t}_") for k, s in states.items() if s == "failed")
     ]
     for task in failed:
         for error in _pull(context, task, FAILURE_KEY):

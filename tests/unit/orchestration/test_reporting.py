@@ -49,6 +49,31 @@ def test_a_blind_decision_is_an_answer_and_no_failure(context: Any) -> None:
     assert gather_facts(context, SHAPE)["failure"] is None
 
 
+NIGHT = NightShape(
+    phases={"opening": ["open_night", "detect_target"], "gates": ["decide"], "preparation": ["claim"]},
+    node_tasks=[],
+)
+
+
+def test_what_fails_before_the_claim_is_part_of_a_blind_answer(context: Any) -> None:
+    """`failed` would say that the cluster was given back, and nobody had taken it."""
+    context["ti"].states = {
+        "open_night": "failed",
+        "detect_target": "upstream_failed",
+        "decide": "failed",
+        "claim": "upstream_failed",
+    }
+    context["ti"].xcoms = {
+        ("open_night", "failure"): {"code": "API_UNREACHABLE", "message": "The API does not answer."},
+        ("decide", "return_value"): {"answer": "blind", "sentence": "A step failed.", "plan": None},
+    }
+    context["dag_run"] = SimpleNamespace(start_date=None)
+    facts = gather_facts(context, NIGHT)
+    assert facts["failure"] is None
+    said = "A step failed. open_night failed (API_UNREACHABLE): The API does not answer."
+    assert facts["decision"]["sentence"] == said
+
+
 def test_times_of_nodes_and_phases(context: Any) -> None:
     context["dag_run"] = SimpleNamespace(start_date=None)
     context["ti"].xcoms = {

@@ -132,7 +132,12 @@ def test_an_offer_that_is_gone_is_taken_back_and_an_unknown_one_left_alone(
 def test_an_offer_stays_while_nodes_are_left_behind(
     cluster: FakeCluster, session: Session, choice: dict[str, Any]
 ) -> None:
-    facts = {"open_night": _GO, "choice": choice, "decision": _decision("go"), "postflight": {"sentence": "s"}}
+    facts = {
+        "open_night": _GO,
+        "choice": choice,
+        "decision": _decision("go"),
+        "postflight": {"sentence": "s"},
+    }
     report(session, facts)
     assert session.pushgateway.labelled[0][2] == 1.0, "w2 continues tomorrow"
     facts["decision"]["plan"]["leftover"] = []
