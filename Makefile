@@ -59,7 +59,7 @@ test: ## What the README calls the test command.
 lab-full: ## Every lab case; resumes after an interruption; outcome, time and commit per case in a file.
 	$(PYTEST) tests/lab --results $${NIGHTSHIFT_CACHE:-/var/cache/nightshift}/lab-full.json
 
-bench: ## The DAG against the same upgrade as one bash script.
+bench: ## The DAG against the same upgrade as one bash script, on the lab that is up (takes hours).
 	$(BIN)/python lab/bench/compare.py
 
 lock: ## Compile requirements*.in into pinned requirements*.txt with hashes.

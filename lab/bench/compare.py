@@ -1,83 +1,85 @@
 #!/usr/bin/env python3
-"""Bash against DAG on the same lab, in alternating pairs, and the table of it in docs/benchmarks.md.
+"""Bash against DAG on the same lab, in alternating pairs, and the tables of it in docs/benchmarks.md.
 
-    lab/bench/compare.py --dag-command './nightshift demo --run-only' [--pairs 5]
+    lab/bench/compare.py [--pairs 5]
 
-Each run starts from `lab reset`. Both sides are watched by the same two observers: the availability
-probe, and a watcher that asks the API twice a second which nodes are cordoned; the wall clock runs
-from the first cordon to the last uncordon. Runs are kept in a file, so an interrupted comparison
-goes on where it stopped. Only a run that left every node on the target counts.
+Each run starts from `lab reset`, with no Airflow running on the script's side. Both sides are watched by the
+same two observers: the availability probe, and a watcher that asks the API twice a second which nodes are
+cordoned; the wall clock runs from the first cordon to the last uncordon. What the DAG waited at its own gates
+between these two moments is taken from the ledger entry of that night and subtracted. Runs are kept in a file,
+so an interrupted comparison goes on where it stopped. Only a run that left every node on the target counts.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import platform
 import shlex
-import statistics
 import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 BENCH = Path(__file__).resolve().parent
 REPOSITORY = BENCH.parents[1]
 sys.path.insert(0, str(BENCH.parent))
 
-from nslab import probe  # noqa: E402  (the path above makes these imports possible)
+from bench import spent, tables  # noqa: E402  (the path above makes these imports possible)
+from bench.cordons import Cordons, Watcher  # noqa: E402
+from bench.runs import SIDES, NodeTimes, Run, keep, load  # noqa: E402
+from nslab import probe  # noqa: E402
 from nslab.build.store import write_text  # noqa: E402
 from nslab.nodes import state  # noqa: E402
-from nslab.settings import CACHE_DIR, TARGET_VERSION, Profile  # noqa: E402
+from nslab.settings import CACHE_DIR, FROM_VERSION, TARGET_VERSION, Profile  # noqa: E402
 from nslab.shell import LabError, run, wait_until  # noqa: E402
-
-sys.path.insert(0, str(BENCH))
-from cordons import Cordons, Watcher  # noqa: E402
 
 LAB = BENCH.parent / "lab"
 PAGE = REPOSITORY / "docs" / "benchmarks.md"
-SIDES = ("bash", "dag")
 RESET_ATTEMPTS = 2
+# Where `./nightshift demo` keeps the ledger of the lab's cluster.
+DEMO_LEDGER = Path(os.environ.get("NIGHTSHIFT_HOME", "/var/lib/nightshift"), "store", "lab", "ledger")
 
 
 @dataclass(frozen=True)
-class Run:
-    """One measured upgrade."""
+class Spent:
+    """What a side says of its own time."""
 
-    side: str
-    pair: int
-    wall: float  # seconds from first cordon to last uncordon
-    whole: float  # seconds the command took, with what it does before and after
-    api_requests: int
-    api_failed: int
-    api_gap: float  # seconds
-    web_requests: int
-    web_failed: int
-    web_gap: float  # seconds
+    gates: float  # seconds waited at gates between first cordon and last uncordon
+    nodes: tuple[NodeTimes, ...]
 
 
 def main() -> int:
-    """Run what is missing, then write the table."""
+    """Run what is missing, then write the tables."""
     options = _arguments()
-    profile = state.current().profile
+    profile = _fresh_profile()
     results = options.results or CACHE_DIR / "bench" / f"{profile.name}.jsonl"
     if options.fresh:
         results.unlink(missing_ok=True)
-    commands = {"bash": str(BENCH / "upgrade.sh"), "dag": options.dag_command}
     for pair in range(1, options.pairs + 1):
         # Who begins changes from pair to pair, so that a slow drift of the machine hits both.
         for side in SIDES if pair % 2 else SIDES[::-1]:
             if side in options.sides and not any((r.side, r.pair) == (side, pair) for r in load(results)):
-                prepare = options.dag_prepare if side == "dag" else ""
-                _keep(results, measure(side, pair, commands[side], prepare, profile))
-    table = render(load(results))
-    print(table)
+                keep(results, measure(side, pair, options, profile))
+    made = load(results)
+    shown = tables.render(made)
+    print(shown)
     if set(options.sides) == set(SIDES):
-        write_page(options.page, profile.name, table, _context())
+        write_page(options.page, profile.name, shown, _context(made))
     return 0
+
+
+def _fresh_profile() -> Profile:
+    """The profile of the lab that is up; its fresh cluster must be the one both sides upgrade to the target."""
+    lab = state.current()
+    if lab.version != FROM_VERSION:
+        raise LabError(
+            f"the lab starts from {lab.version}, the comparison from {FROM_VERSION}",
+            f"run `lab/lab down`, then `lab/lab up --profile {lab.profile_name}`",
+        )
+    return lab.profile
 
 
 def _arguments() -> argparse.Namespace:
@@ -86,10 +88,25 @@ def _arguments() -> argparse.Namespace:
     )
     parser.add_argument("--pairs", type=int, default=5)
     parser.add_argument(
-        "--dag-command", default="./nightshift demo --run-only", help="ends when the DAG run has ended"
+        "--before-each",
+        default="./nightshift demo --stop-airflow",
+        help="run before each reset: nothing may look at a cluster that is being reset, or load the script's run",
     )
     parser.add_argument(
-        "--dag-prepare", default="", help="run after each reset, before the clock: e.g. enrolment"
+        "--settle", type=float, default=60, help="seconds of rest after each reset, for both sides"
+    )
+    parser.add_argument(
+        "--dag-prepare",
+        default="./nightshift demo --airflow-only",
+        help="run before the DAG's clock: enrols the fresh cluster and starts Airflow",
+    )
+    parser.add_argument(
+        "--dag-command",
+        default="./nightshift demo --run-only",
+        help="starts a run and ends when it has ended",
+    )
+    parser.add_argument(
+        "--dag-ledger", type=Path, default=DEMO_LEDGER, help="directory the run's ledger entry is written to"
     )
     parser.add_argument("--sides", nargs="+", choices=SIDES, default=list(SIDES))
     parser.add_argument("--results", type=Path, help="file the runs are kept in (JSON lines)")
@@ -100,51 +117,93 @@ def _arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def measure(side: str, pair: int, command: str, prepare: str, profile: Profile) -> Run:
+def measure(side: str, pair: int, options: argparse.Namespace, profile: Profile) -> Run:
     """Reset the lab and measure one upgrade; raises `LabError` when it does not reach the target."""
-    print(f"pair {pair}, {side}: reset", flush=True)
-    _reset()
-    if prepare:
-        _call(prepare, {})
+    name = f"pair {pair}, {side}"
     directory = CACHE_DIR / "bench" / f"{profile.name}-{pair}-{side}"
     directory.mkdir(parents=True, exist_ok=True)
+    phases = directory / "phases.txt"
+    phases.unlink(missing_ok=True)  # an earlier attempt's
+    script = shlex.join([str(BENCH / "upgrade.sh"), "--result", str(phases)])
+    command = script if side == "bash" else options.dag_command
+    print(f"{name}: reset", flush=True)
+    _prepare(side, options)
     probe.start(profile, directory / "requests.jsonl", max_seconds=3 * 3600)
     started = time.monotonic()
     try:
         with Watcher(state.KUBECONFIG) as watcher:
-            print(f"pair {pair}, {side}: {command}", flush=True)
+            print(f"{name}: {command}", flush=True)
             _call(command, {"BENCH_RUN": f"{side}-{pair}"}, directory / "output.log")
+            whole = time.monotonic() - started
             wait_until(watcher.all_uncordoned, "every node is uncordoned", 60, 0.5)
     finally:
         probe.stop()
+    cordons = watcher.cordons()
+    require_cordons(name, cordons)
     _require_target(profile)
-    run_made = assemble(
-        side,
-        pair,
-        watcher.cordons(),
-        time.monotonic() - started,
-        list(probe.read(directory / "requests.jsonl")),
-    )
-    print(f"pair {pair}, {side}: {run_made.wall:.0f} s", flush=True)
-    return run_made
+    own = spent_by(side, phases, options.dag_ledger, cordons, profile)
+    requests = list(probe.read(directory / "requests.jsonl"))
+    made = assemble(side, pair, _origin(), cordons, whole, requests, own)
+    print(f"{name}: {made.net:.0f} s without gates, {made.wall:.0f} s with them", flush=True)
+    return made
 
 
-def assemble(side: str, pair: int, cordons: Cordons, whole: float, requests: Sequence[probe.Request]) -> Run:
-    """Fold what the observers saw between first cordon and last uncordon (and 30 s after it) into one run."""
+def _prepare(side: str, options: argparse.Namespace) -> None:
+    """A fresh cluster at rest, and for the DAG an Airflow that knows it."""
+    if options.before_each:
+        _call(options.before_each, {})
+    _reset()
+    # The DAG looks around for minutes before it cordons; the script would meet a cluster that has just booted.
+    time.sleep(options.settle)
+    if side == "dag" and options.dag_prepare:
+        _call(options.dag_prepare, {})
+
+
+def require_cordons(name: str, cordons: Cordons) -> None:
+    """Refuse a run in which nothing was upgraded: a night that was blocked or held ends well, too."""
     if not cordons.complete:
-        raise LabError(
-            f"{side}, pair {pair}: no node was cordoned, so nothing was upgraded", "read its output.log"
-        )
+        raise LabError(f"{name}: no node was cordoned, so nothing was upgraded", "read its output.log")
+
+
+def spent_by(side: str, phases: Path, ledger: Path, cordons: Cordons, profile: Profile) -> Spent:
+    """Ask the side that was measured what its time went into."""
+    control_planes = [node.name for node in profile.nodes if node.role == "control-plane"]
+    if side == "bash":
+        return Spent(0.0, spent.of_script(phases, control_planes))
+    entry = spent.find_entry(ledger, cordons)
+    return Spent(spent.waited_at_gates(entry, cordons), spent.of_ledger(entry, control_planes))
+
+
+def assemble(
+    side: str,
+    pair: int,
+    origin: str,
+    cordons: Cordons,
+    whole: float,
+    requests: Sequence[probe.Request],
+    own: Spent,
+) -> Run:
+    """Fold what the observers saw between first cordon and last uncordon (and 30 s after it) into one run."""
     end = cordons.last_uncordon + 30  # a late consequence of the upgrade is one, too
     seen = {
         s.target: s for s in probe.summarise(r for r in requests if cordons.first_cordon - 1 <= r.at <= end)
     }
     api, web = seen["api"], seen["web"]
-    wall = round(cordons.last_uncordon - cordons.first_cordon, 1)
     return Run(
-        side, pair, wall, round(whole, 1),
-        api.count, api.failed, api.longest_gap, web.count, web.failed, web.longest_gap,
-    )  # fmt: skip
+        side=side,
+        pair=pair,
+        origin=origin,
+        wall=round(cordons.last_uncordon - cordons.first_cordon, 1),
+        gates=own.gates,
+        whole=round(whole, 1),
+        api_requests=api.count,
+        api_failed=api.failed,
+        api_gap=api.longest_gap,
+        web_requests=web.count,
+        web_failed=web.failed,
+        web_gap=web.longest_gap,
+        nodes=own.nodes,
+    )
 
 
 def _reset() -> None:
@@ -187,61 +246,8 @@ def _require_target(profile: Profile) -> None:
         )
 
 
-def load(results: Path) -> list[Run]:
-    """Return the runs made so far; a line cut off by a kill is left out."""
-    if not results.exists():
-        return []
-    return [
-        Run(**json.loads(line))
-        for line in results.read_text().splitlines(keepends=True)
-        if line.endswith("\n")
-    ]
-
-
-def _keep(results: Path, made: Run) -> None:
-    lines = [json.dumps(asdict(r)) + "\n" for r in [*load(results), made]]
-    write_text(results, "".join(lines))
-
-
-def render(runs: Sequence[Run]) -> str:
-    """Return the comparison as a Markdown table: medians, the ratio of pairs, and the worst gaps."""
-    header = ["", "runs", "wall, median (min–max)", "API: failed of requests", "API: longest gap",
-              "web: failed of requests", "web: longest gap"]  # fmt: skip
-    lines = [header, ["---"] * len(header)]
-    lines += [
-        _row(side, [r for r in runs if r.side == side]) for side in SIDES if any(r.side == side for r in runs)
-    ]
-    table = "\n".join("| " + " | ".join(cells) + " |" for cells in lines)
-    ratios = pair_ratios(runs)
-    if not ratios:
-        return table
-    spread = f"{min(ratios):.2f}–{max(ratios):.2f}"
-    return f"{table}\n\nRatio DAG / bash, median of {len(ratios)} pairs: **{statistics.median(ratios):.2f}** ({spread})."
-
-
-def _row(side: str, runs: Sequence[Run]) -> list[str]:
-    walls = [r.wall for r in runs]
-    name = {"bash": "bash script", "dag": "Nightshift DAG"}[side]
-    return [
-        name,
-        str(len(runs)),
-        f"{statistics.median(walls):.0f} s ({min(walls):.0f}–{max(walls):.0f})",
-        f"{sum(r.api_failed for r in runs)} of {sum(r.api_requests for r in runs)}",
-        f"{max(r.api_gap for r in runs):.1f} s",
-        f"{sum(r.web_failed for r in runs)} of {sum(r.web_requests for r in runs)}",
-        f"{max(r.web_gap for r in runs):.1f} s",
-    ]
-
-
-def pair_ratios(runs: Sequence[Run]) -> list[float]:
-    """Return DAG wall / bash wall of every pair that is complete."""
-    walls = {(r.side, r.pair): r.wall for r in runs}
-    pairs = sorted({r.pair for r in runs})
-    return [walls["dag", p] / walls["bash", p] for p in pairs if ("dag", p) in walls and ("bash", p) in walls]
-
-
-def write_page(page: Path, profile: str, table: str, context: str) -> None:
-    """Put the table between the profile's markers of the page; everything else there stays."""
+def write_page(page: Path, profile: str, shown: str, context: str) -> None:
+    """Put the tables between the profile's markers of the page; everything else there stays."""
     begin, end = f"<!-- {profile}: begin -->", f"<!-- {profile}: end -->"
     text = page.read_text(encoding="utf-8") if page.exists() else "# Benchmarks\n"
     if begin not in text:
@@ -249,16 +255,22 @@ def write_page(page: Path, profile: str, table: str, context: str) -> None:
     before, _, rest = text.partition(begin)
     after = rest.partition(end)[2]
     page.parent.mkdir(parents=True, exist_ok=True)
-    write_text(page, f"{before}{begin}\n{context}\n\n{table}\n{end}{after}")
+    write_text(page, f"{before}{begin}\n{context}\n\n{shown}\n{end}{after}")
 
 
-def _context() -> str:
-    """Return where and how the numbers were made."""
-    commit = run(["git", "-C", str(REPOSITORY), "rev-parse", "--short", "HEAD"], check=False).stdout.strip()
+def _origin() -> str:
+    """Return day and commit of a run that is being measured."""
+    said = run(["git", "-C", str(REPOSITORY), "describe", "--always", "--dirty"], check=False)
+    return f"{time.strftime('%Y-%m-%d', time.gmtime())} at commit `{said.stdout.strip() or 'unknown'}`"
+
+
+def _context(runs: Sequence[Run]) -> str:
+    """Return where and how the numbers were made; runs kept from an interrupted comparison say their own origin."""
+    origins = ", ".join(sorted({run.origin for run in runs}))
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
     machine = f"{os.cpu_count()} cores, {memory:.0f} GiB, Linux {platform.release()}"
     command = shlex.join(["lab/bench/compare.py", *sys.argv[1:]])
-    return f"Measured {time.strftime('%Y-%m-%d', time.gmtime())} at commit `{commit}` on {machine} with\n`{command}`."
+    return f"Measured {origins} on {machine} with\n`{command}`."
 
 
 if __name__ == "__main__":

@@ -9,13 +9,14 @@
 # it, and so does this script, so that both do the same work between first cordon and last uncordon.
 # Packages and images are downloaded during the run, as a person would.
 #
-# FILE gets one line per phase, `node phase seconds`, and the two moments that are compared,
+# FILE gets one line per phase, `node phase seconds began` (began: epoch seconds), and the two moments that are compared,
 # `first-cordon EPOCH` and `last-uncordon EPOCH`.
 set -Eeuo pipefail
 shopt -s inherit_errexit
 
 LAB=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)/lab
 readonly LAB
+export LC_ALL=C.UTF-8 # EPOCHREALTIME with a point
 # The machines of the lab differ from stock in this one check; see kubeadm_config.py.
 readonly IGNORED_CHECKS=SystemVerification
 readonly DRAIN_TIMEOUT=300s
@@ -54,7 +55,7 @@ phase() { # phase NODE NAME COMMAND…  Run and note how long it took.
   local node=$1 name=$2 started=$EPOCHREALTIME
   shift 2
   "$@"
-  note "$node $name $(awk "BEGIN { printf \"%.1f\", $EPOCHREALTIME - $started }")"
+  note "$node $name $(awk "BEGIN { printf \"%.1f\", $EPOCHREALTIME - $started }") $started"
 }
 
 drain() {

@@ -88,7 +88,9 @@ class Night:
         return read
 
     @contextmanager
-    def open_session(self, policy: ClusterPolicy, run_id: str, log: Any = None) -> Iterator[Session]:
+    def open_session(
+        self, policy: ClusterPolicy, run_id: str, log: Any = None, *, needs_api: bool = True
+    ) -> Iterator[Session]:
         session = make_session(self.cluster, self.store, run_id, replace(policy, store=str(self.store)))
         session.pushgateway = self.gauges
         yield session
@@ -100,11 +102,14 @@ def night(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, database: None) -> Ni
     night = Night(tmp_path / "store")
     for module in (operators, sensors, callbacks):
         monkeypatch.setattr(module, "open_session", night.open_session)
-    monkeypatch.setattr(
-        reporting.ReportOperator, "_show", lambda self, context, note: night.notes.append(note)
-    )
+    monkeypatch.setattr(reporting, "show_note", lambda task, context, note: night.notes.append(note))
+    no_waiting(monkeypatch)
+    return night
+
+
+def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let gates look again at once."""
     wait = sensors.GateSensor.wait
     monkeypatch.setattr(
         sensors.GateSensor, "wait", lambda self, context, seconds, kept: wait(self, context, 0.0, kept)
     )
-    return night

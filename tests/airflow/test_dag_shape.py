@@ -61,6 +61,15 @@ def test_no_teardown_hides_a_failure(upgrade_dag: DAG) -> None:
     assert not any(t.on_failure_fail_dagrun for t in teardowns)
 
 
+def test_a_failed_run_is_recovered_from_outside_its_tasks_too(upgrade_dag: DAG) -> None:
+    """The teardown cannot run when Airflow's scheduler gives the run up; no task has a callback of its own."""
+    from nightshift.orchestration.callbacks import recover_failed_run
+
+    assert upgrade_dag.on_failure_callback.func is recover_failed_run
+    assert upgrade_dag.on_failure_callback.keywords["policy"].name == "small"
+    assert not [t.task_id for t in upgrade_dag.tasks if t.on_failure_callback]
+
+
 def test_one_run_at_a_time_and_no_catching_up(dag_bag: DagBag) -> None:
     for dag in dag_bag.dags.values():
         assert (dag.catchup, dag.dagrun_timeout) == (False, None)

@@ -1,5 +1,6 @@
 """Whole nights in one process: real DAG, real steps, a cluster in memory."""
 
+import json
 from typing import Any
 
 import pytest
@@ -8,6 +9,7 @@ from tests.airflow.conftest import Night
 from tests.fakes.cluster import job_failed
 
 from nightshift.domain.errors import VerificationError
+from nightshift.domain.facts import PackageFacts
 from nightshift.orchestration import probe
 
 
@@ -64,8 +66,12 @@ def test_a_whole_night(night: Night, upgrade_dag: DAG, pods: list[str]) -> None:
     assert tasks["workers.wave_02.uncordon_node[0]"] == "success"
     assert tasks["watcher"] == "skipped"
     assert "1.35.4" in night.notes[0]
-    entry = next((night.store / "lab" / "ledger").glob("*.json")).read_text()
-    assert '"answer": "upgraded"' in entry
+    entry = json.loads(next((night.store / "lab" / "ledger").glob("*.json")).read_text())
+    assert entry["answer"] == "upgraded"
+    assert [gate["nodes"] for gate in entry["node_gates"]] == [["cp1"], ["w1"], ["w2"]]
+    for node in entry["nodes"]:
+        assert set(node["steps"]) >= {"drain", "kubeadm", "kubelet", "verify", "uncordon"}
+        assert node["seconds"] >= sum(node["steps"].values()) - 1
 
 
 def test_nothing_to_do_is_green_and_touches_nothing(night: Night, upgrade_dag: DAG) -> None:
@@ -75,6 +81,8 @@ def test_nothing_to_do_is_green_and_touches_nothing(night: Night, upgrade_dag: D
     assert (tasks["decide"], tasks["claim"], tasks["report"]) == ("success", "skipped", "success")
     assert night.cluster.lease.token == 0
     assert len(night.notes) == 1
+    entry = next((night.store / "lab" / "ledger").glob("*.json")).read_text()
+    assert '"answer": "nothing"' in entry
 
 
 def test_the_brake_holds_the_night_green(night: Night, upgrade_dag: DAG) -> None:
@@ -93,12 +101,23 @@ def test_a_slow_etcd_blocks_the_night_green(night: Night, upgrade_dag: DAG) -> N
     assert {n.kubelet_version for n in night.cluster.nodes.values()} == {"1.34.4"}
 
 
-def test_a_node_that_cannot_be_reached_makes_the_night_red(night: Night, upgrade_dag: DAG) -> None:
-    night.cluster.fakes["w2"].is_away = True
+def test_a_node_that_goes_away_after_the_night_was_opened_makes_it_blind(
+    night: Night, upgrade_dag: DAG
+) -> None:
+    """One that is away from the start is in test_bad_input.py."""
+    nodes = night.cluster.fakes
+    ask = nodes["cp1"].package_index
+
+    def ask_and_lose(*arguments: str) -> PackageFacts:
+        nodes["w2"].is_away = True
+        return ask(*arguments)
+
+    nodes["cp1"].package_index = ask_and_lose  # type: ignore[method-assign]
     state, tasks = _run(upgrade_dag)
     assert state == "failed"
     assert tasks["decide"] == "failed"
     assert tasks["claim"] == "upstream_failed"
+    assert night.notes[0].startswith("Blind (")
     assert "w2" in night.notes[0]
     assert _debts(night) == []
 
@@ -173,7 +192,7 @@ def test_a_probe_that_fails_makes_the_run_red(
 def test_an_unreadable_cluster_file_says_so_in_its_own_run(night: Night, dag_bag: Any) -> None:
     state, tasks = _run(dag_bag.dags["upgrade_broken"])
     assert (state, tasks["open_night"], tasks["claim"]) == ("failed", "failed", "upstream_failed")
-    assert '"answer": "blind"' in next((night.store / "lab" / "ledger").glob("*.json")).read_text()
+    assert '"answer": "failed"' in next((night.store / "lab" / "ledger").glob("*.json")).read_text()
     assert "time_out_seconds" in night.notes[0]
     assert "time_out_seconds" in dag_bag.dags["upgrade_broken"].doc_md
     assert (night.cluster.lease.token, night.cluster.api_calls.count("patch_node")) == (0, 0)

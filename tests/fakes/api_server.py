@@ -34,13 +34,15 @@ class ApiState:
         self.objects[path] = item
         return item
 
-    def add_node(self, name: str, **spec: Any) -> None:
-        """A Ready control-plane node."""
-        labels = {"node-role.kubernetes.io/control-plane": ""}
+    def add_node(
+        self, name: str, *, address: str = "10.0.0.1", is_control_plane: bool = True, **spec: Any
+    ) -> None:
+        """A Ready node."""
+        labels = {"node-role.kubernetes.io/control-plane": ""} if is_control_plane else {}
         status = {
             "addresses": [
                 {"type": "Hostname", "address": name},
-                {"type": "InternalIP", "address": "10.0.0.1"},
+                {"type": "InternalIP", "address": address},
             ],
             "conditions": [{"type": "Ready", "status": "True"}, {"type": "DiskPressure", "status": "True"}],
             "nodeInfo": {"kubeletVersion": "v1.34.4"},

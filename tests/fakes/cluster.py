@@ -226,9 +226,12 @@ class FakeNode:
         self.calls.append((step, *args))
         self.before_job(step)
         on_poll()
+        began, words = self.cluster.now, tuple(args)
         if step in self.failures:
+            self.jobs[step] = JobFacts(step, "failed", 1, run_id, token, words, began, self.cluster.now)
             raise self.failures.pop(step)
         self.cluster.sleep(10)
+        self.jobs[step] = JobFacts(step, "succeeded", 0, run_id, token, words, began, self.cluster.now)
         getattr(self, "_" + step.replace("-", "_"), lambda args: None)(args)
         log(f"{step} done")
         return Outcome(result=self.results.get(step))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from tests.lab.world import World, kill, wait_until
+from tests.lab.world import DAG, World, kill, wait_until
 
 TARGET = "v1.35.4"
 KUBEADM_UNIT = "nightshift-kubeadm-upgrade.service"
@@ -31,7 +31,7 @@ def assert_clean(world: World) -> None:
     assert world.cordoned() == []
     assert world.marks() == []
     assert world.lease()[0] == ""
-    assert world.gauge("k8s_upgrade_in_flight") == 0
+    assert not world.gauge("k8s_upgrade_in_flight")  # a night that touched nothing never set it
 
 
 @pytest.mark.parametrize(
@@ -70,7 +70,7 @@ def test_night_takes_every_node_to_the_target_and_leaves_nothing_behind(world: W
     newest = max(n for n in names if n.startswith("kubeadm-backup-etcd-"))
     world.lab("probe", "start")
 
-    run = world.night()
+    run = world.upgrade()
 
     world.lab("probe", "stop")
     assert run["state"] == "success", run["note"]
@@ -88,9 +88,7 @@ def test_night_takes_every_node_to_the_target_and_leaves_nothing_behind(world: W
 
 def kill_task_process(world: World, run_id: str) -> None:
     """SIGKILL of the process that runs the task's code."""
-    pids = world.task_processes("upgrade_node")
-    assert pids, "no process of upgrade_node found"
-    kill(pids[-1])
+    kill(world.task_process(run_id, SLOT))
 
 
 def kill_node_job(world: World, run_id: str) -> None:
@@ -100,7 +98,7 @@ def kill_node_job(world: World, run_id: str) -> None:
 
 def mark_run_failed(world: World, run_id: str) -> None:
     """What a person does in the UI."""
-    world.api.mark_run(run_id, "failed")
+    world.api.mark_failed(DAG, run_id)
 
 
 DEATHS = {
@@ -117,14 +115,13 @@ def test_death_in_the_control_plane_step_leaves_nothing_and_the_next_night_ends_
 ) -> None:
     world.fresh()
     world.used = True
-    run_id = world.api.start()
-    world.wait_for_job(run_id, SLOT, "cp1", KUBEADM_UNIT)
+    run_id = world.upgrade_until_job(SLOT, "cp1", KUBEADM_UNIT)
 
     DEATHS[death](world, run_id)
 
     world.finish(run_id)
     wait_until(world.is_clean, f"clean cluster after: {death}", RECOVERY_SECONDS, pause=5)
-    run = world.night()
+    run = world.upgrade()
     assert run["state"] == "success", run["note"]
     assert_on_target(world)
     assert_clean(world)
@@ -134,7 +131,7 @@ def test_three_control_planes_are_upgraded_one_at_a_time_and_nobody_notices(worl
     world.fresh("ha")
     world.lab("probe", "start")
     with world.cordons() as cordons:
-        run = world.night(seconds=3600)
+        run = world.upgrade(seconds=3600)
     world.lab("probe", "stop")
     assert run["state"] == "success", run["note"]
     assert_on_target(world)
@@ -149,7 +146,7 @@ def test_three_control_planes_are_upgraded_one_at_a_time_and_nobody_notices(worl
 
 def test_patch_night_stays_within_its_minor(world: World) -> None:
     world.fresh("small", "1.34.2")
-    run = world.night(target_version="1.34.4")
+    run = world.upgrade(target_version="1.34.4")
     assert run["state"] == "success", run["note"]
     assert_on_target(world, "v1.34.4")
     assert_clean(world)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import subprocess
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 
-from nslab.faults import commands, control_plane, disks, etcd, records, supply
+from nslab.faults import access, commands, control_plane, disks, etcd, records, supply
 from nslab.faults.model import Case, Fault
 from nslab.nodes import infra, state
 from nslab.shell import LabError
@@ -274,3 +275,30 @@ def test_supply_is_taken_away_and_put_back(sources: Path, fault: Fault) -> None:
 def test_supply_refuses_what_is_not_there(sources: Path, fault: Fault, words: list[str], cause: str) -> None:
     with pytest.raises(LabError, match=cause):
         fault.parse(words)
+
+
+@pytest.fixture
+def ssh_directory(tmp_path: Path) -> Path:
+    directory = tmp_path / "ssh"
+    directory.mkdir()
+    command = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(directory / "ssh_host_ed25519_key")]
+    subprocess.run(command, check=True)
+    return directory
+
+
+def _in_directory(script: str, directory: Path) -> None:
+    """Run a node's script on a directory, without a sshd to tell."""
+    text = script.replace("/etc/ssh", str(directory)).replace("systemctl reload ssh", "true")
+    subprocess.run(["sh", "-c", text], check=True)
+
+
+def test_the_true_host_key_survives_every_repetition(ssh_directory: Path) -> None:
+    before = {path.name: path.read_text() for path in ssh_directory.iterdir()}
+    for _ in range(2):
+        _in_directory(access.CHANGE, ssh_directory)
+        changed = {path.name: path.read_text() for path in ssh_directory.iterdir()}
+        assert all(changed[name] != text for name, text in before.items())
+        assert (ssh_directory / "ssh_host_ed25519_key").stat().st_mode & 0o777 == 0o600
+    for _ in range(2):
+        _in_directory(access.RESTORE, ssh_directory)
+        assert {path.name: path.read_text() for path in ssh_directory.iterdir()} == before

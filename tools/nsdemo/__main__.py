@@ -12,8 +12,9 @@ from typing import Any
 
 from nsdemo.api import AirflowApi
 from nsdemo.follow import follow, run_address
-from nsdemo.lab import CLUSTER, bring_up, enrol_lab, lab_environment, lab_facts, run_lab
-from nsdemo.processes import start_airflow, stop_airflow
+from nsdemo.lab import CLUSTER, bring_up, enrol_lab, enrolled_at, lab_environment, lab_facts, run_lab
+from nsdemo.processes import start_airflow
+from nsdemo.runs import end_earlier_runs, rest_airflow
 from nsdemo.settings import ADMIN, DemoError, Home, ui_url
 
 _DAG = f"upgrade_{CLUSTER}"
@@ -33,14 +34,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 raise DemoError(
                     "another demo is at work", "wait for it, or stop it with Ctrl-C where it runs"
                 ) from error
-            return _stop(home) if options.stop else _demo(home, options)
+            return _stop(home, options) if options.stop or options.stop_airflow else _demo(home, options)
     except DemoError as error:
         _say(f"stopped: {error}")
         _say(f"Next step: {error.next_step}")
         return 1
     except KeyboardInterrupt:
+        _say("interrupted; what is built is kept, and a night that has begun goes on without this terminal")
         _say(
-            "interrupted; the same command goes on from here, `./nightshift demo --stop` takes everything away"
+            "`./nightshift demo --run-only` follows it, `./nightshift demo` begins again with a fresh cluster, "
+            "`./nightshift demo --stop` takes everything away"
         )
         return 130
 
@@ -52,29 +55,23 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--profile", choices=("small", "ha"), default="small", help="1 + 2 nodes (default), or 3 + 3"
     )
-    parser.add_argument("--stop", action="store_true", help="stop Airflow and take the lab down")
-    parser.add_argument("--up-only", action="store_true", help="bring up lab and Airflow, start no run")
-    parser.add_argument(
-        "--run-only",
-        action="store_true",
-        help="leave the lab as it is; start (or follow) a run and wait for its end",
-    )
+    part = parser.add_mutually_exclusive_group()
+    for name, text in (
+        ("--stop", "stop Airflow and take the lab down"),
+        ("--stop-airflow", "stop Airflow, leave the lab as it is"),
+        ("--up-only", "bring up lab and Airflow, start no run"),
+        ("--airflow-only", "leave the lab as it is; enrol it and start Airflow, start no run"),
+        ("--run-only", "leave the lab as it is; start (or follow) a run and wait for its end"),
+    ):
+        part.add_argument(name, action="store_true", help=text)
     return parser
 
 
 def _demo(home: Home, options: argparse.Namespace) -> int:
-    if options.run_only:
-        facts = lab_facts()
-        if not facts:
-            raise DemoError("the lab is down", "run `./nightshift demo`, or `lab/lab up`")
-    else:
-        # An earlier demo's Airflow knows the code of then, and its sweeper would look at a cluster being reset.
-        stop_airflow(home, _say)
-        _say("bringing the lab to its fresh cluster")
-        facts = bring_up(options.profile, _say)
+    facts = _lab_as_it_is() if options.run_only or options.airflow_only else _fresh_lab(home, options.profile)
     _say("enrolling the lab's cluster")
     if enrol_lab(home, facts):
-        stop_airflow(home, _say)  # connections are read from the environment it was started with
+        rest_airflow(home, _DAG, _say)  # connections are read from the environment it was started with
     start_airflow(home, lab_environment(facts), _say)
     api = AirflowApi(home)
     api.wait_until_healthy(_HEALTHY_SECONDS)
@@ -83,13 +80,28 @@ def _demo(home: Home, options: argparse.Namespace) -> int:
     _say(
         f"Airflow: healthy at {ui_url()}, log in as {ADMIN} with password {home.secrets()['admin_password']}"
     )
-    if options.up_only:
+    end_earlier_runs(api, _DAG, enrolled_at(), _say)
+    if options.up_only or options.airflow_only:
         return 0
     api.unpause(_DAG)
     run_id = api.active_run(_DAG) or api.trigger(_DAG)
     _say(f"the night begins: {run_address(_DAG, run_id)}")
     run = follow(api, _DAG, run_id, _say)
     return _close(home, run, run_id)
+
+
+def _lab_as_it_is() -> dict[str, str]:
+    facts = lab_facts()
+    if not facts:
+        raise DemoError("the lab is down", "run `./nightshift demo`, or `lab/lab up`")
+    return facts
+
+
+def _fresh_lab(home: Home, profile: str) -> dict[str, str]:
+    # An earlier demo's Airflow knows the code of then, and its sweeper would look at a cluster being reset.
+    rest_airflow(home, _DAG, _say)
+    _say("bringing the lab to its fresh cluster")
+    return bring_up(profile, _say)
 
 
 def _close(home: Home, run: dict[str, Any], run_id: str) -> int:
@@ -107,9 +119,10 @@ def _close(home: Home, run: dict[str, Any], run_id: str) -> int:
     return 0 if run["state"] == "success" else 1
 
 
-def _stop(home: Home) -> int:
-    stop_airflow(home, _say)
-    run_lab("down")
+def _stop(home: Home, options: argparse.Namespace) -> int:
+    rest_airflow(home, _DAG, _say)
+    if not options.stop_airflow:
+        run_lab("down")
     _say(f"stopped; passwords, ledger and Airflow's database are kept in {home.path}")
     return 0
 

@@ -76,6 +76,13 @@ class AirflowApi:
         answer = self._client.patch(f"/api/v2/dags/{dag_id}", json={"is_paused": False})
         answer.raise_for_status()
 
+    def pause(self, dag_id: str) -> None:
+        """Let a DAG start nothing any more; one that Airflow does not know yet starts nothing anyway."""
+        self._log_in()
+        answer = self._client.patch(f"/api/v2/dags/{dag_id}", json={"is_paused": True})
+        if answer.status_code != httpx.codes.NOT_FOUND:
+            answer.raise_for_status()
+
     def trigger(self, dag_id: str) -> str:
         """Start a run by hand; returns its id."""
         body = {"logical_date": None, "conf": {"reason": "./nightshift demo"}}
@@ -94,9 +101,30 @@ class AirflowApi:
         return found
 
     def active_run(self, dag_id: str) -> str | None:
-        """Id of a run that is queued or runs; None when there is none."""
-        found = self._get(f"/api/v2/dags/{dag_id}/dagRuns", state=["queued", "running"], limit=1)["dag_runs"]
-        return str(found[0]["dag_run_id"]) if found else None
+        """Id of a run that a person started and that is queued or runs; None when there is none.
+
+        A scheduled one may be last night's, which Airflow starts late and the DAG only holds.
+        """
+        found = self._active(dag_id)
+        return next((str(run["dag_run_id"]) for run in found if run["run_type"] == "manual"), None)
+
+    def active_runs(self, dag_id: str, before: datetime | None = None) -> list[str]:
+        """Ids of the runs that are queued or run; with `before` of those that began earlier."""
+        return [
+            str(run["dag_run_id"])
+            for run in self._active(dag_id)
+            if before is None or (run["start_date"] and datetime.fromisoformat(run["start_date"]) < before)
+        ]
+
+    def mark_failed(self, dag_id: str, run_id: str) -> None:
+        """End a run as a person would in the UI; its teardown still runs."""
+        path = f"/api/v2/dags/{dag_id}/dagRuns/{quote(run_id, safe='')}"
+        self._client.patch(path, json={"state": "failed"}).raise_for_status()
+
+    def _active(self, dag_id: str) -> list[dict[str, Any]]:
+        path = f"/api/v2/dags/{dag_id}/dagRuns"
+        found: list[dict[str, Any]] = self._get(path, state=["queued", "running"], limit=100)["dag_runs"]
+        return found
 
     def _get(self, path: str, **query: Any) -> dict[str, Any]:
         answer = self._client.get(path, params=query)

@@ -6,6 +6,7 @@ import shlex
 import subprocess
 import sys
 from collections.abc import Callable
+from datetime import datetime
 
 from nsdemo.settings import PROJECT, DemoError, Home
 
@@ -70,6 +71,23 @@ def enrol_lab(home: Home, facts: dict[str, str]) -> bool:
             "the lab's cluster could not be enrolled", "read what it said above, then run this again"
         )
     return home.connections.read_bytes() != before
+
+
+def enrolled_at() -> datetime:
+    """When the present cluster was enrolled first: nothing of Nightshift can have been at it before.
+
+    Raises:
+        DemoError: the cluster does not say.
+    """
+    query = ["kubectl", "get", "namespace", "nightshift", "-o", "jsonpath={.metadata.creationTimestamp}"]
+    done = subprocess.run([str(_LAB), *query], capture_output=True, text=True, check=False)
+    try:
+        return datetime.fromisoformat(done.stdout.strip())
+    except ValueError as error:
+        raise DemoError(
+            f"the cluster does not say when it was enrolled: {(done.stderr or done.stdout).strip()}",
+            "look at the lab with `lab/lab status`, then run this again",
+        ) from error
 
 
 def lab_environment(facts: dict[str, str]) -> dict[str, str]:

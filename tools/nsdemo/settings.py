@@ -103,7 +103,9 @@ def read_env_file(path: Path) -> dict[str, str]:
 
 def airflow_environment(home: Home, extra: Mapping[str, str]) -> dict[str, str]:
     """The environment of every Airflow process: this machine's, our settings, the connections."""
-    kept = {k: v for k, v in os.environ.items() if not k.startswith(("AIRFLOW", "SSH_AUTH", "KUBECONFIG"))}
+    # Without byte code (make's tests forbid it) every task would compile the whole package anew.
+    foreign = ("AIRFLOW", "SSH_AUTH", "KUBECONFIG", "PYTHONDONTWRITEBYTECODE")
+    kept = {k: v for k, v in os.environ.items() if not k.startswith(foreign)}
     return {**kept, **_settings(home), **read_env_file(home.connections), **extra}
 
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from nslab import locks
 from nslab.faults import records
+from nslab.faults.access import HOST_KEY_CHANGED
 from nslab.faults.control_plane import NODE_POWER_OFF, SCRATCH_PILE, STRAY_MANIFEST
 from nslab.faults.disks import DISK_CONTENDED, DISK_FILL
 from nslab.faults.etcd import ETCD_SLOW
@@ -18,7 +19,7 @@ FAULTS = {
     fault.name: fault
     for fault in (
         *(ETCD_SLOW, DISK_CONTENDED, DISK_FILL, STRAY_MANIFEST, NODE_POWER_OFF, SCRATCH_PILE),
-        *(IMAGE_MISSING, PACKAGE_MISSING),
+        *(IMAGE_MISSING, PACKAGE_MISSING, HOST_KEY_CHANGED),
     )
 }
 

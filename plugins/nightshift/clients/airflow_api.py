@@ -19,7 +19,7 @@ def set_run_note(base_url: str, login: tuple[str, str], dag_id: str, run_id: str
         login: user name and password of a user who may edit runs (role `op` or above).
         dag_id: the run's DAG.
         run_id: the run.
-        note: Markdown, at most 1,000 characters (the rest is cut: the ledger has it all).
+        note: Markdown, at most 1,000 characters (`domain/ledger.py` makes it fit; the rest would be cut).
 
     Raises:
         UnreachableError: AIRFLOW_API_REFUSED.

@@ -23,7 +23,7 @@ from nightshift.clients.kube_objects import (
     pod_facts,
 )
 from nightshift.clients.kube_transport import MERGE_PATCH, KubeTransport, StatusError
-from nightshift.domain.errors import ConfigError, NightshiftError, UnreachableError
+from nightshift.domain.errors import ConfigError, UnreachableError
 from nightshift.domain.facts import BudgetFacts, LeaseFacts, NodeFacts, PodFacts
 from nightshift.domain.recovery import DEBT_ANNOTATIONS
 
@@ -217,10 +217,7 @@ class KubeApi:
 
     def ready(self) -> bool:
         """True when /readyz says ok; False when it says otherwise or does not answer."""
-        try:
-            return str(self._http.call("GET", "/readyz", as_text=True)).strip() == "ok"
-        except NightshiftError:
-            return False
+        return self._http.is_ready()
 
     def component_images(self) -> dict[str, dict[str, str]]:
         """Images of the control-plane pods: node -> component -> image."""
@@ -345,7 +342,11 @@ class KubeApi:
         return str(data.get("reason") or "no reason given")
 
     def can_i(self, wanted: Iterable[Permission]) -> tuple[str, ...]:
-        """Of the wanted permissions return those that are denied, as readable text."""
+        """Of the wanted permissions return those that are denied, as readable text.
+
+        Raises:
+            UnreachableError: API_UNREACHABLE, the API server is not ready: it would deny everything.
+        """
         denied = []
         for permission in wanted:
             review = {
@@ -356,6 +357,8 @@ class KubeApi:
             path = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"
             if not self._http.call("POST", path, body=review)["status"].get("allowed"):
                 denied.append(str(permission))
+        if denied:
+            self._http.require_ready("permission reviews")
         return tuple(denied)
 
     def kubelet_token(self) -> str:

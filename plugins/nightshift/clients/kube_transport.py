@@ -14,12 +14,14 @@ import urllib3
 from kubernetes.client import ApiClient
 from kubernetes.client.exceptions import ApiException
 
-from nightshift.domain.errors import ConfigError, UnreachableError
+from nightshift.domain.errors import ConfigError, NightshiftError, UnreachableError
 
 _CONNECT_SECONDS = 3.0
 _READ_SECONDS = 10.0
 # JSON where it is JSON, else the text itself; the client's own "str" gives "b'…'" (its bytes, written out).
 _AS_DECODED = dict.fromkeys((200, 201, 202), "object")
+_REFUSALS = (401, 403)
+_READY_PATH = "/readyz"
 MERGE_PATCH = "application/merge-patch+json"
 
 
@@ -58,30 +60,60 @@ class KubeTransport:
         Statuses listed in `judged` are handed to the caller as `StatusError` instead of being translated.
 
         Raises:
-            UnreachableError: API_UNREACHABLE, no answer in time, or 5xx / throttled.
+            UnreachableError: API_UNREACHABLE, no answer in time, 5xx, throttled, or not ready yet.
             ConfigError: API_FORBIDDEN or API_REFUSED, an answer that another try will not change.
             StatusError: a status listed in `judged`.
         """
+        accept = "*/*" if as_text else "application/json"
+        headers = {"Accept": accept, "Content-Type": content_type}
+        what = f"{method} {path}"
+
+        def send() -> Any:
+            return self._send(method, path, list((query or {}).items()), headers, body)
+
         try:
-            return self._client.call_api(
-                path,
-                method,
-                query_params=list((query or {}).items()),
-                header_params={
-                    "Accept": "*/*" if as_text else "application/json",
-                    "Content-Type": content_type,
-                },
-                body=body,
-                auth_settings=["BearerToken"],
-                response_types_map=_AS_DECODED,
-                _return_http_data_only=True,
-                _request_timeout=(_CONNECT_SECONDS, _READ_SECONDS),
-            )
+            try:
+                return send()
+            except ApiException as error:
+                if error.status not in _REFUSALS or path == _READY_PATH:
+                    raise
+                # An API server that has just started refuses whatever its roles and tokens allow, until it has read
+                # them. The request was refused, so it can be repeated.
+                self.require_ready(what)
+                return send()
         except ApiException as error:
             # "from None": four layers of urllib3 would bury the one sentence that helps in the task's log.
-            raise self._translated(error, f"{method} {path}", judged) from None
+            raise self._translated(error, what, judged) from None
         except (urllib3.exceptions.HTTPError, OSError) as error:
-            raise self._unreachable(f"{method} {path}", _root_cause(error)) from None
+            raise self._unreachable(what, _root_cause(error)) from None
+
+    def _send(
+        self, method: str, path: str, query: list[tuple[str, str]], headers: dict[str, str], body: Any
+    ) -> Any:
+        """One request as the client library sends it."""
+        return self._client.call_api(
+            path,
+            method,
+            query_params=query,
+            header_params=headers,
+            body=body,
+            auth_settings=["BearerToken"],
+            response_types_map=_AS_DECODED,
+            _return_http_data_only=True,
+            _request_timeout=(_CONNECT_SECONDS, _READ_SECONDS),
+        )
+
+    def is_ready(self) -> bool:
+        """Tell whether the API server has all it needs to judge a request."""
+        try:
+            return str(self.call("GET", _READY_PATH, as_text=True)).strip() == "ok"
+        except NightshiftError:
+            return False
+
+    def require_ready(self, what: str) -> None:
+        """Raise UnreachableError (API_UNREACHABLE) for `what` unless the API server is ready."""
+        if not self.is_ready():
+            raise self._unreachable(what, "The API server has just started and is not ready.")
 
     def _translated(self, error: ApiException, what: str, judged: tuple[int, ...]) -> Exception:
         """Our error for an answered (or TLS-refused) request."""
@@ -90,7 +122,7 @@ class KubeTransport:
         text = str(body.get("message") or error.reason or "no message")
         if status in judged:
             return StatusError(status, body, text)
-        if status in (401, 403):
+        if status in _REFUSALS:
             return ConfigError(
                 "API_FORBIDDEN",
                 f"{self.host} refused {what} ({status}).",

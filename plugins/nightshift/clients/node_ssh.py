@@ -274,7 +274,7 @@ class NodeSsh:
         )
 
     def package_index(self, minor: str, base_url: str) -> PackageFacts:
-        """Freshly read versions of kubeadm offered for `minor`; the node's own apt lists stay untouched.
+        """Freshly read versions offered for `minor`, each with all the packages a node needs; the node's apt is left alone.
 
         Empty versions without an error mean: the repository answers and has no such minor.
         """

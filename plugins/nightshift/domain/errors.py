@@ -6,6 +6,12 @@ only `TransientError` is worth another try, because only there the world is know
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
+from typing import ClassVar, Self
+
+_NAMED_NODES = 10  # a message that lists a hundred nodes is read by nobody
+
 
 class NightshiftError(Exception):
     """Root of all errors raised on purpose.
@@ -17,12 +23,25 @@ class NightshiftError(Exception):
         next_step: what a tired person should do now.
     """
 
+    is_blind: ClassVar[bool] = (
+        False  # True: something could not be known, which is another end than a refusal
+    )
+
     def __init__(self, code: str, message: str, *, cause: str, next_step: str) -> None:
         super().__init__(f"[{code}] {message} Cause: {cause} Next step: {next_step}")
         self.code = code
         self.message = message
         self.cause = cause
         self.next_step = next_step
+
+    def saying(self, more: str) -> Self:
+        """Return the same error with one more sentence in its message."""
+        again = type(self).__new__(type(self))
+        again.__dict__.update(self.__dict__)
+        NightshiftError.__init__(
+            again, self.code, f"{self.message} {more}", cause=self.cause, next_step=self.next_step
+        )
+        return again
 
 
 class ConfigError(NightshiftError):
@@ -31,6 +50,8 @@ class ConfigError(NightshiftError):
 
 class TransientError(NightshiftError):
     """An outside system did not answer; nothing was changed by this step, another try is safe."""
+
+    is_blind = True
 
 
 class UnreachableError(TransientError):
@@ -70,6 +91,40 @@ class VerificationError(NightshiftError):
 class BlindError(NightshiftError):
     """Something that must be known could not be known. Never taken for healthy, never for "nothing to do"."""
 
+    is_blind = True
+
 
 class GateClosedError(NightshiftError):
     """A gate that was open when the night began refuses the next node; nothing of that node was touched."""
+
+
+def merge(errors: Mapping[str, NightshiftError]) -> NightshiftError:
+    """Return one error for what went wrong on several nodes: one cause and one next step, every node named.
+
+    The gravest leads: what no other try will change goes before what may pass by itself.
+
+    Args:
+        errors: node name -> its error; at least one.
+    """
+    leader, first = min(errors.items(), key=lambda item: (isinstance(item[1], TransientError), item[0]))
+    if len(errors) > 1 and len({str(error) for error in errors.values()}) == 1:
+        return first  # not about a node at all, e.g. a connection that nobody has
+    same = [name for name, error in errors.items() if name != leader and error.code == first.code]
+    rest = [f"{name} ({error.code})" for name, error in errors.items() if error.code != first.code]
+    message = first.message if _names(first.message, leader) else f"{leader}: {first.message}"
+    message += f" The same on {_listed(same)}." if same else ""
+    message += f" Also: {_listed(rest)}." if rest else ""
+    merged = type(first)(first.code, message, cause=first.cause, next_step=first.next_step)
+    if isinstance(first, RemoteJobError) and isinstance(merged, RemoteJobError):
+        merged.exit_code = first.exit_code
+    return merged
+
+
+def _names(text: str, node: str) -> bool:
+    """Tell whether the text names the node as a word of its own."""
+    return re.search(rf"(?<![\w.-]){re.escape(node)}(?![\w-])", text) is not None
+
+
+def _listed(names: list[str]) -> str:
+    more = len(names) - _NAMED_NODES
+    return ", ".join(names[:_NAMED_NODES]) + (f" and {more} more" if more > 0 else "")

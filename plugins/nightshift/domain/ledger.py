@@ -10,6 +10,7 @@ from typing import Any
 
 from nightshift.domain.verdicts import Verdict
 
+NOTE_LIMIT = 1000  # characters Airflow takes; it would cut the end, where cause and next step stand
 # A full stop followed by a space and a capital ends a sentence; "1.35.4 on" and "e.g. x" do not.
 _SENTENCE_END = re.compile(r"[.!?]\s+(?=[A-Z])")
 
@@ -22,7 +23,90 @@ class NodeEntry:
     from_version: str
     to_version: str
     outcome: str  # "upgraded", "already", "failed", "tomorrow", "untouched"
+    began: float | None = None  # when its drain began, seconds since the epoch
     seconds: float | None = None  # from cordon to uncordon
+    steps: Mapping[str, float] = field(default_factory=dict)  # step -> seconds, see `step_seconds`
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain JSON-serialisable data."""
+        began = None if self.began is None else _iso(self.began, "milliseconds")
+        return {**asdict(self), "began": began, "steps": dict(self.steps)}
+
+
+@dataclass(frozen=True)
+class NodeGate:
+    """One gate in front of a slot or wave: what it said, and how long it kept the nodes behind it waiting.
+
+    Args:
+        task: id of the gate's task.
+        nodes: the nodes behind it.
+        began: when its task was first executed, seconds since the epoch; of a repeated task its last try.
+        ended: when it had its verdict.
+        outcome: see `Outcome`.
+        code: the verdict's reason.
+        value: the decisive number, with its unit.
+        threshold: what it was compared with, with its unit.
+    """
+
+    task: str
+    nodes: tuple[str, ...]
+    began: float
+    ended: float
+    outcome: str
+    code: str
+    value: str
+    threshold: str
+
+    @staticmethod
+    def from_verdict(task: str, said: Mapping[str, Any]) -> NodeGate:
+        """Build it from a verdict's `to_dict` with `nodes`, `began` and `ended` added."""
+        words = {name: str(said[name]) for name in ("outcome", "code", "value", "threshold")}
+        return NodeGate(task, tuple(said["nodes"]), said["began"], said["ended"], **words)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain JSON-serialisable data; the moments are exact, so that a wait can be subtracted."""
+        return {
+            **asdict(self),
+            "nodes": list(self.nodes),
+            "began": _iso(self.began, "milliseconds"),
+            "ended": _iso(self.ended, "milliseconds"),
+            "seconds": round(self.ended - self.began, 1),
+        }
+
+
+@dataclass(frozen=True)
+class Failure:
+    """The first task that failed tonight, and its error as it stands in that task's log.
+
+    Args:
+        task: its id.
+        message: what happened.
+        code: of the error; "" when the task left none (it was killed, or marked as failed).
+        cause: why.
+        next_step: what a person should do.
+        is_blind: something could not be known, as opposed to refused or broken.
+        before_claim: it failed while the night only looked.
+    """
+
+    task: str
+    message: str
+    code: str = ""
+    cause: str = ""
+    next_step: str = ""
+    is_blind: bool = False
+    before_claim: bool = False
+
+    @property
+    def sentence(self) -> str:
+        """What failed, with code and cause."""
+        coded = f" ({self.code})" if self.code else ""
+        cause = f" Cause: {self.cause}" if self.cause else ""
+        return f"{self.task} failed{coded}: {self.message}{cause}"
+
+    @property
+    def answer(self) -> str:
+        """The night's answer, as long as no node was upgraded: a look that failed is no failed upgrade."""
+        return "blind" if self.is_blind and self.before_claim else "failed"
 
 
 @dataclass(frozen=True)
@@ -37,7 +121,8 @@ class LedgerEntry:
         answer: "upgraded", "nothing", "held", "blocked", "blind", "failed" or "partial".
         sentence: the night in one plain sentence.
         target: `TargetChoice.to_dict()`; empty when the night ended before it was known.
-        gates: every gate's verdict, with value and threshold.
+        gates: the verdict of every gate asked before the decision, with value and threshold.
+        node_gates: the gates in front of slots and waves, in the order of the night.
         nodes: what happened to each node.
         phase_seconds: phase -> duration.
         what_next: what a person should do or expect, one sentence.
@@ -54,6 +139,7 @@ class LedgerEntry:
     what_next: str
     target: Mapping[str, Any] = field(default_factory=dict)
     gates: tuple[Verdict, ...] = ()
+    node_gates: tuple[NodeGate, ...] = ()
     nodes: tuple[NodeEntry, ...] = ()
     phase_seconds: Mapping[str, float] = field(default_factory=dict)
     snapshot: str | None = None
@@ -72,16 +158,45 @@ class LedgerEntry:
             "what_next": self.what_next,
             "target": dict(self.target),
             "gates": [verdict.to_dict() for verdict in self.gates],
-            "nodes": [asdict(node) for node in self.nodes],
+            "node_gates": [gate.to_dict() for gate in self.node_gates],
+            "nodes": [node.to_dict() for node in self.nodes],
             "phase_seconds": {name: round(seconds, 1) for name, seconds in self.phase_seconds.items()},
             "snapshot": self.snapshot,
             "evidence": list(self.evidence),
         }
 
 
+def step_seconds(answers: Mapping[str, Mapping[str, Any]]) -> dict[str, float]:
+    """Return how long each step of one node took, by what its tasks answered (step -> `began`, `ended`).
+
+    The kubeadm step installs kubeadm's package first and says how long that took (`package_seconds`).
+    """
+    seconds = {step: said["ended"] - said["began"] for step, said in answers.items()}
+    package = answers.get("kubeadm", {}).get("package_seconds")
+    if package is not None:
+        package = min(package, seconds["kubeadm"])  # a task that attached to a running job saw only its end
+        seconds |= {"kubeadm_package": package, "kubeadm": seconds["kubeadm"] - package}
+    return {step: round(taken, 1) for step, taken in seconds.items()}
+
+
 def write_note(entry: LedgerEntry) -> str:
     """Return the run note: what happened, and what comes next; one sentence each."""
-    return f"{_as_sentence(entry.sentence)} {_as_sentence(entry.what_next)}"
+    return two_sentences(entry.sentence, entry.what_next)
+
+
+def two_sentences(happened: str, comes_next: str) -> str:
+    """Return a note of exactly two sentences that fits into Airflow; what is too long loses its middle."""
+    end = _shortened(_as_sentence(comes_next), NOTE_LIMIT // 2)
+    return f"{_shortened(_as_sentence(happened), NOTE_LIMIT - len(end) - 1)} {end}"
+
+
+def _shortened(text: str, limit: int) -> str:
+    """Keep beginning and end: a job's last lines stand between what happened and why."""
+    if len(text) <= limit:
+        return text
+    mark = " … "
+    half = (limit - len(mark)) // 2
+    return f"{text[:half]}{mark}{text[-half:]}"
 
 
 def _as_sentence(text: str) -> str:
@@ -90,5 +205,5 @@ def _as_sentence(text: str) -> str:
     return "; ".join(clause for clause in clauses if clause) + "."
 
 
-def _iso(seconds: float) -> str:
-    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds")
+def _iso(seconds: float, timespec: str = "seconds") -> str:
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec=timespec)

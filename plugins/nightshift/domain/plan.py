@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from nightshift.domain.facts import NodeFacts
+from nightshift.domain.facts import JobFacts, NodeFacts
 from nightshift.domain.policy import ClusterPolicy, WorkerPolicy
 from nightshift.domain.target import CONTROL_PLANE_COMPONENTS, TargetChoice
 from nightshift.domain.verdicts import Outcome, Verdict
@@ -132,21 +132,27 @@ def end_plan_at(plan: Mapping[str, Any], place: str, index: int) -> dict[str, An
     }
 
 
-def kubeadm_command(node: NodeFacts, version: str, config_version: str | None) -> str:
-    """Return "apply" until kubeadm-config says `version`, "node" from then on and always on workers.
+def kubeadm_command(
+    node: NodeFacts, version: str, config_version: str | None, known: JobFacts | None = None
+) -> str:
+    """Return "apply" until the cluster's configuration says `version`, "node" from then on and always on workers.
 
-    `apply` writes the version there as its last act, long after the components run it; `node` before that would
-    write manifests of the *old* version and be content. Asked when the node is reached, not when the night is
-    planned: an interrupted night or a cleared task may find that `apply` has or has not come to its end meanwhile.
+    A node that began with "apply" ends with it: kubeadm writes its configuration half-way through, with
+    kubelet-config, tokens and add-ons still to come, and `node` does not do those. On the other nodes `node` before
+    `apply` would write manifests of the *old* version and be content. Asked when the node is reached, not when the
+    night is planned: an interrupted night or a cleared task finds what has happened meanwhile.
 
     Args:
         node: who is upgraded.
         version: the target, "1.35.4".
         config_version: `kubernetesVersion` of kubeadm's ClusterConfiguration; None = it says nothing.
+        known: the node's last kubeadm job, running or ended.
     """
-    if not node.is_control_plane or _runs(config_version, Version.parse(version)):
+    if not node.is_control_plane:
         return "node"
-    return "apply"
+    if known is not None and known.arguments[:2] == ("apply", version):
+        return "apply"
+    return "node" if _runs(config_version, Version.parse(version)) else "apply"
 
 
 def _runs(text: str | None, version: Version) -> bool:

@@ -34,7 +34,7 @@ class EtcdLatencyPolicy:
     """Thresholds of the etcd gate: a p99 is said as the histogram bucket it falls into.
 
     A bucket whose upper bound lies above the limit blocks. Between "healthy" (10/25/50 ms) and
-    "page me" (500/250 ms): see docs/adr and etcd's FAQ and mixin.
+    "page me" (500/250 ms): see docs/adr/0007 and etcd's FAQ and mixin.
     """
 
     window_seconds: int = 60

@@ -69,6 +69,24 @@ def repository_url(base: str, minor: str) -> str:
 
 
 @dataclass(frozen=True)
+class _Wish:
+    """A release somebody asked for, and where: the error must name the field that person has to correct."""
+
+    text: str
+    field: str  # as it is called where it stands
+    remedy: str  # how to do without it
+
+    @staticmethod
+    def of(policy: TargetPolicy, requested: str | None) -> _Wish | None:
+        """The trigger form's wish, else the policy's, else None."""
+        if requested:
+            return _Wish(requested.strip(), "target_version", "leave the form's target_version empty")
+        if policy.pinned_version is not None:
+            return _Wish(policy.pinned_version, "pinned_version", "remove target.pinned_version")
+        return None
+
+
+@dataclass(frozen=True)
 class _Running:
     """Every version that runs, by node; complete or not built at all."""
 
@@ -91,7 +109,10 @@ class _Unknown(Exception):
 
 
 def minors_to_ask(
-    nodes: Sequence[NodeFacts], components: Mapping[str, Mapping[str, str]], policy: TargetPolicy
+    nodes: Sequence[NodeFacts],
+    components: Mapping[str, Mapping[str, str]],
+    policy: TargetPolicy,
+    requested: str | None = None,
 ) -> tuple[str, ...]:
     """Return the minors whose offers `choose_target` needs; empty when the running versions are unknown.
 
@@ -102,9 +123,9 @@ def minors_to_ask(
         running = _read_running(nodes, components)
     except _Unknown:
         return ()
-    _refuse_impossible(running, policy)
-    if policy.pinned_version is not None:
-        return (Version.parse(policy.pinned_version).minor,)
+    wanted = _refuse_impossible(running, policy, _Wish.of(policy, requested))
+    if wanted is not None:
+        return (wanted.minor,)
     if running.oldest != running.newest:
         return (running.newest.minor,)
     following = _allowed_next_minor(running.newest.minor, policy)
@@ -116,6 +137,7 @@ def choose_target(
     components: Mapping[str, Mapping[str, str]],
     offers: Sequence[PackageFacts],
     policy: TargetPolicy,
+    requested: str | None = None,
 ) -> TargetChoice:
     """Choose tonight's target.
 
@@ -126,18 +148,20 @@ def choose_target(
         offers: what the repository offers for each minor of `minors_to_ask`. `versions=()` without an
             error means: the repository answered that it has no such minor.
         policy: what the owner allows.
+        requested: exactly this release, for this run only; goes before the policy's pin.
 
     Raises:
-        ConfigError: TARGET_SKIPS_MINOR, TARGET_IS_DOWNGRADE, TARGET_BEYOND_CEILING or TARGET_UNKNOWN when the policy asks for
-            something that cannot be done.
+        ConfigError: TARGET_SKIPS_MINOR, TARGET_IS_DOWNGRADE, TARGET_ABOVE_CEILING or TARGET_UNKNOWN when the
+            policy or the form asks for something that cannot be done.
     """
     running: _Running | None = None
+    wish = _Wish.of(policy, requested)
     try:
         running = _read_running(nodes, components)
-        _refuse_impossible(running, policy)
+        wanted = _refuse_impossible(running, policy, wish)
         by_minor = {offer.minor: offer for offer in offers}
-        if policy.pinned_version is not None:
-            return _pinned(running, by_minor, Version.parse(policy.pinned_version))
+        if wish is not None and wanted is not None:
+            return _wished(running, by_minor, wish, wanted)
         if running.oldest != running.newest:
             return _continued(running, by_minor)
         return _next_hop(running, by_minor, policy)
@@ -163,8 +187,8 @@ def _read_running(nodes: Sequence[NodeFacts], components: Mapping[str, Mapping[s
     return _Running(by_node)
 
 
-def _refuse_impossible(running: _Running, policy: TargetPolicy) -> None:
-    """Refuse what no offer could make possible."""
+def _refuse_impossible(running: _Running, policy: TargetPolicy, wish: _Wish | None) -> Version | None:
+    """Refuse what no offer could make possible; return the release that is wished for, if one is."""
     oldest, newest = running.oldest, running.newest
     if newest.minors_ahead_of(oldest) > 1:
         behind = ", ".join(node for node, versions in running.by_node.items() if min(versions) == oldest)
@@ -176,8 +200,12 @@ def _refuse_impossible(running: _Running, policy: TargetPolicy) -> None:
         )
     if policy.newest_minor is not None:
         _refuse_below(newest, _policy_minor(policy.newest_minor), policy.newest_minor)
-    if policy.pinned_version is not None:
-        _refuse_pin(running, policy.pinned_version, policy.newest_minor)
+    if wish is None:
+        return None
+    wanted = _read_wish(running, wish)
+    if policy.newest_minor is not None:
+        _refuse_above(wanted, _policy_minor(policy.newest_minor), wish)
+    return wanted
 
 
 def _policy_minor(text: str) -> tuple[int, int]:
@@ -185,7 +213,9 @@ def _policy_minor(text: str) -> tuple[int, int]:
         return parse_minor(text)
     except ValueError as error:
         raise _unknown_target(
-            f"newest_minor {text!r} is not a minor.", "It is not written like 1.35."
+            f"newest_minor {text!r} is not a minor.",
+            "It is not written like 1.35.",
+            "Write target.newest_minor like 1.35, or remove it.",
         ) from error
 
 
@@ -199,46 +229,59 @@ def _refuse_below(newest: Version, ceiling: tuple[int, int], said: str) -> None:
         )
 
 
-def _refuse_pin(running: _Running, text: str, ceiling: str | None) -> None:
+def _refuse_above(wanted: Version, ceiling: tuple[int, int], wish: _Wish) -> None:
+    if (wanted.major, wanted.minor_number) > ceiling:
+        said = f"{ceiling[0]}.{ceiling[1]}"
+        raise ConfigError(
+            "TARGET_ABOVE_CEILING",
+            f"{wish.field} {wanted} is beyond newest_minor {said}.",
+            cause="The cluster's owner allows nothing newer.",
+            next_step=f"Raise target.newest_minor in the cluster's YAML if the owner agrees, or {wish.remedy}.",
+        )
+
+
+def _read_wish(running: _Running, wish: _Wish) -> Version:
     try:
-        pin = Version.parse(text)
+        wanted = Version.parse(wish.text)
     except ValueError as error:
         raise _unknown_target(
-            f"pinned_version {text!r} is no release.", "It is not written like 1.35.4."
+            f"{wish.field} {wish.text!r} is no release.",
+            "It is not written like 1.35.4.",
+            f"Write it like 1.35.4, or {wish.remedy}.",
         ) from error
-    if ceiling is not None and parse_minor(pin.minor) > _policy_minor(ceiling):
-        raise ConfigError(
-            "TARGET_BEYOND_CEILING",
-            f"{pin} is asked for, and newest_minor is {ceiling}.",
-            cause="The run's form, or pinned_version, asks for a minor that this cluster's owner has ruled out.",
-            next_step=f"Ask for a {ceiling} release or an older one, or raise target.newest_minor in the cluster's YAML.",
-        )
-    if pin < running.newest:
+    if wanted < running.newest:
         raise ConfigError(
             "TARGET_IS_DOWNGRADE",
-            f"pinned_version {pin} is older than {running.newest}, which already runs.",
+            f"{wish.field} {wanted} is older than {running.newest}, which already runs.",
             cause="kubeadm does not downgrade.",
-            next_step=f"Pin {running.newest} or newer, or remove target.pinned_version.",
+            next_step=f"Ask for {running.newest} or newer, or {wish.remedy}.",
         )
-    if pin.minors_ahead_of(running.oldest) > 1:
+    if wanted.minors_ahead_of(running.oldest) > 1:
         step = f"{running.oldest.major}.{running.oldest.minor_number + 1}"
         raise ConfigError(
             "TARGET_SKIPS_MINOR",
-            f"pinned_version {pin} is more than one minor ahead of {running.oldest}.",
+            f"{wish.field} {wanted} is more than one minor ahead of {running.oldest}.",
             cause="kubeadm upgrades one minor at a time.",
-            next_step=f"Pin a {step} release first, or remove target.pinned_version; one hop a night.",
+            next_step=f"Ask for a {step} release first, or {wish.remedy}; one hop a night.",
         )
+    return wanted
 
 
-def _pinned(running: _Running, offers: Mapping[str, PackageFacts], pin: Version) -> TargetChoice:
-    if not running.nodes_behind(pin):
-        return _nothing(running, f"Everything runs {pin}, the pinned version.")
-    offer = _offer(offers, pin.minor)
-    package = newest_package(offer.versions, pin)
+def _wished(
+    running: _Running, offers: Mapping[str, PackageFacts], wish: _Wish, wanted: Version
+) -> TargetChoice:
+    if not running.nodes_behind(wanted):
+        return _nothing(running, f"Everything runs {wanted}, the version of {wish.field}.")
+    offer = _offer(offers, wanted.minor)
+    package = newest_package(offer.versions, wanted)
     if package is None:
         offered = ", ".join(map(str, releases_in(offer.versions))) or "nothing"
-        raise _unknown_target(f"pinned_version {pin} is not offered.", f"The repository offers {offered}.")
-    return _hop(running, pin, package, "pinned")
+        raise _unknown_target(
+            f"{wish.field} {wanted} is not offered.",
+            f"The repository offers {offered} of {wanted.minor}.",
+            f"Ask for what is offered, or {wish.remedy}, or wait until it is published.",
+        )
+    return _hop(running, wanted, package, f"asked for by {wish.field}")
 
 
 def _continued(running: _Running, offers: Mapping[str, PackageFacts]) -> TargetChoice:
@@ -309,10 +352,5 @@ def _nothing(running: _Running, sentence: str) -> TargetChoice:
     return TargetChoice(TargetKind.NONE, sentence, running=str(running.oldest))
 
 
-def _unknown_target(message: str, cause: str) -> ConfigError:
-    return ConfigError(
-        "TARGET_UNKNOWN",
-        message,
-        cause=cause,
-        next_step="Correct target in the cluster's YAML, or wait until the repository offers it.",
-    )
+def _unknown_target(message: str, cause: str, next_step: str) -> ConfigError:
+    return ConfigError("TARGET_UNKNOWN", message, cause=cause, next_step=next_step)

@@ -7,6 +7,10 @@ from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from typing import Any
 
+# What a blind night says of itself when nobody knows better.
+BLIND_CAUSE = "Something that must be known before a node is touched could not be known."
+BLIND_NEXT_STEP = "Make it readable again; nothing was touched and the next night asks anew."
+
 
 class Outcome(StrEnum):
     """What a gate found. The order of severity is in `_SEVERITY`."""
@@ -69,25 +73,33 @@ class Answer(StrEnum):
 
 @dataclass(frozen=True)
 class Decision:
-    """The folded answer of all gates, with one plain sentence."""
+    """The folded answer of all gates, with one plain sentence.
+
+    Args:
+        answer: see `Answer`.
+        sentence: what decided it.
+        verdicts: all gates' verdicts.
+        code: the one code of all verdicts that decided it; "" when they gave several, or when it is "go".
+        cause: why, as far as those verdicts know.
+        next_step: what would flip them.
+    """
 
     answer: Answer
     sentence: str
     verdicts: tuple[Verdict, ...] = ()
+    code: str = ""
+    cause: str = ""
+    next_step: str = ""
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON-serialisable data."""
-        return {
-            "answer": self.answer.value,
-            "sentence": self.sentence,
-            "verdicts": [v.to_dict() for v in self.verdicts],
-        }
+        return {**asdict(self), "answer": self.answer.value, "verdicts": [v.to_dict() for v in self.verdicts]}
 
     @staticmethod
     def from_dict(data: Mapping[str, Any]) -> Decision:
         """Rebuild a decision from `to_dict`'s output."""
         verdicts = tuple(Verdict.from_dict(v) for v in data["verdicts"])
-        return Decision(Answer(data["answer"]), data["sentence"], verdicts)
+        return Decision(**{**data, "answer": Answer(data["answer"]), "verdicts": verdicts})
 
 
 _ANSWERS = {Outcome.BLIND: Answer.BLIND, Outcome.BLOCK: Answer.BLOCKED, Outcome.HOLD: Answer.HELD}
@@ -119,6 +131,19 @@ def fold_verdicts(verdicts: Iterable[Verdict], expected_gates: Iterable[str]) ->
     if answer is Answer.GO:
         warned = [v.message for v in everything if v.outcome is Outcome.WARN]
         sentence = "All gates passed." if not warned else "Gates passed with warnings: " + " ".join(warned)
-    else:
-        sentence = " ".join(v.message for v in everything if v.outcome is worst)
-    return Decision(answer, sentence, everything)
+        return Decision(answer, sentence, everything)
+    leading = [v for v in everything if v.outcome is worst]
+    codes = {v.code for v in leading}
+    return Decision(
+        answer,
+        _joined(v.message for v in leading),
+        everything,
+        code=codes.pop() if len(codes) == 1 else "",
+        cause=_joined(v.cause for v in leading),
+        next_step=_joined(v.resolution for v in leading),
+    )
+
+
+def _joined(sentences: Iterable[str]) -> str:
+    """Join what several gates say; what they say alike (an API that is away) is said once."""
+    return " ".join(dict.fromkeys(sentence for sentence in sentences if sentence))

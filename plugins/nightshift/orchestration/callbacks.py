@@ -2,7 +2,7 @@
 
 The teardown `release` is the first, the sweeper `recover_<cluster>` the third and the one that always comes.
 There is no recovering task-level callback: Airflow does not call it when a process is killed or a task is
-marked failed, calls it twice when a supervisor dies, and ends it 20 s after its task (research/airflow.md, 4).
+marked failed, calls it twice when a supervisor dies, and ends it 20 s after its task (docs/adr/0004).
 
 Airflow runs this in the DAG processor, under the time limit of one DAG file, without `xcom_push` (it would
 hang), and shows its log in that process's files only. Hence: no waiting, and nothing that raises.

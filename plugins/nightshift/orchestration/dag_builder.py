@@ -1,6 +1,6 @@
 """Builds the DAGs of one cluster: wiring only, no outside call, nothing heavy imported.
 
-How Airflow really behaves decides the shape (research/airflow.md):
+How Airflow really behaves decides the shape (docs/adr):
 
 * Slots and waves are fixed places chained in order, filled from the plan at run time: only a chain keeps one node
   after the other and stops at the first failure. Pools and mapped groups do neither.
@@ -12,6 +12,7 @@ How Airflow really behaves decides the shape (research/airflow.md):
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import partial
@@ -48,7 +49,7 @@ from nightshift.orchestration.operators import (
     pull,
 )
 from nightshift.orchestration.probe import ProbePodOperator
-from nightshift.orchestration.reporting import NightShape, ReportOperator
+from nightshift.orchestration.reporting import InvalidFileOperator, NightShape, PlaceTasks, ReportOperator
 from nightshift.orchestration.retries import retry_arguments
 from nightshift.orchestration.sensors import DiskUsageSensor, EtcdLatencySensor, Place
 
@@ -58,7 +59,14 @@ _NEVER_LATE = timedelta(0)
 _LABEL = "{{ node_name | default('') }}"  # set by the task itself, see operators.label
 _AFTER_PLACE = TriggerRule.NONE_FAILED_MIN_ONE_SUCCESS  # empty places before it are skipped, not failed
 _FIRST = 10_000  # more than any night has tasks
-_NODE_STEPS = ("drain_node", "upgrade_node", "upgrade_kubelet", "verify_node", "uncordon_node")
+# Task -> its name in the ledger.
+_NODE_STEPS = {
+    "drain_node": "drain",
+    "upgrade_node": "kubeadm",
+    "upgrade_kubelet": "kubelet",
+    "verify_node": "verify",
+    "uncordon_node": "uncordon",
+}
 _GATES = ("etcd_latency", "disk_usage", "node_health", "version_skew", "static_pods")
 
 
@@ -69,7 +77,7 @@ class _Night:
     policy: ClusterPolicy
     refusal: ConfigError | None = None  # the cluster's file cannot be read: no step runs, the recovery does
     phases: dict[str, list[str]] = field(default_factory=dict)
-    node_tasks: list[tuple[str, str]] = field(default_factory=list)
+    places: list[PlaceTasks] = field(default_factory=list)
     etcd_gates: list[str] = field(default_factory=list)  # task ids, in the order of the night
 
     def limit(self, step: str = "") -> timedelta:
@@ -93,6 +101,12 @@ class _Night:
     def remember(self, phase: str, *tasks: Any) -> None:
         """Note which tasks belong to a phase, for the report."""
         self.phases.setdefault(phase, []).extend(t.task_id for t in tasks)
+
+    def remember_place(self, phase: str, gate: BaseOperator, steps: Sequence[BaseOperator]) -> None:
+        """Note a slot or wave with its gate and steps, for the report."""
+        self.remember(phase, gate, *steps)
+        ids = [step.task_id for step in steps]
+        self.places.append(PlaceTasks(gate.task_id, dict(zip(_NODE_STEPS.values(), ids, strict=True))))
 
 
 def build_upgrade_dag(policy: ClusterPolicy, error: ConfigError | None = None) -> DAG:
@@ -142,7 +156,7 @@ def _upgrade_form() -> dict[str, Param]:
             pattern=r"^v?\d+\.\d+\.\d+$",
             title="Target version",
             description="Exactly this version, e.g. 1.35.4. Empty: the next one the policy allows. "
-            "A downgrade, a skipped minor or one beyond the policy's newest_minor is refused.",
+            "A downgrade, a skipped minor and what the policy's newest_minor forbids are refused.",
         ),
         "reason": Param(
             "",
@@ -172,6 +186,7 @@ def _opening(night: _Night) -> DecideOperator:
         step="decide",
         inputs={"choice": pull("detect_target"), "verdicts": _verdicts},
         proceed_if=[pull("open_night"), pull("detect_target")],
+        earlier=[open_night.task_id, detect_target.task_id, reclaim.task_id],
         doc_md=TASKS["decide"],
         trigger_rule=TriggerRule.ALL_DONE,  # a gate that failed gave no verdict, and that is blind
         execution_timeout=night.limit(),
@@ -275,8 +290,7 @@ def _control_plane(night: _Night, stage: BaseOperator) -> BaseOperator:
                 chain(gate, steps[0])
             _after(gate, stage, last)
             last = steps[-1]
-            night.remember("control_plane", gate, *steps)
-            night.node_tasks.append((steps[0].task_id, steps[-1].task_id))
+            night.remember_place("control_plane", gate, steps)
     return last
 
 
@@ -295,8 +309,7 @@ def _workers(night: _Night, stage: BaseOperator, last: BaseOperator) -> BaseOper
             wave.expand(node=gate.output)
             _after(gate, stage, last)
             last = steps[-1]
-            night.remember("workers", gate, *steps)
-            night.node_tasks.append((steps[0].task_id, steps[-1].task_id))
+            night.remember_place("workers", gate, steps)
     return last
 
 
@@ -352,7 +365,7 @@ def _closing(night: _Night, claim: StepOperator, probes: Any) -> None:
     report = ReportOperator(
         task_id="report",
         policy=night.policy,
-        shape=NightShape(night.phases, night.node_tasks),
+        shape=NightShape(night.phases, night.places),
         doc_md=TASKS["report"],
         execution_timeout=night.limit(),
         **retry_arguments(),
@@ -369,7 +382,7 @@ def _closing(night: _Night, claim: StepOperator, probes: Any) -> None:
     chain([probes, release, report], watcher())
     if night.policy.workers.max_unavailable > 1:
         # A wave's other nodes may still be at work when one fails: the cluster is given back after them.
-        chain([claim.dag.get_task(uncordon) for _, uncordon in night.node_tasks], release)
+        chain([claim.dag.get_task(place.steps["uncordon"]) for place in night.places], release)
 
 
 def build_recover_dag(policy: ClusterPolicy) -> DAG:
@@ -424,10 +437,11 @@ def build_invalid_dag(file_name: str, error: ConfigError) -> DAG:
         tags=["nightshift", "invalid"],
         default_args={"owner": "nightshift"},
     ) as dag:
-
-        @task(doc_md="Fails with what is wrong in the cluster's file.", retries=0)
-        def read_policy() -> None:
-            raise error
-
-        read_policy()
+        InvalidFileOperator(
+            task_id="read_policy",
+            error=error,
+            doc_md="Fails with what is wrong in the cluster's file.",
+            execution_timeout=timedelta(minutes=1),
+            retries=0,
+        )
     return dag

@@ -10,7 +10,8 @@ _ANY_TIME = "Clearing it is safe at any time: it looks first, and does only what
 TASKS: dict[str, str] = {
     "open_night": f"""
 **May the night begin?** Asks the brake (ConfigMap `nightshift-brake`), the maintenance window and frozen dates,
-the permissions of our service account, and whether somebody else holds the cluster. Takes back what a dead run left.
+the permissions of our service account, and whether somebody else holds the cluster. Takes back what a dead run left,
+and logs in on every node: one that cannot be reached, or is not what was enrolled, ends the night here by name.
 
 A closed window or the brake *holds* the night: the run ends green and says so. {_ANY_TIME}
 """,
@@ -24,7 +25,8 @@ says. Only exact names kubeadm gives, never the newest of a kind, never while ku
 """,
     "decide": f"""
 **Folds everything said so far into one answer**: go, nothing to do, held, blocked or blind. Only *go* touches a
-node. *Blind* (something that must be known is not) makes this task red; every other answer is green.
+node. *Blind* (something that must be known is not) makes this task red; every other answer is green. After a step
+that failed it is red too, without an error of its own: that step's log has it.
 
 The plan (who, in which order, in which wave) is in this task's XCom. {_ANY_TIME}
 """,

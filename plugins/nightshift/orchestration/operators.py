@@ -14,7 +14,7 @@ from airflow.sdk.exceptions import AirflowSkipException, AirflowTaskTimeout
 from nightshift.domain.errors import BlindError, ConfigError, NightshiftError, VerificationError
 from nightshift.domain.plan import end_plan_at
 from nightshift.domain.policy import ClusterPolicy
-from nightshift.domain.verdicts import Answer, Outcome
+from nightshift.domain.verdicts import BLIND_CAUSE, BLIND_NEXT_STEP, Answer, Outcome
 from nightshift.domain.window import check_late_start
 from nightshift.orchestration.runtime import import_step, open_session
 
@@ -28,7 +28,7 @@ Input = Callable[..., Any]
 
 FAILURE_KEY = "failure"  # XCom: the error of a failed task, for the report
 ENDED_KEY = "ended"  # XCom: why a slot or wave was not begun any more, and which one
-VERDICT_KEY = "verdict"  # XCom: what the gate of a slot or wave said
+VERDICT_KEY = "verdict"  # XCom: what the gate of a slot or wave said, with `nodes`, `began` and `ended`
 
 
 def pull(task_id: str, field: str | None = None) -> Input:
@@ -84,8 +84,12 @@ class StepOperator(BaseOperator):
         refusal: why this task fails instead of running its step: the cluster's file cannot be read.
     """
 
+    shallow_copy_attrs: Sequence[str] = (
+        "refusal",
+    )  # errors want their keywords, which copying does not give
     template_fields: Sequence[str] = ("node",)  # inside a mapped group the node is known to Airflow only
     ui_color = "#e8f0fe"
+    needs_api = True  # False: the step has something to say even when there is no way to the API
 
     def __init__(
         self,
@@ -123,7 +127,7 @@ class StepOperator(BaseOperator):
             inputs["node_name"] = label(context, resolve(self.node, context))
         with (
             remembered(self, context),
-            open_session(self.policy, context["run_id"], self.log.info) as session,
+            open_session(self.policy, context["run_id"], self.log.info, needs_api=self.needs_api) as session,
         ):
             return import_step(self.step)(session, **inputs)
 
@@ -157,10 +161,22 @@ class DecideOperator(StepOperator):
     """Folds what came before into the night's answer; a blind night ends here, in red.
 
     Every other refusal is an answer, not a failure: the task succeeds and everything behind it is skipped.
+
+    Args:
+        earlier: ids of the tasks without which there is nothing to decide.
     """
 
+    def __init__(self, *, earlier: Sequence[str] = (), **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.earlier = earlier
+
     def execute(self, context: Context) -> Any:
-        """Return the decision."""
+        """Return the decision.
+
+        Raises:
+            BlindError: with the code of what could not be known.
+        """
+        self._stop_after_failure(context)
         ended = next((a for a in _answers(context, self.proceed_if) if a["answer"] != Answer.GO), None)
         decision = {"verdicts": [], "plan": None, **ended} if ended else self._fold(context)
         if decision["answer"] == Answer.BLIND:
@@ -169,11 +185,21 @@ class DecideOperator(StepOperator):
                 raise BlindError(
                     decision.get("code") or "NIGHT_BLIND",
                     decision["sentence"],
-                    cause="Something that must be known before a node is touched could not be known.",
-                    next_step="Make it readable again; nothing was touched and the next night asks anew.",
+                    cause=decision.get("cause") or BLIND_CAUSE,
+                    next_step=decision.get("next_step") or BLIND_NEXT_STEP,
                 )
         self.log.info("The night's answer is %s. %s", decision["answer"], decision["sentence"])
         return decision
+
+    def _stop_after_failure(self, context: Context) -> None:
+        """End red, so that nothing follows, but with no error of our own: the failed task has told its one."""
+        ti = context["ti"]
+        states = ti.get_task_states(
+            dag_id=ti.dag_id, task_ids=list(self.earlier), run_ids=[context["run_id"]]
+        )
+        failed = [t for t in self.earlier if states.get(context["run_id"], {}).get(t) == "failed"]
+        if failed:
+            raise RuntimeError(f"Nothing to decide: {failed[0]} failed, and its log says why.")
 
     def _fold(self, context: Context) -> dict[str, Any]:
         """All earlier steps said "go": let the gates' verdicts decide."""
@@ -272,6 +298,7 @@ def _tell(task: BaseOperator, context: Context, error: NightshiftError) -> None:
         "message": error.message,
         "cause": error.cause,
         "next_step": error.next_step,
+        "is_blind": error.is_blind,
     }
     context["ti"].xcom_push(key=FAILURE_KEY, value=told)
     task.log.error("[%s] %s", error.code, error.message)

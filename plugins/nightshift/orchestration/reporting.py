@@ -3,20 +3,43 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import takewhile
 from typing import TYPE_CHECKING, Any
 
-from nightshift.domain.errors import NightshiftError
+from airflow.sdk import BaseOperator
+
+from nightshift.domain.errors import ConfigError, NightshiftError
+from nightshift.domain.ledger import Failure, two_sentences
 from nightshift.domain.verdicts import Answer
-from nightshift.orchestration.operators import FAILURE_KEY, StepOperator, night_end, plan_begun
+from nightshift.orchestration.operators import (
+    FAILURE_KEY,
+    VERDICT_KEY,
+    StepOperator,
+    night_end,
+    plan_begun,
+    remembered,
+)
 from nightshift.orchestration.runtime import connection_named
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
 NOTE_CONNECTION = "nightshift_airflow_api"
+_LOOKING = ("opening", "gates")  # phases
+
+
+@dataclass(frozen=True)
+class PlaceTasks:
+    """Ids of the tasks of one slot or wave.
+
+    Args:
+        gate: the gate in front of it.
+        steps: step (drain, kubeadm, kubelet, verify, uncordon) -> its task, in order.
+    """
+
+    gate: str
+    steps: Mapping[str, str]
 
 
 @dataclass(frozen=True)
@@ -25,16 +48,21 @@ class NightShape:
 
     Args:
         phases: phase -> ids of its tasks.
-        node_tasks: (drain, uncordon) ids of each slot and wave.
+        places: each slot and wave.
     """
 
     phases: Mapping[str, Sequence[str]]
-    node_tasks: Sequence[tuple[str, str]]
+    places: Sequence[PlaceTasks]
 
     @property
     def tasks(self) -> list[str]:
         """All task ids, in order."""
         return [task for ids in self.phases.values() for task in ids]
+
+    @property
+    def looks(self) -> set[str]:
+        """The tasks before `claim`, which change nothing."""
+        return {task for phase in _LOOKING for task in self.phases.get(phase, ())}
 
 
 class ReportOperator(StepOperator):
@@ -44,6 +72,8 @@ class ReportOperator(StepOperator):
         shape: see `NightShape`.
     """
 
+    needs_api = False
+
     def __init__(self, *, shape: NightShape, **kwargs: Any) -> None:
         super().__init__(step="report", **kwargs)
         self.shape = shape
@@ -52,35 +82,60 @@ class ReportOperator(StepOperator):
         """Return note and ledger path."""
         self.inputs = {"facts": gather_facts(context, self.shape)}
         result = super().execute(context)
-        self._show(context, result["note"])
+        show_note(self, context, result["note"])
         return {name: result[name] for name in ("note", "path", "answer", "began", "ended")}
 
-    def _show(self, context: Context, note: str) -> None:
-        """Put the note onto the run. A note that cannot be shown is said here; the ledger has it anyway."""
-        from nightshift.clients.airflow_api import set_run_note
 
-        try:
-            connection = connection_named(NOTE_CONNECTION, "Airflow's own REST API, type http")
-            base_url = f"{connection.schema or 'http'}://{connection.host}:{connection.port or 8080}"
-            set_run_note(
-                base_url,
-                (connection.login or "", connection.password or ""),
-                context["dag_run"].dag_id,
-                context["run_id"],
-                note,
-            )
-        except NightshiftError as error:
-            self.log.warning("The run's note was not set: %s", error)
+class InvalidFileOperator(BaseOperator):
+    """The only task of a file whose name is no cluster's: says what is wrong with it, as error and as run note.
+
+    There is no ledger entry: there is no cluster it could belong to.
+
+    Args:
+        error: what the file's reader said.
+    """
+
+    shallow_copy_attrs: Sequence[str] = ("error",)  # errors want their keywords, which copying does not give
+
+    def __init__(self, *, error: ConfigError, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.error = error
+
+    def execute(self, context: Context) -> None:
+        """Fail with the file's error.
+
+        Raises:
+            ConfigError: CONFIG_INVALID.
+        """
+        failure = Failure(self.task_id, self.error.message, self.error.code, self.error.cause)
+        show_note(self, context, two_sentences(failure.sentence, self.error.next_step))
+        with remembered(self, context):
+            raise self.error
+
+
+def show_note(task: BaseOperator, context: Context, note: str) -> None:
+    """Put the note onto the run. A note that cannot be shown is said here; the ledger has it anyway."""
+    from nightshift.clients.airflow_api import set_run_note
+
+    try:
+        connection = connection_named(NOTE_CONNECTION, "Airflow's own REST API, type http")
+        base_url = f"{connection.schema or 'http'}://{connection.host}:{connection.port or 8080}"
+        set_run_note(
+            base_url,
+            (connection.login or "", connection.password or ""),
+            context["dag_run"].dag_id,
+            context["run_id"],
+            note,
+        )
+    except NightshiftError as error:
+        task.log.warning("The run's note was not set: %s", error)
 
 
 def gather_facts(context: Context, shape: NightShape) -> dict[str, Any]:
     """Collect what `steps.report` wants to know from this run's XComs and task states."""
     answers = {task: _pull(context, task) for task in shape.tasks}
     decision = _one(answers, "decide")
-    looking = list(takewhile(lambda task: task != "claim", shape.tasks))
     is_blind = bool(decision) and decision["answer"] == Answer.BLIND
-    if is_blind and (reason := find_failure(context, [task for task in looking if task != "decide"])):
-        decision = {**decision, "sentence": f"{decision['sentence']} {reason}"}
     started = context["dag_run"].start_date
     return {
         "open_night": _one(answers, "open_night"),
@@ -91,32 +146,35 @@ def gather_facts(context: Context, shape: NightShape) -> dict[str, Any]:
         "snapshot": _one(answers, "snapshot"),
         "postflight": _one(answers, "postflight.verify_cluster"),
         "recovery": _one(answers, "release"),
-        # A blind decision is red, and yet an answer: what failed before the cluster was claimed is part of it.
-        "failure": find_failure(context, shape.tasks, ignored=looking if is_blind else ()),
+        # A blind decision is red, and yet an answer: what it could not know, also from a gate that was killed, is in
+        # its own words.
+        "failure": find_failure(context, shape, ignored=shape.looks if is_blind else ()),
         "started": started.timestamp() if started else None,
         "finished": time.time(),
-        "node_seconds": _node_seconds(answers, shape),
+        "node_gates": _node_gates(context, shape),
+        "node_steps": _node_steps(answers, shape),
         "phase_seconds": _phase_seconds(answers, shape),
     }
 
 
-def find_failure(context: Context, tasks: Sequence[str], ignored: Sequence[str] = ()) -> str | None:
-    """Return in one sentence what failed first (in the order of the night); None when nothing did."""
+def find_failure(context: Context, shape: NightShape, ignored: Collection[str] = ()) -> Failure | None:
+    """Return what failed first (in the order of the night); None when nothing did."""
     run_id = context["run_id"]
     ti = context["ti"]
     states = ti.get_task_states(dag_id=ti.dag_id, run_ids=[run_id]).get(run_id, {})
     # Keys of mapped tasks are "<task id>_<map index>"; what waited for a failed task failed because of it.
     failed = [
         t
-        for t in tasks
+        for t in shape.tasks
         if t not in ignored
         and any(k == t or k.startswith(f"{t}_") for k, s in states.items() if s == "failed")
     ]
     for task in failed:
-        for error in _pull(context, task, FAILURE_KEY):
-            return f"{task} failed ({error['code']}): {error['message']}"
+        for told in _pull(context, task, FAILURE_KEY):
+            return Failure(**{**told, "task": task}, before_claim=task in shape.looks)
     if failed:
-        return f"{failed[0]} failed without a word: its process was killed, or a person marked it as failed."
+        silence = "It left no word: its process was killed, or a person marked it as failed."
+        return Failure(failed[0], silence)
     return None
 
 
@@ -131,15 +189,24 @@ def _one(answers: Mapping[str, list[Any]], task: str) -> Any:
     return found[0]
 
 
-def _node_seconds(answers: Mapping[str, list[Any]], shape: NightShape) -> dict[str, float]:
-    """From the cordon to the uncordon, per node."""
-    seconds = {}
-    for drain, uncordon in shape.node_tasks:
-        began = {a["node"]: a["began"] for a in answers[drain]}
-        for answer in answers[uncordon]:
-            if answer["node"] in began:
-                seconds[answer["node"]] = round(answer["ended"] - began[answer["node"]], 1)
-    return seconds
+def _node_gates(context: Context, shape: NightShape) -> list[dict[str, Any]]:
+    """What the gates in front of nodes said, and when."""
+    return [
+        {"task": place.gate, **said}
+        for place in shape.places
+        for said in _pull(context, place.gate, VERDICT_KEY)
+        if said.get("began") is not None
+    ]
+
+
+def _node_steps(answers: Mapping[str, list[Any]], shape: NightShape) -> dict[str, dict[str, Any]]:
+    """Node -> step -> what its task answered; a step that did not come to its end is absent."""
+    found: dict[str, dict[str, Any]] = {}
+    for place in shape.places:
+        for step, task in place.steps.items():
+            for answer in answers[task]:
+                found.setdefault(answer["node"], {})[step] = answer
+    return found
 
 
 def _phase_seconds(answers: Mapping[str, list[Any]], shape: NightShape) -> dict[str, float]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from nightshift.domain.errors import ConfigError
 from nightshift.domain.facts import NodeFacts
@@ -18,7 +18,7 @@ from nightshift.domain.policy import ClusterPolicy
 if TYPE_CHECKING:
     from nightshift.clients.kube_api import KubeApi
     from nightshift.clients.node_ssh import NodeSsh
-    from nightshift.steps.session import Session
+    from nightshift.steps.session import KubePort, Session
 
 _LOG = logging.getLogger(__name__)
 
@@ -36,12 +36,22 @@ def policy_named(cluster: str) -> ClusterPolicy:
 
 @contextmanager
 def open_session(
-    policy: ClusterPolicy, run_id: str, log: Callable[[str], None] = _LOG.info
+    policy: ClusterPolicy,
+    run_id: str,
+    log: Callable[[str], None] = _LOG.info,
+    *,
+    needs_api: bool = True,
 ) -> Iterator[Session]:
     """Give a step its way into the cluster; nodes are connected to when a step first asks for one.
 
+    Args:
+        policy: the cluster's policy.
+        run_id: who we are in the Lease and in annotations.
+        log: gets one plain line at a time.
+        needs_api: False: without a usable connection the session still opens, and what asks the API is told why.
+
     Raises:
-        ConfigError: CONNECTION_MISSING or CONFIG_INVALID.
+        ConfigError: CONNECTION_MISSING or CONFIG_INVALID, unless `needs_api` is False.
     """
     from airflow.sdk import ObjectStoragePath
 
@@ -51,7 +61,9 @@ def open_session(
 
     session = Session(
         policy=policy,
-        kube=_kube(policy.kubernetes_connection),
+        kube=_kube(policy.kubernetes_connection)
+        if needs_api
+        else _kube_or_reason(policy.kubernetes_connection),
         ssh=_NodeConnector(policy.ssh_connection),
         store=Store(ObjectStoragePath(policy.store), policy.name),
         pushgateway=Pushgateway(policy.pushgateway_url, policy.name),
@@ -99,6 +111,25 @@ def _kube(connection_id: str) -> KubeApi:
         return KubeApi(KubernetesHook(conn_id=connection_id).get_conn())
     except Exception as error:  # whatever a loader of kubeconfigs throws, the connection is unusable
         raise _bad_kube_connection(connection_id, f"{type(error).__name__}: {error}.") from error
+
+
+def _kube_or_reason(connection_id: str) -> KubePort:
+    """Build the API client, or what says at each call why there is none."""
+    try:
+        return _kube(connection_id)
+    except ConfigError as error:
+        return cast("KubePort", _NoKube(error))
+
+
+class _NoKube:
+    """Stands in for an API client that cannot be made."""
+
+    def __init__(self, error: ConfigError) -> None:
+        self._error = error
+
+    def __getattr__(self, name: str) -> Any:
+        """Raise the reason, whatever is asked."""
+        raise self._error
 
 
 def _bad_kube_connection(connection_id: str, cause: str) -> ConfigError:

@@ -38,6 +38,7 @@ _GRACE_SECONDS = 300  # for the triggerer and the task to come round, beyond the
 _RENEW_SECONDS = 10.0
 _TOO_FEW = "ETCD_TOO_FEW_SAMPLES"
 _LOOK_ON_SECONDS = 15.0  # step in which a window with too few observations is kept open
+_BEGAN_KEY = "began"  # XCom: when a gate in front of a node was first asked, for the ledger
 _KEPT_KEY = "kept"  # XCom: what a waiting gate goes on with, e.g. etcd's first sample
 _SAMPLE_KEY = "sample"  # XCom: the last sample of an etcd gate that opened
 _OPEN = (Outcome.PASS, Outcome.WARN)
@@ -100,6 +101,11 @@ class GateSensor(BaseSensorOperator):
         label(context, ", ".join(nodes))
         return nodes
 
+    def begin(self, context: Context) -> None:
+        """Remember that this try begins now; resumed, it runs in a process that knows nothing of it."""
+        if self.place is not None:
+            context["ti"].xcom_push(key=_BEGAN_KEY, value=time.time())
+
     def wait(self, context: Context, seconds: float, kept: Any) -> NoReturn:
         """Give the slot back for `seconds`, then go on in `resume`; `kept` is a JSON value for then (see `kept`)."""
         context["ti"].xcom_push(key=_KEPT_KEY, value=kept)
@@ -111,8 +117,10 @@ class GateSensor(BaseSensorOperator):
 
     def kept(self, context: Context) -> Any:
         """Return what `wait` was given."""
-        ti = context["ti"]
-        return ti.xcom_pull(task_ids=self.task_id, key=_KEPT_KEY, map_indexes=-1)
+        return self._own(context, _KEPT_KEY)
+
+    def _own(self, context: Context, key: str) -> Any:
+        return context["ti"].xcom_pull(task_ids=self.task_id, key=key, map_indexes=-1)
 
     def conclude(self, context: Context, verdict: Mapping[str, Any]) -> Any:
         """Return the verdict, or in front of a node: let it pass, or stop.
@@ -124,7 +132,8 @@ class GateSensor(BaseSensorOperator):
         if self.place is None:
             return dict(verdict)
         nodes = self.nodes(context)
-        context["ti"].xcom_push(key=VERDICT_KEY, value=dict(verdict))
+        waited = {"nodes": nodes, "began": self._own(context, _BEGAN_KEY), "ended": time.time()}
+        context["ti"].xcom_push(key=VERDICT_KEY, value={**verdict, **waited})
         if Outcome(verdict["outcome"]) not in _OPEN:
             with remembered(self, context):
                 raise GateClosedError(
@@ -159,6 +168,7 @@ class EtcdLatencySensor(GateSensor):
     def execute(self, context: Context) -> Any:
         """Take the first sample and wait for what is left of the window."""
         self.nodes(context)
+        self.begin(context)
         before = self._last_sample(context)
         with remembered(self, context), self._session(context) as session:
             now = import_step("gates:gather_etcd_samples")(session)
@@ -249,6 +259,7 @@ class DiskUsageSensor(GateSensor):
 
     def execute(self, context: Context) -> Any:
         """Look for the first time."""
+        self.begin(context)
         return self._look(context, self.rechecks)
 
     def resume(self, context: Context, event: Mapping[str, Any]) -> Any:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
 
 from nightshift.domain.errors import UnreachableError
 from nightshift.domain.facts import NodeFacts, PackageFacts
 from nightshift.domain.target import TargetChoice, TargetKind, choose_target, minors_to_ask
 from nightshift.domain.verdicts import Answer
+from nightshift.domain.versions import releases_in
 from nightshift.steps.session import Session
 
 _ANSWERS = {
@@ -23,20 +23,18 @@ _ANSWERS = {
 def detect_target(session: Session, requested_version: str | None = None) -> dict[str, Any]:
     """Answer {"answer": go|nothing|blind, "sentence", "target": dict, "nodes": [...], "components": {...}}.
 
-    Pass the whole dict on as `choice`. `requested_version` overrides the policy's pin for this run.
+    Pass the whole dict on as `choice`. `requested_version` goes before the policy's pin, for this run only.
 
     Raises:
-        ConfigError: TARGET_SKIPS_MINOR, TARGET_IS_DOWNGRADE, TARGET_BEYOND_CEILING, TARGET_UNKNOWN.
+        ConfigError: TARGET_SKIPS_MINOR, TARGET_IS_DOWNGRADE, TARGET_ABOVE_CEILING, TARGET_UNKNOWN.
     """
     policy = session.policy.target
-    if requested_version:
-        policy = replace(policy, pinned_version=requested_version.strip().removeprefix("v"))
     nodes, components = session.kube.nodes(), session.kube.component_versions()
     for node in nodes:
         running = ", ".join(f"{c} {v}" for c, v in sorted(components.get(node.name, {}).items()))
         session.log(f"{node.name}: kubelet {node.kubelet_version}{', ' + running if running else ''}")
-    offers = ask_repository(session, nodes, minors_to_ask(nodes, components, policy))
-    target = choose_target(nodes, components, offers, policy)
+    offers = ask_repository(session, nodes, minors_to_ask(nodes, components, policy, requested_version))
+    target = choose_target(nodes, components, offers, policy, requested_version)
     session.log(target.sentence)
     return {
         "answer": _ANSWERS[target.kind].value,
@@ -80,4 +78,4 @@ def chosen(choice: dict[str, Any]) -> TargetChoice:
 
 
 def _newest(offer: PackageFacts) -> str:
-    return offer.versions[-1] if offer.versions else "none"
+    return str(max(releases_in(offer.versions), default="none"))

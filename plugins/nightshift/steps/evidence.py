@@ -2,36 +2,44 @@
 
 from __future__ import annotations
 
-from nightshift.domain.errors import NightshiftError, RemoteJobError
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from nightshift.domain.errors import NightshiftError, RemoteJobError, VerificationError
 from nightshift.domain.facts import NodeFacts
 from nightshift.steps.session import Session, path_safe
 
 _BEFORE_SECONDS = 120.0  # what led to a failure is often said just before the job began
 
 
-def save_evidence(
-    session: Session, node: NodeFacts, step: str, since: float, error: RemoteJobError
-) -> RemoteJobError:
-    """Save the node's logs since `since` (epoch seconds) and return `error` saying where they lie.
+@contextmanager
+def evidence_first(session: Session, node: NodeFacts, step: str, since: float) -> Iterator[None]:
+    """Let no failure of a step on `node` out before its logs since `since` (epoch seconds) are off the node.
 
     Evidence that cannot be taken is said, and never hides the failure itself.
+
+    Raises:
+        RemoteJobError: the job's failure; the message says where the evidence lies.
+        VerificationError: likewise, when the job was content and the world did not follow.
     """
+    try:
+        yield
+    except (RemoteJobError, VerificationError) as error:
+        said = _save(session, node, step, since)
+        session.log(f"{node.name}: {said}")
+        raise error.saying(said) from error
+
+
+def _save(session: Session, node: NodeFacts, step: str, since: float) -> str:
+    """Save the node's logs; returns the sentence that says where they lie, or why they do not."""
     name = f"{index_folder(session)}/{node.name}-{step}-{session.clock():.0f}.tar.gz"
     port = session.on(node)
     try:
         path = session.store.write_stream(name, lambda t: port.collect_evidence(since - _BEFORE_SECONDS, t))
         _index(session, path)
-        said = f"Evidence: {path}."
     except NightshiftError as problem:
-        said = f"Evidence could not be saved ({problem.code}: {problem.message})"
-    session.log(f"{node.name}: {said}")
-    return RemoteJobError(
-        error.code,
-        f"{error.message} {said}",
-        cause=error.cause,
-        next_step=error.next_step,
-        exit_code=error.exit_code,
-    )
+        return f"Evidence could not be saved ({problem.code}: {problem.message})"
+    return f"Evidence: {path}."
 
 
 def saved_evidence(session: Session) -> tuple[str, ...]:

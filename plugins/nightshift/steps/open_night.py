@@ -1,4 +1,4 @@
-"""May the night begin? Brake, window, permissions, who is at the cluster; and heal what a dead run left."""
+"""May the night begin? Brake, window, permissions, who is at the cluster, every node open; heal what a dead run left."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from datetime import UTC, datetime
 from typing import Any
 
 from nightshift.clients.kube_api import BRAKE_NAME, KUBELET_READER, LEASE_NAME, NAMESPACE, Permission
-from nightshift.domain.errors import ConfigError
+from nightshift.domain.errors import ConfigError, NightshiftError, merge
 from nightshift.domain.verdicts import Answer, Outcome
 from nightshift.domain.window import check_window
 from nightshift.steps.hold import describe_holder
 from nightshift.steps.recover import recover
-from nightshift.steps.session import Session
+from nightshift.steps.session import Session, on_all
 
 _COORDINATION = "coordination.k8s.io"
 # Asked of the API itself before anything depends on one; the shipped roles grant exactly these and a little more.
@@ -38,7 +38,12 @@ PERMISSIONS = (
 
 
 def open_night(session: Session) -> dict[str, Any]:
-    """Answer {"answer": go|held|blocked|blind, "sentence", "code", "recovered": dict|None}."""
+    """Answer {"answer": go|held|blind, "sentence", "code", "recovered": dict|None}.
+
+    Raises:
+        ConfigError: API_FORBIDDEN.
+        NightshiftError: a node that lets nobody in, see `require_nodes`.
+    """
     held = _held(session)
     if held is not None:
         return held
@@ -85,10 +90,28 @@ def require_permissions(session: Session) -> None:
     session.log(f"All {len(PERMISSIONS)} permissions are there")
 
 
+def require_nodes(session: Session) -> None:
+    """Log in on every node and run the shipped scripts' look-around, before anything depends on one.
+
+    Whatever closes a node would make each gate blind in words of its own; here it is one error with its own name.
+
+    Raises:
+        NightshiftError: what the nodes said, as one error: UnreachableError, TrustError, ConfigError (the connection)
+            or BlindError (PROBE_INCOMPLETE).
+    """
+    nodes = session.kube.nodes()
+    answers = on_all(nodes, lambda node: session.on(node).probe())
+    closed = {name: answer for name, answer in answers.items() if isinstance(answer, NightshiftError)}
+    if closed:
+        raise merge(closed)
+    session.log(f"All {len(nodes)} nodes can be reached and carry the shipped scripts")
+
+
 def _after_healing(session: Session) -> dict[str, Any]:
     """Repay what a dead run left; what cannot be repaid yet keeps the night closed."""
     healed = recover(session, None, "leftovers found when the night opened")
     if healed["answer"] in ("nothing", "recovered"):
+        require_nodes(session)
         sentence = "The night is open."
         if healed["answer"] == "recovered":
             sentence = f"The night is open; a dead run's leftovers were repaired first: {healed['sentence']}"

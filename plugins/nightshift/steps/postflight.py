@@ -33,8 +33,10 @@ def postflight(session: Session, choice: Mapping[str, Any], plan: Mapping[str, A
             cause="These checks do not hold although every step said it was done.",
             next_step="Look at the nodes named; when they are right, clear this task: it only looks.",
         )
+    running = choice["target"].get("running")
+    head = f"Upgraded from {running} to {version}: " if running else ""
     tail = f" {len(leftover)} nodes continue tomorrow." if leftover else ""
-    sentence = f"{len(done)} of {len(nodes)} nodes run {version}, Ready and as written.{tail}"
+    sentence = f"{head}{len(done)} of {len(nodes)} nodes run {version}, Ready and as written.{tail}"
     session.log(sentence)
     return {
         "nodes": {n.name: {"kubelet": n.kubelet_version, "ready": n.is_ready} for n in nodes},

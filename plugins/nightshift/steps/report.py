@@ -7,9 +7,9 @@ from datetime import UTC, datetime
 from typing import Any
 
 from nightshift.domain.errors import NightshiftError
-from nightshift.domain.ledger import LedgerEntry, NodeEntry, write_note
+from nightshift.domain.ledger import Failure, LedgerEntry, NodeEntry, NodeGate, step_seconds, write_note
 from nightshift.domain.target import TargetKind
-from nightshift.domain.verdicts import Answer, Verdict
+from nightshift.domain.verdicts import BLIND_CAUSE, BLIND_NEXT_STEP, Answer, Verdict
 from nightshift.steps.evidence import saved_evidence
 from nightshift.steps.session import Session, path_safe
 
@@ -25,9 +25,9 @@ def report(session: Session, facts: Mapping[str, Any]) -> dict[str, Any]:
 
     `facts`: whatever the run has of {open_night, choice, decision, plan, snapshot, postflight, recovery}
     (each as returned by its step; `plan` without what was not begun), `ended` (why that was not begun: {"sentence",
-    …}), `failure` (text, or None), `started` and `finished` (epoch seconds),
-    `node_seconds` {node: seconds from cordon to uncordon}, `phase_seconds` {phase: seconds}. Absent or
-    None: it did not run.
+    …}), `failure` (a `Failure`, or None), `started` and `finished` (epoch seconds),
+    `node_steps` {node: {step: its task's answer}}, `node_gates` [verdicts in front of nodes, with `task`, `nodes`,
+    `began`, `ended`], `phase_seconds` {phase: seconds}. Absent or None: it did not run.
     """
     nodes = node_entries(session, facts)
     answer, sentence = judge_night(facts, nodes)
@@ -41,6 +41,7 @@ def report(session: Session, facts: Mapping[str, Any]) -> dict[str, Any]:
         what_next=what_next(answer, facts),
         target=(facts.get("choice") or {}).get("target") or {},
         gates=tuple(Verdict.from_dict(v) for v in (facts.get("decision") or {}).get("verdicts", ())),
+        node_gates=tuple(NodeGate.from_verdict(g["task"], g) for g in facts.get("node_gates") or ()),
         nodes=nodes,
         phase_seconds=facts.get("phase_seconds") or {},
         snapshot=(facts.get("snapshot") or {}).get("path"),
@@ -59,14 +60,14 @@ def report(session: Session, facts: Mapping[str, Any]) -> dict[str, Any]:
 def judge_night(facts: Mapping[str, Any], nodes: tuple[NodeEntry, ...]) -> tuple[str, str]:
     """The night's answer and its sentence, from the first phase that said no to the last that said yes."""
     upgraded = [n.name for n in nodes if n.outcome == "upgraded"]
-    if facts.get("failure"):
-        answer = "partial" if upgraded else "failed"
+    failure: Failure | None = facts.get("failure")
+    if failure:
         tail = f" Already upgraded: {', '.join(upgraded)}." if upgraded else ""
-        return answer, f"{facts['failure']}{tail}"
+        return "partial" if upgraded else failure.answer, f"{failure.sentence}{tail}"
     for phase in ("open_night", "choice", "decision"):
         said = facts.get(phase)
         if said and said["answer"] != Answer.GO:
-            return str(said["answer"]), str(said["sentence"])
+            return str(said["answer"]), _reasoned(said)
     if not _plan(facts):
         return "failed", "The run ended before it decided anything."
     if not facts.get("postflight"):
@@ -78,6 +79,16 @@ def judge_night(facts: Mapping[str, Any], nodes: tuple[NodeEntry, ...]) -> tuple
     return ("upgraded", f"{said} The night ended early. {why}") if upgraded else (Answer.HELD.value, why)
 
 
+def _reasoned(said: Mapping[str, Any]) -> str:
+    """Say a phase's refusal; what could not be known also with its code and cause, as the red task's log has it."""
+    sentence = str(said["sentence"])
+    if said["answer"] != Answer.BLIND:
+        return sentence
+    return (
+        f"Blind ({said.get('code') or 'NIGHT_BLIND'}): {sentence} Cause: {said.get('cause') or BLIND_CAUSE}"
+    )
+
+
 def what_next(answer: str, facts: Mapping[str, Any]) -> str:
     """What a person should do or expect, one sentence."""
     leftover = _plan(facts).get("leftover") or ()
@@ -85,10 +96,15 @@ def what_next(answer: str, facts: Mapping[str, Any]) -> str:
         return f"{', '.join(leftover)} continue on the next night."
     if answer in _NEXT:
         return _NEXT[answer]
+    failure: Failure | None = facts.get("failure")
+    if failure and failure.next_step:
+        return failure.next_step
     verdicts = (facts.get("decision") or {}).get("verdicts", ())
     flips = [v["resolution"] for v in verdicts if v["outcome"] in ("block", "blind") and v["resolution"]]
     if flips:
-        return f"To flip it: {' '.join(flips)}"
+        return f"To flip it: {' '.join(dict.fromkeys(flips))}"
+    if answer == Answer.BLIND:
+        return BLIND_NEXT_STEP
     return (
         "Read the failed task's log, which names cause and next step; clearing that task goes on from there."
     )
@@ -105,7 +121,7 @@ def node_entries(session: Session, facts: Mapping[str, Any]) -> tuple[NodeEntry,
     choice = facts.get("choice") or {}
     before = {n["name"]: n["kubelet"] for n in choice.get("nodes") or ()}
     target = (choice.get("target") or {}).get("version")
-    seconds = facts.get("node_seconds") or {}
+    steps = facts.get("node_steps") or {}
     try:
         now = {n.name: n.kubelet_version for n in session.kube.nodes()} if before else {}
     except NightshiftError as error:
@@ -118,10 +134,20 @@ def node_entries(session: Session, facts: Mapping[str, Any]) -> tuple[NodeEntry,
             from_version=version,
             to_version=now.get(name, "unknown"),
             outcome=_outcome(name, version, now.get(name), target, plan),
-            seconds=seconds.get(name),
+            **_times(steps.get(name) or {}),
         )
         for name, version in sorted(before.items())
     )
+
+
+def _times(steps: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """The times of a `NodeEntry`, as far as the node's steps came to their end."""
+    drain, uncordon = steps.get("drain"), steps.get("uncordon")
+    return {
+        "began": drain["began"] if drain else None,
+        "seconds": round(uncordon["ended"] - drain["began"], 1) if drain and uncordon else None,
+        "steps": step_seconds(steps),
+    }
 
 
 def _outcome(name: str, before: str, now: str | None, target: str | None, plan: Mapping[str, Any]) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from nightshift.domain.errors import NightshiftError
+from nightshift.domain.errors import NightshiftError, merge
 from nightshift.domain.facts import NodeFacts
 from nightshift.steps.hold import Held, hold
 from nightshift.steps.session import Session, node_log, on_all
@@ -17,7 +17,7 @@ def stage(session: Session, choice: Mapping[str, Any]) -> dict[str, Any]:
     """Answer {"nodes": {name: {"seconds", "attached"}}, "images", "sentence"}.
 
     Raises:
-        NightshiftError: the first node's error; the log has all of them.
+        NightshiftError: what went wrong, as one error that names every node; the log has each node's own words.
     """
     nodes = session.kube.nodes()
     images = node_images(session, str(choice["target"]["version"]))
@@ -25,15 +25,16 @@ def stage(session: Session, choice: Mapping[str, Any]) -> dict[str, Any]:
     with hold(session, nodes) as held:
         answers = on_all(nodes, lambda node: _stage_on(session, node, choice["target"], images, held))
     staged: dict[str, dict[str, Any]] = {}
-    failed: list[NightshiftError] = []
+    failed: dict[str, NightshiftError] = {}
     for name, answer in answers.items():
         if isinstance(answer, NightshiftError):
-            session.log(f"{name}: {answer}")
-            failed.append(answer)
+            failed[name] = answer
         else:
             staged[name] = answer
     if failed:
-        raise failed[0]
+        codes = ", ".join(f"{name} ({error.code})" for name, error in failed.items())
+        session.log(f"Ready: {', '.join(staged) or 'no node'}. Not ready: {codes}.")
+        raise merge(failed)
     sentence = f"{choice['target']['package_version']} and its images lie ready on {len(staged)} nodes."
     session.log(sentence)
     return {"nodes": staged, "images": list(images), "sentence": sentence}

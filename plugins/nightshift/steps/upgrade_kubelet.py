@@ -5,14 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from nightshift.domain.errors import RemoteJobError, VerificationError
-from nightshift.steps.evidence import save_evidence
+from nightshift.domain.errors import VerificationError
+from nightshift.steps.drain_node import drain_held
+from nightshift.steps.evidence import evidence_first
 from nightshift.steps.hold import hold
 from nightshift.steps.session import Session, node_log, wait_until
 
 
 def upgrade_kubelet(session: Session, node_name: str, choice: Mapping[str, Any]) -> dict[str, Any]:
     """Answer {"node", "version", "attached", "seconds", "sentence"}.
+
+    A node that lost its cordon meanwhile (a recovery gave it back) is drained again first.
 
     Raises:
         RemoteJobError: JOB_FAILED and relatives; the message says where the evidence lies.
@@ -22,8 +25,9 @@ def upgrade_kubelet(session: Session, node_name: str, choice: Mapping[str, Any])
     node = session.node(node_name)
     started = session.clock()
     with hold(session, [node]) as held:
+        drain_held(session, node_name, held)
         session.log(f"{node_name}: kubelet {node.kubelet_version} to {version}")
-        try:
+        with evidence_first(session, node, "kubelet-upgrade", session.clock()):
             outcome = session.on(node).run_job(
                 "kubelet-upgrade",
                 held.token,
@@ -33,9 +37,7 @@ def upgrade_kubelet(session: Session, node_name: str, choice: Mapping[str, Any])
                 node_log(session, node_name),
                 held.check,
             )
-        except RemoteJobError as error:
-            raise save_evidence(session, node, "kubelet-upgrade", started, error) from error
-        require_kubelet(session, node_name, version)
+            require_kubelet(session, node_name, version)
     seconds = round(session.clock() - started, 1)
     sentence = f"{node_name}: kubelet {version} is Ready after {seconds:.0f} s."
     session.log(sentence)

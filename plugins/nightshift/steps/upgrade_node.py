@@ -5,19 +5,22 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from nightshift.domain.errors import RemoteJobError, VerificationError
-from nightshift.domain.facts import NodeFacts
+from nightshift.domain.errors import VerificationError
+from nightshift.domain.facts import JobFacts, NodeFacts
 from nightshift.domain.plan import kubeadm_command
 from nightshift.domain.target import CONTROL_PLANE_COMPONENTS
 from nightshift.steps.drain_node import drain_held
-from nightshift.steps.evidence import save_evidence
+from nightshift.steps.evidence import evidence_first
 from nightshift.steps.hold import Held, hold
 from nightshift.steps.session import JobResult, Session, node_log, patiently, wait_until
 
+_JOB = "kubeadm-upgrade"
+
 
 def upgrade_node(session: Session, node_name: str, choice: Mapping[str, Any]) -> dict[str, Any]:
-    """Answer {"node", "version", "command", "attached", "seconds", "sentence"}.
+    """Answer {"node", "version", "command", "attached", "seconds", "package_seconds", "sentence"}.
 
+    `package_seconds` is what of it was the installation of kubeadm's package; None when the job did not say.
     A node that lost its cordon meanwhile (a recovery gave it back) is drained again first.
 
     Raises:
@@ -29,11 +32,15 @@ def upgrade_node(session: Session, node_name: str, choice: Mapping[str, Any]) ->
     started = session.clock()
     with hold(session, [node]) as held:
         drain_held(session, node_name, held)
-        command = _choose_command(session, node, version)
+        known = session.on(node).job(_JOB)
+        command = _choose_command(session, node, version, known)
         session.log(f"{node_name}: kubeadm upgrade {command} to {version}")
-        outcome = _run(session, node, command, version, held)
-        if node.is_control_plane:
-            require_components(session, node_name, version)
+        # A job that is attached to began before this try.
+        since = known.started if known and known.state == "running" else session.clock()
+        with evidence_first(session, node, _JOB, since):
+            outcome = _run(session, node, command, version, held)
+            if node.is_control_plane:
+                require_components(session, node_name, version)
     seconds = round(session.clock() - started, 1)
     sentence = f"{node_name}: kubeadm upgrade {command} to {version} done in {seconds:.0f} s."
     session.log(sentence)
@@ -43,37 +50,35 @@ def upgrade_node(session: Session, node_name: str, choice: Mapping[str, Any]) ->
         "command": command,
         "attached": outcome.attached,
         "seconds": seconds,
+        "package_seconds": (outcome.result or {}).get("package_seconds"),
         "sentence": sentence,
     }
 
 
-def _choose_command(session: Session, node: NodeFacts, version: str) -> str:
+def _choose_command(session: Session, node: NodeFacts, version: str, known: JobFacts | None) -> str:
     """The kubeadm command that is due on this node now."""
     config = patiently(session, "reading kubeadm-config", session.kube.kubeadm_config)
-    return kubeadm_command(node, version, config.get("kubernetesVersion"))
+    return kubeadm_command(node, version, config.get("kubernetesVersion"), known)
 
 
 def _run(session: Session, node: NodeFacts, command: str, version: str, held: Held) -> JobResult:
-    """The node-side job. Its failure is known only once: take the evidence before anybody tries again."""
+    """The node-side job."""
     limits = session.policy.limits
-    since = session.clock()
-    try:
-        return session.on(node).run_job(
-            "kubeadm-upgrade",
-            held.token,
-            session.run_id,
-            [
-                command,
-                version,
-                str(limits.upgrade_manifests_seconds),
-                *session.policy.ignored_preflight_checks,
-            ],
-            limits.kubeadm_job_seconds,
-            node_log(session, node.name),
-            held.check,
-        )
-    except RemoteJobError as error:
-        raise save_evidence(session, node, "kubeadm-upgrade", since, error) from error
+    arguments = (
+        command,
+        version,
+        str(limits.upgrade_manifests_seconds),
+        *session.policy.ignored_preflight_checks,
+    )
+    return session.on(node).run_job(
+        _JOB,
+        held.token,
+        session.run_id,
+        arguments,
+        limits.kubeadm_job_seconds,
+        node_log(session, node.name),
+        held.check,
+    )
 
 
 def require_components(session: Session, node_name: str, version: str) -> None:

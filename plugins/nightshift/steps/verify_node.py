@@ -11,6 +11,7 @@ from nightshift.domain.facts import NodeFacts
 from nightshift.domain.gates import static_pods
 from nightshift.domain.target import CONTROL_PLANE_COMPONENTS
 from nightshift.domain.verdicts import Outcome
+from nightshift.steps.evidence import evidence_first
 from nightshift.steps.session import Session, wait_until
 
 _SETTLE_SECONDS = 60.0  # static pods may still be settling after the kubelet's restart
@@ -25,6 +26,16 @@ def verify_node(session: Session, node_name: str, choice: Mapping[str, Any]) -> 
         UnreachableError: the node or the API could not be asked.
     """
     version = str(choice["target"]["version"])
+    with evidence_first(session, session.node(node_name), "verify", session.clock()):
+        _require_right(session, node_name, version)
+    checks = ["kubelet", "ready", "static pods"]
+    sentence = f"{node_name} runs {version}: {', '.join(checks)} verified."
+    session.log(sentence)
+    return {"node": node_name, "checks": checks, "sentence": sentence}
+
+
+def _require_right(session: Session, node_name: str, version: str) -> None:
+    """Look until everything holds, or has not held for too long."""
 
     def look() -> list[str]:
         return node_problems(session, session.node(node_name), version)
@@ -38,10 +49,6 @@ def verify_node(session: Session, node_name: str, choice: Mapping[str, Any]) -> 
             cause=f"The upgrade to {version} ended, but these checks did not hold for {_SETTLE_SECONDS:.0f} s.",
             next_step=f"Look at {node_name}; when it is right, clear this task: it only looks.",
         )
-    checks = ["kubelet", "ready", "static pods"]
-    sentence = f"{node_name} runs {version}: {', '.join(checks)} verified."
-    session.log(sentence)
-    return {"node": node_name, "checks": checks, "sentence": sentence}
 
 
 def node_problems(session: Session, node: NodeFacts, version: str) -> list[str]:

@@ -15,15 +15,18 @@ Answer = tuple[int, bytes, bytes]  # exit code (-1: cut the connection), stdout,
 
 @dataclass
 class FakeSshd:
-    """Accepts one public key; `answer` gets (command, stdin) of each command."""
+    """Accepts one public key; `answer` gets (command, stdin) of each command. Port 0: any that is free."""
 
     accepted: paramiko.PKey
     answer: Callable[[str, bytes], Answer]
     host_key: paramiko.PKey = field(default_factory=paramiko.ECDSAKey.generate)
     connections: int = 0
+    logins: int = 0  # tried, whether accepted or not
+    address: str = "127.0.0.1"
+    port: int = 0
 
     def __post_init__(self) -> None:
-        self._socket = socket.create_server(("127.0.0.1", 0))
+        self._socket = socket.create_server((self.address, self.port))
         self.port = self._socket.getsockname()[1]
         self._transports: list[paramiko.Transport] = []
         threading.Thread(target=self._accept, daemon=True).start()
@@ -42,7 +45,7 @@ class FakeSshd:
             transport = paramiko.Transport(connection)
             transport.add_server_key(self.host_key)
             self._transports.append(transport)
-            with contextlib.suppress(paramiko.SSHException, EOFError):
+            with contextlib.suppress(paramiko.SSHException, EOFError, OSError):
                 transport.start_server(server=_Session(self, transport))
 
     def cut(self) -> None:
@@ -50,6 +53,8 @@ class FakeSshd:
             transport.close()
 
     def close(self) -> None:
+        with contextlib.suppress(OSError):
+            self._socket.shutdown(socket.SHUT_RDWR)  # else a thread in accept() keeps the port open
         self._socket.close()
         self.cut()
 
@@ -60,6 +65,7 @@ class _Session(paramiko.ServerInterface):
         self._transport = transport
 
     def check_auth_publickey(self, username: str, key: paramiko.PKey) -> int:
+        self._server.logins += 1
         accepted = key == self._server.accepted and username == "nightshift"
         return paramiko.AUTH_SUCCESSFUL if accepted else paramiko.AUTH_FAILED
 

@@ -119,6 +119,14 @@ def test_a_foreign_cordon_is_left_alone(state: ApiState, api: KubeApi) -> None:
     assert api.uncordon("n1") is False
 
 
+def test_cordon_and_its_mark_are_one_write(state: ApiState, api: KubeApi) -> None:
+    """Killed in between, a cordon without a mark would be nobody's debt and stay for ever."""
+    api.cordon("n1", "a", 3)
+    (patch,) = [body for method, _, body in state.requests if method == "PATCH"]
+    assert patch["spec"] == {"unschedulable": True}
+    assert patch["metadata"]["annotations"] == {"nightshift.io/owner": "a", "nightshift.io/token": "3"}
+
+
 def test_a_cordon_survives_others_writing_the_same_node(state: ApiState, api: KubeApi) -> None:
     state.answers["PATCH", NODE] = [(409, {"message": "modified"})] * 2
     assert api.cordon("n1", "a", 1)
@@ -180,7 +188,7 @@ def _status(code: int, text: str, **cause: str) -> tuple[int, Any]:
 def test_each_answer_to_an_eviction_means_something_else(
     state: ApiState, api: KubeApi, answer: tuple[int, Any], outcome: EvictionOutcome
 ) -> None:
-    state.answers[EVICTION] = [answer]
+    state.answers[EVICTION] = [answer, answer]
     assert api.evict("shop", "p1", "uid-p1").outcome is outcome
 
 
@@ -290,7 +298,7 @@ def test_a_short_lived_token(api: KubeApi) -> None:
 def test_each_refusal_is_one_error_with_cause_and_next_step(
     state: ApiState, api: KubeApi, status: int, error: type[Exception], code: str
 ) -> None:
-    state.answers["GET", "/api/v1/nodes"] = [(status, {"message": "because"})]
+    state.answers[NODES] = [(status, {"message": "because"})] * 2
     with pytest.raises(error, match=rf"\[{code}\].*GET /api/v1/nodes.*Cause: [0-9 ]*because Next step: ."):
         api.nodes()
 
@@ -324,3 +332,38 @@ def test_times_have_six_digits_and_survive() -> None:
 )
 def test_versions_are_read_from_tags(image: str, version: str) -> None:
     assert image_version(image) == version
+
+
+NODES = ("GET", "/api/v1/nodes")
+READY = ("GET", "/readyz")
+STARTING = (500, "[-]poststarthook/rbac/bootstrap-roles failed")
+
+
+@pytest.mark.parametrize("ready", [STARTING, (403, {"message": "forbidden"})])
+def test_a_refusal_of_a_starting_api_server_is_no_answer(
+    state: ApiState, api: KubeApi, ready: tuple[int, Any]
+) -> None:
+    state.answers |= {NODES: [_status(403, "User nightshift cannot list nodes")], READY: [ready]}
+    with pytest.raises(UnreachableError, match="has just started"):
+        api.nodes()
+
+
+def test_a_refusal_that_the_api_server_got_over_meanwhile_is_asked_again(
+    state: ApiState, api: KubeApi
+) -> None:
+    state.add_node("n1")
+    state.answers[NODES] = [_status(403, "User nightshift cannot list nodes")]
+    assert [node.name for node in api.nodes()] == ["n1"]
+
+
+def test_an_eviction_refused_by_a_starting_api_server_is_not_final(state: ApiState, api: KubeApi) -> None:
+    state.answers |= {EVICTION: [_status(403, "forbidden")], READY: [STARTING]}
+    with pytest.raises(UnreachableError):
+        api.evict("shop", "p1", "uid-p1")
+
+
+def test_permissions_denied_by_a_starting_api_server_mean_nothing(state: ApiState, api: KubeApi) -> None:
+    state.denied = {"nodes"}
+    state.answers[READY] = [STARTING]
+    with pytest.raises(UnreachableError):
+        api.can_i([Permission("list", "", "nodes")])

@@ -5,9 +5,30 @@ from dataclasses import replace
 
 import pytest
 
-from nightshift.domain.ledger import LedgerEntry, NodeEntry, write_note
+from nightshift.domain.ledger import (
+    NOTE_LIMIT,
+    Failure,
+    LedgerEntry,
+    NodeEntry,
+    NodeGate,
+    step_seconds,
+    write_note,
+)
 from nightshift.domain.verdicts import Outcome, Verdict
 
+GATE = NodeGate.from_verdict(
+    "control_plane.slot_01.check_etcd",
+    {
+        "outcome": "pass",
+        "code": "OK",
+        "value": "p99 in 4-8 ms",
+        "threshold": "128 ms",
+        "message": "not for the ledger",
+        "nodes": ["cp1"],
+        "began": 1_795_474_900.1254,
+        "ended": 1_795_474_941.5,
+    },
+)
 ENTRY = LedgerEntry(
     cluster="lab",
     run_id="scheduled__2026-11-23",
@@ -18,7 +39,8 @@ ENTRY = LedgerEntry(
     what_next="Nothing is newer; next check tomorrow 23:00 UTC",
     target={"version": "1.35.4"},
     gates=(Verdict("disk_usage", Outcome.PASS, "OK", "fine", value="40 %", threshold="83 %"),),
-    nodes=(NodeEntry("cp1", "1.34.4", "1.35.4", "upgraded", 201.5),),
+    node_gates=(GATE,),
+    nodes=(NodeEntry("cp1", "1.34.4", "1.35.4", "upgraded", 1_795_474_942.75, 201.5, {"drain": 8.1}),),
     phase_seconds={"snapshot": 12.345},
     snapshot="file:///store/snapshot",
     evidence=("file:///store/evidence",),
@@ -36,13 +58,54 @@ def test_entry_is_complete_json() -> None:
         "from_version": "1.34.4",
         "to_version": "1.35.4",
         "outcome": "upgraded",
+        "began": "2026-11-23T23:02:22.750+00:00",
         "seconds": 201.5,
+        "steps": {"drain": 8.1},
+    }
+    assert data["node_gates"][0] == {
+        "task": "control_plane.slot_01.check_etcd",
+        "nodes": ["cp1"],
+        "began": "2026-11-23T23:01:40.125+00:00",
+        "ended": "2026-11-23T23:02:21.500+00:00",
+        "seconds": 41.4,
+        "outcome": "pass",
+        "code": "OK",
+        "value": "p99 in 4-8 ms",
+        "threshold": "128 ms",
     }
     assert data["phase_seconds"] == {"snapshot": 12.3}
     assert data["snapshot"] == "file:///store/snapshot"
     assert data["evidence"] == ["file:///store/evidence"]
     assert data["target"]["version"] == "1.35.4"
     assert set(data) >= {"cluster", "run_id", "finished", "answer", "sentence", "what_next"}
+
+
+def test_a_node_that_was_not_touched_has_no_times() -> None:
+    node = NodeEntry("w2", "1.34.4", "1.34.4", "tomorrow").to_dict()
+    assert (node["began"], node["seconds"], node["steps"]) == (None, None, {})
+
+
+@pytest.mark.parametrize(
+    ("kubeadm", "expected"),
+    [
+        ({"began": 10.0, "ended": 70.04}, {"kubeadm": 60.0}),
+        ({"began": 10.0, "ended": 70.0, "package_seconds": None}, {"kubeadm": 60.0}),
+        (
+            {"began": 10.0, "ended": 70.0, "package_seconds": 4.5},
+            {"kubeadm": 55.5, "kubeadm_package": 4.5},
+        ),
+        # The task attached to a job that was nearly done.
+        (
+            {"began": 10.0, "ended": 13.0, "package_seconds": 4.5},
+            {"kubeadm": 0.0, "kubeadm_package": 3.0},
+        ),
+    ],
+)
+def test_the_package_is_told_apart_from_kubeadm(
+    kubeadm: dict[str, float], expected: dict[str, float]
+) -> None:
+    drain = {"began": 1.0, "ended": 9.0}
+    assert step_seconds({"drain": drain, "kubeadm": kubeadm}) == {"drain": 8.0, **expected}
 
 
 @pytest.mark.parametrize(
@@ -58,3 +121,15 @@ def test_entry_is_complete_json() -> None:
 )
 def test_note_is_exactly_two_sentences(sentence: str, what_next: str, note: str) -> None:
     assert write_note(replace(ENTRY, sentence=sentence, what_next=what_next)) == note
+
+
+def test_a_long_note_keeps_what_happened_why_and_what_to_do() -> None:
+    lines = " | ".join(f"Err:{i} no such thing" for i in range(100))
+    failure = Failure(
+        "stage", f"Job stage on node cp1 ended. {lines}", "PACKAGE_MISSING", "Not offered.", "x"
+    )
+    note = write_note(replace(ENTRY, sentence=failure.sentence, what_next="Publish it. " * 100))
+    assert len(note) <= NOTE_LIMIT
+    assert note.startswith("stage failed (PACKAGE_MISSING): Job stage on node cp1 ended")
+    assert "Cause: Not offered. Publish it" in note
+    assert note.endswith("Publish it.")

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from tests.unit.domain.builders import components, node
 
+from nightshift.domain.facts import JobFacts
 from nightshift.domain.plan import Plan, build_plan, end_plan_at, kubeadm_command
 from nightshift.domain.policy import ClusterPolicy, WorkerPolicy
 from nightshift.domain.target import TargetChoice, TargetKind
@@ -200,6 +201,21 @@ def test_kubeadm_command_follows_kubeadms_own_configuration(
 ) -> None:
     who = node("cp2", is_control_plane=is_control_plane)
     assert kubeadm_command(who, "1.35.4", config_version) == command
+
+
+@pytest.mark.parametrize(
+    ("arguments", "command"),
+    [
+        pytest.param(
+            ("apply", "1.35.4", "900"), "apply", id="began with apply, configuration already written"
+        ),
+        pytest.param(("node", "1.35.4", "900"), "node", id="began with node"),
+        pytest.param(("apply", "1.34.4", "900"), "node", id="an earlier hop's apply"),
+    ],
+)
+def test_a_node_ends_with_the_command_it_began_with(arguments: tuple[str, ...], command: str) -> None:
+    known = JobFacts("kubeadm-upgrade", "lost", None, "r1", 1, arguments, 0.0, None)
+    assert kubeadm_command(node("cp1"), "1.35.4", "1.35.4", known) == command
 
 
 @pytest.mark.parametrize(

@@ -33,9 +33,10 @@ def choose(
     nodes: Sequence[NodeFacts],
     running: Mapping[str, Mapping[str, str]],
     offered: Sequence[PackageFacts] = OFFERS,
+    requested: str | None = None,
     **policy: Any,
 ) -> TargetChoice:
-    return choose_target(nodes, running, offered, TargetPolicy(**policy))
+    return choose_target(nodes, running, offered, TargetPolicy(**policy), requested)
 
 
 @pytest.mark.parametrize(
@@ -170,17 +171,22 @@ def test_pin_is_reached_and_then_kept() -> None:
 @pytest.mark.parametrize(
     ("policy", "code", "said"),
     [
-        ({"pinned_version": "1.36.0"}, "TARGET_SKIPS_MINOR", "Pin a 1.35 release first"),
+        ({"pinned_version": "1.36.0"}, "TARGET_SKIPS_MINOR", "Ask for a 1.35 release first"),
         ({"pinned_version": "1.34.2"}, "TARGET_IS_DOWNGRADE", "older than 1.34.4"),
         ({"pinned_version": "1.35.9"}, "TARGET_UNKNOWN", "offers 1.35.2, 1.35.4"),
         ({"pinned_version": "newest"}, "TARGET_UNKNOWN", "newest"),
-        (
-            {"pinned_version": "1.35.2", "newest_minor": "1.34"},
-            "TARGET_BEYOND_CEILING",
-            "1.35.2 is asked for, and newest_minor is 1.34",
-        ),
         ({"newest_minor": "1.33"}, "TARGET_IS_DOWNGRADE", "already runs"),
         ({"newest_minor": "one"}, "TARGET_UNKNOWN", "one"),
+        (
+            {"newest_minor": "1.34", "pinned_version": "1.35.4"},
+            "TARGET_ABOVE_CEILING",
+            "pinned_version 1.35.4",
+        ),
+        ({"newest_minor": "1.34", "requested": "1.35.4"}, "TARGET_ABOVE_CEILING", "target_version 1.35.4"),
+        ({"requested": "1.36.0"}, "TARGET_SKIPS_MINOR", "leave the form's target_version empty"),
+        ({"requested": "1.34.2"}, "TARGET_IS_DOWNGRADE", "target_version 1.34.2"),
+        ({"requested": "1.35.9"}, "TARGET_UNKNOWN", "target_version 1.35.9"),
+        ({"requested": "soon"}, "TARGET_UNKNOWN", "Write it like 1.35.4"),
     ],
 )
 def test_impossible_policies_are_errors(policy: dict[str, Any], code: str, said: str) -> None:
@@ -189,6 +195,15 @@ def test_impossible_policies_are_errors(policy: dict[str, Any], code: str, said:
     assert caught.value.code == code
     assert said in str(caught.value)
     assert caught.value.next_step
+
+
+def test_a_wish_of_the_form_goes_before_the_policys_pin() -> None:
+    choice = choose(*ALL_1344, pinned_version="1.34.4", requested="v1.35.2")
+    assert choice.version == "1.35.2"
+    assert "target_version" in choice.sentence
+    policy = TargetPolicy(pinned_version="1.34.4")
+    assert minors_to_ask(*ALL_1344, policy, "1.35.2") == ("1.35",)
+    assert choose(*ALL_1344, pinned_version="1.34.4", requested="").kind is TargetKind.NONE
 
 
 def test_a_pin_the_repository_lacks_entirely() -> None:

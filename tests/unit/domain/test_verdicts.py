@@ -11,7 +11,9 @@ from nightshift.domain.errors import (
     NightshiftError,
     RemoteJobError,
     TransientError,
+    TrustError,
     UnreachableError,
+    merge,
 )
 from nightshift.domain.facts import LeaseFacts
 from nightshift.domain.verdicts import Answer, Decision, Outcome, Verdict, fold_verdicts
@@ -52,6 +54,37 @@ def test_errors_carry_code_cause_and_next_step() -> None:
     assert str(error) == "[JOB_FAILED] It failed. Cause: Disk. Next step: Look."
     assert issubclass(UnreachableError, TransientError)
     assert issubclass(ConfigError, NightshiftError)
+
+
+def test_what_gates_say_alike_is_said_once() -> None:
+    away = Verdict(
+        "a", Outcome.BLIND, "API_UNREACHABLE", "No answer.", cause="refused", resolution="Start it."
+    )
+    decision = fold_verdicts([away, replace(away, gate="b"), said(Outcome.BLOCK, "c")], ["a", "b", "c"])
+    assert (decision.code, decision.sentence) == ("API_UNREACHABLE", "No answer.")
+    assert (decision.cause, decision.next_step) == ("refused", "Start it.")
+    mixed = fold_verdicts([away, replace(away, code="DISK_UNKNOWN", message="w1?")], ["a"])
+    assert (mixed.code, mixed.sentence) == ("", "No answer. w1?")
+
+
+def error(message: str, kind: type[NightshiftError] = RemoteJobError, code: str = "C") -> NightshiftError:
+    return kind(code, message, cause="Because.", next_step="Do it.")
+
+
+def test_errors_of_nodes_become_one() -> None:
+    assert merge({"w1": error("Job stage on node w1 failed.")}).message == "Job stage on node w1 failed."
+    assert merge({"w1": error("w10 failed.")}).message == "w1: w10 failed."
+    several = {f"w{i}": error(f"w{i} failed.") for i in range(14)}
+    assert merge(several).message.startswith("w0 failed. The same on w1, w2, w3,")
+    assert merge(several).message.endswith(" and 3 more.")
+    assert merge({"a": error("No connection."), "b": error("No connection.")}).message == "No connection."
+    away = error("away.", UnreachableError, "AWAY")
+    grave = merge({"a": away, "b": error("changed.", TrustError, "KEY")})
+    assert (type(grave), grave.message) == (TrustError, "b: changed. Also: a (AWAY).")
+    job = RemoteJobError("C", "w1 failed.", cause="c", next_step="n", exit_code=20)
+    merged = merge({"w1": job})
+    assert isinstance(merged, RemoteJobError)
+    assert merged.exit_code == 20
 
 
 @pytest.mark.parametrize(

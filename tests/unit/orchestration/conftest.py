@@ -27,7 +27,9 @@ class FakeTaskInstance:
     def xcom_push(self, key: str, value: Any) -> None:
         self.xcoms[(self.task_id, key)] = value
 
-    def get_task_states(self, dag_id: str, run_ids: list[str]) -> dict[str, dict[str, str]]:
+    def get_task_states(
+        self, dag_id: str, run_ids: list[str], task_ids: list[str] | None = None
+    ) -> dict[str, dict[str, str]]:
         return {run_ids[0]: self.states}
 
 
@@ -66,7 +68,7 @@ class FakeSteps:
         return step
 
     @contextmanager
-    def open_session(self, *arguments: Any) -> Iterator[None]:
+    def open_session(self, *arguments: Any, **options: Any) -> Iterator[None]:
         yield None
 
 

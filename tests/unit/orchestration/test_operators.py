@@ -62,10 +62,53 @@ def test_the_first_refusal_is_the_decision(steps: Any, context: Any, policy: Clu
     assert steps.calls == []
 
 
+@pytest.mark.parametrize("answer", ["go", "nothing", "held", "blocked"])
+def test_every_answer_but_blind_is_green(
+    steps: Any, context: Any, policy: ClusterPolicy, answer: str
+) -> None:
+    steps.answers["a_step"] = {"answer": answer, "sentence": "s", "verdicts": [], "plan": None}
+    assert operator(DecideOperator, policy).execute(context)["answer"] == answer
+
+
+def test_blind_gates_are_red_and_the_answer_is_kept_for_the_report(
+    steps: Any, context: Any, policy: ClusterPolicy
+) -> None:
+    steps.answers["a_step"] = {"answer": "blind", "sentence": "w2 is away.", "verdicts": [], "plan": None}
+    with pytest.raises(BlindError, match=r"NIGHT_BLIND.*w2 is away"):
+        operator(DecideOperator, policy).execute(context)
+    assert context["ti"].xcoms[("me", "return_value")]["answer"] == "blind"
+
+
 def test_a_step_that_left_nothing_is_blind(steps: Any, context: Any, policy: ClusterPolicy) -> None:
     with pytest.raises(BlindError, match="earlier step of this night failed"):
         operator(DecideOperator, policy, proceed_if=[pull("open_night")]).execute(context)
     assert context["ti"].xcoms[("me", "return_value")]["answer"] == "blind"
+
+
+def test_after_a_failed_step_there_is_nothing_to_decide_and_no_second_error(
+    steps: Any, context: Any, policy: ClusterPolicy, capsys: pytest.CaptureFixture[str]
+) -> None:
+    context["ti"].states = {"open_night": "success", "detect_target": "failed"}
+    decide = operator(DecideOperator, policy, earlier=["open_night", "detect_target"])
+    with pytest.raises(RuntimeError, match="detect_target failed"):
+        decide.execute(context)
+    assert context["ti"].xcoms == {}
+    assert "Next step" not in capsys.readouterr().out
+
+
+def test_a_blind_decision_says_what_its_verdicts_know(
+    steps: Any, context: Any, policy: ClusterPolicy
+) -> None:
+    said = {
+        "answer": "blind",
+        "sentence": "w1?",
+        "code": "DISK_UNKNOWN",
+        "cause": "away",
+        "next_step": "Look.",
+    }
+    steps.answers["a_step"] = said
+    with pytest.raises(BlindError, match=r"^\[DISK_UNKNOWN\] w1\? Cause: away Next step: Look\.$"):
+        operator(DecideOperator, policy).execute(context)
 
 
 def run_of(kind: str, late: timedelta) -> SimpleNamespace:

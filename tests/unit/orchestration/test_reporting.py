@@ -4,13 +4,20 @@ from typing import Any
 
 import pytest
 
-from nightshift.orchestration.reporting import NightShape, find_failure, gather_facts
+from nightshift.orchestration.reporting import NightShape, PlaceTasks, find_failure, gather_facts
 
 SHAPE = NightShape(
     phases={"gates": ["decide"], "workers": ["w.drain_node", "w.uncordon_node"], "closing": ["release"]},
-    node_tasks=[("w.drain_node", "w.uncordon_node")],
+    places=[PlaceTasks("w.check_etcd", {"drain": "w.drain_node", "uncordon": "w.uncordon_node"})],
 )
-ERROR = {"code": "JOB_FAILED", "message": "kubeadm ended with 1."}
+ERROR = {
+    "task": "w.drain_node",
+    "code": "JOB_FAILED",
+    "message": "kubeadm ended with 1.",
+    "cause": "c",
+    "next_step": "n",
+    "is_blind": False,
+}
 
 
 @pytest.mark.parametrize(
@@ -22,12 +29,12 @@ ERROR = {"code": "JOB_FAILED", "message": "kubeadm ended with 1."}
             {("w.drain_node", "failure"): ERROR},
             "w.drain_node failed (JOB_FAILED)",
         ),
-        ({"w.drain_node_1": "failed"}, {}, "w.drain_node failed without a word: its process was killed"),
+        ({"w.drain_node_1": "failed"}, {}, "w.drain_node failed: It left no word: its process was killed"),
         ({"w.drain_node": "upstream_failed"}, {}, None),
-        ({"decide": "failed", "w.drain_node": "upstream_failed"}, {}, "decide failed without a word"),
+        ({"decide": "failed", "w.drain_node": "upstream_failed"}, {}, "decide failed: It left no word"),
         (
             {"release": "failed", "w.drain_node_0": "failed"},
-            {("w.drain_node", "failure"): ERROR, ("release", "failure"): {"code": "X", "message": "y"}},
+            {("w.drain_node", "failure"): ERROR, ("release", "failure"): {**ERROR, "code": "X"}},
             "w.drain_node failed (JOB_FAILED)",
         ),
     ],
@@ -36,8 +43,18 @@ def test_the_first_failure_of_the_night_is_told(
     context: Any, states: dict[str, str], xcoms: dict[tuple[str, str], Any], said: str | None
 ) -> None:
     context["ti"].states, context["ti"].xcoms = states, xcoms
-    found = find_failure(context, SHAPE.tasks)
-    assert found is None if said is None else str(found).startswith(said)
+    found = find_failure(context, SHAPE)
+    assert found is None if said is None else found.sentence.startswith(said)
+
+
+@pytest.mark.parametrize(("task", "answer"), [("decide", "blind"), ("w.drain_node", "failed")])
+def test_what_could_not_be_known_is_blind_only_while_the_night_looks(
+    context: Any, task: str, answer: str
+) -> None:
+    context["ti"].states = {task: "failed"}
+    context["ti"].xcoms = {(task, "failure"): {**ERROR, "is_blind": True}}
+    found = find_failure(context, SHAPE)
+    assert (found.task, found.answer) == (task, answer)
 
 
 def test_a_blind_decision_is_an_answer_and_no_failure(context: Any) -> None:
@@ -49,38 +66,33 @@ def test_a_blind_decision_is_an_answer_and_no_failure(context: Any) -> None:
     assert gather_facts(context, SHAPE)["failure"] is None
 
 
-NIGHT = NightShape(
-    phases={"opening": ["open_night", "detect_target"], "gates": ["decide"], "preparation": ["claim"]},
-    node_tasks=[],
-)
-
-
-def test_what_fails_before_the_claim_is_part_of_a_blind_answer(context: Any) -> None:
-    """`failed` would say that the cluster was given back, and nobody had taken it."""
-    context["ti"].states = {
-        "open_night": "failed",
-        "detect_target": "upstream_failed",
-        "decide": "failed",
-        "claim": "upstream_failed",
+def test_a_gate_that_was_killed_is_part_of_the_blind_answer(context: Any) -> None:
+    """`failed` would say that something was taken and given back."""
+    shape = NightShape({"gates": ["gates.disk_usage", "decide"], "preparation": ["claim"]}, [])
+    context["ti"].states = {"gates.disk_usage": "failed", "decide": "failed", "claim": "upstream_failed"}
+    said = {
+        "answer": "blind",
+        "code": "GATE_SILENT",
+        "sentence": "Gate disk_usage gave no verdict.",
+        "plan": None,
     }
-    context["ti"].xcoms = {
-        ("open_night", "failure"): {"code": "API_UNREACHABLE", "message": "The API does not answer."},
-        ("decide", "return_value"): {"answer": "blind", "sentence": "A step failed.", "plan": None},
-    }
+    context["ti"].xcoms = {("decide", "return_value"): said}
     context["dag_run"] = SimpleNamespace(start_date=None)
-    facts = gather_facts(context, NIGHT)
-    assert facts["failure"] is None
-    said = "A step failed. open_night failed (API_UNREACHABLE): The API does not answer."
-    assert facts["decision"]["sentence"] == said
+    assert gather_facts(context, shape)["failure"] is None
 
 
 def test_times_of_nodes_and_phases(context: Any) -> None:
     context["dag_run"] = SimpleNamespace(start_date=None)
+    drained = {"node": "w1", "began": 100.0, "ended": 104.0}
+    freed = {"node": "w1", "began": 110.0, "ended": 112.5}
+    said = {"outcome": "pass", "nodes": ["w1"], "began": 90.0, "ended": 99.0}
     context["ti"].xcoms = {
-        ("w.drain_node", "return_value"): {"node": "w1", "began": 100.0, "ended": 104.0},
-        ("w.uncordon_node", "return_value"): {"node": "w1", "began": 110.0, "ended": 112.5},
+        ("w.drain_node", "return_value"): drained,
+        ("w.uncordon_node", "return_value"): freed,
+        ("w.check_etcd", "verdict"): said,
     }
     facts = gather_facts(context, SHAPE)
-    assert facts["node_seconds"] == {"w1": 12.5}
+    assert facts["node_steps"] == {"w1": {"drain": drained, "uncordon": freed}}
+    assert facts["node_gates"] == [{"task": "w.check_etcd", **said}]
     assert facts["phase_seconds"] == {"workers": 12.5}
     assert facts["decision"] is None

@@ -1,8 +1,12 @@
+import io
 import json
 from pathlib import Path
 from typing import Any
 
+import paramiko
 import pytest
+from kubernetes.config import kube_config
+from tests.unit.clients.fake_sshd import FakeSshd
 
 from nightshift.domain.errors import ConfigError, TrustError, UnreachableError
 from nightshift.domain.facts import NodeFacts
@@ -69,6 +73,16 @@ def test_a_missing_connection_is_named(
         session.on(NODE)
 
 
+def test_a_session_that_can_do_without_the_api_opens_and_says_why_there_is_none(
+    connections: Any, local: ClusterPolicy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("AIRFLOW_CONN_KUBE")
+    with runtime.open_session(local, "run-1", needs_api=False) as session:
+        assert session.store.write_json("a.json", {})
+        with pytest.raises(ConfigError, match="CONNECTION_MISSING"):
+            session.kube.nodes()
+
+
 @pytest.mark.parametrize(
     "extra",
     [{}, {"kube_config": "{"}, {"kube_config": "{}", "in_cluster": True}, {"kube_config_path": "/nowhere"}],
@@ -81,7 +95,8 @@ def test_a_kubeconfig_that_cannot_be_used_is_a_config_error(
     tmp_path: Path,
 ) -> None:
     (tmp_path / "config").write_text(json.dumps(KUBE_CONFIG), encoding="utf-8")
-    monkeypatch.setenv("KUBECONFIG", str(tmp_path / "config"))  # never taken instead of what is missing
+    # The machine's own kubeconfig, which is never taken instead of what is missing.
+    monkeypatch.setattr(kube_config, "KUBE_CONFIG_DEFAULT_LOCATION", str(tmp_path / "config"))
     connections("kube", conn_type="kubernetes", extra=extra)
     with pytest.raises(ConfigError, match="CONFIG_INVALID"), runtime.open_session(local, "run-1"):
         pass
@@ -141,6 +156,25 @@ def test_a_host_key_the_machine_knows_but_the_connection_does_not_is_refused(
     with pytest.raises(TrustError, match="HOST_KEY_CHANGED"):
         PinnedSshHook("ssh", "127.0.0.1", HOST_KEY).get_conn()
     assert client.closed
+
+
+def test_a_stranger_at_the_nodes_address_is_not_even_asked_to_let_us_in(
+    connections: Any, private_key: str
+) -> None:
+    from nightshift.orchestration.hooks import PinnedSshHook
+
+    accepted = paramiko.Ed25519Key.from_private_key(io.StringIO(private_key))
+    server = FakeSshd(accepted, lambda command, stdin: (0, b"", b""))
+    extra = {"private_key": private_key, "host_keys": {"w1": HOST_KEY}}
+    connections("ssh", conn_type="ssh", login="nightshift", port=server.port, extra=extra)
+    try:
+        with pytest.raises(TrustError, match="HOST_KEY_CHANGED"):
+            PinnedSshHook("ssh", "127.0.0.1", HOST_KEY).get_conn()
+        assert (server.connections, server.logins) == (1, 0)
+        PinnedSshHook("ssh", "127.0.0.1", server.pinned).get_conn().close()
+        assert server.logins > 0, "the counter is blind"
+    finally:
+        server.close()
 
 
 def test_policies_are_found_by_name(monkeypatch: pytest.MonkeyPatch) -> None:

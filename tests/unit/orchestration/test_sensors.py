@@ -6,6 +6,7 @@ from airflow.sdk.exceptions import AirflowSkipException, TaskDeferred
 
 from nightshift.domain.errors import GateClosedError
 from nightshift.domain.policy import ClusterPolicy
+from nightshift.orchestration import sensors
 from nightshift.orchestration.operators import pull
 from nightshift.orchestration.sensors import DiskUsageSensor, EtcdLatencySensor, Place
 
@@ -28,6 +29,11 @@ def verdict(outcome: str = "pass", code: str = "OK") -> dict[str, Any]:
 )
 def test_places_are_filled_from_the_plan(place: Place, nodes: list[str]) -> None:
     assert place.nodes(PLAN) == nodes
+
+
+def test_a_slot_holds_one_control_plane_node_however_many_are_due() -> None:
+    plan = {**PLAN, "control_plane": [{"node": n, "command": "node"} for n in ("cp1", "cp2", "cp3")]}
+    assert [Place("control_plane", i).nodes(plan) for i in range(4)] == [["cp1"], ["cp2"], ["cp3"], []]
 
 
 def etcd(
@@ -54,6 +60,29 @@ def test_etcd_is_sampled_then_its_window_is_waited_for(
     assert deferred.value.trigger.cluster == "lab"
     assert deferred.value.method_name == "resume"
     assert deferred.value.timeout.total_seconds() > policy.etcd_latency.window_seconds
+
+
+def _watch(steps: Any, context: Any, policy: ClusterPolicy, already: float) -> Any:
+    """Go on with a window that was opened `already` seconds ago and still has too few observations."""
+    context["ti"].xcoms[("me", "kept")] = {"before": sample(0), "own": None}
+    steps.answers["gates:gather_etcd_samples"] = sample(already)
+    steps.answers["gates:check_etcd_latency"] = verdict("blind", "ETCD_TOO_FEW_SAMPLES")
+    return etcd(policy).resume(context, {})
+
+
+def test_a_quiet_etcd_is_watched_on_from_the_same_first_sample(
+    steps: Any, context: Any, policy: ClusterPolicy
+) -> None:
+    with pytest.raises(TaskDeferred):
+        _watch(steps, context, policy, already=policy.etcd_latency.window_seconds)
+    assert context["ti"].xcoms[("me", "kept")]["before"] == sample(0)
+
+
+def test_an_etcd_that_stays_quiet_is_blind_in_the_end(
+    steps: Any, context: Any, policy: ClusterPolicy
+) -> None:
+    said = _watch(steps, context, policy, already=policy.etcd_latency.longest_window_seconds + 1)
+    assert (said["outcome"], said["code"]) == ("blind", "ETCD_TOO_FEW_SAMPLES")
 
 
 def test_in_the_group_of_gates_a_refusal_is_an_answer(
@@ -94,6 +123,23 @@ def test_in_front_of_a_node_an_open_gate_names_the_nodes(
     steps.answers["gates:gather_etcd_samples"] = sample(60)
     steps.answers["gates:check_etcd_latency"] = verdict("warn")
     assert etcd(policy, place).resume(context, {}) == answer
+
+
+def test_a_gate_says_how_long_it_was_waited_for(
+    steps: Any, context: Any, policy: ClusterPolicy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = [1000.0]
+    monkeypatch.setattr(sensors.time, "time", lambda: clock[0])
+    context["ti"].xcoms[("decide", "return_value")] = {"plan": PLAN}
+    steps.answers["gates:gather_etcd_samples"] = sample(0)
+    with pytest.raises(TaskDeferred):
+        etcd(policy, Place("waves", 0)).execute(context)
+    clock[0] = 1062.0
+    steps.answers |= {"gates:gather_etcd_samples": sample(60), "gates:check_etcd_latency": verdict()}
+    # Another process goes on: it knows only what lies in XCom.
+    etcd(policy, Place("waves", 0)).resume(context, {})
+    said = context["ti"].xcoms[("me", "verdict")]
+    assert (said["began"], said["ended"], said["nodes"]) == (1000.0, 1062.0, ["w1", "w2"])
 
 
 def test_an_empty_place_is_skipped(steps: Any, context: Any, policy: ClusterPolicy) -> None:
@@ -199,19 +245,15 @@ def test_a_closed_gate_leaves_no_sample_for_the_next(steps: Any, context: Any, p
     assert ("me", "sample") not in context["ti"].xcoms
 
 
-def test_a_quiet_etcd_is_watched_longer_before_it_is_blind(
+def test_a_continued_window_that_is_quiet_is_kept_open_too(
     steps: Any, context: Any, policy: ClusterPolicy
 ) -> None:
-    few = verdict("blind", "ETCD_TOO_FEW_SAMPLES")
     context["ti"].xcoms[("me", "kept")] = {"before": sample(0), "own": sample(30)}
-    steps.answers["gates:gather_etcd_samples"] = [sample(60), sample(500)]
-    steps.answers["gates:check_etcd_latency"] = [few, few, few]
-    sensor = etcd(policy)
+    steps.answers["gates:gather_etcd_samples"] = sample(60)
+    steps.answers["gates:check_etcd_latency"] = verdict("blind", "ETCD_TOO_FEW_SAMPLES")
     with pytest.raises(TaskDeferred):
-        sensor.resume(context, {})
-    assert context["ti"].xcoms[("me", "kept")]["before"] == sample(0), "the same window is kept open"
-    context["ti"].xcoms[("me", "kept")]["own"] = None
-    assert sensor.resume(context, {})["outcome"] == "blind"
+        etcd(policy).resume(context, {})
+    assert context["ti"].xcoms[("me", "kept")]["before"] == sample(0)
 
 
 def test_a_full_disk_is_asked_about_again_before_it_refuses(

@@ -1,8 +1,11 @@
-"""The keyring of the live package source, in the three forms people write it."""
+"""The live package source: its keyring in the three forms people write it, and what its answers mean."""
 
 from __future__ import annotations
 
 import pytest
+from tests.unit.scripts.test_kubeadm_upgrade import TOOLS
+
+from nightshift.clients.node_ssh import ExitCode
 
 ONE_LINE = (
     "deb [arch=amd64 signed-by=/etc/apt/keyrings/k8s.gpg] https://pkgs.k8s.io/core:/stable:/v1.34/deb/ /\n"
@@ -54,3 +57,44 @@ def test_staged_directory_is_found_by_exact_version(node, asked, found):
     (directory / "STAGED").touch()
     done = node.shell("apt.sh", f"staged_directory {asked}")
     assert (done.stdout.strip() == str(directory)) is found
+
+
+@pytest.mark.parametrize(
+    ("said", "minor", "live_minor_answers", "expected"),
+    [
+        ("E: Failed to fetch http://x/v1.36/deb/InRelease  404  Not Found", "1.36", True, ExitCode.ABSENT),
+        ("E: Failed to fetch http://x/v1.36/deb/InRelease  403  Forbidden", "1.36", True, ExitCode.ABSENT),
+        (
+            "E: Failed to fetch http://x/v1.36/deb/InRelease  403  Forbidden",
+            "1.36",
+            False,
+            ExitCode.REPOSITORY_REFUSED,
+        ),
+        (
+            "E: Failed to fetch http://x/v1.34/deb/InRelease  403  Forbidden",
+            "1.34",
+            True,
+            ExitCode.REPOSITORY_REFUSED,
+        ),
+        ("E: Could not connect to x:80, connection timed out", "1.36", True, ExitCode.REPOSITORY_REFUSED),
+        ("E: The repository 'http://x ./ Release' is not signed.", "1.36", True, ExitCode.REPOSITORY_REFUSED),
+    ],
+    ids=[
+        "404",
+        "403 as object stores say it",
+        "403 for all",
+        "403 for the minor that runs",
+        "away",
+        "unsigned",
+    ],
+)
+def test_only_a_repository_that_answers_has_no_such_minor(node, said, minor, live_minor_answers, expected):
+    """Everything else is "could not know": taken for "no such minor" it would end as "nothing to do"."""
+    node.environment["PATH"] = f"{TOOLS}:{node.variables()['PATH']}"
+    write(node, "k8s.list", ONE_LINE)
+    (node.systemd / "installed-kubeadm").write_text("1.34.4-1.1\n")
+    (node.systemd / "apt-update-fails").write_text(said + "\n")
+    if live_minor_answers:
+        (node.systemd / "live-index").write_text("0")
+    done = node.run("package-index", minor, "http://x")
+    assert done.returncode == expected, done.stderr

@@ -85,6 +85,12 @@ def test_package_before_kubeadm_and_the_exact_staged_file(control_plane):
     assert calls(control_plane)[run] == expected
 
 
+def test_the_time_of_the_package_is_told(control_plane):
+    said = result(upgrade(control_plane))
+    assert 0 <= said["package_seconds"] <= said["seconds"] + 1
+    assert result(upgrade(control_plane))["package_seconds"] == 0
+
+
 def test_other_nodes_get_kubeadm_upgrade_node(control_plane):
     upgrade(control_plane, "node", "1.35.4", "900")
     assert f"kubeadm upgrade node --config {control_plane.state}/upgrade-configuration.yaml" in calls(

@@ -73,9 +73,12 @@ def test_young_and_links_stay(node, tmp_path):
     make(node, "kubeadm-upgraded-manifests123", 1)
     link = node.scratch / "kubeadm-upgraded-manifests456"
     link.symlink_to(target)
+    stamp = time.time() - 30 * DAY
+    os.utime(link, (stamp, stamp), follow_symlinks=False)
     _, result = reclaim(node, "kubeadm-upgraded-manifests123", link.name)
     assert result["removed"] == []
     assert target.exists()
+    assert link.is_symlink()
 
 
 def test_files_and_all_kinds_go(node):

@@ -7,6 +7,7 @@ import pytest
 from tests.fakes.cluster import FakeCluster, etcd_text, make_session
 
 from nightshift.domain.errors import BlindError, DrainBlockedError, UnreachableError, VerificationError
+from nightshift.steps import gates
 from nightshift.steps.decide import find_etcd_leader
 from nightshift.steps.drain_node import drain_node
 from nightshift.steps.session import Session
@@ -33,6 +34,24 @@ def test_the_leader_is_found(ha: FakeCluster, ha_session: Session) -> None:
     assert find_etcd_leader(ha_session, ha_session.kube.nodes()) == "cp2"
     ha.fakes["cp2"].is_away = True
     assert find_etcd_leader(ha_session, ha_session.kube.nodes()) is None
+
+
+@pytest.mark.parametrize("is_answering", [True, False], ids=["no etcd there", "node away"])
+def test_one_member_that_cannot_be_read_makes_the_etcd_gate_blind(
+    ha: FakeCluster, ha_session: Session, is_answering: bool
+) -> None:
+    """Two healthy members of three must not pass for the whole: the third is the quorum that is at stake."""
+    if is_answering:
+        ha.fakes["cp2"].etcd = None
+    else:
+        ha.fakes["cp2"].is_away = True
+    before = gates.gather_etcd_samples(ha_session)
+    for node in ha.fakes.values():
+        node.etcd = node.etcd and etcd_text(observations=500)
+    ha.sleep(60)
+    verdict = gates.check_etcd_latency(ha_session, before, gates.gather_etcd_samples(ha_session))
+    assert (verdict["outcome"], verdict["code"]) == ("blind", "ETCD_UNREADABLE")
+    assert "cp2" in verdict["message"]
 
 
 def test_the_snapshot_comes_from_a_follower(ha_session: Session, choice: dict[str, Any]) -> None:

@@ -61,6 +61,15 @@ def test_a_plan_that_cannot_be_made_is_blind(
     assert "no answer to nodes" in said["sentence"]
 
 
+def test_an_outage_nobody_accepted_is_blocked_and_there_is_no_plan(
+    cluster: FakeCluster, session: Session, choice: dict[str, Any]
+) -> None:
+    session.policy = replace(session.policy, accept_api_outage=False)
+    said = decide(session, choice, _all_gates(cluster, session, choice))
+    assert (said["answer"], said["plan"]) == ("blocked", None)
+    assert "accept_api_outage" in said["sentence"]
+
+
 def test_slow_etcd_blocks_and_names_member_and_bucket(cluster: FakeCluster, session: Session) -> None:
     before = gates.gather_etcd_samples(session)
     cluster.fakes["cp1"].etcd = etcd_text(slow=True, observations=500)

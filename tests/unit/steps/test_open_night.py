@@ -3,7 +3,7 @@ from dataclasses import replace
 import pytest
 from tests.fakes.cluster import FakeCluster, running_job
 
-from nightshift.domain.errors import ConfigError, UnreachableError
+from nightshift.domain.errors import BlindError, ConfigError, TrustError, UnreachableError
 from nightshift.domain.facts import LeaseFacts
 from nightshift.domain.policy import WindowPolicy
 from nightshift.steps.open_night import may_go_on, open_night
@@ -86,3 +86,34 @@ def test_in_the_middle_of_a_night_only_brake_and_calendar_are_asked(
     session.policy = replace(session.policy, window=WindowPolicy(frozen_dates=("2027-01-15",)))
     assert may_go_on(session)["code"] == "DATE_FROZEN"
     assert len(cluster.api_calls) - calls <= 4  # the brake, each time
+
+
+def test_a_node_that_lets_nobody_in_is_named_before_any_gate(cluster: FakeCluster, session: Session) -> None:
+    cluster.fakes["w2"].is_away = True
+    with pytest.raises(UnreachableError, match=r"NODE_UNREACHABLE.*w2"):
+        open_night(session)
+    assert "The night is open" not in cluster.log
+
+
+def test_several_closed_nodes_are_one_error_and_the_gravest_leads(
+    cluster: FakeCluster, session: Session
+) -> None:
+    cluster.fakes["cp1"].is_away = True
+    for name in ("w1", "w2"):
+        cluster.fakes[name].broken = TrustError("NODE_SCRIPT_TAMPERED", "Not ours.", cause="c", next_step="n")
+    with pytest.raises(TrustError) as caught:
+        open_night(session)
+    expected = "w1: Not ours. The same on w2. Also: cp1 (NODE_UNREACHABLE)."
+    assert (caught.value.code, caught.value.message) == ("NODE_SCRIPT_TAMPERED", expected)
+
+
+def test_a_node_that_tells_half_is_blind(cluster: FakeCluster, session: Session) -> None:
+    cluster.fakes["w1"].broken = BlindError("PROBE_INCOMPLETE", "Node w1 is odd.", cause="c", next_step="n")
+    with pytest.raises(BlindError, match=r"^\[PROBE_INCOMPLETE\] Node w1 is odd\. Cause"):
+        open_night(session)
+
+
+def test_a_held_night_asks_no_node(cluster: FakeCluster, session: Session) -> None:
+    cluster.paused = "migration of anna"
+    cluster.fakes["w2"].is_away = True
+    assert open_night(session)["answer"] == "held"

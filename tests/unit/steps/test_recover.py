@@ -127,6 +127,62 @@ def test_a_new_run_that_claims_in_between_keeps_everything(
 
 
 @pytest.mark.usefixtures("half_done")
+def test_a_new_run_that_claims_after_the_fence_keeps_everything(
+    cluster: FakeCluster, session: Session, other_session: Session
+) -> None:
+    cluster.sleep(121)
+    node = cluster.fakes["cp1"]
+    fence = node.fence
+
+    def claimed_meanwhile(token: int) -> None:
+        fence(token)
+        if cluster.lease.holder == "run-1":
+            acquire(other_session)
+
+    node.fence = claimed_meanwhile  # type: ignore[method-assign]
+    assert recover(session, None, "sweeper")["answer"] == "live"
+    assert cluster.nodes["w1"].is_unschedulable
+    assert cluster.lease.holder == cluster.marks["nightshift.io/run-id"] == "run-2"
+
+
+@pytest.mark.usefixtures("half_done")
+def test_a_new_run_that_takes_over_while_debts_are_repaid_keeps_its_own(
+    cluster: FakeCluster, session: Session, other_session: Session
+) -> None:
+    """The last moment: the recovery has looked for the last time and lifts the dead run's cordons."""
+    cluster.sleep(121)
+    uncordon = session.kube.uncordon
+
+    def taken_over(name: str, run_id: str | None = None) -> bool:
+        drain_node(other_session, name)
+        return uncordon(name, run_id)
+
+    session.kube.uncordon = taken_over  # type: ignore[method-assign]
+    recover(session, None, "sweeper")
+    assert cluster.nodes["w1"].is_unschedulable
+    assert cluster.nodes["w1"].annotations["nightshift.io/owner"] == "run-2"
+    assert cluster.marks["nightshift.io/run-id"] == cluster.lease.holder == "run-2"
+    assert session.pushgateway.values["k8s_upgrade_in_flight"] == 1
+
+
+@pytest.mark.usefixtures("half_done")
+def test_marks_on_a_node_a_person_uncordoned_are_dropped(cluster: FakeCluster, session: Session) -> None:
+    cluster.nodes["w1"] = replace(cluster.nodes["w1"], is_unschedulable=False)
+    assert recover(session, "run-1", "teardown")["answer"] == "recovered"
+    assert _is_clean(cluster, session)
+
+
+@pytest.mark.usefixtures("half_done")
+def test_a_gauge_that_could_not_be_cleared_is_cleared_by_the_next_recovery(session: Session) -> None:
+    session.pushgateway.problem = "connection refused"
+    recover(session, "run-1", "teardown")
+    assert session.pushgateway.values["k8s_upgrade_in_flight"] == 1
+    session.pushgateway.problem = None
+    assert recover(session, "run-1", "callback")["answer"] == "nothing"
+    assert session.pushgateway.values["k8s_upgrade_in_flight"] == 0
+
+
+@pytest.mark.usefixtures("half_done")
 def test_a_foreign_cordon_outlives_recovery(cluster: FakeCluster, session: Session) -> None:
     cluster.nodes["w2"] = replace(cluster.nodes["w2"], is_unschedulable=True)
     recover(session, "run-1", "teardown")

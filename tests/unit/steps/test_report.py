@@ -5,11 +5,13 @@ from typing import Any
 import pytest
 from tests.fakes.cluster import FakeCluster
 
+from nightshift.domain.ledger import Failure
 from nightshift.steps.report import report
 from nightshift.steps.session import Session
 from nightshift.steps.upgrade_kubelet import upgrade_kubelet
 
 _GO = {"answer": "go", "sentence": "ok"}
+_FAILURE = Failure("upgrade_node", "w1 stopped.", "JOB_FAILED", "Disk full.", "Free it.")
 
 
 def _decision(answer: str, **verdict: str) -> dict[str, Any]:
@@ -24,6 +26,10 @@ def _decision(answer: str, **verdict: str) -> dict[str, Any]:
             "leftover": ["w2"],
         },
     }
+
+
+def _gate() -> dict[str, Any]:
+    return {"outcome": "pass", "code": "OK", "value": "4-8 ms", "threshold": "128 ms"}
 
 
 def test_nothing_to_do_is_written_too(session: Session) -> None:
@@ -52,12 +58,21 @@ def test_an_upgrade_lists_its_nodes(cluster: FakeCluster, session: Session, choi
         "choice": choice,
         "decision": _decision("go"),
         "postflight": {"sentence": "2 of 3 nodes run 1.35.4."},
-        "node_seconds": {"cp1": 100.0},
+        "node_steps": {
+            "cp1": {"drain": {"began": 10.0, "ended": 15.0}, "uncordon": {"began": 108.0, "ended": 110.0}},
+            "w1": {"drain": {"began": 120.0, "ended": 125.0}},
+        },
+        "node_gates": [{**_gate(), "task": "check_etcd_01", "nodes": ["w1"], "began": 111.0, "ended": 119.0}],
         "snapshot": {"path": "/s.tar.gz"},
     }
     said = report(session, facts)
     assert said["answer"] == "upgraded"
     assert [n["outcome"] for n in said["entry"]["nodes"]] == ["upgraded", "upgraded", "tomorrow"]
+    cp1, w1, w2 = said["entry"]["nodes"]
+    assert (cp1["seconds"], cp1["steps"]) == (100.0, {"drain": 5.0, "uncordon": 2.0})
+    assert (w1["seconds"], w1["steps"]) == (None, {"drain": 5.0}), "its uncordon did not come to its end"
+    assert (w2["began"], w2["steps"]) == (None, {})
+    assert [(g["nodes"], g["seconds"]) for g in said["entry"]["node_gates"]] == [(["w1"], 8.0)]
     assert said["entry"]["what_next"] == "w2 continue on the next night."
     assert said["entry"]["snapshot"] == "/s.tar.gz"
 
@@ -68,9 +83,11 @@ def test_a_failure_is_told_with_what_is_done_already(
 ) -> None:
     if is_upgraded:
         upgrade_kubelet(session, "cp1", choice)
-    facts = {"open_night": _GO, "choice": choice, "decision": _decision("go"), "failure": "w1: JOB_FAILED."}
+    facts = {"open_night": _GO, "choice": choice, "decision": _decision("go"), "failure": _FAILURE}
     said = report(session, facts)
     assert said["answer"] == answer
+    assert "upgrade_node failed (JOB_FAILED): w1 stopped. Cause: Disk full." in said["entry"]["sentence"]
+    assert said["entry"]["what_next"] == "Free it."
     assert ("Already upgraded: cp1" in said["entry"]["sentence"]) is is_upgraded
 
 
@@ -85,7 +102,7 @@ def test_an_api_that_is_away_does_not_stop_the_report(
 ) -> None:
     cluster.api_away_until = cluster.now + 10_000
     said = report(
-        session, {"open_night": _GO, "choice": choice, "decision": _decision("go"), "failure": "API."}
+        session, {"open_night": _GO, "choice": choice, "decision": _decision("go"), "failure": _FAILURE}
     )
     assert {n["to_version"] for n in said["entry"]["nodes"]} == {"unknown"}
 
@@ -143,3 +160,35 @@ def test_an_offer_stays_while_nodes_are_left_behind(
     facts["decision"]["plan"]["leftover"] = []
     report(session, facts)
     assert session.pushgateway.labelled[0][2] == 0.0
+
+
+def test_the_entry_has_every_gate_with_value_and_threshold_and_all_evidence(
+    session: Session, choice: dict[str, Any]
+) -> None:
+    session.store.write_json("evidence/run-1/index.json", {"bundles": ["/e.tar.gz"]})
+    decision = _decision("blocked", outcome="block", code="ETCD_SLOW", value="128-256 ms", threshold="128 ms")
+    said = report(session, {"open_night": _GO, "choice": choice, "decision": decision})
+    entry = json.loads(Path(said["path"]).read_text())
+    (gate,) = entry["gates"]
+    assert (gate["code"], gate["value"], gate["threshold"]) == ("ETCD_SLOW", "128-256 ms", "128 ms")
+    assert entry["evidence"] == ["/e.tar.gz"]
+
+
+def test_a_blind_night_says_code_cause_and_next_step(session: Session, choice: dict[str, Any]) -> None:
+    blind = {"answer": "blind", "sentence": "w9 keeps its cordon.", "code": "LEFTOVERS_UNKNOWN"}
+    said = report(session, {"open_night": blind})
+    assert said["note"].startswith(
+        "Blind (LEFTOVERS_UNKNOWN): w9 keeps its cordon; Cause: Something that must be"
+    )
+    assert "Make it readable again" in said["note"]
+    verdict = {"outcome": "blind", "code": "DISK_UNKNOWN", "resolution": "Look at w1."}
+    decision = {**_decision("blind", **verdict), "code": "DISK_UNKNOWN", "cause": "w1 is away."}
+    said = report(session, {"open_night": _GO, "choice": choice, "decision": decision})
+    assert "Blind (DISK_UNKNOWN)" in said["note"]
+    assert "Cause: w1 is away" in said["note"]
+    assert said["entry"]["what_next"] == "To flip it: Look at w1."
+
+
+def test_a_look_that_failed_is_blind_and_touched_nothing(session: Session) -> None:
+    failure = Failure("open_night", "w2 is away.", "NODE_UNREACHABLE", "x.", "y.", True, before_claim=True)
+    assert report(session, {"failure": failure})["answer"] == "blind"

@@ -30,7 +30,9 @@ def test_a_whole_night_by_hand(cluster: FakeCluster, session: Session, choice: d
         verify_node(session, name, choice)
         uncordon_node(session, name)
     done = postflight(session, choice, {"leftover": []})
-    assert done["sentence"] == "3 of 3 nodes run 1.35.4, Ready and as written."
+    assert (
+        done["sentence"] == "Upgraded from 1.34.4 to 1.35.4: 3 of 3 nodes run 1.35.4, Ready and as written."
+    )
     assert ("kubeadm-upgrade", "apply", "1.35.4", "900") in cluster.fakes["cp1"].calls
     assert ("kubeadm-upgrade", "node", "1.35.4", "900") in cluster.fakes["w1"].calls
     assert ("kubelet-upgrade", "1.35.4") in cluster.fakes["w2"].calls
@@ -68,6 +70,42 @@ def test_a_node_that_lost_its_cordon_is_drained_again_before_kubeadm(
     upgrade_node(session, "w1", choice)
     assert cluster.pods["w1"] == []
     assert cluster.nodes["w1"].is_unschedulable
+
+
+def test_the_time_of_kubeadms_package_is_passed_on(
+    cluster: FakeCluster, session: Session, choice: dict[str, Any]
+) -> None:
+    assert upgrade_node(session, "cp1", choice)["package_seconds"] is None
+    cluster.fakes["w1"].results["kubeadm-upgrade"] = {"package_seconds": 4.5}
+    assert upgrade_node(session, "w1", choice)["package_seconds"] == 4.5
+
+
+def test_a_node_that_lost_its_cordon_is_drained_again_before_its_kubelet(
+    cluster: FakeCluster, session: Session, choice: dict[str, Any]
+) -> None:
+    cluster.add_pod("w1", "newcomer")
+    upgrade_kubelet(session, "w1", choice)
+    assert cluster.pods["w1"] == []
+    assert cluster.nodes["w1"].is_unschedulable
+
+
+def test_a_second_try_ends_with_the_command_of_the_first(
+    cluster: FakeCluster, session: Session, choice: dict[str, Any]
+) -> None:
+    upgrade_node(session, "cp1", choice)
+    assert cluster.config_version == "1.35.4"
+    assert upgrade_node(session, "cp1", choice)["command"] == "apply"
+
+
+def test_a_world_that_did_not_follow_leaves_evidence_too(
+    cluster: FakeCluster, session: Session, choice: dict[str, Any]
+) -> None:
+    cluster.nodes["w1"] = replace(cluster.nodes["w1"], is_ready=False)
+    with pytest.raises(VerificationError, match=r"NotReady.*Evidence: .*w1-kubelet-upgrade"):
+        upgrade_kubelet(session, "w1", choice)
+    with pytest.raises(VerificationError, match=r"not Ready.*Evidence: .*w1-verify"):
+        verify_node(session, "w1", choice)
+    assert len(saved_evidence(session)) == 2
 
 
 def test_kubeadm_content_but_old_pods_is_an_error(
@@ -137,6 +175,15 @@ def test_snapshot_is_kept_when_this_run_has_one(
     assert [c for c in cluster.fakes["cp1"].calls if c[0] == "snapshot-etcd"] == [("snapshot-etcd",)]
 
 
+def test_a_snapshot_whose_file_is_gone_is_taken_again(
+    cluster: FakeCluster, session: Session, choice: dict[str, Any]
+) -> None:
+    first = snapshot(session, choice)
+    Path(first["path"]).unlink()
+    assert not snapshot(session, choice)["kept"]
+    assert Path(first["path"]).exists()
+
+
 @pytest.mark.parametrize(
     ("restored", "code"),
     [({"revision": 41, "key_count": 7, "hash": 99}, "SNAPSHOT_MISMATCH"), ({}, "SNAPSHOT_UNREADABLE")],
@@ -154,9 +201,9 @@ def test_stage_says_which_node_failed_and_raises(
     cluster: FakeCluster, session: Session, choice: dict[str, Any]
 ) -> None:
     cluster.fakes["w2"].failures["stage"] = job_failed("IMAGE_MISSING")
-    with pytest.raises(RemoteJobError, match="IMAGE_MISSING"):
+    with pytest.raises(RemoteJobError, match=r"IMAGE_MISSING.*w2"):
         stage(session, choice)
-    assert "w2: [IMAGE_MISSING]" in cluster.log
+    assert "Ready: cp1, w1. Not ready: w2 (IMAGE_MISSING)." in cluster.log
     assert cluster.fakes["w1"].calls[-1][:3] == ("stage", "1.35", "1.35.4-1.1")
     assert "registry.k8s.io/kube-proxy:v1.35.4" in cluster.fakes["w1"].calls[-1]
 
@@ -170,4 +217,16 @@ def test_postflight_names_nodes_that_did_not_follow(
         uncordon_node(session, name)
     assert "1 nodes continue tomorrow" in postflight(session, choice, {"leftover": ["w2"]})["sentence"]
     with pytest.raises(VerificationError, match=r"w2: the Node object reports kubelet 1.34.4"):
+        postflight(session, choice, {"leftover": []})
+
+
+def test_postflight_sees_a_mark_that_was_left(
+    cluster: FakeCluster, session: Session, choice: dict[str, Any]
+) -> None:
+    for name in ("cp1", "w1", "w2"):
+        upgrade_node(session, name, choice)
+        upgrade_kubelet(session, name, choice)
+    for name in ("cp1", "w1"):
+        uncordon_node(session, name)
+    with pytest.raises(VerificationError, match=r"w2: still marked by run run-1"):
         postflight(session, choice, {"leftover": []})

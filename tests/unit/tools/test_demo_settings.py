@@ -36,12 +36,13 @@ def test_airflow_listens_on_the_loopback_only_and_inherits_no_keys(
     monkeypatch.setenv("KUBECONFIG", "/root/.kube/config")
     monkeypatch.setenv("AIRFLOW__CORE__EXECUTOR", "CeleryExecutor")
     monkeypatch.setenv("NIGHTSHIFT_CLUSTERS", "/other/clusters")
+    monkeypatch.setenv("PYTHONDONTWRITEBYTECODE", "1")
     environment = airflow_environment(home, {"EXTRA": "1"})
     assert environment["AIRFLOW__API__HOST"] == HOST == "127.0.0.1"
     assert environment["AIRFLOW__CORE__EXECUTOR"] == "LocalExecutor"
     assert environment["EXTRA"] == "1"
     assert environment["NIGHTSHIFT_CLUSTERS"].endswith("/lab/clusters")
-    assert not {"SSH_AUTH_SOCK", "KUBECONFIG"} & set(environment)
+    assert not {"SSH_AUTH_SOCK", "KUBECONFIG", "PYTHONDONTWRITEBYTECODE"} & set(environment)
 
 
 def test_callbacks_end_before_the_heartbeat_timeout(home: Home) -> None:

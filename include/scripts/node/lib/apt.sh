@@ -75,6 +75,19 @@ installed_version() {
     dpkg-query -W -f '${db:Status-Status} ${Version}\n' "$1" 2>/dev/null | sed -n 's/^installed //p'
 }
 
+# node_packages: what this node is upgraded with, one per line; kubectl only where it is installed.
+node_packages() {
+    printf '%s\n' kubeadm kubelet
+    [[ -z $(installed_version kubectl) ]] || echo kubectl
+}
+
+# offered_versions PACKAGE…: versions in which the private index has all of these packages, newest first. A mirror
+# that was copied half way offers a kubeadm without its kubelet: that version is not there yet.
+offered_versions() {
+    apt-cache "${APT_OPTIONS[@]}" madison "$@" |
+        awk -F ' *[|] *' -v wanted="$#" 'NF > 1 && !seen[$1, $2]++ && ++found[$2] == wanted {print $2}'
+}
+
 # staged_directory VERSION: where the packages of that version (with or without package revision) lie, complete.
 staged_directory() {
     local mark

@@ -205,7 +205,7 @@ def _too_few(reading: _Reading, policy: EtcdLatencyPolicy) -> Finding:
         f"etcd on {reading.member}: {reading.gained.count:.0f} observations of {reading.metric} "
         f"in the window, {policy.minimum_samples} are needed for a p99.",
         "The window was too short, or the member hardly took part.",
-        "Lengthen etcd_latency.window_seconds, and look whether the member really gets the writes.",
+        "Raise etcd_latency.longest_window_seconds, and look whether the member really gets the writes.",
         value=f"{reading.gained.count:.0f} observations",
         threshold=f"{policy.minimum_samples} observations",
     )
