@@ -13,6 +13,7 @@ from nightshift.domain.verdicts import BLIND_CAUSE, BLIND_NEXT_STEP, Answer, Ver
 from nightshift.steps.evidence import saved_evidence
 from nightshift.steps.session import Session, path_safe
 
+_NOT_BEGUN = ("tomorrow", "untouched")
 _NEXT = {
     "upgraded": "The next night looks for the next version.",
     "nothing": "The next night looks again.",
@@ -45,7 +46,7 @@ def report(session: Session, facts: Mapping[str, Any]) -> dict[str, Any]:
         nodes=nodes,
         phase_seconds=facts.get("phase_seconds") or {},
         snapshot=(facts.get("snapshot") or {}).get("path"),
-        evidence=saved_evidence(session),
+        evidence=saved_evidence(session, [n.name for n in nodes if n.outcome not in _NOT_BEGUN]),
     )
     stamp = datetime.fromtimestamp(entry.started, UTC).strftime("%Y%m%dT%H%M%SZ")
     path = session.store.write_json(f"ledger/{stamp}-{path_safe(session.run_id)}.json", entry.to_dict())

@@ -165,7 +165,7 @@ def test_an_offer_stays_while_nodes_are_left_behind(
 def test_the_entry_has_every_gate_with_value_and_threshold_and_all_evidence(
     session: Session, choice: dict[str, Any]
 ) -> None:
-    session.store.write_json("evidence/run-1/index.json", {"bundles": ["/e.tar.gz"]})
+    session.store.write_json("evidence/run-1/cp1.json", {"bundles": ["/e.tar.gz"]})
     decision = _decision("blocked", outcome="block", code="ETCD_SLOW", value="128-256 ms", threshold="128 ms")
     said = report(session, {"open_night": _GO, "choice": choice, "decision": decision})
     entry = json.loads(Path(said["path"]).read_text())
