@@ -54,17 +54,6 @@ class Plan:
             "verdict": self.verdict.to_dict(),
         }
 
-    @staticmethod
-    def from_dict(data: Mapping[str, Any]) -> Plan:
-        """Rebuild a plan from `to_dict`'s output."""
-        return Plan(
-            control_plane=tuple(ControlPlaneStep(s["node"], s["command"]) for s in data["control_plane"]),
-            waves=tuple(tuple(wave) for wave in data["waves"]),
-            leftover=tuple(data["leftover"]),
-            sentence=data["sentence"],
-            verdict=Verdict.from_dict(data["verdict"]),
-        )
-
 
 def build_plan(
     nodes: Sequence[NodeFacts],

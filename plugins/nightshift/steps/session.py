@@ -120,12 +120,6 @@ class KubePort(Protocol):
     def evict(self, namespace: str, name: str, uid: str) -> Eviction:
         """Ask for an eviction of exactly this pod; answers an `Eviction`."""
 
-    def pod_gone(self, namespace: str, name: str, uid: str) -> bool:
-        """True when no pod of that name and UID exists any more."""
-
-    def server_version(self) -> str:
-        """Version of the API server that answers, e.g. "1.34.4"."""
-
     def ready(self) -> bool:
         """True when /readyz says ok; False when it says otherwise or does not answer."""
 

@@ -179,9 +179,14 @@ def test_workers_alone_cause_no_outage() -> None:
     assert "away" not in result.sentence
 
 
-def test_round_trip_and_refusal_of_no_target() -> None:
+def test_a_plan_is_handed_on_as_plain_data() -> None:
     result = plan({**THREE, **WORKERS}, dict.fromkeys(THREE, OLD))
-    assert Plan.from_dict(json.loads(json.dumps(result.to_dict()))) == result
+    told = json.loads(json.dumps(result.to_dict()))
+    assert [(s["node"], s["command"]) for s in told["control_plane"]] == steps(result)
+    assert [tuple(wave) for wave in told["waves"]] == list(result.waves)
+
+
+def test_no_plan_without_a_target() -> None:
     with pytest.raises(ValueError, match="nothing newer"):
         build_plan([], {}, TargetChoice(TargetKind.NONE, "nothing newer"), policy())
 
