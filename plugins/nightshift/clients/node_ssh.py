@@ -346,7 +346,7 @@ class NodeSsh:
             run_id: written into the job's status.
             args: the job's own arguments; a running job with other arguments is not attached to.
             limit_seconds: systemd ends the job after this time.
-            log: gets every line of the job once, in order.
+            log: gets every line of the job once, in order; the caller says whose they are.
             on_poll: called after each look at the job, about once a second.
 
         Raises:
@@ -359,7 +359,7 @@ class NodeSsh:
         if len(answer) != 2:
             raise self._unexpected("start-job", " ".join(answer))
         how, job_id = answer
-        log(f"{self.node}: {step} {how} as nightshift-{step}.service")
+        log(f"{step} {how} as nightshift-{step}.service")
         return self._follow(step, job_id, how == "attached", log, on_poll)
 
     def _follow(
