@@ -1,4 +1,7 @@
-"""Writes the secrets docker-compose.yaml needs into an environment file: `make_env.py .env`. Keeps what is there."""
+"""Writes what docker-compose.yaml needs into an environment file: `make_env.py .env`. Keeps what is there.
+
+That is secrets, and the name of this installation.
+"""
 
 import json
 import os
@@ -13,6 +16,7 @@ _MADE = (
     "NIGHTSHIFT_ADMIN_PASSWORD",
     "NIGHTSHIFT_SERVICE_PASSWORD",
 )
+_INSTALLATION = "NIGHTSHIFT_INSTALLATION"  # tells this Airflow from every other one at the same cluster
 _NOTE_CONNECTION = "AIRFLOW_CONN_NIGHTSHIFT_AIRFLOW_API"
 
 
@@ -24,6 +28,8 @@ def main(path: Path) -> None:
         if name not in values:
             values[name] = secrets.token_urlsafe(24)
             lines.append(f"{name}={values[name]}")
+    if _INSTALLATION not in values:
+        lines.append(f"{_INSTALLATION}=airflow-{secrets.token_hex(3)}")
     if _NOTE_CONNECTION not in values:
         connection = {
             "conn_type": "http",

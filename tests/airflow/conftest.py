@@ -89,7 +89,13 @@ class Night:
 
     @contextmanager
     def open_session(
-        self, policy: ClusterPolicy, run_id: str, log: Any = None, *, needs_api: bool = True
+        self,
+        policy: ClusterPolicy,
+        run_id: str,
+        log: Any = None,
+        began: float | None = None,
+        *,
+        needs_api: bool = True,
     ) -> Iterator[Session]:
         session = make_session(self.cluster, self.store, run_id, replace(policy, store=str(self.store)))
         session.pushgateway = self.gauges

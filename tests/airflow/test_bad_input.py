@@ -46,7 +46,14 @@ NEXT_STEP = re.compile(r"\[error +\] Next step: (.*?) \(docs/runbooks/([A-Z_]+)\
 
 # Calls of the API that write; what a night that only looks never makes.
 NODE_WRITES = ("cordon", "uncordon", "drop_node_annotations", "evict ")
-CLAIM_WRITES = ("claim_lease", "renew_lease", "release_lease", "bump_token", "set_namespace_annotations")
+CLAIM_WRITES = (
+    "claim_lease",
+    "renew_lease",
+    "release_lease",
+    "bump_token",
+    "fence_lease",
+    "set_namespace_annotations",
+)
 
 
 class World(Protocol):

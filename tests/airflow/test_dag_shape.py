@@ -81,6 +81,7 @@ def test_the_sweeper_works_from_the_first_minute(dag_bag: DagBag) -> None:
     sweeper = dag_bag.dags["recover_small"]
     assert sweeper.is_paused_upon_creation is False
     assert sweeper.schedule == "* * * * *"
+    assert sweeper.get_task("recover").step == "recover:sweep"
 
 
 def test_the_sweeper_gets_the_next_free_slot(dag_bag: DagBag, upgrade_dag: DAG) -> None:

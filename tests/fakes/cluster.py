@@ -5,6 +5,7 @@ Time is the fake's own: `sleep` moves it, so that minutes of waiting take no tim
 
 from __future__ import annotations
 
+import hashlib
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -131,7 +132,8 @@ class FakeNode:
         self.calls: list[tuple[str, ...]] = []
         self.failures: dict[str, Exception] = {}
         self.before_job: Callable[[str], None] = lambda step: None
-        self.results: dict[str, dict[str, Any]] = {"snapshot-etcd": _proven()}
+        self.bundles = {"etcd-20270115T080000Z.tar.gz": f"snapshot of {name}".encode()}
+        self.results: dict[str, dict[str, Any]] = {"snapshot-etcd": _proven(self.bundles)}
         self.scratch: tuple[ScratchEntry, ...] = ()
         self.etcd: str | None = etcd_text()
         self.configz: dict[str, Any] = _configz()
@@ -253,10 +255,11 @@ class FakeNode:
         self._reach()
         return self.jobs.get(step)
 
-    def fetch(self, kind: str, target: BinaryIO) -> None:
+    def fetch(self, kind: str, name: str, target: BinaryIO) -> str:
         """A bundle."""
         self._reach()
-        target.write(f"{kind} of {self.name}".encode())
+        target.write(self.bundles[name])
+        return hashlib.sha256(self.bundles[name]).hexdigest()
 
     def collect_evidence(self, since: float, target: BinaryIO) -> None:
         """A bundle."""
@@ -291,22 +294,22 @@ class FakeKube:
         self._reach("node")
         return self._c.nodes.get(name)
 
-    def cordon(self, name: str, run_id: str, token: int) -> bool:
+    def cordon(self, name: str, owner: str, token: int) -> bool:
         """One patch."""
         self._reach("cordon")
         node = self._c.nodes[name]
         if node.is_unschedulable and "nightshift.io/owner" not in node.annotations:
             return False
-        marks = {**node.annotations, "nightshift.io/owner": run_id, "nightshift.io/token": str(token)}
+        marks = {**node.annotations, "nightshift.io/owner": owner, "nightshift.io/token": str(token)}
         self._c.nodes[name] = replace(node, is_unschedulable=True, annotations=marks)
         return True
 
-    def uncordon(self, name: str, run_id: str | None = None) -> bool:
+    def uncordon(self, name: str, owner: str | None = None, token: str | None = None) -> bool:
         """Only ours."""
         self._reach("uncordon")
         node = self._c.nodes[name]
-        owner = node.annotations.get("nightshift.io/owner")
-        if owner is None or run_id not in (None, owner):
+        marked, with_token = (node.annotations.get(f"nightshift.io/{key}") for key in ("owner", "token"))
+        if marked is None or owner not in (None, marked) or token not in (None, with_token):
             return False
         self._c.nodes[name] = replace(node, is_unschedulable=False)
         self.drop_node_annotations(name)
@@ -374,33 +377,55 @@ class FakeKube:
         self._reach("lease")
         return self._c.lease
 
-    def claim_lease(self, run_id: str, now: float, seconds: int, expected: LeaseFacts) -> LeaseFacts | None:
+    def claim_lease(self, owner: str, now: float, seconds: int, expected: LeaseFacts) -> LeaseFacts | None:
         """Compare and swap."""
         self._reach("claim_lease")
-        return self._swap(expected, LeaseFacts(run_id, expected.token + 1, now, now, seconds))
+        claimed = replace(
+            expected,
+            holder=owner,
+            token=expected.token + 1,
+            acquired=now,
+            renewed=now,
+            duration_seconds=seconds,
+        )
+        return self._swap(expected, claimed)
 
-    def renew_lease(self, run_id: str, token: int, now: float) -> bool:
+    def renew_lease(self, holder: str, token: int, now: float) -> bool:
         """Only ours."""
         self._reach("renew_lease")
         with self._c.lock:
-            if (self._c.lease.holder, self._c.lease.token) != (run_id, token):
+            if (self._c.lease.holder, self._c.lease.token) != (holder, token):
                 return False
             self._c.lease = replace(self._c.lease, renewed=now)
             return True
 
-    def release_lease(self, run_id: str, token: int) -> bool:
+    def release_lease(self, holder: str, token: int) -> bool:
         """Only ours; the token stays."""
         self._reach("release_lease")
         with self._c.lock:
-            if (self._c.lease.holder, self._c.lease.token) != (run_id, token):
+            if (self._c.lease.holder, self._c.lease.token) != (holder, token):
                 return False
             self._c.lease = replace(self._c.lease, holder="", acquired=None, renewed=None)
             return True
 
-    def bump_token(self, expected: LeaseFacts) -> LeaseFacts | None:
+    def bump_token(self, expected: LeaseFacts, wanted: int = 0) -> LeaseFacts | None:
         """Compare and swap."""
         self._reach("bump_token")
-        return self._swap(expected, replace(expected, token=expected.token + 1))
+        return self._swap(expected, replace(expected, token=max(wanted, expected.token + 1)))
+
+    def fence_lease(self, expected: LeaseFacts, fenced: LeaseFacts) -> LeaseFacts | None:
+        """Compare and swap."""
+        self._reach("fence_lease")
+        return self._swap(expected, fenced)
+
+    def abandon_lease(self, holder: str, token: int) -> bool:
+        """Only ours; holder and token stay."""
+        self._reach("abandon_lease")
+        with self._c.lock:
+            if (self._c.lease.holder, self._c.lease.token) != (holder, token):
+                return False
+            self._c.lease = replace(self._c.lease, renewed=None)
+            return True
 
     def _swap(self, expected: LeaseFacts, new: LeaseFacts) -> LeaseFacts | None:
         with self._c.lock:
@@ -458,7 +483,12 @@ class FakeGauges:
 
 
 def make_session(
-    cluster: FakeCluster, store: Path, run_id: str = "run-1", policy: ClusterPolicy | None = None
+    cluster: FakeCluster,
+    store: Path,
+    run_id: str = "run-1",
+    policy: ClusterPolicy | None = None,
+    installation: str = "airflow",
+    began: float | None = None,
 ) -> Session:
     """A session over the fakes; what it logs is in `cluster.lines`."""
     return Session(
@@ -468,6 +498,8 @@ def make_session(
         store=Store(store, "lab"),
         pushgateway=FakeGauges(),
         run_id=run_id,
+        installation=installation,
+        began=cluster.now if began is None else began,
         clock=cluster.clock,
         log=cluster.lines.append,
         sleep=cluster.sleep,
@@ -500,9 +532,11 @@ def _manifest(name: str) -> ManifestEntry:
     )
 
 
-def _proven() -> dict[str, Any]:
+def _proven(bundles: Mapping[str, bytes]) -> dict[str, Any]:
     side = {"revision": 42, "key_count": 7, "hash": 99}
-    return {"saved": dict(side), "restored": dict(side)}
+    ((name, content),) = bundles.items()
+    named = {"bundle": name, "bundle_sha256": hashlib.sha256(content).hexdigest()}
+    return {"saved": dict(side), "restored": dict(side), **named}
 
 
 def _configz() -> dict[str, Any]:

@@ -14,7 +14,8 @@ ROOT = Path(__file__).parents[2]
 PAGES = {page.stem: page.read_text(encoding="utf-8") for page in (ROOT / "docs" / "runbooks").glob("*.md")}
 SCHEMA = json.loads((ROOT / "include" / "clusters" / "schema.json").read_text(encoding="utf-8"))
 CODE = re.compile(r"[A-Z]+(?:_[A-Z]+)+")
-ENVIRONMENT = {"NIGHTSHIFT_CLUSTERS", "NIGHTSHIFT_STORE"}  # spelled like a code, and none
+# spelled like a code, and none
+ENVIRONMENT = {"NIGHTSHIFT_CLUSTERS", "NIGHTSHIFT_INSTALLATION", "NIGHTSHIFT_STORE"}
 HEADINGS = ["Symptom", "What the system already did", "How to check", "Fix"]
 
 
@@ -59,6 +60,6 @@ def test_a_page_names_only_keys_and_pages_that_exist(code: str) -> None:
     assert "drain.timeout_seconds" in known, "the schema is read wrongly"
     named = re.findall(rf"`((?:{sections})\.[a-z_]+)`", PAGES[code])
     assert [key for key in named if key not in known] == []
-    placeholders = {"KNOWN_HOSTS"}
+    placeholders = {"KNOWN_HOSTS", *ENVIRONMENT}
     others = set(re.findall(rf"\b{CODE.pattern}\b", PAGES[code]))
     assert others - set(PAGES) - placeholders == set()

@@ -82,6 +82,13 @@ class Home:
         found: dict[str, str] = json.loads(file.read_text(encoding="utf-8"))
         return found
 
+    def installation(self) -> str:
+        """Name that tells this Airflow from every other one at the same cluster; made at first use."""
+        file = self.path / "installation"
+        if not file.exists():
+            write_private(file, f"nightshift-{secrets.token_hex(3)}")
+        return file.read_text(encoding="utf-8").strip()
+
 
 def ui_port() -> int:
     """Port of the Airflow UI: NIGHTSHIFT_PORT, default 8080."""
@@ -154,6 +161,7 @@ def _settings(home: Home) -> dict[str, str]:
         **flat,
         "AIRFLOW_HOME": str(home.airflow),
         "AIRFLOW_CONN_NIGHTSHIFT_AIRFLOW_API": json.dumps(note),
+        "NIGHTSHIFT_INSTALLATION": home.installation(),
         "NIGHTSHIFT_STORE": home.store.as_uri(),
         "NIGHTSHIFT_CLUSTERS": str(PROJECT / "lab" / "clusters"),  # whatever the caller works with
         "PYTHONPATH": str(PROJECT / "plugins"),

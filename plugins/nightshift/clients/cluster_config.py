@@ -237,6 +237,7 @@ class LimitSection(_Section):
     kubeadm_job_seconds: int = Field(LimitPolicy.kubeadm_job_seconds, ge=300, le=28_800)
     package_job_seconds: int = Field(LimitPolicy.package_job_seconds, ge=60, le=14_400)
     snapshot_job_seconds: int = Field(LimitPolicy.snapshot_job_seconds, ge=60, le=14_400)
+    snapshot_max_age_seconds: int = Field(LimitPolicy.snapshot_max_age_seconds, ge=60, le=86_400)
     lease_seconds: int = Field(LimitPolicy.lease_seconds, ge=30, le=3600)
     lease_renew_seconds: int = Field(LimitPolicy.lease_renew_seconds, ge=1, le=600)
     node_ready_seconds: int = Field(LimitPolicy.node_ready_seconds, ge=30, le=7200)

@@ -12,6 +12,8 @@ import yaml
 from kubernetes.client import ApiClient
 
 from nightshift.clients.kube_objects import (
+    FENCED_AT,
+    FENCED_OWNER,
     OWNER,
     PREFIX,
     TOKEN,
@@ -111,7 +113,7 @@ class KubeApi:
         item = self._get(_node_path(name))
         return None if item is None else node_facts(item)
 
-    def cordon(self, name: str, run_id: str, token: int) -> bool:
+    def cordon(self, name: str, owner: str, token: int) -> bool:
         """Cordon and mark as ours in one patch; False when somebody else had cordoned it before.
 
         A mark of an earlier run is taken over: that run lost the Lease, its debts are ours.
@@ -119,20 +121,20 @@ class KubeApi:
 
         def change(item: dict[str, Any]) -> dict[str, Any] | None:
             is_foreign = item["spec"].get("unschedulable") and OWNER not in _annotations(item)
-            marks = {OWNER: run_id, TOKEN: str(token)}
+            marks = {OWNER: owner, TOKEN: str(token)}
             return (
                 None if is_foreign else {"metadata": {"annotations": marks}, "spec": {"unschedulable": True}}
             )
 
         return self._patch_node(name, change)
 
-    def uncordon(self, name: str, run_id: str | None = None) -> bool:
-        """Uncordon and drop our marks if the node is marked (as `run_id`'s, if given); False: not ours."""
+    def uncordon(self, name: str, owner: str | None = None, token: str | None = None) -> bool:
+        """Uncordon and drop our marks if the node is marked (by `owner`, with `token`, if given); False: not ours."""
 
         def change(item: dict[str, Any]) -> dict[str, Any] | None:
-            owner = _annotations(item).get(OWNER)
-            is_ours = owner is not None and run_id in (None, owner)
-            marks = {key: None for key in DEBT_ANNOTATIONS if key in _annotations(item)}
+            found = _annotations(item)
+            is_ours = OWNER in found and owner in (None, found[OWNER]) and token in (None, found.get(TOKEN))
+            marks = {key: None for key in DEBT_ANNOTATIONS if key in found}
             return {"metadata": {"annotations": marks}, "spec": {"unschedulable": None}} if is_ours else None
 
         return self._patch_node(name, change)
@@ -244,47 +246,66 @@ class KubeApi:
         """The cluster's Lease; an empty one when it does not exist yet."""
         return lease_facts(self._get(f"{_LEASES_PATH}/{LEASE_NAME}"))
 
-    def claim_lease(self, run_id: str, now: float, seconds: int, expected: LeaseFacts) -> LeaseFacts | None:
+    def claim_lease(self, owner: str, now: float, seconds: int, expected: LeaseFacts) -> LeaseFacts | None:
         """Take the Lease with token + 1 if it still is as `expected`; None when somebody was faster."""
         spec = {
-            "holderIdentity": run_id,
+            "holderIdentity": owner,
             "acquireTime": micro_time(now),
             "renewTime": micro_time(now),
             "leaseDurationSeconds": seconds,
         }
         return self._swap_lease(spec, expected.token + 1, lambda current: current == expected)
 
-    def renew_lease(self, run_id: str, token: int, now: float) -> bool:
+    def renew_lease(self, holder: str, token: int, now: float) -> bool:
         """Renew; False when the Lease is no longer ours with this token."""
-        return self._keep_trying({"renewTime": micro_time(now)}, run_id, token)
+        return self._keep_trying({"renewTime": micro_time(now)}, holder, token)
 
-    def release_lease(self, run_id: str, token: int) -> bool:
+    def release_lease(self, holder: str, token: int) -> bool:
         """Empty the holder, keep the token; False when holder or token are others by now."""
         return self._keep_trying(
-            {"holderIdentity": None, "renewTime": None, "acquireTime": None}, run_id, token
+            {"holderIdentity": None, "renewTime": None, "acquireTime": None}, holder, token
         )
 
-    def bump_token(self, expected: LeaseFacts) -> LeaseFacts | None:
-        """Raise the token, holder unchanged; None when the Lease changed since `expected`."""
-        return self._swap_lease({}, expected.token + 1, lambda current: current == expected)
+    def bump_token(self, expected: LeaseFacts, wanted: int = 0) -> LeaseFacts | None:
+        """Raise the token by one, or to a bigger `wanted`, holder unchanged; None when the Lease changed meanwhile."""
+        return self._swap_lease({}, max(wanted, expected.token + 1), lambda current: current == expected)
 
-    def _keep_trying(self, spec: Mapping[str, Any], run_id: str, token: int) -> bool:
+    def abandon_lease(self, holder: str, token: int) -> bool:
+        """Let the Lease expire now, holder and token kept; False when they are others by now."""
+        return self._keep_trying({"renewTime": None}, holder, token)
+
+    def fence_lease(self, expected: LeaseFacts, fenced: LeaseFacts) -> LeaseFacts | None:
+        """Write the Lease as `fenced` (see domain/takeover.py); None when it changed since `expected`."""
+        spec = {
+            "holderIdentity": fenced.holder,
+            "acquireTime": _micro_time(fenced.acquired),
+            "renewTime": _micro_time(fenced.renewed),
+            "leaseDurationSeconds": fenced.duration_seconds,
+        }
+        annotations = {FENCED_OWNER: fenced.fenced_owner, FENCED_AT: _micro_time(fenced.fenced_at)}
+        return self._swap_lease(spec, fenced.token, lambda current: current == expected, annotations)
+
+    def _keep_trying(self, spec: Mapping[str, Any], holder: str, token: int) -> bool:
         """Write `spec` while the Lease is ours: parallel tasks of one run renew it too and may be faster."""
         for _ in range(_COMPARE_AND_SWAP_TRIES):
             seen: list[LeaseFacts] = []
 
             def is_ours(current: LeaseFacts, seen: list[LeaseFacts] = seen) -> bool:
                 seen.append(current)
-                return (current.holder, current.token) == (run_id, token)
+                return (current.holder, current.token) == (holder, token)
 
             if self._swap_lease(spec, token, is_ours) is not None:
                 return True
-            if (seen[-1].holder, seen[-1].token) != (run_id, token):
+            if (seen[-1].holder, seen[-1].token) != (holder, token):
                 return False
         return False
 
     def _swap_lease(
-        self, spec: Mapping[str, Any], token: int, wanted: Callable[[LeaseFacts], bool]
+        self,
+        spec: Mapping[str, Any],
+        token: int,
+        wanted: Callable[[LeaseFacts], bool],
+        annotations: Mapping[str, str | None] | None = None,
     ) -> LeaseFacts | None:
         """Write the Lease if `wanted` agrees to the version read; None when not, or when it changed meanwhile."""
         item = self._get(f"{_LEASES_PATH}/{LEASE_NAME}")
@@ -298,7 +319,8 @@ class KubeApi:
         }
         merged = {**(item.get("spec") or {}), **spec}
         item["spec"] = {key: value for key, value in merged.items() if value is not None}
-        item["metadata"].setdefault("annotations", {})[TOKEN] = str(token)
+        marks = {**_annotations(item), **(annotations or {}), TOKEN: str(token)}
+        item["metadata"]["annotations"] = {key: value for key, value in marks.items() if value}
         method, path = ("POST", _LEASES_PATH) if is_new else ("PUT", f"{_LEASES_PATH}/{LEASE_NAME}")
         try:
             return lease_facts(self._http.call(method, path, body=item, judged=(404, 409)))
@@ -382,6 +404,10 @@ class KubeApi:
 def _annotations(item: Mapping[str, Any]) -> dict[str, str]:
     """Annotations of an object that may have none."""
     return dict(item["metadata"].get("annotations") or {})
+
+
+def _micro_time(seconds: float | None) -> str | None:
+    return None if seconds is None else micro_time(seconds)
 
 
 def _node_path(name: str) -> str:

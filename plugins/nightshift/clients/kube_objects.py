@@ -10,8 +10,10 @@ from nightshift.domain.facts import BudgetFacts, LeaseFacts, NodeFacts, PodFacts
 from nightshift.domain.recovery import OWNER_ANNOTATION, TOKEN_ANNOTATION
 
 PREFIX = "nightshift.io/"
-OWNER = OWNER_ANNOTATION  # run id of the run that cordoned the node
+OWNER = OWNER_ANNOTATION  # who cordoned the node, see domain/owner.py
 TOKEN = TOKEN_ANNOTATION  # its fencing token; also on the Lease
+FENCED_OWNER = "nightshift.io/fenced-owner"  # on the Lease, see domain/takeover.py
+FENCED_AT = "nightshift.io/fenced-at"
 _CONTROL_PLANE_LABEL = "node-role.kubernetes.io/control-plane"
 _MIRROR = "kubernetes.io/config.mirror"
 
@@ -72,13 +74,15 @@ def lease_facts(item: Mapping[str, Any] | None) -> LeaseFacts:
     """The Lease; one that does not exist yet is held by nobody with token 0."""
     if item is None:
         return LeaseFacts(holder="", token=0, acquired=None, renewed=None, duration_seconds=0)
-    spec = item.get("spec") or {}
+    spec, annotations = item.get("spec") or {}, item["metadata"].get("annotations") or {}
     return LeaseFacts(
         holder=str(spec.get("holderIdentity") or ""),
-        token=int((item["metadata"].get("annotations") or {}).get(TOKEN, "0")),
+        token=int(annotations.get(TOKEN, "0")),
         acquired=parse_time(spec.get("acquireTime")),
         renewed=parse_time(spec.get("renewTime")),
         duration_seconds=int(spec.get("leaseDurationSeconds") or 0),
+        fenced_owner=annotations.get(FENCED_OWNER, ""),
+        fenced_at=parse_time(annotations.get(FENCED_AT)),
     )
 
 

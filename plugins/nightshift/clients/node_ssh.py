@@ -6,6 +6,7 @@ units on the node: they outlive this process, and following one again attaches t
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import threading
@@ -20,7 +21,14 @@ import tenacity
 
 from nightshift.clients.node_probe import JobStatus, parse_job, parse_probe
 from nightshift.clients.script_bundle import ScriptBundle
-from nightshift.clients.ssh_connect import KEEPALIVE_SECONDS, NETWORK_ERRORS, drain, translated, unreachable
+from nightshift.clients.ssh_connect import (
+    KEEPALIVE_SECONDS,
+    NETWORK_ERRORS,
+    Sink,
+    drain,
+    translated,
+    unreachable,
+)
 from nightshift.domain.errors import (
     BlindError,
     ConfigError,
@@ -295,21 +303,29 @@ class NodeSsh:
 
     # -- files ---------------------------------------------------------------------------------------------
 
-    def fetch(self, kind: str, target: BinaryIO, *, timeout_seconds: float = FETCH_SECONDS) -> None:
-        """Stream an allowed file of the node into `target`; the only kind is "snapshot" (the newest bundle).
+    def fetch(self, kind: str, name: str, target: BinaryIO, *, timeout_seconds: float = FETCH_SECONDS) -> str:
+        """Stream an allowed file of the node into `target`; return the SHA-256 of what came, in hex.
+
+        Args:
+            kind: the only one is "snapshot".
+            name: plain file name, e.g. the bundle that the job's result names.
+            target: gets the bytes as they come.
+            timeout_seconds: for all of it.
 
         Raises:
             ConfigError: FILE_ABSENT, the node has no such file.
         """
-        code, stderr = self._stream("fetch-file", (kind,), b"", timeout_seconds, target)
+        hashed = _Hashed(target)
+        code, stderr = self._stream("fetch-file", (kind, name), b"", timeout_seconds, hashed)
         if code == ExitCode.ABSENT:
             raise ConfigError(
                 "FILE_ABSENT",
-                f"Node {self.node} has no file of kind {kind!r}.",
+                f"Node {self.node} has no {kind} {name}.",
                 cause=_last_line(stderr),
                 next_step="Clear the task that makes it, then this one.",
             )
         self._demand(CommandResult(code, b"", stderr), "fetch-file")
+        return hashed.sha256
 
     def collect_evidence(
         self, since: float, target: BinaryIO, *, timeout_seconds: float = EVIDENCE_SECONDS
@@ -452,7 +468,7 @@ class NodeSsh:
         return retrying(work)
 
     def _stream(
-        self, verb: str, args: Sequence[str], stdin: bytes, timeout_seconds: float, target: BinaryIO
+        self, verb: str, args: Sequence[str], stdin: bytes, timeout_seconds: float, target: Sink
     ) -> tuple[int, str]:
         """Run one verb, write its output to `target` as it comes; return exit code and stderr."""
         command = self._bundle.command(verb, args)
@@ -516,7 +532,8 @@ class NodeSsh:
                 "NODE_FENCED",
                 f"Node {self.node} refused `{verb}`.",
                 cause=_last_line(stderr),
-                next_step="Nothing: another run or the recovery took over. Look at the newest run.",
+                next_step="Another run or the recovery took over: look at the newest run. If there is none, clear this task: "
+                "it raises the Lease's token above the node's.",
             )
         if code == ExitCode.BUSY:
             raise RemoteJobError(
@@ -549,6 +566,24 @@ class NodeSsh:
             cause=reason,
             next_step="Clear this task: the job looks first what is already done, then does the rest.",
         )
+
+
+class _Hashed:
+    """Passes bytes on and hashes them on their way."""
+
+    def __init__(self, target: BinaryIO) -> None:
+        self._target = target
+        self._hash = hashlib.sha256()
+
+    def write(self, data: bytes, /) -> None:
+        """Take the next piece."""
+        self._hash.update(data)
+        self._target.write(data)
+
+    @property
+    def sha256(self) -> str:
+        """The hash of all that came so far, in hex."""
+        return self._hash.hexdigest()
 
 
 def _result_of(line: str) -> dict[str, Any] | None:

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, Protocol
 
 import paramiko
 from cryptography.hazmat.primitives import serialization
@@ -200,7 +200,14 @@ def unreachable(where: str, detail: str) -> UnreachableError:
 NETWORK_ERRORS = (paramiko.SSHException, OSError, EOFError)
 
 
-def drain(channel: paramiko.Channel, target: BinaryIO, deadline: float) -> tuple[int, str]:
+class Sink(Protocol):
+    """What bytes can be written to."""
+
+    def write(self, data: bytes, /) -> Any:
+        """Take the next piece."""
+
+
+def drain(channel: paramiko.Channel, target: Sink, deadline: float) -> tuple[int, str]:
     """Copy a command's standard output to `target` until it ends; return exit code and standard error.
 
     Raises:

@@ -70,6 +70,13 @@ class FencedError(NightshiftError):
     """This run was fenced: a newer token is on the node or in the Lease. It must stop."""
 
 
+class LateTryError(FencedError):
+    """This try of a task had begun before its run was fenced; only a new try may claim again.
+
+    Asking for one is safe: Airflow takes no answer from the process of a task that was marked as failed or cleared.
+    """
+
+
 class DrainBlockedError(NightshiftError):
     """Pods could not be evicted within the time limit; the message names them and their budgets."""
 

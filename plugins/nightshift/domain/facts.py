@@ -85,7 +85,7 @@ class JobFacts:
     step: str
     state: str  # "running", "succeeded", "failed", "lost" (died without writing its end), "absent"
     exit_code: int | None
-    run_id: str
+    run_id: str  # who started it, see domain/owner.py
     token: int
     arguments: tuple[str, ...]
     started: float
@@ -154,11 +154,13 @@ class EtcdSample:
 class LeaseFacts:
     """The cluster's Lease: who is at it, since when, and the token that only grows."""
 
-    holder: str  # run id, "" = nobody
+    holder: str  # see domain/owner.py; "" = nobody
     token: int
     acquired: float | None
     renewed: float | None
     duration_seconds: int
+    fenced_owner: str = ""  # the last owner a recovery fenced, see domain/takeover.py
+    fenced_at: float | None = None
 
     def is_live(self, now: float) -> bool:
         """Tell whether somebody holds the Lease and renewed it in time. `now` in seconds since the epoch."""

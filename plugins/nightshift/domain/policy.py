@@ -79,6 +79,7 @@ class LimitPolicy:
     kubeadm_job_seconds: int = 3600
     package_job_seconds: int = 900
     snapshot_job_seconds: int = 900
+    snapshot_max_age_seconds: int = 3600  # an older one of the same run is taken anew before anything goes on
     lease_seconds: int = 120
     lease_renew_seconds: int = 10
     node_ready_seconds: int = 300

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from nightshift.domain.facts import LeaseFacts, NodeFacts, NodeProbe
+from nightshift.domain.owner import is_recovery, recovery_of, run_behind
 
 OWNER_ANNOTATION = "nightshift.io/owner"
 TOKEN_ANNOTATION = "nightshift.io/token"
@@ -47,7 +48,7 @@ def plan_recovery(
     nodes: Sequence[NodeFacts],
     probes: Mapping[str, NodeProbe | None],
     now: float,
-    own_run_id: str | None,
+    own: str | None,
 ) -> RecoveryPlan:
     """Plan the repair of what a dead run (or this one, at its end) left behind.
 
@@ -56,11 +57,12 @@ def plan_recovery(
         nodes: all nodes.
         probes: node name -> what was read over SSH; None or absent = unreachable, which is not "dead".
         now: seconds since the epoch.
-        own_run_id: the run that is recovering itself; None for the sweeper.
+        own: the owner that is recovering itself; None for the sweeper.
     """
-    if lease is not None and lease.is_live(now) and lease.holder != own_run_id:
+    if lease is not None and lease.is_live(now) and not _is_own(lease.holder, own):
         since = now - (lease.renewed or now)
-        return RecoveryPlan(False, f"Run {lease.holder} is alive: it renewed the Lease {since:.0f} s ago.")
+        who = f"{lease.holder} is at work" if is_recovery(lease.holder) else f"Run {lease.holder} is alive"
+        return RecoveryPlan(False, f"{who}: it renewed the Lease {since:.0f} s ago.")
     owed = {node.name for node in nodes if _has_debt(node)}
     busy = {node.name: _work(probes.get(node.name)) for node in nodes}
     free = [node for node in nodes if node.name in owed and busy[node.name] == ()]
@@ -87,6 +89,11 @@ def plan_recovery(
     )
 
 
+def _is_own(holder: str, own: str | None) -> bool:
+    """Tell whether the Lease is the run's own, or that of an earlier recovery of it."""
+    return own is not None and holder in (own, recovery_of(own))
+
+
 def _has_debt(node: NodeFacts) -> bool:
     """Tell whether a run left its mark; whose does not matter, only we and the dead are at the cluster."""
     return any(key in node.annotations for key in DEBT_ANNOTATIONS)
@@ -110,5 +117,5 @@ def _reason(owed: set[str], wait_for: tuple[str, ...], unknown: tuple[str, ...],
     if owed:
         return f"Repairing what a run left on {', '.join(sorted(owed))}."
     if holder:
-        return f"Emptying the Lease that run {holder} left."
+        return f"Emptying the Lease that run {run_behind(holder)} left."
     return "Nothing was left behind."

@@ -9,22 +9,19 @@ from dataclasses import dataclass
 from nightshift.domain.facts import ScratchEntry
 
 _DAY_SECONDS = 86_400
-_TIMESTAMP = r"\d{4}(?:-\d{2}){5}"  # YYYY-MM-DD-HH-MM-SS, the node's local time
-_UNIQUE = rf"(?:-{_TIMESTAMP}|-?\d+)"  # older kubeadm appends random digits, newer a timestamp
+_STAMP = "[0-9]{4}(-[0-9]{2}){5}"  # YYYY-MM-DD-HH-MM-SS, the node's local time
 
 # The ways back: a copy of etcd's data and of the manifests, one each per upgrade attempt.
 BACKUP_PATTERNS = (
-    re.compile(rf"kubeadm-backup-etcd-{_TIMESTAMP}"),
-    re.compile(rf"kubeadm-backup-manifests-{_TIMESTAMP}"),
+    re.compile(f"kubeadm-backup-etcd-{_STAMP}"),
+    re.compile(f"kubeadm-backup-manifests-{_STAMP}"),
 )
-# Everything kubeadm leaves in /etc/kubernetes/tmp and never removes itself. Exact on purpose: what a person
-# put there under another name is theirs.
-PATTERNS = (
-    *BACKUP_PATTERNS,
-    re.compile(rf"kubeadm-upgraded-manifests{_UNIQUE}"),
-    re.compile(rf"kubeadm-kubelet-config{_UNIQUE}"),
-    re.compile(rf"kubeadm-kubelet-env{_UNIQUE}"),
-    re.compile(rf"kubeadm-upgrade-dryrun{_UNIQUE}"),
+# Everything kubeadm leaves in /etc/kubernetes/tmp and never removes itself; older kubeadm appends random digits, newer
+# a time. Exact on purpose: what a person put there under another name is theirs. The node's job reclaim-scratch checks
+# each name against this very expression (a test compares the two).
+LEFTOVER = re.compile(
+    f"kubeadm-(backup-(etcd|manifests)-{_STAMP}"
+    f"|(upgraded-manifests|kubelet-config|kubelet-env|upgrade-dryrun)(-{_STAMP}|[0-9]+))"
 )
 
 
@@ -70,7 +67,7 @@ def choose_reapable(
 
 def _reason_to_keep(entry: ScratchEntry, oldest_kept: float, protected: frozenset[str]) -> str:
     """Say why the entry stays; "" when it may go."""
-    if not any(pattern.fullmatch(entry.name) for pattern in PATTERNS):
+    if not LEFTOVER.fullmatch(entry.name):
         return "not a name kubeadm gives"
     if entry.name in protected:
         return "newest backup of its kind"

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from typing import Any
 
 from nightshift.domain.errors import VerificationError
 from nightshift.domain.verdicts import Outcome, Verdict
@@ -75,6 +77,51 @@ def require_proven(saved: SnapshotState, restored: SnapshotState) -> Verdict:
             verdict.code, verdict.message, cause=verdict.cause, next_step=verdict.resolution
         )
     return verdict
+
+
+def is_recent(taken: object, now: float, max_age_seconds: float) -> bool:
+    """Tell whether a snapshot of that time is still a way back; an unknown time or one in the future is not."""
+    return isinstance(taken, int | float) and 0 <= now - taken <= max_age_seconds
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """The file a snapshot job made: plain name and SHA-256 in hex."""
+
+    name: str
+    sha256: str
+
+
+def named_bundle(result: Mapping[str, Any]) -> Bundle:
+    """Return the bundle that the job's result names; any other file on the node is not proven.
+
+    Raises:
+        VerificationError: SNAPSHOT_UNREADABLE, it names none.
+    """
+    name, sha256 = result.get("bundle"), result.get("bundle_sha256")
+    if isinstance(name, str) and isinstance(sha256, str) and name and sha256:
+        return Bundle(name, sha256)
+    raise VerificationError(
+        "SNAPSHOT_UNREADABLE",
+        "The snapshot job did not say which bundle it made.",
+        cause="Its RESULT line has no bundle with its SHA-256.",
+        next_step="Read the snapshot-etcd job's output; then take the snapshot again.",
+    )
+
+
+def require_intact(bundle: Bundle, received_sha256: str) -> None:
+    """Refuse bytes that are not those which were proven.
+
+    Raises:
+        VerificationError: SNAPSHOT_MISMATCH.
+    """
+    if received_sha256 != bundle.sha256:
+        raise VerificationError(
+            "SNAPSHOT_MISMATCH",
+            f"What came off the node as {bundle.name} has SHA-256 {received_sha256}, not {bundle.sha256}.",
+            cause="The file on the node is not the one that its job made and proved, or it cannot be read whole.",
+            next_step="Find out what changed it or whether the disk has errors; then take the snapshot again.",
+        )
 
 
 def _said(state: SnapshotState) -> str:

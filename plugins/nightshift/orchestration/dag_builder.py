@@ -401,8 +401,9 @@ def build_recover_dag(policy: ClusterPolicy) -> DAG:
                 None,
                 type=["null", "string"],
                 title="Run",
-                description="End this run's hold on the cluster although its Lease is alive, e.g. "
-                "manual__2026-11-22T23:00:00+00:00. Empty: only what nobody alive owns.",
+                description="End this run's hold on the cluster although its Lease is alive: a run id of this Airflow, "
+                "e.g. manual__2026-11-22T23:00:00+00:00, or a holder as the Lease shows it. "
+                "Empty: only what nobody alive owns.",
             )
         },
         default_args={"owner": "nightshift"},
@@ -410,7 +411,7 @@ def build_recover_dag(policy: ClusterPolicy) -> DAG:
         RecoverOperator(
             task_id="recover",
             policy=policy,
-            step="recover",
+            step="recover:sweep",
             inputs={"own_run_id": param("run_id"), "reason": f"sweeper recover_{policy.name}"},
             doc_md=TASKS["recover"],
             execution_timeout=timedelta(seconds=look_seconds(policy)),

@@ -90,7 +90,8 @@ only at the last tasks. It does nothing else.
 """,
     "recover": f"""
 **The one recovery**: takes back what a dead run left (cordons, marks, Lease, gauge). It looks at the cluster, not
-at Airflow's opinion; a live run or a working kubeadm is left alone. {_ANY_TIME}
+at Airflow's opinion; a live run or a working kubeadm is left alone. Red means that something is still owed. While
+the API is away it is green and says that it knows nothing; the next one comes in a minute. {_ANY_TIME}
 """,
 }
 

@@ -84,9 +84,7 @@ class StepOperator(BaseOperator):
         refusal: why this task fails instead of running its step: the cluster's file cannot be read.
     """
 
-    shallow_copy_attrs: Sequence[str] = (
-        "refusal",
-    )  # errors want their keywords, which copying does not give
+    shallow_copy_attrs: Sequence[str] = ("refusal",)  # copying an error loses its keywords
     template_fields: Sequence[str] = ("node",)  # inside a mapped group the node is known to Airflow only
     ui_color = "#e8f0fe"
     needs_api = True  # False: the step has something to say even when there is no way to the API
@@ -127,9 +125,16 @@ class StepOperator(BaseOperator):
             inputs["node_name"] = label(context, resolve(self.node, context))
         with (
             remembered(self, context),
-            open_session(self.policy, context["run_id"], self.log.info, needs_api=self.needs_api) as session,
+            open_session(
+                self.policy, context["run_id"], self.log.info, began=_began(context), needs_api=self.needs_api
+            ) as session,
         ):
             return import_step(self.step)(session, **inputs)
+
+
+def _began(context: Context) -> float:
+    """When this try began: set by Airflow before the process loads anything, and anew for each try."""
+    return context["ti"].start_date.timestamp()
 
 
 class OpenNightOperator(StepOperator):

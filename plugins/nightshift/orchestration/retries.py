@@ -11,12 +11,18 @@ from typing import Any
 
 from airflow.sdk import ExceptionRetryPolicy, RetryAction, RetryRule
 
-from nightshift.domain.errors import GateClosedError, TransientError
+from nightshift.domain.errors import GateClosedError, LateTryError, TransientError
 
 # Anything unexpected is a bug, and a bug does not get better by repetition: hence FAIL as the default.
 RETRY_POLICY = ExceptionRetryPolicy(
     rules=[
         RetryRule(TransientError, RetryAction.DEFAULT, reason="an outside system did not answer"),
+        RetryRule(
+            LateTryError,
+            RetryAction.RETRY,
+            timedelta(seconds=5),
+            reason="its run was fenced in the meantime; a new try may claim the cluster again",
+        ),
         RetryRule(
             GateClosedError,
             RetryAction.RETRY,

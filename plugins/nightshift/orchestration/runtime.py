@@ -7,6 +7,8 @@ is parsed: every task start parses its DAG file again.
 from __future__ import annotations
 
 import logging
+import os
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, cast
@@ -34,11 +36,23 @@ def policy_named(cluster: str) -> ClusterPolicy:
     return load_cluster(clusters_directory() / f"{cluster}.yaml")
 
 
+def installation() -> str:
+    """Which Airflow this is, in the name of every owner: NIGHTSHIFT_INSTALLATION, else "airflow".
+
+    Raises:
+        ConfigError: CONFIG_INVALID.
+    """
+    from nightshift.domain.owner import DEFAULT_INSTALLATION, require_installation
+
+    return require_installation(os.environ.get("NIGHTSHIFT_INSTALLATION") or DEFAULT_INSTALLATION)
+
+
 @contextmanager
 def open_session(
     policy: ClusterPolicy,
     run_id: str,
     log: Callable[[str], None] = _LOG.info,
+    began: float | None = None,
     *,
     needs_api: bool = True,
 ) -> Iterator[Session]:
@@ -46,8 +60,9 @@ def open_session(
 
     Args:
         policy: the cluster's policy.
-        run_id: who we are in the Lease and in annotations.
+        run_id: Airflow's run id.
         log: gets one plain line at a time.
+        began: when this try of the task began, seconds since the epoch; None: now.
         needs_api: False: without a usable connection the session still opens, and what asks the API is told why.
 
     Raises:
@@ -68,6 +83,8 @@ def open_session(
         store=Store(ObjectStoragePath(policy.store), policy.name),
         pushgateway=Pushgateway(policy.pushgateway_url, policy.name),
         run_id=run_id,
+        installation=installation(),
+        began=time.time() if began is None else began,
         log=log,
     )
     try:

@@ -16,7 +16,7 @@ class WindowTrigger(BaseTrigger):
 
     Args:
         cluster: name of the cluster; its policy and connections are read in the triggerer.
-        run_id: who holds the Lease.
+        run_id: Airflow's run id of the run that holds the Lease.
         until: when to go on, seconds since the epoch; a triggerer restart does not start the wait anew.
         renew_seconds: pause between two renewals.
     """

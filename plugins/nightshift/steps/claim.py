@@ -20,6 +20,6 @@ def claim(session: Session, choice: Mapping[str, Any]) -> dict[str, Any]:
     version = str(choice["target"]["version"])
     session.kube.set_namespace_annotations({TARGET_ANNOTATION: version})
     push(session, {"k8s_upgrade_snapshot_taken": 0.0, "k8s_upgrade_blocked": 0.0, "k8s_upgrade_held": 0.0})
-    sentence = f"Cluster {session.policy.name} claimed by {session.run_id} with token {token} for {version}."
+    sentence = f"Cluster {session.policy.name} claimed by {session.owner} with token {token} for {version}."
     session.log(sentence)
     return {"token": token, "started": session.clock(), "sentence": sentence}

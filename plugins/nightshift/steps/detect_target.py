@@ -9,7 +9,7 @@ from nightshift.domain.errors import UnreachableError
 from nightshift.domain.facts import NodeFacts, PackageFacts
 from nightshift.domain.target import TargetKind, choose_target, minors_to_ask
 from nightshift.domain.verdicts import Answer
-from nightshift.domain.versions import releases_in
+from nightshift.domain.versions import newest_package, releases_in
 from nightshift.steps.session import Session
 
 _ANSWERS = {
@@ -73,4 +73,5 @@ def ask_repository(
 
 
 def _newest(offer: PackageFacts) -> str:
-    return str(max(releases_in(offer.versions), default="none"))
+    releases = releases_in(offer.versions)
+    return (newest_package(offer.versions, releases[-1]) if releases else None) or "none"

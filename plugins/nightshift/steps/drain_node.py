@@ -45,7 +45,7 @@ def drain_held(session: Session, node_name: str, held: Held) -> dict[str, Any]:
     plan = _plan(session, node_name, with_budgets=True)
     require_drainable(node_name, plan)
     is_ours = patiently(
-        session, f"cordoning {node_name}", lambda: session.kube.cordon(node_name, session.run_id, held.token)
+        session, f"cordoning {node_name}", lambda: session.kube.cordon(node_name, session.owner, held.token)
     )
     if not is_ours:
         session.log(f"{node_name} was cordoned by somebody else before; it will be left cordoned")

@@ -66,7 +66,7 @@ def enrol(access: Access, key: KeyPair) -> dict[str, Any]:
 
 
 def unenrol(access: Access, now: float) -> None:
-    """Remove everything `enrol` made, from nodes and cluster.
+    """Remove everything `enrol` made, from nodes and cluster, and give back what a dead run still holds.
 
     Args:
         access: the administrator's ways in.
@@ -91,7 +91,9 @@ def unenrol(access: Access, now: float) -> None:
 
     def clean(node: NodeFacts) -> Sequence[str]:
         connect = connector(node.address, access.ssh_user, access.ssh_key, host_keys[node.name])
-        changes = remove_scripts(node.name, connect, bundle)
+        changes = remove_scripts(node.name, connect, bundle)  # refuses while a job of a dead run still works
+        if access.setup.api.uncordon(node.name):
+            changes = (*changes, "uncordoned, a run that died had cordoned it")
         access.setup.api.drop_node_annotations(node.name)
         return changes or ("nothing was there",)
 

@@ -12,14 +12,25 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from nightshift.domain.errors import FencedError, LeaseHeldError, NightshiftError, UnreachableError
+from nightshift.domain.errors import (
+    FencedError,
+    LateTryError,
+    LeaseHeldError,
+    NightshiftError,
+    UnreachableError,
+)
 from nightshift.domain.facts import LeaseFacts, NodeFacts
-from nightshift.steps.session import Session, on_all, patiently
+from nightshift.domain.fencing import token_to_catch_up
+from nightshift.domain.owner import is_recovery
+from nightshift.domain.takeover import is_fenced
+from nightshift.steps.session import Session, on_all, patiently, wait_until
 
-RUN_ANNOTATION = "nightshift.io/run-id"
+RUN_ANNOTATION = "nightshift.io/run-id"  # its value is an owner, see domain/owner.py
 STARTED_ANNOTATION = "nightshift.io/started"
 TARGET_ANNOTATION = "nightshift.io/target"
 _CLAIM_TRIES = 3
+_FENCE_TRIES = 3
+_RECOVERY_POLL_SECONDS = 1.0
 _JOIN_SECONDS = 15.0  # a renewal on its way takes at most one API time limit
 
 
@@ -36,25 +47,29 @@ def hold(session: Session, nodes: Sequence[NodeFacts]) -> Iterator[Held]:
     """Claim or renew the Lease, fence `nodes`, keep renewing in a thread until the block ends.
 
     Raises:
-        LeaseHeldError: LEASE_HELD, another run is at the cluster.
-        FencedError: RUN_FENCED, the Lease was lost while the block worked (also raised at its end).
+        LeaseHeldError: LEASE_HELD, another run or a recovery is at the cluster.
+        FencedError: RUN_FENCED, the Lease was lost while the block worked (also raised at its end), or
+            already before it began.
     """
-    token = acquire(session)
-    for name, error in on_all(nodes, lambda node: session.on(node).fence(token)).items():
-        if isinstance(error, NightshiftError):
-            session.log(f"{name}: could not be fenced with token {token}")
-            raise error
-    lost, stop = threading.Event(), threading.Event()
+    token = _fence(session, nodes, acquire(session))
+    with renewing(session, session.owner, token) as lost:
 
-    def check() -> None:
-        if lost.is_set():
-            raise _fenced(session, token)
+        def check() -> None:
+            if lost.is_set():
+                raise _fenced(session, token)
 
-    thread = threading.Thread(target=_keep_renewing, args=(session, token, stop, lost), daemon=True)
-    thread.start()
-    try:
         yield Held(token, check)
         check()
+
+
+@contextmanager
+def renewing(session: Session, holder: str, token: int) -> Iterator[threading.Event]:
+    """Keep a Lease alive in a thread until the block ends; the event is set when somebody else has it."""
+    lost, stop = threading.Event(), threading.Event()
+    thread = threading.Thread(target=_keep_renewing, args=(session, holder, token, stop, lost), daemon=True)
+    thread.start()
+    try:
+        yield lost
     finally:
         stop.set()
         thread.join(timeout=_JOIN_SECONDS)
@@ -65,6 +80,7 @@ def acquire(session: Session) -> int:
 
     Raises:
         LeaseHeldError: LEASE_HELD.
+        LateTryError: RUN_FENCED, this run was fenced since this try of its task began.
     """
     return patiently(session, "taking the Lease", lambda: _acquire(session))
 
@@ -73,14 +89,18 @@ def _acquire(session: Session) -> int:
     """One attempt; safe to repeat when the API went away in the middle of it."""
     for _ in range(_CLAIM_TRIES):
         lease = session.kube.lease()
-        if lease.holder == session.run_id:
-            if session.kube.renew_lease(session.run_id, lease.token, session.clock()):
+        if is_fenced(lease, session.owner, session.began):
+            raise _late(session, lease)
+        if lease.holder == session.owner:
+            if session.kube.renew_lease(session.owner, lease.token, session.clock()):
                 return lease.token
             continue
         if lease.is_live(session.clock()):
+            if await_recovery(session, lease):
+                continue
             raise lease_held(lease)
         seconds = session.policy.limits.lease_seconds
-        claimed = session.kube.claim_lease(session.run_id, session.clock(), seconds, lease)
+        claimed = session.kube.claim_lease(session.owner, session.clock(), seconds, lease)
         if claimed is not None:
             session.log(f"Lease claimed with token {claimed.token}")
             announce(session)
@@ -88,12 +108,76 @@ def _acquire(session: Session) -> int:
     raise lease_held(session.kube.lease())
 
 
+def _fence(session: Session, nodes: Sequence[NodeFacts], token: int) -> int:
+    """Raise the nodes' token and return it; it is a bigger one when the Lease had fallen behind the nodes.
+
+    Raises:
+        FencedError: RUN_FENCED, the Lease was lost meanwhile; NODE_FENCED, the nodes stay ahead of it.
+        NightshiftError: the first node's that could not be fenced.
+    """
+    tries = 0
+    while errors := _fence_errors(session, nodes, token):
+        tries += 1
+        for error in errors:
+            if tries == _FENCE_TRIES or not isinstance(error, FencedError):
+                raise error
+        token = _catch_up(session, token)
+    return token
+
+
+def _fence_errors(session: Session, nodes: Sequence[NodeFacts], token: int) -> list[NightshiftError]:
+    """Raise the nodes' token; what came of it where it was refused."""
+    answers = on_all(nodes, lambda node: session.on(node).fence(token))
+    errors = {name: answer for name, answer in answers.items() if isinstance(answer, NightshiftError)}
+    if errors:
+        session.log(f"Not fenced with token {token}: {', '.join(errors)}")
+    return list(errors.values())
+
+
+def _catch_up(session: Session, token: int) -> int:
+    """Raise the token of a Lease that is still ours above what the nodes have seen; unchanged when it moves just now.
+
+    Raises:
+        FencedError: RUN_FENCED, the Lease is not ours any more.
+    """
+    probes = on_all(session.kube.nodes(), lambda node: session.on(node).probe().token)
+    seen = [answer for answer in probes.values() if isinstance(answer, int)]
+    lease = session.kube.lease()
+    wanted = token_to_catch_up(lease, session.owner, token, seen)
+    if wanted is None:
+        raise _fenced(session, token)
+    raised = session.kube.bump_token(lease, wanted)
+    if raised is None:
+        return token
+    session.log(
+        f"The Lease is ours and its token {token} is older than {wanted - 1}, which nodes have seen: the Lease was "
+        f"made anew or restored. Raised to {raised.token}"
+    )
+    return raised.token
+
+
+def await_recovery(session: Session, lease: LeaseFacts) -> bool:
+    """Wait while a recovery is at work under `lease`; False when it is none, or takes longer than a Lease lives.
+
+    Most recoveries end within seconds; one that died leaves a Lease that expires meanwhile.
+    """
+    if not is_recovery(lease.holder):
+        return False
+    session.log(f"Waiting for a recovery to end: {describe_holder(lease)}")
+
+    def has_ended() -> bool:
+        now = session.kube.lease()
+        return now.holder != lease.holder or not now.is_live(session.clock())
+
+    return wait_until(session, session.policy.limits.lease_seconds, has_ended, _RECOVERY_POLL_SECONDS)
+
+
 def announce(session: Session) -> None:
     """Say on the cluster and in the gauges who is at it since when. After the Lease, never before."""
     known = session.kube.namespace_annotations()
-    if known.get(RUN_ANNOTATION) != session.run_id:
+    if known.get(RUN_ANNOTATION) != session.owner:
         started = datetime.fromtimestamp(session.clock(), UTC).isoformat(timespec="seconds")
-        session.kube.set_namespace_annotations({RUN_ANNOTATION: session.run_id, STARTED_ANNOTATION: started})
+        session.kube.set_namespace_annotations({RUN_ANNOTATION: session.owner, STARTED_ANNOTATION: started})
     gauges = {"k8s_upgrade_in_flight": 1.0, "k8s_upgrade_started_timestamp": session.clock()}
     push(session, gauges)
 
@@ -108,9 +192,9 @@ def push(session: Session, gauges: dict[str, float]) -> None:
 def renew_if_ours(session: Session) -> bool:
     """Renew the Lease when this run holds it (long waits between mutating steps); False when it does not."""
     lease = session.kube.lease()
-    if lease.holder != session.run_id:
+    if lease.holder != session.owner:
         return False
-    return session.kube.renew_lease(session.run_id, lease.token, session.clock())
+    return session.kube.renew_lease(session.owner, lease.token, session.clock())
 
 
 def lease_held(lease: LeaseFacts) -> LeaseHeldError:
@@ -118,8 +202,8 @@ def lease_held(lease: LeaseFacts) -> LeaseHeldError:
     return LeaseHeldError(
         "LEASE_HELD",
         f"Somebody is at this cluster: {describe_holder(lease)}.",
-        cause="Another run holds the Lease and keeps renewing it.",
-        next_step="Wait for that run to end, or end it; a dead run's Lease expires on its own.",
+        cause="Another run, or the recovery of one, holds the Lease and keeps renewing it.",
+        next_step="Wait for it to end, or end that run; a dead one's Lease expires on its own.",
     )
 
 
@@ -134,12 +218,14 @@ def _said(moment: float | None) -> str:
     return f"{datetime.fromtimestamp(moment, UTC):%Y-%m-%d %H:%M:%S} UTC" if moment is not None else "unknown"
 
 
-def _keep_renewing(session: Session, token: int, stop: threading.Event, lost: threading.Event) -> None:
+def _keep_renewing(
+    session: Session, holder: str, token: int, stop: threading.Event, lost: threading.Event
+) -> None:
     """Renew until told to stop. An API that is away is no loss: nobody else can take the Lease then either."""
     is_away = False
     while not stop.wait(session.policy.limits.lease_renew_seconds):
         try:
-            if not session.kube.renew_lease(session.run_id, token, session.clock()):
+            if not session.kube.renew_lease(holder, token, session.clock()):
                 lost.set()
                 return
             is_away = False
@@ -158,4 +244,15 @@ def _fenced(session: Session, token: int) -> FencedError:
         f"Run {session.run_id} lost the Lease it held with token {token}.",
         cause="A recovery or another run took it over, because this run was taken for dead.",
         next_step="Look at the newer run or at the recovery's log; clear this task to go on from here.",
+    )
+
+
+def _late(session: Session, lease: LeaseFacts) -> LateTryError:
+    """This try had begun when its run was fenced: it may be a process that Airflow has given up."""
+    return LateTryError(
+        "RUN_FENCED",
+        f"Run {session.owner} was fenced at {_said(lease.fenced_at)}, after this try of its task had begun "
+        f"({_said(session.began)}).",
+        cause="The run ended, was marked as failed, or was taken for dead; a recovery took the cluster back.",
+        next_step="If the run is to go on, clear this task: a new try claims the Lease again.",
     )

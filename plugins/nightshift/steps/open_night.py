@@ -9,7 +9,7 @@ from nightshift.clients.kube_api import BRAKE_NAME, KUBELET_READER, LEASE_NAME, 
 from nightshift.domain.errors import ConfigError, NightshiftError, merge
 from nightshift.domain.verdicts import Answer, Outcome
 from nightshift.domain.window import check_window
-from nightshift.steps.hold import describe_holder
+from nightshift.steps.hold import await_recovery, describe_holder
 from nightshift.steps.recover import recover
 from nightshift.steps.session import Session, on_all
 
@@ -49,9 +49,9 @@ def open_night(session: Session) -> dict[str, Any]:
         return held
     require_permissions(session)
     lease = session.kube.lease()
-    if lease.holder == session.run_id:  # this task was cleared in the middle of its own run
+    if lease.holder == session.owner:  # this task was cleared in the middle of its own run
         return _said(session, Answer.GO, "OK", "The night is open: this run holds the cluster already.")
-    if lease.is_live(session.clock()):
+    if lease.is_live(session.clock()) and not await_recovery(session, lease):
         sentence = f"Somebody is at this cluster: {describe_holder(lease)}."
         return _said(session, Answer.HELD, "LEASE_HELD", sentence)
     return _after_healing(session)

@@ -48,7 +48,7 @@ def _reclaim_on(session: Session, node: NodeFacts) -> dict[str, Any]:
     port.run_job(
         "reclaim-scratch",
         probe.token,
-        session.run_id,
+        session.owner,
         [str(days), *plan.reap],
         limit,
         node_log(session, node.name),

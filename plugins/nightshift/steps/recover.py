@@ -5,18 +5,50 @@ Called by the night's teardown and failure callback (for their own run) and by t
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import Any, TypeVar
 
-from nightshift.domain.errors import NightshiftError
+from nightshift.domain.errors import FencedError, NightshiftError, UnreachableError
 from nightshift.domain.facts import LeaseFacts, NodeFacts, NodeProbe
-from nightshift.domain.recovery import DEBT_ANNOTATIONS, OWNER_ANNOTATION, RecoveryPlan, plan_recovery
-from nightshift.steps.hold import RUN_ANNOTATION, push
+from nightshift.domain.owner import is_recovery, meant_owner, run_behind
+from nightshift.domain.recovery import (
+    DEBT_ANNOTATIONS,
+    OWNER_ANNOTATION,
+    TOKEN_ANNOTATION,
+    RecoveryPlan,
+    plan_recovery,
+)
+from nightshift.domain.takeover import fence
+from nightshift.steps.hold import RUN_ANNOTATION, push, renewing
 from nightshift.steps.session import Session, on_all, patiently
 
 _FENCE_TRIES = 3
 _POLL_SECONDS = 5.0
+T = TypeVar("T")
+_NO_PLAN = RecoveryPlan(False, "Nothing was looked at yet.")
+
+
+@dataclass(frozen=True)
+class _Patience:
+    """Asks the API until a deadline: a single control plane's is away several times while it is upgraded.
+
+    Only for calls that are safe to repeat.
+    """
+
+    session: Session
+    deadline: float
+
+    @property
+    def is_over(self) -> bool:
+        """Tell whether the deadline has passed."""
+        return self.session.clock() >= self.deadline
+
+    def __call__(self, call: Callable[[], T]) -> T:
+        """Do `call`, again and again while the API is away."""
+        left = max(0.0, self.deadline - self.session.clock())
+        return patiently(self.session, "recovery", call, left)
 
 
 @dataclass(frozen=True)
@@ -26,7 +58,8 @@ class _Look:
     lease: LeaseFacts
     nodes: tuple[NodeFacts, ...]
     marks: Mapping[str, str]  # nightshift.io/ annotations of our namespace
-    plan: RecoveryPlan
+    probes: Mapping[str, NodeProbe | None] = field(default_factory=dict)
+    plan: RecoveryPlan = _NO_PLAN
 
     @property
     def has_debts(self) -> bool:
@@ -46,84 +79,162 @@ def recover(
 
     Args:
         session: the cluster.
-        own_run_id: the run that ends itself; None (sweeper) repairs only what nobody alive owns: Lease
-            expired and no job active. An unreachable node is unknown, not dead: its debts stay.
+        own_run_id: the run that ends itself, by Airflow's run id or as an owner; None (sweeper) or empty repairs
+            only what nobody alive owns: Lease expired and no job active. An unreachable node is unknown, not
+            dead: its debts stay.
         reason: why recovery was called, for the log.
         wait_seconds: how long to wait for jobs that still run, and for an API that is away.
     """
     session.log(f"Recovery: {reason}")
-    deadline = session.clock() + wait_seconds
-    look = patiently(session, "recovery", lambda: _look(session, own_run_id), wait_seconds)
+    own = _meant(session, own_run_id)
+    ask = _Patience(session, session.clock() + wait_seconds)
+    for _ in range(_FENCE_TRIES):
+        look = ask(lambda: _look(session, own))
+        nothing_to_do = _stand_back(session, look, own, may_wait=wait_seconds > 0)
+        if nothing_to_do is not None:
+            return nothing_to_do
+        taken = _take_lease(session, look, own, ask)
+        if taken is not None:
+            return _work(session, taken, ask)
+    return _said(session, "live", [], [], "Others write the Lease all the time; the cluster is theirs.")
+
+
+def sweep(session: Session, own_run_id: str | None, reason: str) -> dict[str, Any]:
+    """Recover as the sweeper does: "away" is an answer, while the API does not say anything.
+
+    It comes every minute, also in the middle of every night of a single control plane. When a person named a run,
+    the API's absence stays an error.
+    """
+    try:
+        return recover(session, own_run_id, reason)
+    except UnreachableError as error:
+        if _meant(session, own_run_id) is not None:
+            raise
+        sentence = (
+            f"The API does not answer ({error.cause.rstrip('.')}). Nothing is known about what may have been left "
+            "behind; the sweeper looks again in a minute."
+        )
+        return _said(session, "away", [], [], sentence)
+
+
+def _stand_back(session: Session, look: _Look, own: str | None, *, may_wait: bool) -> dict[str, Any] | None:
+    """Answer what there is to say when nothing is to be done, or not by us; None: go on."""
     if not look.plan.may_act:
         return _said(session, "live", [], [], look.plan.reason)
     if not look.has_debts:
-        if own_run_id is not None:
+        if own is not None:
             push(session, {"k8s_upgrade_in_flight": 0.0})  # an earlier push may have failed
         return _said(session, "nothing", [], [], "Nothing was left behind.")
-    if own_run_id is None and look.plan.wait_for:
-        # Not fenced either: a live run whose API is away cannot renew while its job works.
+    is_waited_for = is_recovery(look.lease.holder) and look.lease.is_live(session.clock())
+    if look.plan.wait_for and (own is None or (is_waited_for and not may_wait)):
+        # The sweeper does not fence either: a live run whose API is away cannot renew while its job works.
         return _said(session, "waiting", [], list(look.plan.wait_for), look.plan.reason)
-    fenced = _fence(session, look, own_run_id)
-    if fenced is None:
-        return _said(session, "live", [], [], "Somebody took the Lease meanwhile; the cluster is theirs.")
-    while fenced.plan.wait_for and session.clock() < deadline:
-        session.log(fenced.plan.reason)
-        session.sleep(_POLL_SECONDS)
-        fenced = _look(session, own_run_id)
-    return _repay(session, fenced)
+    return None
 
 
-def _look(session: Session, own_run_id: str | None) -> _Look:
-    """Read everything; nodes are asked over SSH only when there is something to decide."""
+def _take_lease(session: Session, look: _Look, own: str | None, ask: _Patience) -> _Look | None:
+    """Take the Lease from whoever has it; None when it changed meanwhile.
+
+    From here on the fenced run gets no token any more, also not from a process that lives on, and a second recovery
+    knows that there is a first.
+    """
+    limit = session.policy.limits.lease_seconds
+    fenced = fence(look.lease, own, session.owner, session.clock(), limit)
+    taken = ask(lambda: session.kube.fence_lease(look.lease, fenced))
+    return None if taken is None else _planned(session, replace(look, lease=taken), run_behind(taken.holder))
+
+
+def _work(session: Session, taken: _Look, ask: _Patience) -> dict[str, Any]:
+    """Fence the nodes, wait for what still runs, repay. What this recovery cannot finish, the next one can at once."""
+    holder, token = taken.lease.holder, taken.lease.token
+    try:
+        with renewing(session, holder, token):
+            fenced = _fence_nodes(session, [n for n in taken.nodes if n.name in taken.plan.fence], token)
+            look = ask(lambda: _look(session, run_behind(holder), fenced))  # only now can no new job begin
+            while look.plan.wait_for and not ask.is_over and _is_same(look.lease, taken.lease):
+                session.log(look.plan.reason)
+                session.sleep(_POLL_SECONDS)
+                look = ask(lambda: _look(session, run_behind(holder), fenced))
+            return _repay(session, replace(look, lease=taken.lease), ask)
+    finally:
+        _abandon(session, taken.lease)
+
+
+def _abandon(session: Session, lease: LeaseFacts) -> None:
+    """Give up a Lease that is still ours: its holder stays as a debt that the next recovery finds."""
+    try:
+        session.kube.abandon_lease(lease.holder, lease.token)
+    except NightshiftError as error:
+        session.log(f"The recovery's Lease stays until it expires: {error.cause}")
+
+
+def _is_same(one: LeaseFacts, other: LeaseFacts) -> bool:
+    """Tell whether nobody took the Lease from one look to the other."""
+    return (one.holder, one.token) == (other.holder, other.token)
+
+
+def _meant(session: Session, run_id: str | None) -> str | None:
+    """The owner that ends itself; None when nobody was named."""
+    named = (run_id or "").strip()
+    return meant_owner(named, session.installation, session.policy.name) if named else None
+
+
+def _look(session: Session, own: str | None, fenced: Collection[str] | None = None) -> _Look:
+    """Read everything; nodes are asked over SSH only when there is something to decide.
+
+    Args:
+        session: the cluster.
+        own: the owner that ends itself; None for the sweeper.
+        fenced: nodes that take no old token any more; work may still begin on all others, so what they say now
+            settles nothing. None: no node was fenced yet.
+    """
     lease, nodes = session.kube.lease(), session.kube.nodes()
-    marks = session.kube.namespace_annotations()
-    look = _Look(lease, nodes, marks, plan_recovery(lease, nodes, {}, session.clock(), own_run_id))
+    look = _planned(session, _Look(lease, nodes, session.kube.namespace_annotations()), own)
     if not look.plan.may_act or not look.has_debts:
         return look
     probes: dict[str, NodeProbe | None] = {}
     for name, answer in on_all(nodes, lambda node: session.on(node).probe()).items():
+        probes[name] = None
         if isinstance(answer, NightshiftError):
             session.log(f"{name}: {answer}")
-        probes[name] = None if isinstance(answer, NightshiftError) else answer
-    return _Look(lease, nodes, marks, plan_recovery(lease, nodes, probes, session.clock(), own_run_id))
+        elif fenced is None or name in fenced:
+            probes[name] = answer
+    return _planned(session, replace(look, probes=probes), own)
 
 
-def _fence(session: Session, look: _Look, own_run_id: str | None) -> _Look | None:
-    """Raise the token in the Lease and on every reachable node; None when somebody alive took the Lease.
+def _planned(session: Session, look: _Look, own: str | None) -> _Look:
+    """The same look with the plan that follows from it."""
+    return replace(look, plan=plan_recovery(look.lease, look.nodes, look.probes, session.clock(), own))
 
-    From here on no command of the old run is taken. A job that already runs is left to its end: killing
-    kubeadm in the middle of a manifest swap is worse than waiting.
+
+def _fence_nodes(session: Session, nodes: list[NodeFacts], token: int) -> list[str]:
+    """Raise the token where it can be raised, and return where; an unreachable node keeps its debts anyway.
+
+    A job that already runs is left to its end: killing kubeadm in the middle of a manifest swap is worse than waiting.
     """
-    for _ in range(_FENCE_TRIES):
-        bumped = session.kube.bump_token(look.lease)
-        if bumped is not None:
-            _fence_nodes(session, [n for n in look.nodes if n.name in look.plan.fence], bumped.token)
-            return _Look(bumped, look.nodes, look.marks, look.plan)
-        look = _look(session, own_run_id)
-        if not look.plan.may_act:
-            return None
-    return None
-
-
-def _fence_nodes(session: Session, nodes: list[NodeFacts], token: int) -> None:
-    """Raise the token where it can be raised; an unreachable node keeps its debts anyway."""
+    fenced = []
     for name, error in on_all(nodes, lambda node: session.on(node).fence(token)).items():
         if isinstance(error, NightshiftError):
             session.log(f"{name}: not fenced: {error}")
-    session.log(f"Fenced with token {token}: {', '.join(n.name for n in nodes) or 'no node'}")
+        if error is None or isinstance(
+            error, FencedError
+        ):  # a token that is larger still bars the old run too
+            fenced.append(name)
+    session.log(f"Fenced with token {token}: {', '.join(fenced) or 'no node'}")
+    return fenced
 
 
-def _repay(session: Session, look: _Look) -> dict[str, Any]:
+def _repay(session: Session, look: _Look, ask: _Patience) -> dict[str, Any]:
     """Do what the plan allows, Lease last; then look again and say what is left."""
-    now = session.kube.lease()
-    if (now.holder, now.token) != (look.lease.holder, look.lease.token):
-        return _said(session, "live", [], [], f"Run {now.holder or 'nobody'} has the Lease by now.")
-    done = [*_repay_nodes(session, look), *_clear_marks(session, look)]
-    if look.plan.empty_lease and session.kube.release_lease(look.lease.holder, look.lease.token):
-        done.append(f"Lease of {look.lease.holder} emptied, token {look.lease.token} kept")
+    holder, token = look.lease.holder, look.lease.token
+    if not _is_same(ask(session.kube.lease), look.lease):
+        return ask(lambda: _overtaken(session))
+    done = [*_repay_nodes(session, look, ask), *_clear_marks(session, look, ask)]
+    if look.plan.empty_lease and ask(lambda: session.kube.release_lease(holder, token)):
+        done.append(f"Lease of {run_behind(holder)} emptied, token {token} kept")
     left = [
         f"{n.name} still carries our marks"
-        for n in session.kube.nodes()
+        for n in ask(session.kube.nodes)
         if _is_left(n, look.plan.drop_annotations)
     ]
     remaining = [*look.plan.wait_for, *look.plan.unknown, *left]
@@ -139,29 +250,43 @@ def _repay(session: Session, look: _Look) -> dict[str, Any]:
     return _said(session, answer, done, remaining, sentence)
 
 
-def _repay_nodes(session: Session, look: _Look) -> list[str]:
-    """Uncordon what a run cordoned, and drop its marks. Only the owner that was seen: a new run's mark stays."""
+def _overtaken(session: Session) -> dict[str, Any]:
+    """Somebody took the Lease from this recovery: another one that finished, or a run that goes on."""
+    look = _look(session, None)
+    if not look.has_debts:
+        return _said(session, "nothing", [], [], "Another recovery took over; nothing is left behind.")
+    who = look.lease.holder or "Nobody"
+    return _said(
+        session, "live", [], [], f"Somebody took over from this recovery; {who} has the Lease by now."
+    )
+
+
+def _repay_nodes(session: Session, look: _Look, ask: _Patience) -> list[str]:
+    """Uncordon what a run cordoned, and drop its marks. Only the marks that were seen: a newer claim's stay."""
     done = []
-    owners = {n.name: n.annotations.get(OWNER_ANNOTATION) for n in look.nodes}
+    marks = {
+        n.name: (n.annotations.get(OWNER_ANNOTATION), n.annotations.get(TOKEN_ANNOTATION)) for n in look.nodes
+    }
     for name in look.plan.uncordon:
-        if session.kube.uncordon(name, owners[name]):
+        owner, token = marks[name]
+        if ask(partial(session.kube.uncordon, name, owner, token)):
             done.append(f"{name} uncordoned")
     for name in look.plan.drop_annotations:
         if name not in look.plan.uncordon:
-            session.kube.drop_node_annotations(name)
+            ask(partial(session.kube.drop_node_annotations, name))
             done.append(f"marks of {name} dropped")
     return done
 
 
-def _clear_marks(session: Session, look: _Look) -> list[str]:
+def _clear_marks(session: Session, look: _Look, ask: _Patience) -> list[str]:
     """Namespace annotations and the in-flight gauge, unless a new run has put up its own meanwhile."""
     if not look.plan.clear_in_flight:
         return []
-    marks = session.kube.namespace_annotations()
+    marks = ask(session.kube.namespace_annotations)
     if marks.get(RUN_ANNOTATION) != look.marks.get(RUN_ANNOTATION):
         return []
     if marks:
-        session.kube.set_namespace_annotations(dict.fromkeys(marks))
+        ask(lambda: session.kube.set_namespace_annotations(dict.fromkeys(marks)))
     push(session, {"k8s_upgrade_in_flight": 0.0})
     return ["in-flight marks cleared"]
 

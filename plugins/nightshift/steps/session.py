@@ -23,6 +23,7 @@ from nightshift.domain.facts import (
     PodFacts,
 )
 from nightshift.domain.limits import PARALLEL_NODES
+from nightshift.domain.owner import DEFAULT_INSTALLATION, owner_name
 from nightshift.domain.policy import ClusterPolicy
 
 _AWAY_POLL_SECONDS = 1.0
@@ -83,8 +84,8 @@ class NodePort(Protocol):
     def job(self, step: str) -> JobFacts | None:
         """What is known about one job of this node."""
 
-    def fetch(self, kind: str, target: BinaryIO) -> None:
-        """Stream an allowed file of the node into `target`."""
+    def fetch(self, kind: str, name: str, target: BinaryIO) -> str:
+        """Stream an allowed file of the node into `target`; returns the SHA-256 of what came, in hex."""
 
     def collect_evidence(self, since: float, target: BinaryIO) -> None:
         """Stream a tar.gz with logs and manifests since `since` (epoch seconds), secrets redacted."""
@@ -102,11 +103,11 @@ class KubePort(Protocol):
     def node(self, name: str) -> NodeFacts | None:
         """One node; None when it does not exist."""
 
-    def cordon(self, name: str, run_id: str, token: int) -> bool:
+    def cordon(self, name: str, owner: str, token: int) -> bool:
         """Cordon and mark as ours in one patch; False when somebody else had cordoned it before."""
 
-    def uncordon(self, name: str, run_id: str | None = None) -> bool:
-        """Uncordon and drop our marks if the node is marked (as `run_id`'s, if given); False: not ours."""
+    def uncordon(self, name: str, owner: str | None = None, token: str | None = None) -> bool:
+        """Uncordon and drop our marks if the node is marked (by `owner`, with `token`, if given); False: not ours."""
 
     def drop_node_annotations(self, name: str) -> None:
         """Drop the marks a run left on a node."""
@@ -132,17 +133,23 @@ class KubePort(Protocol):
     def lease(self) -> LeaseFacts:
         """The cluster's Lease; an empty one when it does not exist yet."""
 
-    def claim_lease(self, run_id: str, now: float, seconds: int, expected: LeaseFacts) -> LeaseFacts | None:
+    def claim_lease(self, owner: str, now: float, seconds: int, expected: LeaseFacts) -> LeaseFacts | None:
         """Take the Lease with token + 1 if it still is as `expected`; None when somebody was faster."""
 
-    def renew_lease(self, run_id: str, token: int, now: float) -> bool:
+    def renew_lease(self, holder: str, token: int, now: float) -> bool:
         """Renew; False when the Lease is no longer ours with this token."""
 
-    def release_lease(self, run_id: str, token: int) -> bool:
+    def release_lease(self, holder: str, token: int) -> bool:
         """Empty the holder, keep the token; False when holder or token are others by now."""
 
-    def bump_token(self, expected: LeaseFacts) -> LeaseFacts | None:
-        """Raise the token, holder unchanged; None when the Lease changed since `expected`."""
+    def bump_token(self, expected: LeaseFacts, wanted: int = 0) -> LeaseFacts | None:
+        """Raise the token by one, or to a bigger `wanted`; None when the Lease changed since `expected`."""
+
+    def abandon_lease(self, holder: str, token: int) -> bool:
+        """Let the Lease expire now, holder and token kept; False when they are others by now."""
+
+    def fence_lease(self, expected: LeaseFacts, fenced: LeaseFacts) -> LeaseFacts | None:
+        """Write the Lease as `fenced` (see domain/takeover.py); None when it changed since `expected`."""
 
     def namespace_annotations(self) -> dict[str, str]:
         """The nightshift.io/ annotations of our namespace."""
@@ -197,7 +204,9 @@ class Session:
 
     Args:
         ssh: opens the way into a node; called once per node, see `on`.
-        run_id: who we are in the Lease and in annotations.
+        run_id: Airflow's run id, as the ledger and the store's file names have it.
+        installation: which Airflow this is; see `owner`.
+        began: when this try of the task began, seconds since the epoch; see domain/takeover.py.
         clock: seconds since the epoch.
         log: one plain line for the person who reads the task's log.
         sleep: waits that many seconds (tests make it instant).
@@ -209,11 +218,18 @@ class Session:
     store: StorePort
     pushgateway: GaugePort
     run_id: str
+    installation: str = DEFAULT_INSTALLATION
+    began: float = field(default_factory=time.time)
     clock: Callable[[], float] = time.time
     log: Callable[[str], None] = logging.getLogger("nightshift").info
     sleep: Callable[[float], None] = time.sleep
     _open: dict[str, NodePort] = field(default_factory=dict, init=False, repr=False)
     _lock: threading.Lock = field(default_factory=threading.Lock, init=False, repr=False)
+
+    @property
+    def owner(self) -> str:
+        """Who we are in the Lease, in annotations and in the status of jobs."""
+        return owner_name(self.installation, self.policy.name, self.run_id)
 
     def on(self, node: NodeFacts) -> NodePort:
         """The way into `node`, one per session."""

@@ -3,45 +3,76 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, BinaryIO
 
 from nightshift.clients.etcd_metrics import parse_etcd_metrics
 from nightshift.domain.errors import BlindError, UnreachableError
 from nightshift.domain.facts import NodeFacts
-from nightshift.domain.snapshot import SnapshotState, require_proven
+from nightshift.domain.snapshot import (
+    Bundle,
+    SnapshotState,
+    is_recent,
+    named_bundle,
+    require_intact,
+    require_proven,
+)
 from nightshift.steps.hold import Held, hold, push
 from nightshift.steps.session import Session, node_log, path_safe
 
 
 def snapshot(session: Session, choice: Mapping[str, Any]) -> dict[str, Any]:
-    """Answer {"path", "node", "saved", "restored", "kept": bool, "taken", "sentence"}.
+    """Answer {"path", "sha256", "bundle", "file", "node", "saved", "restored", "kept", "taken", "sentence"}.
 
-    A snapshot this run has already proven and stored is kept: a cleared task needs no second one.
+    A snapshot this run has already proven and stored is kept: a cleared task needs no second one. It is taken anew
+    when it is older than `limits.snapshot_max_age_seconds`; the older stays beside it.
 
     Raises:
-        VerificationError: SNAPSHOT_MISMATCH, the restored data is not the saved data.
+        VerificationError: SNAPSHOT_MISMATCH, the restored data is not the saved data, or what came off the node is
+            not the bundle that was proven; SNAPSHOT_UNREADABLE.
         BlindError: ETCD_UNHEALTHY, no member to take it from.
     """
     base = f"snapshots/{path_safe(session.run_id)}"
-    known = session.store.read_json(f"{base}.json")
-    if known and session.store.exists(f"{base}.tar.gz"):
+    if known := _known(session, base):
         session.log(f"Kept: {known['sentence']}")
         return {**known, "kept": True}
     node = healthy_member(session, [n for n in session.kube.nodes() if n.is_control_plane])
     with hold(session, [node]) as held:
-        found = _take(session, node, held)
-        path = session.store.write_stream(f"{base}.tar.gz", lambda t: session.on(node).fetch("snapshot", t))
+        taken = session.clock()
+        found, bundle = _take(session, node, held)
+        file = f"{base}/{path_safe(bundle.name)}"
+        path = _store(session, node, bundle, file)
     target = choice["target"]["version"]
     sentence = (
         f"etcd snapshot of {node.name} restored and compared (revision {found['saved']['revision']}, "
         f"{found['saved']['key_count']} keys), stored at {path}."
     )
-    taken = session.clock()
-    entry = {**found, "path": path, "node": node.name, "taken": taken, "before": target, "sentence": sentence}
+    entry = {
+        **found,
+        "path": path,
+        "file": file,
+        "node": node.name,
+        "taken": taken,
+        "before": target,
+        "sentence": sentence,
+    }
     session.store.write_json(f"{base}.json", entry)
     push(session, {"k8s_upgrade_snapshot_taken": 1.0})
     session.log(sentence)
     return {**entry, "kept": False}
+
+
+def _known(session: Session, base: str) -> dict[str, Any] | None:
+    """What this run has stored already and may still rely on."""
+    known = session.store.read_json(f"{base}.json")
+    if not known or not known.get("file") or not session.store.exists(known["file"]):
+        return None
+    limit = session.policy.limits.snapshot_max_age_seconds
+    if is_recent(known.get("taken"), session.clock(), limit):
+        return known
+    session.log(
+        f"This run's snapshot at {known['path']} was not taken within the last {limit} s: taking another"
+    )
+    return None
 
 
 def healthy_member(session: Session, nodes: Sequence[NodeFacts]) -> NodeFacts:
@@ -68,13 +99,13 @@ def healthy_member(session: Session, nodes: Sequence[NodeFacts]) -> NodeFacts:
     )
 
 
-def _take(session: Session, node: NodeFacts, held: Held) -> dict[str, Any]:
+def _take(session: Session, node: NodeFacts, held: Held) -> tuple[dict[str, Any], Bundle]:
     """The node-side job; what it says is judged here, not there."""
     session.log(f"Taking the snapshot on {node.name}")
     outcome = session.on(node).run_job(
         "snapshot-etcd",
         held.token,
-        session.run_id,
+        session.owner,
         [],
         session.policy.limits.snapshot_job_seconds,
         node_log(session, node.name),
@@ -83,7 +114,17 @@ def _take(session: Session, node: NodeFacts, held: Held) -> dict[str, Any]:
     result = outcome.result or {}
     saved, restored = result.get("saved") or {}, result.get("restored") or {}
     require_proven(_state(saved), _state(restored))
-    return {"saved": saved, "restored": restored}
+    bundle = named_bundle(result)
+    return {"saved": saved, "restored": restored, "bundle": bundle.name, "sha256": bundle.sha256}, bundle
+
+
+def _store(session: Session, node: NodeFacts, bundle: Bundle, relative: str) -> str:
+    """Bring the proven bundle off the node; what is another never appears under its name."""
+
+    def fill(target: BinaryIO) -> None:
+        require_intact(bundle, session.on(node).fetch("snapshot", bundle.name, target))
+
+    return session.store.write_stream(relative, fill)
 
 
 def _state(side: Mapping[str, Any]) -> SnapshotState:

@@ -55,7 +55,7 @@ def _stage_on(
     outcome = session.on(node).run_job(
         "stage",
         held.token,
-        session.run_id,
+        session.owner,
         [target["minor"], target["package_version"], base, *images],
         session.policy.limits.package_job_seconds,
         node_log(session, node.name),

@@ -18,7 +18,7 @@ def uncordon_node(session: Session, node_name: str) -> dict[str, Any]:
     """
     with hold(session, []):
         is_done = patiently(
-            session, f"uncordoning {node_name}", lambda: session.kube.uncordon(node_name, session.run_id)
+            session, f"uncordoning {node_name}", lambda: session.kube.uncordon(node_name, session.owner)
         )
         after = session.node(node_name)
     if OWNER_ANNOTATION in after.annotations:

@@ -31,7 +31,7 @@ def upgrade_kubelet(session: Session, node_name: str, choice: Mapping[str, Any])
             outcome = session.on(node).run_job(
                 "kubelet-upgrade",
                 held.token,
-                session.run_id,
+                session.owner,
                 [version],
                 session.policy.limits.package_job_seconds,
                 node_log(session, node_name),

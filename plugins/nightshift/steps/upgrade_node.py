@@ -68,12 +68,13 @@ def _run(session: Session, node: NodeFacts, command: str, version: str, held: He
         command,
         version,
         str(limits.upgrade_manifests_seconds),
+        session.policy.target.package_repository,
         *session.policy.ignored_preflight_checks,
     )
     return session.on(node).run_job(
         _JOB,
         held.token,
-        session.run_id,
+        session.owner,
         arguments,
         limits.kubeadm_job_seconds,
         node_log(session, node.name),

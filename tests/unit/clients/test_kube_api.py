@@ -10,6 +10,7 @@ from nightshift.clients.kube_api import Eviction, EvictionOutcome, KubeApi, Perm
 from nightshift.clients.kube_objects import image_version, micro_time, parse_time
 from nightshift.domain.errors import ConfigError, UnreachableError
 from nightshift.domain.facts import LeaseFacts
+from nightshift.domain.takeover import fence
 from nightshift.steps.session import KubePort
 
 NOW = 1_800_000_000.0
@@ -69,6 +70,72 @@ def test_a_bump_keeps_the_holder_and_fences_its_token(kube: KubePort) -> None:
     assert not kube.release_lease("a", 1)
 
 
+def test_a_bump_goes_as_far_as_wanted_and_never_back(kube: KubePort) -> None:
+    seen = kube.claim_lease("a", NOW, 120, kube.lease())
+    assert seen is not None
+    far = kube.bump_token(seen, 18)
+    assert far is not None
+    assert far.token == 18
+    again = kube.bump_token(far, 3)
+    assert again is not None
+    assert again.token == 19
+
+
+@pytest.fixture
+def fenced(kube: KubePort) -> LeaseFacts:
+    """The Lease after a recovery took it from "a"."""
+    seen = kube.claim_lease("a", NOW, 120, kube.lease())
+    assert seen is not None
+    taken = kube.fence_lease(seen, fence(seen, None, "b", NOW + 5.25, 60))
+    assert taken is not None
+    return taken
+
+
+def test_a_fence_takes_the_lease_from_its_holder_and_is_remembered(
+    kube: KubePort, fenced: LeaseFacts
+) -> None:
+    assert (
+        fenced == LeaseFacts("a (recovery)", 2, NOW + 5.25, NOW + 5.25, 60, "a", NOW + 5.25) == kube.lease()
+    )
+    assert not kube.renew_lease("a", 1, NOW + 6)
+    assert not kube.renew_lease("a", 2, NOW + 6)
+    assert not kube.release_lease("a", 2)
+    assert kube.renew_lease("a (recovery)", 2, NOW + 6)
+
+
+def test_of_two_fences_one_is_first(kube: KubePort, fenced: LeaseFacts) -> None:
+    again = fence(fenced, None, "b", NOW + 7, 60)
+    assert kube.fence_lease(fenced, again) == again
+    assert kube.fence_lease(fenced, again) is None
+    assert not kube.renew_lease("a (recovery)", 2, NOW + 8)
+
+
+def test_a_lease_that_does_not_exist_yet_is_fenced_too(kube: KubePort) -> None:
+    seen = kube.lease()
+    wanted = fence(seen, "a", "b", NOW, 60)
+    assert kube.fence_lease(seen, wanted) == wanted == kube.lease()
+
+
+def test_whom_a_fence_hit_outlives_release_and_the_next_claim(kube: KubePort, fenced: LeaseFacts) -> None:
+    assert kube.release_lease("a (recovery)", 2)
+    free = kube.lease()
+    assert (free.holder, free.fenced_owner, free.fenced_at) == ("", "a", NOW + 5.25)
+    claimed = kube.claim_lease("c", NOW + 9, 120, free)
+    assert claimed == LeaseFacts("c", 3, NOW + 9, NOW + 9, 120, "a", NOW + 5.25) == kube.lease()
+
+
+def test_an_abandoned_lease_is_nobodys_and_keeps_its_holder_and_token(
+    kube: KubePort, fenced: LeaseFacts
+) -> None:
+    assert not kube.abandon_lease("a", 2)
+    assert not kube.abandon_lease("a (recovery)", 1)
+    assert kube.abandon_lease("a (recovery)", 2)
+    after = kube.lease()
+    assert (after.holder, after.token, after.fenced_owner) == ("a (recovery)", 2, "a")
+    assert not after.is_live(NOW + 5.25)
+    assert kube.claim_lease("c", NOW, 120, after) is not None
+
+
 def test_release_empties_the_holder_and_keeps_the_token(kube: KubePort) -> None:
     kube.claim_lease("a", NOW, 120, kube.lease())
     assert kube.release_lease("a", 1)
@@ -87,7 +154,8 @@ def test_cordon_marks_and_uncordon_forgets(kube: KubePort) -> None:
     assert node.annotations == {"nightshift.io/owner": "a", "nightshift.io/token": "3"}
     assert kube.cordon("n1", "b", 4), "a mark of an earlier run is taken over"
     assert not kube.uncordon("n1", "a")
-    assert kube.uncordon("n1", "b")
+    assert not kube.uncordon("n1", "b", "3"), "the mark of an earlier claim"
+    assert kube.uncordon("n1", "b", "4")
     after = kube.node("n1")
     assert after is not None
     assert not after.is_unschedulable

@@ -23,8 +23,12 @@ class FakeSetup:
         empty = LeaseFacts("", 0, None, None, 120)
         self.done: list[str] = []
         self.api = SimpleNamespace(
-            nodes=lambda: (NODE,), lease=lambda: lease or empty, drop_node_annotations=self.done.append
+            nodes=lambda: (NODE,),
+            lease=lambda: lease or empty,
+            drop_node_annotations=self.done.append,
+            uncordon=lambda name: self.done.append(f"uncordon {name}") or self.is_ours,
         )
+        self.is_ours = False
 
     def apply(self):
         self.done.append("apply")
@@ -100,7 +104,27 @@ def test_unenrol_takes_the_lines_back_and_nothing_else(world):
     path.write_text(path.read_text() + "OTHER=kept\n")
     assert run(world, "unenrol") == 0
     assert path.read_text() == "OTHER=kept\n"
-    assert world.setup.done == ["apply", "cp1", "remove"]
+    assert world.setup.done == ["apply", "uncordon cp1", "cp1", "remove"]
+
+
+@pytest.mark.parametrize("is_ours", [True, False])
+def test_unenrol_gives_back_what_a_dead_run_cordoned(world, is_ours):
+    """Before its mark goes: afterwards nothing says that the cordon was ours."""
+    said: list[str] = []
+    world.setup.is_ours = is_ours
+    unenrol(Access(world.setup, "root", "key", lambda _: "k", said.append), now=0.0)
+    assert world.setup.done == ["uncordon cp1", "cp1", "remove"]
+    assert ("cp1: uncordoned, a run that died had cordoned it" in said) is is_ours
+
+
+def test_unenrol_leaves_the_marks_while_a_job_is_at_work(world, monkeypatch):
+    def refuse(*_):
+        raise ConfigError("ENROL_FAILED", "a job is at work", cause="c", next_step="n")
+
+    monkeypatch.setattr(enrol_step, "remove_scripts", refuse)
+    with pytest.raises(ConfigError):
+        unenrol(access(world.setup), now=0.0)
+    assert world.setup.done == []
 
 
 def access(setup, host_key="ssh-ed25519 AAAA") -> Access:

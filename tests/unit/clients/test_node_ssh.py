@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import io
 import json
 import socket
@@ -289,10 +290,10 @@ def test_fetch_streams_bytes(serve):
     ssh, _, server = serve("x")
     server.answer = lambda *_: (0, data, b"")
     target = io.BytesIO()
-    ssh.fetch("snapshot", target)
+    assert ssh.fetch("snapshot", "etcd-1.tar.gz", target) == hashlib.sha256(data).hexdigest()
     assert target.getvalue() == data
-    with pytest.raises(ConfigError, match="FILE_ABSENT"):
-        serve((3, "", "none"))[0].fetch("snapshot", io.BytesIO())
+    with pytest.raises(ConfigError, match=r"FILE_ABSENT.*etcd-2\.tar\.gz"):
+        serve((3, "", "none"))[0].fetch("snapshot", "etcd-2.tar.gz", io.BytesIO())
 
 
 @pytest.mark.parametrize(

@@ -53,6 +53,25 @@ def test_a_run_may_always_clean_up_after_itself() -> None:
     assert plan.empty_lease
 
 
+def test_a_run_may_take_over_the_recovery_of_itself_even_while_it_lives() -> None:
+    lease = replace(LIVE, holder="mine (recovery)")
+    plan = recover(lease, [CORDONED], own="mine")
+    assert (plan.uncordon, plan.empty_lease) == (("cp1",), True)
+
+
+@pytest.mark.parametrize("own", [None, "other"])
+def test_a_recovery_at_work_is_left_alone(own: str | None) -> None:
+    plan = recover(replace(LIVE, holder="mine (recovery)"), [CORDONED], own=own)
+    assert plan == RecoveryPlan(False, "mine (recovery) is at work: it renewed the Lease 5 s ago.")
+
+
+@pytest.mark.parametrize("renewed", [NOW - 121, None])
+def test_a_recovery_that_ended_half_way_is_taken_over(renewed: float | None) -> None:
+    plan = recover(replace(DEAD, holder="dead (recovery)", renewed=renewed), [CORDONED])
+    assert (plan.uncordon, plan.empty_lease) == (("cp1",), True)
+    assert "run dead left" in recover(replace(DEAD, holder="dead (recovery)"), [node("cp1")]).reason
+
+
 def test_what_somebody_else_cordoned_is_never_uncordoned() -> None:
     plan = recover(DEAD, [node("w1", is_unschedulable=True)])
     assert plan.uncordon == ()

@@ -41,6 +41,7 @@ def test_every_kubeadm_leftover_goes_when_old(name: str) -> None:
         "my-kubeadm-backup-etcd-2026-10-01-01-02-03",
         "kubeadm-upgraded-manifests",
         "kubeadm-kubelet-config-old",
+        "kubeadm-kubelet-config-42",
         "kubeadm-upgrade-dryrun../../etc",
         "notes.txt",
         "kubeadm-backup-etcd-2026-10-01-01-02-03\n",

@@ -1,5 +1,6 @@
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ class FakeTaskInstance:
     dag_id = "upgrade_lab"
     try_number = 1
     max_tries = 3
+    start_date = datetime(2026, 11, 22, 23, tzinfo=UTC)
 
     def __init__(self, xcoms: Mapping[tuple[str, str], Any] | None = None) -> None:
         self.xcoms = dict(xcoms or {})
@@ -54,6 +56,7 @@ class FakeSteps:
     def __init__(self) -> None:
         self.answers: dict[str, Any] = {"open_night:may_go_on": {"answer": "go"}}
         self.calls: list[tuple[str, dict[str, Any]]] = []
+        self.sessions: list[dict[str, Any]] = []  # keyword arguments they were opened with
 
     def find(self, path: str) -> Any:
         def step(session: Any, *arguments: Any, **inputs: Any) -> Any:
@@ -68,7 +71,8 @@ class FakeSteps:
         return step
 
     @contextmanager
-    def open_session(self, *arguments: Any, **options: Any) -> Iterator[None]:
+    def open_session(self, *arguments: Any, **named: Any) -> Iterator[None]:
+        self.sessions.append(named)
         yield None
 
 

@@ -46,6 +46,14 @@ def test_a_known_error_is_left_for_the_report_and_said_plainly(
     assert "docs/runbooks/NODE_UNREACHABLE.md" in capsys.readouterr().out
 
 
+def test_a_step_is_told_when_its_try_began_not_when_its_process_came_round(
+    steps: Any, context: Any, policy: ClusterPolicy
+) -> None:
+    steps.answers["a_step"] = {}
+    operator(StepOperator, policy).execute(context)
+    assert [s["began"] for s in steps.sessions] == [context["ti"].start_date.timestamp()]
+
+
 @pytest.mark.parametrize("answer", ["held", "blocked", "nothing", "blind"])
 def test_a_task_skips_itself_when_an_earlier_one_did_not_say_go(
     steps: Any, context: Any, policy: ClusterPolicy, answer: str
@@ -168,6 +176,14 @@ def test_a_recovery_that_cannot_reach_the_cluster_is_red(
     steps.answers["a_step"] = error
     with pytest.raises(ConfigError):
         operator(RecoverOperator, policy, inputs={"own_run_id": run_id}).execute(context)
+
+
+@pytest.mark.parametrize("answer", ["recovered", "nothing", "live", "waiting", "away"])
+def test_every_other_answer_of_a_recovery_is_green(
+    steps: Any, context: Any, policy: ClusterPolicy, answer: str
+) -> None:
+    steps.answers["a_step"] = {"answer": answer, "remaining": [], "sentence": "So it is."}
+    assert operator(RecoverOperator, policy).execute(context)["answer"] == answer
 
 
 def test_a_restart_under_a_live_task_is_said(

@@ -16,6 +16,7 @@ from nightshift.orchestration.retries import RETRY_POLICY, retry_arguments
         (errors.TrustError, RetryAction.FAIL),
         (errors.LeaseHeldError, RetryAction.FAIL),
         (errors.FencedError, RetryAction.FAIL),
+        (errors.LateTryError, RetryAction.RETRY),
         (errors.DrainBlockedError, RetryAction.FAIL),
         (errors.RemoteJobError, RetryAction.FAIL),
         (errors.VerificationError, RetryAction.FAIL),

@@ -1,5 +1,6 @@
 import io
 import json
+import time
 from pathlib import Path
 from typing import Any
 
@@ -61,6 +62,28 @@ def test_a_session_is_made_from_connections(connections: Any, local: ClusterPoli
     with runtime.open_session(local, "run-1") as session:
         path = session.store.write_json("a.json", {"b": 1})
     assert (tmp_path / "lab" / "a.json").exists(), path
+
+
+@pytest.mark.parametrize(
+    ("setting", "owner"),
+    [(None, "airflow/lab/run-1"), ("", "airflow/lab/run-1"), ("site-b", "site-b/lab/run-1")],
+)
+def test_a_session_is_named_after_this_installation(
+    connections: Any, local: ClusterPolicy, monkeypatch: pytest.MonkeyPatch, setting: str | None, owner: str
+) -> None:
+    monkeypatch.delenv("NIGHTSHIFT_INSTALLATION", raising=False)
+    if setting is not None:
+        monkeypatch.setenv("NIGHTSHIFT_INSTALLATION", setting)
+    with runtime.open_session(local, "run-1") as session:
+        assert (session.owner, session.run_id) == (owner, "run-1")
+
+
+def test_a_session_knows_when_its_try_began(connections: Any, local: ClusterPolicy) -> None:
+    with runtime.open_session(local, "run-1", began=12.5) as session:
+        assert session.began == 12.5
+    earliest = time.time()
+    with runtime.open_session(local, "run-1") as session:
+        assert earliest <= session.began <= time.time()
 
 
 @pytest.mark.parametrize("missing", ["kube", "ssh"])

@@ -1,4 +1,4 @@
-"""The live package source: its keyring in the three forms people write it, and what its answers mean."""
+"""The live package source: which one is kubernetes', its keyring in the three forms people write it, its answers."""
 
 from __future__ import annotations
 
@@ -7,14 +7,18 @@ from tests.unit.scripts.test_kubeadm_upgrade import TOOLS
 
 from nightshift.clients.node_ssh import ExitCode
 
-ONE_LINE = (
-    "deb [arch=amd64 signed-by=/etc/apt/keyrings/k8s.gpg] https://pkgs.k8s.io/core:/stable:/v1.34/deb/ /\n"
-)
-DEB822 = "Types: deb\nURIs: https://pkgs.k8s.io/core:/stable:/v1.34/deb/\nSuites: /\nSigned-By: /etc/apt/keyrings/k8s.gpg\n"
+BASE = "https://pkgs.k8s.io/core:/stable:"
+KEYRING = "/etc/apt/keyrings/k8s.gpg"
+ONE_LINE = f"deb [arch=amd64 signed-by={KEYRING}] {BASE}/v1.34/deb/ /\n"
+DEB822 = f"Types: deb\nURIs: {BASE}/v1.34/deb/\nSuites: /\nSigned-By: {KEYRING}\n"
 INLINE = (
-    "Types: deb\nURIs: https://pkgs.k8s.io/core:/stable:/v1.34/deb/\nSuites: /\nSigned-By:\n"
+    f"Types: deb\nURIs: {BASE}/v1.34/deb/\nSuites: /\nSigned-By:\n"
     " -----BEGIN PGP PUBLIC KEY BLOCK-----\n .\n abc\n -----END PGP PUBLIC KEY BLOCK-----\nEnabled: yes\n"
 )
+CRIO = "https://mirror.example/isv:/cri-o:/stable:/v1.34/deb/"
+OLD_CRIO = "https://pkgs.k8s.io/addons:/cri-o:/stable:/v1.34/deb/"
+CRIO_LINE = "deb [signed-by=/etc/apt/keyrings/cri-o.gpg] {} /\n"
+CRIO_STANZA = "Types: deb\nURIs: {}\nSuites: /\nSigned-By: /etc/apt/keyrings/cri-o.gpg\n"
 
 
 def write(node, name: str, text: str):
@@ -24,23 +28,84 @@ def write(node, name: str, text: str):
     return directory / name
 
 
+def keyring(node, base: str = BASE) -> list[str]:
+    """The file of the source that is found, its address, its keyring."""
+    find = f'source=$(live_source "{base}"); [[ -n $source ]] || exit 0; cut -f 1,5 --output-delimiter=" " <<<"$source"'
+    done = node.shell("apt.sh", f'APT_PRIVATE={node.root}; {find}; live_keyring "$source"')
+    assert done.returncode == 0, done.stderr
+    return done.stdout.split()
+
+
 @pytest.mark.parametrize(("name", "text"), [("k8s.list", ONE_LINE), ("k8s.sources", DEB822)])
 def test_path_of_the_keyring(node, name, text):
     path = write(node, name, text)
     write(node, "other.list", "deb http://deb.example/debian stable main\n")
-    done = node.shell("apt.sh", 'source=$(live_source); echo "$source"; live_keyring "$source"')
-    assert done.stdout.splitlines() == [str(path), "/etc/apt/keyrings/k8s.gpg"]
+    assert keyring(node) == [str(path), f"{BASE}/v1.34/deb/", KEYRING]
 
 
-def test_inline_key(node, tmp_path):
+def test_inline_key(node):
     write(node, "k8s.sources", INLINE)
-    done = node.shell("apt.sh", f'APT_PRIVATE={tmp_path}; cat "$(live_keyring "$(live_source)")"')
-    assert done.stdout == "-----BEGIN PGP PUBLIC KEY BLOCK-----\n\nabc\n-----END PGP PUBLIC KEY BLOCK-----\n"
+    path = keyring(node)[2]
+    assert path == str(node.root / "keyring.asc")
+    assert (node.root / "keyring.asc").read_text() == (
+        "-----BEGIN PGP PUBLIC KEY BLOCK-----\n\nabc\n-----END PGP PUBLIC KEY BLOCK-----\n"
+    )
+
+
+@pytest.mark.parametrize("crio", [CRIO, OLD_CRIO])
+@pytest.mark.parametrize("base", [BASE, "http://mirror.example/k8s"], ids=["its own", "node uses another"])
+@pytest.mark.parametrize("first", [CRIO_LINE, CRIO_STANZA], ids=["list", "sources"])
+@pytest.mark.parametrize("text", [ONE_LINE, DEB822, INLINE], ids=["list", "sources", "inline key"])
+def test_cri_o_is_not_kubernetes(node, crio, base, first, text):
+    """CRI-O's packages lie under addresses of the same form, and cri-o.list sorts before kubernetes.list."""
+    write(node, "cri-o.list" if first == CRIO_LINE else "cri-o.sources", first.format(crio))
+    path = write(node, "kubernetes.list" if text == ONE_LINE else "kubernetes.sources", text)
+    expected = str(node.root / "keyring.asc") if text == INLINE else KEYRING
+    assert keyring(node, base) == [str(path), f"{BASE}/v1.34/deb/", expected]
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("both.list", CRIO_LINE.format(CRIO) + ONE_LINE),
+        ("both.sources", CRIO_STANZA.format(CRIO) + "\n" + DEB822),
+        (
+            "both.sources",
+            CRIO_STANZA.format(CRIO) + "# ours\n \n\n" + DEB822 + "\n" + CRIO_STANZA.format(OLD_CRIO),
+        ),
+        ("both.sources", DEB822.replace("URIs:", f"URIs: {CRIO}\n")),
+        ("both.sources", CRIO_STANZA.format(f"{BASE}/v1.33/deb/") + "Enabled: no\n\n" + DEB822),
+    ],
+)
+def test_several_in_one_file(node, name, text):
+    path = write(node, name, text)
+    assert keyring(node) == [str(path), f"{BASE}/v1.34/deb/", KEYRING]
+
+
+def test_without_its_source_cri_o_is_no_way_out(node):
+    write(node, "cri-o.list", CRIO_LINE.format(CRIO))
+    assert keyring(node) == []
+
+
+@pytest.mark.parametrize(
+    "base", ["http://10.217.0.2:8081", "http://10.217.0.2:8081/", "http://other.example"]
+)
+def test_a_mirrors_address_may_be_any(node, base):
+    write(node, "cri-o.list", CRIO_LINE.format(CRIO))
+    write(node, "kubernetes.list", f"deb [signed-by={KEYRING}] http://10.217.0.2:8081/v1.34/deb/ /\n")
+    assert keyring(node, base)[1:] == ["http://10.217.0.2:8081/v1.34/deb/", KEYRING]
+
+
+def test_the_policys_repository_goes_before_another(node):
+    write(node, "a.list", "deb [signed-by=/a.gpg] http://a.example/v1.34/deb/ /\n")
+    write(node, "b.list", "deb [signed-by=/b.gpg] http://b.example/v1.34/deb /\n")
+    assert keyring(node, "http://b.example")[1:] == ["http://b.example/v1.34/deb", "/b.gpg"]
 
 
 def test_commented_line_is_no_source(node):
     write(node, "k8s.list", "# " + ONE_LINE)
-    assert node.shell("apt.sh", "live_source").stdout == ""
+    write(node, "k8s.sources", DEB822.replace("URIs", "# URIs"))
+    assert keyring(node) == []
 
 
 def test_without_a_source_nothing_is_trusted(node, tmp_path):

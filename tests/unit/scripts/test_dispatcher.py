@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
+from tests.unit.scripts.conftest import NODE_SCRIPTS
 
 from nightshift.clients.node_probe import parse_job
 from nightshift.clients.node_ssh import ExitCode
@@ -16,7 +17,9 @@ from nightshift.clients.node_ssh import ExitCode
 STEP = "reclaim-scratch"
 
 
-def start_words(*args: str, token: int = 1, run_id: str = "run-1", step: str = STEP) -> tuple[str, ...]:
+def start_words(
+    *args: str, token: int = 1, run_id: str = "airflow/lab/run-1", step: str = STEP
+) -> tuple[str, ...]:
     return ("start-job", step, str(token), run_id, "60", *args)
 
 
@@ -187,6 +190,14 @@ def test_unit_that_does_not_start_is_a_failed_job(node):
         ("start-job", STEP, "1", "run\tid", "60"),
         ("start-job", STEP, "1", "run", "sixty"),
         ("fetch-file", "/etc/shadow"),
+        ("fetch-file", "/etc/shadow", "etcd-20260101T000000Z.tar.gz"),
+        ("fetch-file", "snapshot"),
+        ("fetch-file", "snapshot", "../token"),
+        ("fetch-file", "snapshot", "/etc/shadow"),
+        ("fetch-file", "snapshot", "etcd-*.tar.gz"),
+        ("fetch-file", "snapshot", ".partial.x/etcd-20260101T000000Z.tar.gz"),
+        ("fetch-file", "snapshot", "etcd-20260101T000000Z.tar.gz/../../token"),
+        ("fetch-file", "snapshot", "etcd-20260101T000000Z.tar.gz\n"),
         ("collect-evidence", "yesterday"),
         ("job-poll", STEP),
     ],
@@ -197,13 +208,31 @@ def test_wrong_words_are_refused(node, words):
     assert done.stderr.strip()
 
 
-def test_only_the_snapshot_is_given_away(node):
-    assert node.run("fetch-file", "snapshot").returncode == ExitCode.ABSENT
+def test_exactly_the_named_snapshot_is_given_away(node):
+    """Not the newest by name: a clock that stepped back names a newer bundle as if it were older."""
+    names = ("etcd-20260101T000000Z.tar.gz", "etcd-20260102T000000Z.tar.gz")
+    assert node.run("fetch-file", "snapshot", names[0]).returncode == ExitCode.ABSENT
     snapshots = node.state / "snapshots"
     snapshots.mkdir()
-    for name in ("etcd-20260101T000000Z.tar.gz", "etcd-20260102T000000Z.tar.gz"):
+    for name in names:
         (snapshots / name).write_text(name)
-    assert node.run("fetch-file", "snapshot").stdout == "etcd-20260102T000000Z.tar.gz"
+        assert node.run("fetch-file", "snapshot", name).stdout == name
+    link = snapshots / "etcd-20260103T000000Z.tar.gz"
+    link.symlink_to(node.state / "token")
+    assert node.run("fetch-file", "snapshot", link.name).returncode == ExitCode.ABSENT
+
+
+@pytest.mark.parametrize("made", ["etcd-20260101T000000Z.tar.gz", "etcd-20260104T000000Z.tar.gz"])
+def test_the_bundle_just_made_is_kept_whatever_the_clock_says(node, made):
+    snapshots = node.state / "snapshots"
+    snapshots.mkdir()
+    others = ("etcd-20260102T000000Z.tar.gz", "etcd-20260103T000000Z.tar.gz")
+    for name in (made, *others, "notes.txt"):
+        (snapshots / name).touch()
+    forget = f'eval "$(sed -n "/^readonly KEPT/p; /^forget_old_bundles()/,/^}}/p" {NODE_SCRIPTS}/jobs/snapshot-etcd)"'
+    done = node.shell("jobs.sh", f'{forget}; forget_old_bundles "{snapshots}/{made}"')
+    assert done.returncode == 0, done.stderr
+    assert {path.name for path in snapshots.iterdir()} == {made, others[1], "notes.txt"}
 
 
 def test_killed_start_leaves_the_lock_free(node):

@@ -15,7 +15,8 @@ from tests.unit.scripts.conftest import NODE_SCRIPTS, FakeNode
 from nightshift.clients.node_ssh import ExitCode
 
 TOOLS = Path(__file__).parent / "tools"
-SOURCE_LINE = "deb [signed-by=/k.gpg] http://repo.example:8081/v1.34/deb/ /\n"
+BASE = "http://repo.example:8081"
+SOURCE_LINE = f"deb [signed-by=/k.gpg] {BASE}/v1.34/deb/ /\n"
 
 
 @pytest.fixture
@@ -53,7 +54,7 @@ def stage(node: FakeNode) -> Path:
 
 def upgrade(node: FakeNode, *words: str) -> subprocess.CompletedProcess[str]:
     (node.systemd / "calls").write_text("")
-    command = [str(NODE_SCRIPTS / "jobs" / "kubeadm-upgrade"), *(words or ("apply", "1.35.4", "900"))]
+    command = [str(NODE_SCRIPTS / "jobs" / "kubeadm-upgrade"), *(words or ("apply", "1.35.4", "900", BASE))]
     return subprocess.run(
         command, capture_output=True, text=True, env=node.variables(), timeout=60, check=False
     )
@@ -92,14 +93,14 @@ def test_the_time_of_the_package_is_told(control_plane):
 
 
 def test_other_nodes_get_kubeadm_upgrade_node(control_plane):
-    upgrade(control_plane, "node", "1.35.4", "900")
+    upgrade(control_plane, "node", "1.35.4", "900", BASE)
     assert f"kubeadm upgrade node --config {control_plane.state}/upgrade-configuration.yaml" in calls(
         control_plane
     )
 
 
 def test_what_kubeadm_is_told(control_plane):
-    upgrade(control_plane, "apply", "1.35.4", "900", "SystemVerification", "Swap")
+    upgrade(control_plane, "apply", "1.35.4", "900", BASE, "SystemVerification", "Swap")
     told = configuration(control_plane)
     assert told["apiVersion"] == "kubeadm.k8s.io/v1beta4"
     assert told["kind"] == "UpgradeConfiguration"
@@ -124,6 +125,42 @@ def test_source_line_names_the_target_minor_afterwards(control_plane):
     upgrade(control_plane)
     assert source.read_text() == SOURCE_LINE.replace("v1.34", "v1.35")
     assert source.stat().st_mode & 0o777 == 0o644
+
+
+ONE_LINE = """\
+# deb http://repo.example:8081/v1.34/deb/ /
+deb [signed-by=/c.gpg] https://pkgs.k8s.io/addons:/cri-o:/stable:/v1.34/deb/ /
+deb [signed-by=/k.gpg] http://repo.example:8081/v1.34/deb/ / # of http://repo.example:8081/v1.34/deb/
+deb http://deb.example/debian stable main
+"""
+DEB822 = """\
+Types: deb
+URIs: https://mirror.example/isv:/cri-o:/stable:/v1.34/deb/
+Suites: /
+
+# kubernetes
+Types: deb
+Suites: /
+URIs: https://mirror.example/isv:/cri-o:/prerelease:/v1.34/deb/
+ http://repo.example:8081/v1.34/deb
+"""
+
+
+@pytest.mark.parametrize(("name", "text"), [("all.list", ONE_LINE), ("all.sources", DEB822)])
+def test_only_the_address_of_the_kubernetes_source_moves(control_plane, name, text):
+    directory = control_plane.root / "fs/etc/apt/sources.list.d"
+    (directory / "kubernetes.list").unlink()
+    (directory / "cri-o.list").write_text(crio := "deb http://repo.example/cri-o/v1.34/deb/ /\n")
+    (directory / name).write_text(text)
+    upgrade(control_plane)
+    now = (directory / name).read_text().splitlines()
+    moved = [(old, new) for old, new in zip(text.splitlines(), now, strict=True) if old != new]
+    assert len(moved) == 1
+    old, new = moved[0]
+    assert new == old.replace(f"{BASE}/v1.34/deb", f"{BASE}/v1.35/deb", 1)
+    assert (directory / "cri-o.list").read_text() == crio
+    upgrade(control_plane)
+    assert (directory / name).read_text().splitlines() == now
 
 
 def test_done_already_is_quick(control_plane):
@@ -191,7 +228,12 @@ def test_interrupted_dpkg_is_played_back_first(control_plane):
 
 @pytest.mark.parametrize(
     "words",
-    [("apply", "1.35.4"), ("both", "1.35.4", "900"), ("apply", "latest", "900"), ("apply", "1.35.4", "15m")],
+    [
+        ("apply", "1.35.4", "900"),
+        ("both", "1.35.4", "900", BASE),
+        ("apply", "latest", "900", BASE),
+        ("apply", "1.35.4", "15m", BASE),
+    ],
 )
 def test_wrong_words(control_plane, words):
     assert upgrade(control_plane, *words).returncode == ExitCode.USAGE

@@ -10,6 +10,9 @@ import time
 import pytest
 from tests.unit.scripts.conftest import NODE_SCRIPTS
 
+from nightshift.domain.facts import ScratchEntry
+from nightshift.domain.scratch import LEFTOVER, choose_reapable
+
 DAY = 86400
 OLD = "kubeadm-backup-etcd-2026-01-01-00-00-00"
 NEWEST = "kubeadm-backup-etcd-2026-01-09-00-00-00"
@@ -92,6 +95,31 @@ def test_files_and_all_kinds_go(node):
     for name in names:
         make(node, name, 30, directory="env" not in name)
     assert reclaim(node, *names)[1]["removed"] == names
+
+
+def test_the_names_chosen_and_the_names_taken_are_the_same():
+    """What the plan chooses and the node refuses would be "still there after removal" every night."""
+    script = NODE_SCRIPTS / "jobs" / "reclaim-scratch"
+    text = f'eval "$(grep -E \'^readonly (STAMP|LEFTOVER)=\' {script})"; printf %s "$LEFTOVER"'
+    done = subprocess.run(["bash", "-c", text], capture_output=True, text=True, check=True)
+    assert done.stdout == f"^{LEFTOVER.pattern}$"
+
+
+@pytest.mark.parametrize("kind", ["upgraded-manifests", "kubelet-config", "kubelet-env", "upgrade-dryrun"])
+@pytest.mark.parametrize("suffix", ["1234", "-2026-01-01-00-00-00", "-1234", "2026-01-01-00-00-00", "-1"])
+def test_the_plan_and_the_node_agree(node, kind, suffix):
+    name = f"kubeadm-{kind}{suffix}"
+    path = make(node, name, 30)
+    entry = ScratchEntry(name, path.stat().st_mtime, 1, True)
+    chosen = choose_reapable([entry], time.time(), 3, kubeadm_runs=False).reap
+    assert tuple(reclaim(node, name)[1]["removed"]) == chosen
+
+
+def test_a_foreign_name_does_not_take_the_newest_backups_place(node):
+    """`kubeadm-backup-etcd-old` sorts behind every date."""
+    make(node, OLD, 20)
+    make(node, "kubeadm-backup-etcd-old", 1)
+    assert reclaim(node, OLD)[1]["kept"] == [OLD]
 
 
 def test_nothing_while_kubeadm_runs(node):

@@ -1,4 +1,5 @@
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,20 @@ def session(cluster: FakeCluster, tmp_path: Path) -> Session:
 @pytest.fixture
 def other_session(cluster: FakeCluster, tmp_path: Path) -> Session:
     return make_session(cluster, tmp_path, run_id="run-2")
+
+
+@pytest.fixture
+def cleared_session(cluster: FakeCluster, session: Session, tmp_path: Path) -> Callable[[], Session]:
+    """The session of a task of `session`'s run that is cleared now: a new try."""
+    return lambda: make_session(cluster, tmp_path, began=cluster.clock())
+
+
+@pytest.fixture(params=["another Airflow", "another file of the same cluster"])
+def twin_session(cluster: FakeCluster, session: Session, tmp_path: Path, request: Any) -> Session:
+    """Somebody else whose run has the same name: names of scheduled runs follow from the hour."""
+    if request.param == "another Airflow":
+        return make_session(cluster, tmp_path, installation="there")
+    return make_session(cluster, tmp_path, policy=replace(session.policy, name="lab-copy"))
 
 
 @pytest.fixture

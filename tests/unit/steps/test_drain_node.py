@@ -21,7 +21,7 @@ def test_cordons_evicts_and_waits_until_the_pods_are_gone(cluster: FakeCluster, 
     assert done["skipped"] == ["shop/agent"]
     assert done["cordoned_by_us"]
     assert cluster.nodes["w1"].is_unschedulable
-    assert cluster.nodes["w1"].annotations["nightshift.io/owner"] == "run-1"
+    assert cluster.nodes["w1"].annotations["nightshift.io/owner"] == session.owner
     assert [p.name for p in session.kube.pods_on("w1")] == ["agent"]
 
 

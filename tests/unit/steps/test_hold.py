@@ -5,9 +5,10 @@ from dataclasses import replace
 import pytest
 from tests.fakes.cluster import FakeCluster
 
-from nightshift.domain.errors import FencedError, LeaseHeldError
+from nightshift.domain.errors import FencedError, LeaseHeldError, UnreachableError
 from nightshift.domain.facts import LeaseFacts
 from nightshift.domain.policy import ClusterPolicy, LimitPolicy
+from nightshift.domain.takeover import fence
 from nightshift.steps.hold import Held, acquire, hold, renew_if_ours
 from nightshift.steps.session import Session
 
@@ -18,8 +19,8 @@ def test_claims_a_free_lease_marks_the_namespace_and_raises_the_gauge(
     cluster: FakeCluster, session: Session
 ) -> None:
     assert acquire(session) == 1
-    assert cluster.lease.holder == "run-1"
-    assert cluster.marks["nightshift.io/run-id"] == "run-1"
+    assert cluster.lease.holder == session.owner
+    assert cluster.marks["nightshift.io/run-id"] == session.owner
     assert session.pushgateway.values["k8s_upgrade_in_flight"] == 1
 
 
@@ -33,8 +34,14 @@ def test_refuses_while_another_run_is_alive(
     cluster: FakeCluster, session: Session, other_session: Session
 ) -> None:
     acquire(session)
-    with pytest.raises(LeaseHeldError, match=r"LEASE_HELD.*run-1 since 20"):
+    with pytest.raises(LeaseHeldError, match=r"LEASE_HELD.*airflow/lab/run-1 since 20"):
         acquire(other_session)
+
+
+def test_refuses_a_run_of_the_same_name_elsewhere(session: Session, twin_session: Session) -> None:
+    acquire(session)
+    with pytest.raises(LeaseHeldError, match=rf"LEASE_HELD.*{session.owner} since 20"):
+        acquire(twin_session)
 
 
 def test_takes_an_expired_lease_with_a_bigger_token(
@@ -53,6 +60,43 @@ def test_a_cleared_task_claims_again_after_recovery_emptied_the_lease(
         assert held.token == 8
 
 
+@pytest.fixture
+def recovery(cluster: FakeCluster, session: Session) -> None:
+    """A recovery of somebody else's run is at work."""
+    dead = LeaseFacts("airflow/lab/run-0", 4, None, cluster.now - 500, 120)
+    cluster.lease = fence(dead, None, "airflow/lab/sweeper", cluster.now, 120)
+
+
+def _after(session: Session, cluster: FakeCluster, seconds: float, do: Callable[[], object]) -> None:
+    """Let `do` happen once `session` has waited that long."""
+    moment = cluster.now + seconds
+
+    def sleep(pause: float) -> None:
+        cluster.sleep(pause)
+        if cluster.now > moment:
+            do()
+
+    session.sleep = sleep
+
+
+@pytest.mark.usefixtures("recovery")
+def test_waits_until_a_recovery_has_put_things_in_order(cluster: FakeCluster, session: Session) -> None:
+    began = cluster.now
+    _after(session, cluster, 5, lambda: session.kube.release_lease(cluster.lease.holder, 5))
+    assert acquire(session) == 6
+    assert 5 < cluster.now - began < 10
+    assert "airflow/lab/run-0 (recovery)" in cluster.log
+
+
+@pytest.mark.usefixtures("recovery")
+def test_a_recovery_that_takes_its_time_is_somebody_at_the_cluster(
+    cluster: FakeCluster, session: Session
+) -> None:
+    _after(session, cluster, 0, lambda: session.kube.renew_lease(cluster.lease.holder, 5, cluster.now))
+    with pytest.raises(LeaseHeldError, match=r"LEASE_HELD.*airflow/lab/run-0 \(recovery\) since 20"):
+        acquire(session)
+
+
 def test_fences_the_nodes_before_any_work(cluster: FakeCluster, session: Session) -> None:
     cluster.lease = LeaseFacts("", 4, None, None, 120)
     with hold(session, [cluster.nodes["w1"]]):
@@ -60,10 +104,101 @@ def test_fences_the_nodes_before_any_work(cluster: FakeCluster, session: Session
     assert cluster.fakes["w2"].token == 0
 
 
-def test_a_node_with_a_newer_token_stops_the_step(cluster: FakeCluster, session: Session) -> None:
-    cluster.fakes["w1"].token = 99
-    with pytest.raises(FencedError), hold(session, [cluster.nodes["w1"]]):
+def test_a_lease_that_went_back_catches_up_with_all_nodes_at_once(
+    cluster: FakeCluster, session: Session
+) -> None:
+    """The cluster was made anew on the same machines, or etcd came back from an older snapshot."""
+    cluster.fakes["cp1"].token, cluster.fakes["w1"].token, cluster.fakes["w2"].token = 17, 40, 3
+    with hold(session, [cluster.nodes["cp1"]]) as held:
+        assert (held.token, cluster.lease.holder, cluster.lease.token) == (41, session.owner, 41)
+    with hold(session, list(cluster.nodes.values())) as held:
+        assert held.token == 41
+    assert {fake.token for fake in cluster.fakes.values()} == {41}
+    assert "older than 40" in cluster.log
+
+
+def test_a_node_that_cannot_be_asked_is_caught_up_with_when_its_turn_comes(
+    cluster: FakeCluster, session: Session
+) -> None:
+    cluster.fakes["w1"].token, cluster.fakes["w2"].token = 17, 40
+    cluster.fakes["w2"].is_away = True
+    with hold(session, [cluster.nodes["w1"]]) as held:
+        assert held.token == 18
+    cluster.fakes["w2"].is_away = False
+    with hold(session, [cluster.nodes["w2"]]) as held:
+        assert held.token == 41
+
+
+@pytest.mark.parametrize(("holder", "token"), [("run-2", 2), ("run-1", 2), ("", 2)])
+def test_a_node_with_a_newer_token_stops_the_step_when_the_lease_moved_too(
+    cluster: FakeCluster, session: Session, holder: str, token: int
+) -> None:
+    """Somebody took over: the Lease, which is always raised before the nodes, says so."""
+    node = cluster.fakes["w1"]
+    fence = node.fence
+
+    def taken_over(asked: int) -> None:
+        cluster.lease = replace(cluster.lease, holder=holder, token=token)
+        node.token = token
+        fence(asked)
+
+    node.fence = taken_over  # type: ignore[method-assign]
+    with pytest.raises(FencedError, match="RUN_FENCED"), hold(session, [cluster.nodes["w1"]]):
         pytest.fail("must not begin")
+    assert (cluster.lease.token, node.token) == (token, token)
+
+
+def test_a_lease_taken_while_it_catches_up_is_left_alone(cluster: FakeCluster, session: Session) -> None:
+    cluster.fakes["w1"].token = 40
+    bump = session.kube.bump_token
+
+    def taken_first(expected: LeaseFacts, wanted: int = 0) -> LeaseFacts | None:
+        cluster.lease = replace(cluster.lease, holder="run-2", token=2)
+        return bump(expected, wanted)
+
+    session.kube.bump_token = taken_first  # type: ignore[method-assign]
+    with pytest.raises(FencedError, match="RUN_FENCED"), hold(session, [cluster.nodes["w1"]]):
+        pytest.fail("must not begin")
+    assert cluster.lease.token == 2
+
+
+def test_a_renewal_in_between_is_no_reason_to_stop(cluster: FakeCluster, session: Session) -> None:
+    cluster.fakes["w1"].token = 40
+    bump, tries = session.kube.bump_token, []
+
+    def renewed_first(expected: LeaseFacts, wanted: int = 0) -> LeaseFacts | None:
+        tries.append(wanted)
+        if len(tries) == 1:
+            cluster.lease = replace(cluster.lease, renewed=cluster.clock())
+        return bump(expected, wanted)
+
+    session.kube.bump_token = renewed_first  # type: ignore[method-assign]
+    with hold(session, [cluster.nodes["w1"]]) as held:
+        assert held.token == 41
+    assert tries == [41, 41]
+
+
+def test_nodes_that_stay_ahead_end_the_tries(cluster: FakeCluster, session: Session) -> None:
+    node = cluster.fakes["w1"]
+    fence = node.fence
+
+    def ahead(asked: int) -> None:
+        node.token = asked + 1
+        fence(asked)
+
+    node.fence = ahead  # type: ignore[method-assign]
+    with pytest.raises(FencedError, match="NODE_FENCED"), hold(session, [cluster.nodes["w1"]]):
+        pytest.fail("must not begin")
+
+
+def test_a_node_that_cannot_be_fenced_for_another_reason_is_said_first(
+    cluster: FakeCluster, session: Session
+) -> None:
+    cluster.fakes["w1"].token = 40
+    cluster.fakes["w2"].is_away = True
+    with pytest.raises(UnreachableError), hold(session, [cluster.nodes["w1"], cluster.nodes["w2"]]):
+        pytest.fail("must not begin")
+    assert cluster.lease.token == 1
 
 
 def _work_until(held: Held, is_over: Callable[[], bool]) -> None:
@@ -84,7 +219,7 @@ def _lose_and_sleep(cluster: FakeCluster) -> None:
 
 def _lose(cluster: FakeCluster) -> None:
     with cluster.lock:
-        cluster.lease = replace(cluster.lease, holder="run-2", token=2)
+        cluster.lease = replace(cluster.lease, holder="airflow/lab/run-2", token=2)
 
 
 def test_a_lost_lease_is_noticed_while_working(cluster: FakeCluster, session: Session) -> None:
@@ -105,7 +240,7 @@ def test_an_api_that_is_away_is_not_a_lost_lease(cluster: FakeCluster, session: 
         cluster.api_away_until = cluster.now + 10_000
         _work_until(held, lambda: "The Lease is renewed as soon as it does" in cluster.log)
         cluster.api_away_until = 0.0
-    assert cluster.lease.holder == "run-1"
+    assert cluster.lease.holder == session.owner
 
 
 def test_waits_for_an_api_that_is_away_before_it_begins(cluster: FakeCluster, session: Session) -> None:

@@ -139,6 +139,27 @@ def test_detect_finds_the_next_minor(session: Session, offer: Callable[..., None
     assert choice["nodes"][0] == {"name": "cp1", "kubelet": "1.34.4", "is_control_plane": True}
 
 
+@pytest.mark.parametrize(
+    ("offered", "newest"),
+    [
+        (("1.35.10-1.1", "1.35.9-2.1", "1.35.9-1.1", "1.35.0-1.1"), "1.35.10-1.1"),
+        (("1.35.9-1.1", "1.35.9-1.2", "1.35.10~rc.1-1"), "1.35.9-1.2"),
+        (("1.35.0~rc.1-1",), "none"),
+        ((), "none"),
+    ],
+    ids=["newest first", "in no order", "no release", "nothing"],
+)
+def test_detect_logs_the_newest_offer_whatever_the_order(
+    cluster: FakeCluster, session: Session, offer: Callable[..., None], offered: tuple[str, ...], newest: str
+) -> None:
+    offer(v1_34=("1.34.4-1.1",), v1_35=offered)
+    detect_target(session)
+    assert (
+        f"Repository of 1.35, asked from cp1: {len(offered)} versions, newest {newest}\n"
+        in cluster.log + "\n"
+    )
+
+
 def test_detect_says_nothing_when_nothing_is_offered(session: Session, offer: Callable[..., None]) -> None:
     offer(v1_34=("1.34.4-1.1",))
     assert detect_target(session)["answer"] == "nothing"

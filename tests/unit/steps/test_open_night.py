@@ -6,6 +6,8 @@ from tests.fakes.cluster import FakeCluster, running_job
 from nightshift.domain.errors import BlindError, ConfigError, TrustError, UnreachableError
 from nightshift.domain.facts import LeaseFacts
 from nightshift.domain.policy import WindowPolicy
+from nightshift.domain.takeover import fence
+from nightshift.steps.hold import acquire
 from nightshift.steps.open_night import may_go_on, open_night
 from nightshift.steps.session import Session
 
@@ -43,10 +45,42 @@ def test_somebody_alive_holds_it(cluster: FakeCluster, session: Session) -> None
 def test_clearing_it_in_the_middle_of_its_own_run_repairs_nothing(
     cluster: FakeCluster, session: Session
 ) -> None:
-    cluster.lease = LeaseFacts("run-1", 3, cluster.now, cluster.now, 120)
-    session.kube.cordon("w1", "run-1", 3)
+    cluster.lease = LeaseFacts(session.owner, 3, cluster.now, cluster.now, 120)
+    session.kube.cordon("w1", session.owner, 3)
     assert open_night(session)["answer"] == "go"
     assert cluster.nodes["w1"].is_unschedulable
+
+
+def test_a_run_of_the_same_name_elsewhere_is_somebody_else(session: Session, twin_session: Session) -> None:
+    acquire(session)
+    said = open_night(twin_session)
+    assert (said["answer"], said["code"]) == ("held", "LEASE_HELD")
+    assert f"Somebody is at this cluster: {session.owner} since 20" in said["sentence"]
+
+
+def test_a_sweeper_that_is_just_repairing_does_not_cost_the_night(
+    cluster: FakeCluster, session: Session
+) -> None:
+    dead = LeaseFacts("run-9", 3, 1.0, 1.0, 120)
+    cluster.lease = fence(dead, None, "airflow/lab/sweeper", cluster.now, 120)
+    sleep = session.sleep
+
+    def repaired(seconds: float) -> None:
+        sleep(seconds)
+        cluster.lease = replace(cluster.lease, holder="")
+
+    session.sleep = repaired
+    assert open_night(session)["answer"] == "go"
+
+
+def test_a_recovery_that_waits_for_a_dead_runs_kubeadm_holds_the_night(
+    cluster: FakeCluster, session: Session
+) -> None:
+    dead = LeaseFacts("run-9", 3, 1.0, 1.0, 120)
+    cluster.lease = fence(dead, "run-9", "airflow/lab/sweeper", cluster.now, 100_000)
+    said = open_night(session)
+    assert (said["answer"], said["code"]) == ("held", "LEASE_HELD")
+    assert "run-9 (recovery) since 20" in said["sentence"]
 
 
 def test_a_dead_run_is_repaired_first(cluster: FakeCluster, session: Session) -> None:

@@ -1,3 +1,4 @@
+import hashlib
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -35,8 +36,9 @@ def test_a_whole_night_by_hand(cluster: FakeCluster, session: Session, choice: d
     assert (
         done["sentence"] == "Upgraded from 1.34.4 to 1.35.4: 3 of 3 nodes run 1.35.4, Ready and as written."
     )
-    assert ("kubeadm-upgrade", "apply", "1.35.4", "900") in cluster.fakes["cp1"].calls
-    assert ("kubeadm-upgrade", "node", "1.35.4", "900") in cluster.fakes["w1"].calls
+    base = session.policy.target.package_repository
+    assert ("kubeadm-upgrade", "apply", "1.35.4", "900", base) in cluster.fakes["cp1"].calls
+    assert ("kubeadm-upgrade", "node", "1.35.4", "900", base) in cluster.fakes["w1"].calls
     assert ("kubelet-upgrade", "1.35.4") in cluster.fakes["w2"].calls
 
 
@@ -160,11 +162,18 @@ def test_verify_names_everything_that_is_wrong(
         assert said in str(caught.value)
 
 
-def test_a_fenced_run_stops_following_its_job(
+def test_a_run_fenced_while_it_works_starts_no_job(
     cluster: FakeCluster, session: Session, choice: dict[str, Any]
 ) -> None:
-    cluster.fakes["w1"].token = 50
-    with pytest.raises(FencedError):
+    node = cluster.fakes["w1"]
+    fence = node.fence
+
+    def recovered_next(token: int) -> None:
+        fence(token)
+        node.token = token + 1
+
+    node.fence = recovered_next  # type: ignore[method-assign]
+    with pytest.raises(FencedError, match="NODE_FENCED"):
         upgrade_kubelet(session, "w1", choice)
 
 
@@ -208,6 +217,37 @@ def test_a_snapshot_whose_file_is_gone_is_taken_again(
     assert Path(first["path"]).exists()
 
 
+def test_an_old_snapshot_is_no_way_back_and_is_not_written_over(
+    cluster: FakeCluster, session: Session, choice: dict[str, Any]
+) -> None:
+    """A failed run that is cleared days later: the cluster has lived on since."""
+    first = snapshot(session, choice)
+    limit = session.policy.limits.snapshot_max_age_seconds
+    cluster.now = first["taken"] + limit - 1
+    assert snapshot(session, choice)["kept"]
+    node = cluster.fakes["cp1"]
+    node.bundles["etcd-20270118T080000Z.tar.gz"] = b"three days later"
+    node.results["snapshot-etcd"].update(
+        bundle="etcd-20270118T080000Z.tar.gz", bundle_sha256=hashlib.sha256(b"three days later").hexdigest()
+    )
+    cluster.now = first["taken"] + limit + 1
+    again = snapshot(session, choice)
+    assert not again["kept"]
+    assert again["taken"] > first["taken"] + limit
+    assert Path(again["path"]).read_bytes() == b"three days later"
+    assert Path(first["path"]).read_bytes() == b"snapshot of cp1"
+    assert "not taken within the last 3600 s" in cluster.log
+    assert snapshot(session, choice)["kept"]
+
+
+def test_a_snapshot_is_as_old_as_its_job_not_as_its_copy(
+    cluster: FakeCluster, session: Session, choice: dict[str, Any]
+) -> None:
+    started = cluster.now
+    cluster.fakes["cp1"].before_job = lambda step: cluster.sleep(800)
+    assert snapshot(session, choice)["taken"] < started + 1
+
+
 @pytest.mark.parametrize(
     ("restored", "code"),
     [({"revision": 41, "key_count": 7, "hash": 99}, "SNAPSHOT_MISMATCH"), ({}, "SNAPSHOT_UNREADABLE")],
@@ -218,7 +258,39 @@ def test_a_snapshot_that_is_not_proven_is_not_stored(
     cluster.fakes["cp1"].results["snapshot-etcd"]["restored"] = restored
     with pytest.raises(VerificationError, match=code):
         snapshot(session, choice)
-    assert not session.store.exists("snapshots/run-1.tar.gz")
+    assert _stored(session) == []
+
+
+@pytest.mark.parametrize(
+    ("named", "code"),
+    [
+        ({"bundle_sha256": "0" * 64}, "SNAPSHOT_MISMATCH"),
+        ({"bundle_sha256": ""}, "SNAPSHOT_UNREADABLE"),
+        ({"bundle": None}, "SNAPSHOT_UNREADABLE"),
+    ],
+)
+def test_a_bundle_that_is_not_the_proven_one_is_not_stored(
+    cluster: FakeCluster, session: Session, choice: dict[str, Any], named: dict[str, Any], code: str
+) -> None:
+    cluster.fakes["cp1"].results["snapshot-etcd"].update(named)
+    with pytest.raises(VerificationError, match=code):
+        snapshot(session, choice)
+    assert _stored(session) == []
+
+
+def test_the_bundle_the_job_names_is_stored_not_the_newest(
+    cluster: FakeCluster, session: Session, choice: dict[str, Any]
+) -> None:
+    """The node's clock stepped back: what lies there from before has the newer name."""
+    cluster.fakes["cp1"].bundles["etcd-20270301T000000Z.tar.gz"] = b"old"
+    taken = snapshot(session, choice)
+    assert Path(taken["path"]).read_bytes() == b"snapshot of cp1"
+    assert taken["sha256"] == cluster.fakes["cp1"].results["snapshot-etcd"]["bundle_sha256"]
+
+
+def _stored(session: Session) -> list[Path]:
+    """Everything of snapshots in the store."""
+    return [path for path in Path(session.policy.store, "lab", "snapshots").rglob("*") if path.is_file()]
 
 
 def test_stage_says_which_node_failed_and_raises(
@@ -252,5 +324,5 @@ def test_postflight_sees_a_mark_that_was_left(
         upgrade_kubelet(session, name, choice)
     for name in ("cp1", "w1"):
         uncordon_node(session, name)
-    with pytest.raises(VerificationError, match=r"w2: still marked by run run-1"):
+    with pytest.raises(VerificationError, match=r"w2: still marked by run airflow/lab/run-1"):
         postflight(session, choice, {"leftover": []})

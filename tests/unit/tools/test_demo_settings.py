@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from nightshift.cli import _assignment
+from nightshift.domain.owner import require_installation
 from nsdemo.settings import HOST, Home, airflow_environment, read_env_file, write_passwords
 
 
@@ -43,6 +44,14 @@ def test_airflow_listens_on_the_loopback_only_and_inherits_no_keys(
     assert environment["EXTRA"] == "1"
     assert environment["NIGHTSHIFT_CLUSTERS"].endswith("/lab/clusters")
     assert not {"SSH_AUTH_SOCK", "KUBECONFIG", "PYTHONDONTWRITEBYTECODE"} & set(environment)
+
+
+def test_each_home_is_an_installation_of_its_own(home: Home, tmp_path: Path) -> None:
+    names = [
+        airflow_environment(h, {})["NIGHTSHIFT_INSTALLATION"] for h in (home, home, Home(tmp_path / "b"))
+    ]
+    assert names[0] == names[1] != names[2]
+    assert [require_installation(name) for name in names] == names
 
 
 def test_callbacks_end_before_the_heartbeat_timeout(home: Home) -> None:

@@ -3,6 +3,8 @@ from pathlib import Path
 
 import pytest
 
+from nightshift.domain.owner import require_installation
+
 DOOR = Path(__file__).parents[3] / "nightshift"
 
 
@@ -28,5 +30,7 @@ def test_make_env_keeps_what_is_there(tmp_path: Path) -> None:
     lines = file.read_text(encoding="utf-8").splitlines()
     assert lines[:3] == ["POSTGRES_PASSWORD=mine", "# a comment", "OTHER='{\"a\": 1}'"]
     names = [line.split("=")[0] for line in lines]
-    assert len(names) == len(set(names)) == 8
+    assert len(names) == len(set(names)) == 9
+    installation = dict(line.split("=", 1) for line in lines if "=" in line)["NIGHTSHIFT_INSTALLATION"]
+    assert require_installation(installation) == installation
     assert file.stat().st_mode & 0o777 == 0o600

@@ -6,28 +6,83 @@
 umask 022 # files of packages, of kubeadm and of apt's unprivileged user get the modes they ask for
 export DEBIAN_FRONTEND=noninteractive NEEDRESTART_SUSPEND=1
 readonly APT_SOURCES_DIR=$FS_ROOT/etc/apt
-readonly REPOSITORY_PATTERN='/v1\.[0-9]+/deb' # how every kubernetes package repository's address ends
+readonly REPOSITORY_PATTERN='/v1\.[0-9]+/deb/*$' # how every kubernetes package repository's address ends
+readonly OTHER_PATTERN='cri-?o'                   # CRI-O publishes beside kubernetes, under addresses of the same form
 APT_OPTIONS=()
 
-# live_source: the file that holds the node's own kubernetes source line; nothing when there is none.
-live_source() {
-    grep -lsE "^(deb |URIs:).*$REPOSITORY_PATTERN" "$APT_SOURCES_DIR/sources.list" \
-        "$APT_SOURCES_DIR"/sources.list.d/*.list "$APT_SOURCES_DIR"/sources.list.d/*.sources | head -n 1 || true
+# apt_sources: every address that is in use, one per line:
+# FILE TAB first line of its entry TAB its last TAB the line the address stands on TAB address.
+apt_sources() {
+    local file
+    for file in "$APT_SOURCES_DIR/sources.list" "$APT_SOURCES_DIR"/sources.list.d/*.list; do
+        [[ ! -f $file ]] || awk -v OFS='\t' '/^[ \t]*deb[ \t]/ {
+            sub(/^[ \t]*deb[ \t]+(\[[^]]*\])?/, "")
+            print FILENAME, NR, NR, NR, $1
+        }' "$file"
+    done
+    for file in "$APT_SOURCES_DIR"/sources.list.d/*.sources; do
+        [[ ! -f $file ]] || stanza_addresses "$file"
+    done
 }
 
-# live_keyring: path of the keyring that signs the live source; an inline key is written to APT_PRIVATE first.
+# stanza_addresses FILE: the same of a deb822 file, where an entry is a stanza and may name several addresses.
+stanza_addresses() {
+    awk -v OFS='\t' '
+        function finish(i) {
+            for (i = 1; i <= count && !disabled; i++) print FILENAME, first, last, at[i], address[i]
+            first = count = disabled = 0
+        }
+        /^[ \t]*$/ {finish(); next}
+        /^#/ {next}
+        {
+            first = first ? first : NR
+            last = NR
+        }
+        /^[^ \t]/ { # not so for a continuation line, which belongs to the field before it
+            field = tolower($0)
+            sub(/:.*/, "", field)
+            sub(/^[^:]*:/, "")
+        }
+        field == "enabled" && tolower($1) ~ /^(no|false|without|off|disable|0)$/ {disabled = 1}
+        field == "uris" {
+            for (i = 1; i <= NF; i++) {
+                address[++count] = $i
+                at[count] = NR
+            }
+        }
+        END {finish()}' "$1"
+}
+
+# live_source BASE_URL: the node's own kubernetes source, as apt_sources writes it; nothing when there is none.
+# A node may use a mirror of its own: when no source is of BASE_URL, the first that is not another project's.
+live_source() {
+    local base=${1%/} source address path other=
+    while IFS= read -r source; do
+        address=${source##*$'\t'}
+        [[ $address =~ $REPOSITORY_PATTERN ]] || continue
+        if [[ ${address%/v1.*} == "$base" ]]; then
+            echo "$source"
+            return 0
+        fi
+        path=${address#*://*/}
+        [[ -n $other || $path =~ $OTHER_PATTERN ]] || other=$source
+    done <<<"$(apt_sources)"
+    [[ -z $other ]] || echo "$other"
+}
+
+# live_keyring SOURCE: path of the keyring that signs this source; an inline key is written to APT_PRIVATE first.
 live_keyring() {
-    local source=$1
-    if [[ $source == *.list ]]; then
-        grep -E "^deb .*$REPOSITORY_PATTERN" "$source" | sed -nE 's/.*signed-by=([^] ]+).*/\1/p' | head -n 1
-        return 0
-    fi
-    if grep -qE '^Signed-By: *[^ ]' "$source"; then
-        sed -nE 's/^Signed-By: *([^ ]+).*/\1/p' "$source" | head -n 1
-    elif grep -q '^Signed-By:' "$source"; then
+    local file first last entry
+    IFS=$'\t' read -r file first last _ <<<"$1"
+    entry=$(sed -n "$first,${last}p" "$file")
+    if [[ $file != *.sources ]]; then
+        sed -nE 's/^[^]]*signed-by=([^] ]+).*/\1/p' <<<"$entry"
+    elif grep -qE '^Signed-By: *[^ ]' <<<"$entry"; then
+        sed -nE 's/^Signed-By: *([^ ]+).*/\1/p' <<<"$entry"
+    elif grep -q '^Signed-By:' <<<"$entry"; then
         # deb822: continuation lines are indented, an empty line is written as " ."
         awk '/^Signed-By:/ {inside = 1; next} /^[^ ]/ {inside = 0} inside {sub(/^ /, ""); sub(/^\.$/, ""); print}' \
-            "$source" >"$APT_PRIVATE/keyring.asc"
+            <<<"$entry" >"$APT_PRIVATE/keyring.asc"
         echo "$APT_PRIVATE/keyring.asc"
     fi
 }
@@ -39,7 +94,7 @@ private_apt_update() {
     [[ $minor =~ ^1\.[0-9]+$ ]] || die "$EX_USAGE" "no minor: '$minor'"
     chmod 755 "$APT_PRIVATE" # apt's unprivileged download user has to get in
     mkdir -m 755 "$APT_PRIVATE/lists" "$APT_PRIVATE/archives"
-    source=$(live_source)
+    source=$(live_source "$url")
     [[ -n $source ]] || die "$EX_REPOSITORY_REFUSED" "no kubernetes source in $APT_SOURCES_DIR to take the keyring from"
     keyring=$(live_keyring "$source")
     printf 'deb %s%s/v%s/deb/ /\n' "${keyring:+[signed-by=$keyring] }" "$url" "$minor" >"$APT_PRIVATE/sources.list"
