@@ -15,32 +15,37 @@ REATTACH_SECONDS = 600  # how long a lost connection to a running job is tried a
 FETCH_SECONDS = 900  # a snapshot's way off the node
 EVIDENCE_SECONDS = 300  # a failed node's logs
 LOOK_SECONDS = 120  # the slowest plain question to a node
-_MARGIN_SECONDS = 300  # Airflow, the Lease, the store
+_MARGIN_SECONDS = 300  # Airflow, the store
 _LEAST_SECONDS = 600
 
 
 def task_seconds(policy: ClusterPolicy) -> dict[str, float]:
     """Return the time limit of every step that needs more than `look_seconds`, by step."""
-    limits, rounds = policy.limits, _rounds(policy)
+    limits, rounds, margin = policy.limits, _rounds(policy), _margin(policy)
     # Its own control plane's restart may keep a node step from the API twice: before it begins and before it ends.
-    patience = 2 * limits.node_ready_seconds + _MARGIN_SECONDS
+    patience = 2 * limits.node_ready_seconds + margin
     drain = policy.drain.timeout_seconds + patience
     return {
-        "reclaim_scratch": rounds * _job(limits.package_job_seconds) + _MARGIN_SECONDS,
-        "snapshot": _job(limits.snapshot_job_seconds) + FETCH_SECONDS + _MARGIN_SECONDS,
-        "stage": rounds * _job(limits.package_job_seconds) + _MARGIN_SECONDS,
+        "reclaim_scratch": rounds * _job(limits.package_job_seconds) + margin,
+        "snapshot": _job(limits.snapshot_job_seconds) + FETCH_SECONDS + margin,
+        "stage": rounds * _job(limits.package_job_seconds) + margin,
         "drain_node": drain,
         "upgrade_node": drain + _job(limits.kubeadm_job_seconds) + EVIDENCE_SECONDS,
         "upgrade_kubelet": drain + _job(limits.package_job_seconds) + EVIDENCE_SECONDS,
         "verify_node": patience + LOOK_SECONDS,
         "uncordon_node": patience,
-        "release": limits.kubeadm_job_seconds + rounds * LOOK_SECONDS + _MARGIN_SECONDS,
+        "release": limits.kubeadm_job_seconds + rounds * LOOK_SECONDS + margin,
     }
 
 
 def look_seconds(policy: ClusterPolicy) -> float:
     """Return the time limit of every other step: it asks each node something, many side by side."""
-    return max(_LEAST_SECONDS, _rounds(policy) * LOOK_SECONDS + _MARGIN_SECONDS)
+    return max(_LEAST_SECONDS, _rounds(policy) * LOOK_SECONDS + _margin(policy))
+
+
+def _margin(policy: ClusterPolicy) -> float:
+    """What every task may take beside its work; a step also waits for a recovery, as long as a Lease lives."""
+    return policy.limits.lease_seconds + _MARGIN_SECONDS
 
 
 def _rounds(policy: ClusterPolicy) -> int:

@@ -39,6 +39,14 @@ def test_a_task_has_time_for_all_it_may_legitimately_do(step: str, parts: float)
 
 
 def test_looking_at_many_nodes_takes_longer() -> None:
-    assert look_seconds(POLICY) == 660
+    assert look_seconds(POLICY) == 3 * 120 + 120 + 300
     assert look_seconds(replace(POLICY, limits=LimitPolicy(expected_nodes=5))) == 600
     assert look_seconds(replace(POLICY, limits=LimitPolicy(expected_nodes=1600))) > 100 * 120
+
+
+def test_every_task_has_time_to_wait_for_a_recovery() -> None:
+    """A step waits for a recovery that is at work, as long as a Lease lives."""
+    patient = replace(POLICY, limits=replace(POLICY.limits, lease_seconds=3600))
+    assert look_seconds(patient) > 3600
+    assert all(seconds > 3600 for seconds in task_seconds(patient).values())
+    assert task_seconds(patient)["drain_node"] > 7200 + 3600
