@@ -37,7 +37,7 @@ ssh_connection: {SSH}
 store: file:///nowhere
 accept_api_outage: true
 control_plane_slots: 1
-workers: {{waves: 2}}
+workers: {{waves: 1}}
 """
 # One banner of an error in a task's log: what happened, why, what to do.
 BANNER = re.compile(r"\[error +\] \[([A-Z_]+)\] (.*?) +\[airflow\.task")
@@ -147,7 +147,9 @@ ROWS = {
     ),
     "unknown release, policy": target("TARGET_UNKNOWN", "pinned_version 1.35.9", policy=pinned("1.35.9")),
     "unknown minor, form": target(
-        "TARGET_UNKNOWN", "offers nothing of 1.35", plant=no_next_minor, form={"target_version": "v1.35.4"}
+        *("TARGET_UNKNOWN", "target_version 1.35.4", "offers nothing of 1.35"),
+        plant=no_next_minor,
+        form={"target_version": "v1.35.4"},
     ),
     "unknown minor, policy": target("TARGET_UNKNOWN", "1.35.4", plant=no_next_minor, policy=pinned("1.35.4")),
     "skipped minor, form": target(

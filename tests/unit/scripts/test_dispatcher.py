@@ -216,6 +216,7 @@ def test_exactly_the_named_snapshot_is_given_away(node):
     snapshots.mkdir()
     for name in names:
         (snapshots / name).write_text(name)
+    for name in names:
         assert node.run("fetch-file", "snapshot", name).stdout == name
     link = snapshots / "etcd-20260103T000000Z.tar.gz"
     link.symlink_to(node.state / "token")
