@@ -25,11 +25,15 @@ COPY --from=build /opt/airflow-venv /opt/airflow-venv
 COPY dags /opt/nightshift/dags
 COPY plugins /opt/nightshift/plugins
 COPY include /opt/nightshift/include
+# The cluster files: a directory of this project. They are part of the image, like the code that reads them.
+ARG CLUSTERS=include/clusters
+COPY ${CLUSTERS} /opt/nightshift/clusters
 ENV PATH=/opt/airflow-venv/bin:/usr/local/bin:/usr/bin:/bin \
     AIRFLOW_HOME=/opt/airflow \
     AIRFLOW__CORE__DAGS_FOLDER=/opt/nightshift/dags \
     AIRFLOW__CORE__PLUGINS_FOLDER=/opt/nightshift/plugins \
     AIRFLOW__CORE__LOAD_EXAMPLES=False \
+    NIGHTSHIFT_CLUSTERS=/opt/nightshift/clusters \
     PYTHONPATH=/opt/nightshift/plugins \
     PYTHONDONTWRITEBYTECODE=1 \
     PYTHONUNBUFFERED=1

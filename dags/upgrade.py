@@ -1,11 +1,13 @@
-"""One Airflow DAG `upgrade_<cluster>` per file in include/clusters: wiring only, see orchestration.dag_builder."""
+"""One Airflow DAG `upgrade_<cluster>` per cluster file: wiring only, see orchestration.dag_builder."""
 
-from nightshift.clients.cluster_config import load_clusters
+from nightshift.clients.cluster_config import clusters_directory, load_clusters
 from nightshift.orchestration.dag_builder import build_invalid_dag, build_upgrade_dag
-from nightshift.orchestration.runtime import clusters_directory
 
 clusters = load_clusters(clusters_directory())
 for policy in clusters.policies.values():
     globals()[f"upgrade_{policy.name}"] = build_upgrade_dag(policy)
 for file_name, error in clusters.errors.items():
-    globals()[f"invalid_{file_name}"] = build_invalid_dag(file_name, error)
+    if (policy := clusters.salvaged.get(file_name)) is not None:
+        globals()[f"upgrade_{policy.name}"] = build_upgrade_dag(policy, error)
+    else:
+        globals()[f"invalid_{file_name}"] = build_invalid_dag(file_name, error)

@@ -10,15 +10,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from nightshift.clients.cluster_config import load_cluster
+from nightshift.clients.cluster_config import clusters_directory, load_cluster
 from nightshift.clients.cluster_setup import ClusterSetup
 from nightshift.clients.private_files import write_private
 from nightshift.clients.script_bundle import SSH_USER
 from nightshift.clients.ssh_connect import KeyPair, generate_key_pair, key_pair_from, read_known_hosts
 from nightshift.domain.errors import ConfigError, NightshiftError
 from nightshift.steps.enrol import Access, enrol, unenrol
-
-_CLUSTERS = Path(__file__).resolve().parents[2] / "include" / "clusters"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -46,7 +44,11 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _add_access_options(command: argparse.ArgumentParser) -> None:
-    command.add_argument("--cluster", required=True, help="name of include/clusters/<name>.yaml")
+    command.add_argument(
+        "--cluster",
+        required=True,
+        help="name of its file <name>.yaml in NIGHTSHIFT_CLUSTERS or include/clusters",
+    )
     command.add_argument("--kubeconfig", required=True, type=Path, help="of a cluster administrator")
     command.add_argument("--ssh-user", default="root", help="root, or a user with password-less sudo")
     command.add_argument("--ssh-key", required=True, type=Path, help="that user's private key, no passphrase")
@@ -109,7 +111,7 @@ def _access(options: argparse.Namespace) -> Access:
 
 def _connection_names(cluster: str) -> dict[str, str]:
     """Names of the environment variables, by kind; from the cluster's file, or its name while there is none."""
-    path = _CLUSTERS / f"{cluster}.yaml"
+    path = clusters_directory() / f"{cluster}.yaml"
     if path.exists():
         policy = load_cluster(path)
         ids = {"kubernetes": policy.kubernetes_connection, "ssh": policy.ssh_connection}

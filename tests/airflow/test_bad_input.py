@@ -76,7 +76,7 @@ class Row:
         plant: how it comes into the world.
         form: values of the trigger form.
         policy: appended to the cluster's YAML.
-        answer: the ledger's; None: the store is not known, so there is no ledger.
+        answer: the ledger's.
         is_after_claim: it can only be known when the cluster is taken already: then it is given back.
     """
 
@@ -87,14 +87,12 @@ class Row:
     plant: Callable[[Any], object] = lambda world: None
     form: Mapping[str, str] = field(default_factory=dict)
     policy: str = ""
-    answer: str | None = "failed"
+    answer: str = "failed"
     is_after_claim: bool = False
 
     @property
     def red(self) -> set[str]:
         """The tasks that fail: one with the error, then those that only keep the run red."""
-        if self.answer is None:
-            return {self.task}
         return {self.task, "watcher"} if self.is_after_claim else {self.task, "decide", "watcher"}
 
 
@@ -141,7 +139,7 @@ def change_host_key(wire: Wire) -> None:
 
 
 def unreadable(*says: str, **arguments: Any) -> Row:
-    return Row("wire", "read_policy", "CONFIG_INVALID", ("night.yaml", *says), answer=None, **arguments)
+    return closed("CONFIG_INVALID", "night.yaml", *says, **arguments)
 
 
 ROWS = {
@@ -278,7 +276,7 @@ def assert_one_error(log: str, row: Row, world: World) -> None:
 
 def assert_ledger(row: Row, world: World) -> None:
     entries = [json.loads(path.read_text()) for path in world.store.rglob("ledger/*.json")]
-    assert [entry["answer"] for entry in entries] == ([] if row.answer is None else [row.answer])
+    assert [entry["answer"] for entry in entries] == [row.answer]
 
 
 def looks_of(world: Any) -> Any:

@@ -6,8 +6,11 @@ from typing import Any
 
 import pytest
 from airflow.dag_processing.dagbag import DagBag
-from airflow.sdk import DAG, BaseSensorOperator
+from airflow.sdk import DAG, BaseSensorOperator, WeightRule
 
+from nightshift.domain.limits import task_seconds
+from nightshift.domain.policy import ClusterPolicy
+from nightshift.orchestration.operators import DecideOperator, GateOperator, StepOperator
 from nightshift.orchestration.retries import RETRY_POLICY
 
 
@@ -23,6 +26,28 @@ def _in_mapped_group(task: Any) -> bool:
 
 def test_the_night_has_this_shape(upgrade_dag: DAG, golden: Callable[[str, str], None]) -> None:
     golden("upgrade_small.txt", "\n".join(map(_line, upgrade_dag.topological_sort())) + "\n")
+
+
+@pytest.mark.parametrize("name", ["broken", "torn"])
+def test_a_file_that_breaks_takes_no_task_from_a_run_under_way(
+    dag_bag: DagBag, upgrade_dag: DAG, name: str
+) -> None:
+    """Airflow kills the tasks of a live run that are not in its DAG any more, `release` included."""
+    closed = dag_bag.dags[f"upgrade_{name}"]
+    assert list(map(_line, closed.topological_sort())) == list(map(_line, upgrade_dag.topological_sort()))
+    assert closed.on_failure_callback
+    assert dag_bag.dags[f"recover_{name}"].task_ids == ["recover"]
+
+
+def test_while_a_file_is_broken_the_cluster_is_given_back_and_nothing_else(dag_bag: DagBag) -> None:
+    tasks = dag_bag.dags["upgrade_broken"].tasks
+    willing = [t for t in tasks if isinstance(t, StepOperator) and t.refusal is None]
+    assert {t.task_id for t in willing if not isinstance(t, (GateOperator, DecideOperator))} == {
+        "release",
+        "report",
+    }
+    assert "invalid" in dag_bag.dags["upgrade_broken"].tags
+    assert dag_bag.dags["recover_broken"].get_task("recover").refusal is None
 
 
 def test_the_watcher_is_the_only_leaf_that_colours_the_run(upgrade_dag: DAG) -> None:
@@ -59,6 +84,12 @@ def test_the_sweeper_works_from_the_first_minute(dag_bag: DagBag) -> None:
     assert sweeper.get_task("recover").step == "recover:sweep"
 
 
+def test_the_sweeper_gets_the_next_free_slot(dag_bag: DagBag, upgrade_dag: DAG) -> None:
+    sweeper = dag_bag.dags["recover_small"].get_task("recover")
+    assert sweeper.weight_rule == WeightRule.ABSOLUTE
+    assert sweeper.priority_weight > sum(t.priority_weight for t in upgrade_dag.tasks)
+
+
 def test_unpausing_starts_no_missed_night(upgrade_dag: DAG) -> None:
     assert upgrade_dag.start_date is None
     assert upgrade_dag.timetable.run_immediately == timedelta(0)
@@ -77,6 +108,13 @@ def test_every_task_has_a_time_limit(upgrade_dag: DAG) -> None:
             continue  # one line of Python
         limit = getattr(task, "timeout", None) if _is_sensor(task) else task.execution_timeout
         assert limit, task.task_id
+
+
+def test_limits_are_those_of_the_policy(upgrade_dag: DAG) -> None:
+    limits = task_seconds(ClusterPolicy("small", "k", "s", "file:///s"))
+    for name in ("stage", "snapshot", "release", "control_plane.slot_01.upgrade_node"):
+        expected = limits[name.rpartition(".")[2]]
+        assert upgrade_dag.get_task(name).execution_timeout == timedelta(seconds=expected), name
 
 
 def _is_sensor(task: Any) -> bool:

@@ -158,6 +158,26 @@ def test_a_gate_that_closes_in_the_night_leaves_later_nodes_alone(night: Night, 
     assert _debts(night) == []
 
 
+@pytest.mark.parametrize(
+    ("step", "node", "upgraded", "answer"),
+    [("kubelet-upgrade", "cp1", {"cp1"}, "upgraded"), ("stage", "w2", set(), "held")],
+)
+def test_a_brake_in_the_night_lets_the_other_nodes_continue_tomorrow(
+    night: Night, upgrade_dag: DAG, pods: list[str], step: str, node: str, upgraded: set[str], answer: str
+) -> None:
+    def brake(begun: str) -> None:
+        night.cluster.paused = "anna" if begun == step else night.cluster.paused
+
+    night.cluster.fakes[node].before_job = brake
+    state, tasks = _run(upgrade_dag)
+    assert (state, tasks["workers.check_etcd_01"], tasks["release"]) == ("success", "skipped", "success")
+    assert {n.name for n in night.cluster.nodes.values() if n.kubelet_version == "1.35.4"} == upgraded
+    assert set(pods) == upgraded
+    assert _debts(night) == []
+    assert f'"answer": "{answer}"' in next((night.store / "lab" / "ledger").glob("*.json")).read_text()
+    assert "anna" in night.notes[0]
+
+
 def test_a_probe_that_fails_makes_the_run_red(
     night: Night, upgrade_dag: DAG, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -169,7 +189,16 @@ def test_a_probe_that_fails_makes_the_run_red(
     assert _debts(night) == []
 
 
-def test_an_unreadable_cluster_file_says_so_in_its_own_run(dag_bag: Any, database: None) -> None:
+def test_an_unreadable_cluster_file_says_so_in_its_own_run(night: Night, dag_bag: Any) -> None:
     state, tasks = _run(dag_bag.dags["upgrade_broken"])
-    assert (state, tasks["read_policy"]) == ("failed", "failed")
+    assert (state, tasks["open_night"], tasks["claim"]) == ("failed", "failed", "upstream_failed")
+    assert '"answer": "failed"' in next((night.store / "lab" / "ledger").glob("*.json")).read_text()
+    assert "time_out_seconds" in night.notes[0]
     assert "time_out_seconds" in dag_bag.dags["upgrade_broken"].doc_md
+    assert (night.cluster.lease.token, night.cluster.api_calls.count("patch_node")) == (0, 0)
+
+
+def test_a_file_whose_name_is_no_clusters_has_a_run_of_its_own(dag_bag: Any, database: None) -> None:
+    state, tasks = _run(dag_bag.dags["invalid_No_Name"])
+    assert (state, tasks["read_policy"]) == ("failed", "failed")
+    assert "no cluster name" in dag_bag.dags["invalid_No_Name"].doc_md

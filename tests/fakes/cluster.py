@@ -170,8 +170,6 @@ class FakeNode:
             kubelet_version=facts.kubelet_version,
             kubeadm_version=facts.kubelet_version,
             kubectl_version=facts.kubelet_version,
-            kubelet_running_since=self.cluster.now - 100,
-            kubelet_binary_modified=self.cluster.now - 200,
             mounts=tuple(
                 MountFacts(path, "/", 100 * GIB, 80 * GIB, 1000, 900)
                 for path in (
@@ -349,16 +347,6 @@ class FakeKube:
             return answers.pop(0)
         self._c.dying[uid] = self._c.now + self._c.pod_seconds
         return Eviction(EvictionOutcome.EVICTED)
-
-    def pod_gone(self, namespace: str, name: str, uid: str) -> bool:
-        """By UID."""
-        self._reach("pod_gone")
-        return all(p.uid != uid for pods in self._c.pods.values() for p in pods)
-
-    def server_version(self) -> str:
-        """Newest API server."""
-        self._reach("server_version")
-        return max(versions["kube-apiserver"] for versions in self._c.components.values())
 
     def ready(self) -> bool:
         """Ready unless away."""

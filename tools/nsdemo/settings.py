@@ -163,7 +163,7 @@ def _settings(home: Home) -> dict[str, str]:
         "AIRFLOW_CONN_NIGHTSHIFT_AIRFLOW_API": json.dumps(note),
         "NIGHTSHIFT_INSTALLATION": home.installation(),
         "NIGHTSHIFT_STORE": home.store.as_uri(),
-        "NIGHTSHIFT_CLUSTERS": str(PROJECT / "include" / "clusters"),  # whatever the caller works with
+        "NIGHTSHIFT_CLUSTERS": str(PROJECT / "lab" / "clusters"),  # whatever the caller works with
         "PYTHONPATH": str(PROJECT / "plugins"),
     }
 

@@ -1,4 +1,4 @@
-"""Reads `include/clusters/<name>.yaml` into a `ClusterPolicy`, and says precisely what is wrong with it.
+"""Reads the cluster files (`<name>.yaml` in NIGHTSHIFT_CLUSTERS or include/clusters) into a `ClusterPolicy`, and says precisely what is wrong with it.
 
 Unknown keys, wrong units and values out of bounds are refused with file, line and the nearest valid key.
 `store`, `pushgateway_url` and `target.package_repository` may contain `${NAME}` or `${NAME:-default}`, taken
@@ -45,8 +45,10 @@ from nightshift.domain.policy import (
 from nightshift.domain.versions import Version, parse_minor
 
 SCHEMA_NAME = "schema.json"
-_CLUSTERS = Path(__file__).resolve().parents[3] / "include" / "clusters"
+_SHIPPED = Path(__file__).resolve().parents[3] / "include" / "clusters"
 
+_CLUSTER_NAME = re.compile(r"[a-z0-9]([a-z0-9_-]{0,61}[a-z0-9])?")
+_KEY_LINE = re.compile(r"(?P<indent> *)(?P<key>[a-z_]+):(?: +(?P<value>\S.*))?")
 _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\}")
 
 
@@ -87,7 +89,6 @@ def _is_iso_date(value: object) -> object:
     return value
 
 
-ClusterName = Annotated[str, Field(pattern=r"^[a-z0-9]([a-z0-9_-]{0,61}[a-z0-9])?$")]
 ConnectionId = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{1,200}$")]
 Url = Annotated[str, BeforeValidator(_substitute), Field(pattern=r"^(https?://[^\s]+|\$\{.+)$")]
 StoreUrl = Annotated[str, BeforeValidator(_substitute), Field(min_length=1)]
@@ -240,6 +241,12 @@ class LimitSection(_Section):
     lease_seconds: int = Field(LimitPolicy.lease_seconds, ge=30, le=3600)
     lease_renew_seconds: int = Field(LimitPolicy.lease_renew_seconds, ge=1, le=600)
     node_ready_seconds: int = Field(LimitPolicy.node_ready_seconds, ge=30, le=7200)
+    expected_nodes: int = Field(
+        LimitPolicy.expected_nodes,
+        ge=1,
+        le=5000,
+        description="Tasks that visit all nodes, 16 at a time, have time for this many.",
+    )
 
     @model_validator(mode="after")
     def _limits_fit_together(self) -> LimitSection:
@@ -297,11 +304,20 @@ class ClusterFile(_Section):
         return ClusterPolicy(name=name, **values)
 
 
+_SECTIONS = [name for name, field in ClusterFile.model_fields.items() if field.default_factory is not None]
+
+
 class LoadedClusters(NamedTuple):
     """All clusters of a directory: one broken file must not take the other clusters' nights away."""
 
     policies: dict[str, ClusterPolicy]  # by cluster name
     errors: dict[str, ConfigError]  # by file name
+    salvaged: dict[str, ClusterPolicy]  # by file name, of those errors whose file still names a cluster
+
+
+def clusters_directory() -> Path:
+    """Where the cluster YAMLs lie: NIGHTSHIFT_CLUSTERS, else the project's own include/clusters."""
+    return Path(os.environ.get("NIGHTSHIFT_CLUSTERS") or _SHIPPED)
 
 
 def load_cluster(path: Path) -> ClusterPolicy:
@@ -310,7 +326,7 @@ def load_cluster(path: Path) -> ClusterPolicy:
     Raises:
         ConfigError: CONFIG_INVALID, naming file, line and - for an unknown key - the nearest valid one.
     """
-    if re.fullmatch(r"[a-z0-9]([a-z0-9_-]{0,61}[a-z0-9])?", path.stem) is None:
+    if _CLUSTER_NAME.fullmatch(path.stem) is None:
         raise _invalid(
             path, None, f"{path.stem!r} is no cluster name (a-z, 0-9, - and _, at most 63 characters)."
         )
@@ -333,12 +349,68 @@ def load_clusters(directory: Path) -> LoadedClusters:
     """Read every `*.yaml` of the directory (not `*.yaml.sample`)."""
     policies: dict[str, ClusterPolicy] = {}
     errors: dict[str, ConfigError] = {}
+    salvaged: dict[str, ClusterPolicy] = {}
     for path in sorted(directory.glob("*.yaml")):
         try:
             policies[path.stem] = load_cluster(path)
         except ConfigError as error:
             errors[path.name] = error
-    return LoadedClusters(policies, errors)
+            if _CLUSTER_NAME.fullmatch(path.stem):
+                salvaged[path.name] = salvage_cluster(path)
+    return LoadedClusters(policies, errors, salvaged)
+
+
+def salvage_cluster(path: Path) -> ClusterPolicy:
+    """Return what can still be read of a file that `load_cluster` refuses; the shipped defaults for the rest.
+
+    Enough to give a cluster back (connections) and to keep the shape of its DAG (slots, waves); never enough to
+    touch a node. Read line by line, because the file may be no YAML at all.
+    """
+    usual = {
+        "kubernetes_connection": f"nightshift_{path.stem}_kubernetes",
+        "ssh_connection": f"nightshift_{path.stem}_ssh",
+        "store": os.environ.get("NIGHTSHIFT_STORE") or "file:///var/lib/nightshift/store",
+    }
+    found = {**usual, **_read_lines(path)}
+    while found != usual:  # every round takes away at least one value
+        try:
+            return ClusterFile.model_validate(found).to_policy(path.stem)
+        except ValidationError as error:
+            for problem in error.errors():
+                _take_away(found, problem["loc"])
+            found = {**usual, **found}
+    return ClusterPolicy(path.stem, usual["kubernetes_connection"], usual["ssh_connection"], usual["store"])
+
+
+def _read_lines(path: Path) -> dict[str, Any]:
+    """Read every line `key: value`, in its section when it is indented; what is neither is passed over."""
+    try:
+        lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return {}
+    found: dict[str, Any] = {}
+    section: dict[str, Any] = {}
+    for match in filter(None, map(_KEY_LINE.fullmatch, lines)):
+        try:
+            value = yaml.safe_load(match["value"] or "")
+        except yaml.YAMLError:
+            continue
+        if match["indent"]:
+            section[match["key"]] = value
+        elif value is None and match["key"] in _SECTIONS:
+            section = found[match["key"]] = {}
+        else:
+            found[match["key"]] = value
+    return found
+
+
+def _take_away(found: dict[str, Any], location: tuple[int | str, ...]) -> None:
+    """Drop the value a validation error is about: the key itself, or the whole section."""
+    top = str(location[0])
+    if len(location) > 1 and isinstance(found.get(top), dict):
+        found[top].pop(str(location[1]), None)
+    else:
+        found.pop(top, None)
 
 
 def json_schema() -> dict[str, Any]:
@@ -442,4 +514,4 @@ def _invalid(path: Path, line: int | None, what: str) -> ConfigError:
 
 
 if __name__ == "__main__":
-    sys.stdout.write(f"{write_schema(_CLUSTERS)}\n")
+    sys.stdout.write(f"{write_schema(_SHIPPED)}\n")

@@ -206,16 +206,7 @@ class KubeApi:
             return _judge_eviction(answer)
         return Eviction(EvictionOutcome.EVICTED)
 
-    def pod_gone(self, namespace: str, name: str, uid: str) -> bool:
-        """True when no pod of that name and UID exists any more."""
-        item = self._get(_pod_path(namespace, name))
-        return item is None or item["metadata"]["uid"] != uid
-
     # -- what runs ----------------------------------------------------------------------------------
-
-    def server_version(self) -> str:
-        """Version of the API server that answers, e.g. "1.34.4"."""
-        return str(self._http.call("GET", "/version")["gitVersion"]).removeprefix("v")
 
     def ready(self) -> bool:
         """True when /readyz says ok; False when it says otherwise or does not answer."""

@@ -31,9 +31,6 @@ def node_facts(item: Mapping[str, Any]) -> NodeFacts:
         is_ready={"True": True, "False": False}.get(str(conditions.get("Ready"))),
         is_unschedulable=bool(spec.get("unschedulable")),
         pressures=tuple(sorted(t for t, s in conditions.items() if t.endswith("Pressure") and s == "True")),
-        taints=tuple(
-            f"{t['key']}={t.get('value', '')}:{t.get('effect', '')}" for t in spec.get("taints") or []
-        ),
         annotations=dict(metadata.get("annotations") or {}),
         labels=dict(metadata.get("labels") or {}),
     )

@@ -56,7 +56,6 @@ def parse_probe(node: str, text: str) -> NodeProbe:
     """
     reader = _Reader(node, dict(_sections(node, text)))
     boot_id, clock, token = reader.take("node", _identity)
-    kubelet = reader.take("kubelet", _pairs)
     return NodeProbe(
         node=node,
         boot_id=boot_id,
@@ -64,8 +63,6 @@ def parse_probe(node: str, text: str) -> NodeProbe:
         kubelet_version=reader.version("version-kubelet"),
         kubeadm_version=reader.version("version-kubeadm"),
         kubectl_version=reader.version("version-kubectl"),
-        kubelet_running_since=_number(kubelet.get("running_since")),
-        kubelet_binary_modified=_number(kubelet.get("binary_modified")),
         mounts=reader.take("mounts", _mounts),
         manifests=reader.take("manifests", _manifests),
         processes=reader.take("processes", _processes),

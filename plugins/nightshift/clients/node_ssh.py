@@ -39,6 +39,7 @@ from nightshift.domain.errors import (
     UnreachableError,
 )
 from nightshift.domain.facts import JobFacts, NodeProbe, PackageFacts
+from nightshift.domain.limits import EVIDENCE_SECONDS, FETCH_SECONDS, LOOK_SECONDS, REATTACH_SECONDS
 
 
 class ExitCode:
@@ -205,7 +206,7 @@ class NodeSsh:
         connect: Callable[[], paramiko.SSHClient],
         bundle: ScriptBundle,
         *,
-        reattach_seconds: float = 600.0,
+        reattach_seconds: float = REATTACH_SECONDS,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self.node = node
@@ -285,7 +286,7 @@ class NodeSsh:
 
         Empty versions without an error mean: the repository answers and has no such minor.
         """
-        result = self.run("package-index", minor, base_url, timeout_seconds=120)
+        result = self.run("package-index", minor, base_url, timeout_seconds=LOOK_SECONDS)
         if result.exit_code == ExitCode.OK:
             return PackageFacts(minor, tuple(result.text.split()))
         if result.exit_code == ExitCode.ABSENT:
@@ -302,7 +303,7 @@ class NodeSsh:
 
     # -- files ---------------------------------------------------------------------------------------------
 
-    def fetch(self, kind: str, name: str, target: BinaryIO, *, timeout_seconds: float = 900) -> str:
+    def fetch(self, kind: str, name: str, target: BinaryIO, *, timeout_seconds: float = FETCH_SECONDS) -> str:
         """Stream an allowed file of the node into `target`; return the SHA-256 of what came, in hex.
 
         Args:
@@ -326,7 +327,9 @@ class NodeSsh:
         self._demand(CommandResult(code, b"", stderr), "fetch-file")
         return hashed.sha256
 
-    def collect_evidence(self, since: float, target: BinaryIO, *, timeout_seconds: float = 300) -> None:
+    def collect_evidence(
+        self, since: float, target: BinaryIO, *, timeout_seconds: float = EVIDENCE_SECONDS
+    ) -> None:
         """Stream a tar.gz with logs and manifests since `since` (epoch seconds), secrets redacted."""
         code, stderr = self._stream("collect-evidence", (str(int(since)),), b"", timeout_seconds, target)
         self._demand(CommandResult(code, b"", stderr), "collect-evidence")
@@ -359,7 +362,7 @@ class NodeSsh:
             run_id: written into the job's status.
             args: the job's own arguments; a running job with other arguments is not attached to.
             limit_seconds: systemd ends the job after this time.
-            log: gets every line of the job once, in order.
+            log: gets every line of the job once, in order; the caller says whose they are.
             on_poll: called after each look at the job, about once a second.
 
         Raises:
@@ -372,7 +375,7 @@ class NodeSsh:
         if len(answer) != 2:
             raise self._unexpected("start-job", " ".join(answer))
         how, job_id = answer
-        log(f"{self.node}: {step} {how} as nightshift-{step}.service")
+        log(f"{step} {how} as nightshift-{step}.service")
         return self._follow(step, job_id, how == "attached", log, on_poll)
 
     def _follow(

@@ -1,6 +1,6 @@
 """Gauges in the Pushgateway: one group per cluster, never per run, so that nothing is left behind.
 
-Every push is a POST: it replaces metrics of the same name and leaves the group's others alone.
+Every push is a POST: it replaces all metrics of the same name, whatever their labels, and leaves the group's others alone.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ _JOB = "nightshift"
 HELP = {
     "k8s_upgrade_in_flight": "1 while a run holds the cluster",
     "k8s_upgrade_started_timestamp": "When the run in flight (or the last one) claimed the cluster, epoch seconds",
-    "k8s_upgrade_snapshot_taken": "When the last proven etcd snapshot was stored, epoch seconds",
+    "k8s_upgrade_snapshot_taken": "1 once the run in flight (or the last one) has stored a proven etcd snapshot, else 0",
     "k8s_upgrade_blocked": "1 when the last night was blocked: somebody can act",
     "k8s_upgrade_held": "1 when the last night was held: waiting for something nobody here can change",
-    "k8s_upgrade_available": "1 for each version on offer",
+    "k8s_upgrade_available": "1: nodes wait for this target; 0: none is left behind, or (kind=none) nothing is offered",
     "k8s_version_check_last_run_timestamp": "When versions were compared last, epoch seconds",
 }
 

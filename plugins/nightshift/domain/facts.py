@@ -18,7 +18,6 @@ class NodeFacts:
     is_ready: bool | None  # None: condition Unknown or absent
     is_unschedulable: bool
     pressures: tuple[str, ...] = ()  # MemoryPressure, DiskPressure, PIDPressure that are True
-    taints: tuple[str, ...] = ()
     annotations: Mapping[str, str] = field(default_factory=dict)
     labels: Mapping[str, str] = field(default_factory=dict)
 
@@ -104,8 +103,6 @@ class NodeProbe:
     kubelet_version: str | None  # of the binary on disk
     kubeadm_version: str | None
     kubectl_version: str | None
-    kubelet_running_since: float | None
-    kubelet_binary_modified: float | None
     mounts: tuple[MountFacts, ...]
     manifests: tuple[ManifestEntry, ...]
     processes: tuple[RunningProcess, ...]

@@ -30,11 +30,6 @@ class HistogramDelta:
     count: float
     total_seconds: float
 
-    @property
-    def mean_seconds(self) -> float | None:
-        """Return the mean, or None without observations."""
-        return self.total_seconds / self.count if self.count else None
-
     def quantile_bucket(self, quantile: float) -> Bucket | None:
         """Return the bucket the quantile (0..1) falls into, or None without observations.
 

@@ -54,17 +54,6 @@ class Plan:
             "verdict": self.verdict.to_dict(),
         }
 
-    @staticmethod
-    def from_dict(data: Mapping[str, Any]) -> Plan:
-        """Rebuild a plan from `to_dict`'s output."""
-        return Plan(
-            control_plane=tuple(ControlPlaneStep(s["node"], s["command"]) for s in data["control_plane"]),
-            waves=tuple(tuple(wave) for wave in data["waves"]),
-            leftover=tuple(data["leftover"]),
-            sentence=data["sentence"],
-            verdict=Verdict.from_dict(data["verdict"]),
-        )
-
 
 def build_plan(
     nodes: Sequence[NodeFacts],
@@ -111,6 +100,25 @@ def build_plan(
     verdict = _judge_outage(len(control_planes), tonight, policy)
     sentence = _sentence(target, tonight, waves, leftover, len(control_planes))
     return Plan(tonight, waves, leftover, sentence, verdict)
+
+
+def end_plan_at(plan: Mapping[str, Any], place: str, index: int) -> dict[str, Any]:
+    """Return a plan (as `Plan.to_dict`) that ended in front of one of its places: all from there on is leftover.
+
+    Args:
+        plan: tonight's plan.
+        place: "control_plane" or "waves".
+        index: of the first place that was not begun. Waves come after all control planes.
+    """
+    steps, waves = plan["control_plane"], plan["waves"]
+    begun, reached = (index, 0) if place == "control_plane" else (len(steps), index)
+    late = [step["node"] for step in steps[begun:]] + [node for wave in waves[reached:] for node in wave]
+    return {
+        **plan,
+        "control_plane": steps[:begun],
+        "waves": waves[:reached],
+        "leftover": [*late, *plan["leftover"]],
+    }
 
 
 def kubeadm_command(

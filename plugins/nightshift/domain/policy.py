@@ -73,7 +73,7 @@ class WorkerPolicy:
 
 @dataclass(frozen=True)
 class LimitPolicy:
-    """Hard time limits of remote work and of leases, in seconds."""
+    """Hard time limits of remote work and of leases, in seconds, and what tasks' own limits are made from."""
 
     upgrade_manifests_seconds: int = 900  # kubeadm's wait for a static pod's hash (its default: 300)
     kubeadm_job_seconds: int = 3600
@@ -83,6 +83,7 @@ class LimitPolicy:
     lease_seconds: int = 120
     lease_renew_seconds: int = 10
     node_ready_seconds: int = 300
+    expected_nodes: int = 64  # tasks that visit all nodes, 16 at a time, have time for this many
 
 
 @dataclass(frozen=True)

@@ -42,11 +42,6 @@ class RecoveryPlan:
     empty_lease: bool = False
     unknown: tuple[str, ...] = ()
 
-    @property
-    def is_settled(self) -> bool:
-        """Tell whether nothing is left for a later recovery once this plan is carried out."""
-        return self.may_act and not self.wait_for and not self.unknown
-
 
 def plan_recovery(
     lease: LeaseFacts | None,

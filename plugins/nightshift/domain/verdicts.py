@@ -13,7 +13,7 @@ BLIND_NEXT_STEP = "Make it readable again; nothing was touched and the next nigh
 
 
 class Outcome(StrEnum):
-    """What a gate found. The order of severity is in `_SEVERITY`."""
+    """What a gate found, from harmless to grave."""
 
     PASS = "pass"
     WARN = "warn"
@@ -21,8 +21,10 @@ class Outcome(StrEnum):
     BLOCK = "block"  # somebody can act; alerts once
     BLIND = "blind"  # could not know; alerts and ends the run red
 
-
-_SEVERITY = {Outcome.PASS: 0, Outcome.WARN: 1, Outcome.HOLD: 2, Outcome.BLOCK: 3, Outcome.BLIND: 4}
+    @property
+    def severity(self) -> int:
+        """The worst of several has the largest."""
+        return list(Outcome).index(self)
 
 
 @dataclass(frozen=True)
@@ -95,12 +97,6 @@ class Decision:
         """Return plain JSON-serialisable data."""
         return {**asdict(self), "answer": self.answer.value, "verdicts": [v.to_dict() for v in self.verdicts]}
 
-    @staticmethod
-    def from_dict(data: Mapping[str, Any]) -> Decision:
-        """Rebuild a decision from `to_dict`'s output."""
-        verdicts = tuple(Verdict.from_dict(v) for v in data["verdicts"])
-        return Decision(**{**data, "answer": Answer(data["answer"]), "verdicts": verdicts})
-
 
 _ANSWERS = {Outcome.BLIND: Answer.BLIND, Outcome.BLOCK: Answer.BLOCKED, Outcome.HOLD: Answer.HELD}
 
@@ -126,7 +122,7 @@ def fold_verdicts(verdicts: Iterable[Verdict], expected_gates: Iterable[str]) ->
         for name in missing
     )
     everything = (*spoken, *silent)
-    worst = max((v.outcome for v in everything), key=_SEVERITY.__getitem__, default=Outcome.PASS)
+    worst = max((v.outcome for v in everything), key=lambda o: o.severity, default=Outcome.PASS)
     answer = _ANSWERS.get(worst, Answer.GO)
     if answer is Answer.GO:
         warned = [v.message for v in everything if v.outcome is Outcome.WARN]

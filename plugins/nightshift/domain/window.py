@@ -36,8 +36,8 @@ def check_window(policy: WindowPolicy, now: datetime) -> Verdict:
             Outcome.HOLD,
             "WINDOW_CLOSED",
             f"It is {moment:%H:%M} UTC, outside the window {policy.start}-{policy.end} UTC.",
-            cause="The run started outside the window of this cluster's policy.",
-            resolution=f"Start it between {policy.start} and {policy.end} UTC, or change window in the YAML.",
+            cause="Nothing starts outside the window of this cluster's policy.",
+            resolution=f"Start the run between {policy.start} and {policy.end} UTC, or change window in the YAML.",
             value=said,
             threshold=f"{policy.start}-{policy.end} UTC",
         )

@@ -25,6 +25,7 @@ from airflow.sdk import (
     Param,
     TaskGroup,
     TriggerRule,
+    WeightRule,
     chain,
     task,
     task_group,
@@ -32,9 +33,10 @@ from airflow.sdk import (
 
 from nightshift.domain.errors import ConfigError
 from nightshift.domain.gates import GATES
+from nightshift.domain.limits import look_seconds, task_seconds
 from nightshift.domain.policy import ClusterPolicy
 from nightshift.orchestration.callbacks import recover_failed_run
-from nightshift.orchestration.docs import TASKS, recover_doc, upgrade_doc
+from nightshift.orchestration.docs import TASKS, invalid_doc, recover_doc, upgrade_doc
 from nightshift.orchestration.operators import (
     DecideOperator,
     GateOperator,
@@ -43,6 +45,7 @@ from nightshift.orchestration.operators import (
     StepOperator,
     own_run_id,
     param,
+    plan_begun,
     pull,
 )
 from nightshift.orchestration.probe import ProbePodOperator
@@ -55,7 +58,7 @@ from nightshift.orchestration.sensors import DiskUsageSensor, EtcdLatencySensor,
 _NEVER_LATE = timedelta(0)
 _LABEL = "{{ node_name | default('') }}"  # set by the task itself, see operators.label
 _AFTER_PLACE = TriggerRule.NONE_FAILED_MIN_ONE_SUCCESS  # empty places before it are skipped, not failed
-_LOOK = timedelta(minutes=10)
+_FIRST = 10_000  # more than any night has tasks
 # Task -> its name in the ledger.
 _NODE_STEPS = {
     "drain_node": "drain",
@@ -72,19 +75,25 @@ class _Night:
     """What the parts of one upgrade DAG share while it is being built."""
 
     policy: ClusterPolicy
+    refusal: ConfigError | None = None  # the cluster's file cannot be read: no step runs, the recovery does
     phases: dict[str, list[str]] = field(default_factory=dict)
     places: list[PlaceTasks] = field(default_factory=list)
     etcd_gates: list[str] = field(default_factory=list)  # task ids, in the order of the night
 
-    def step(self, name: str, limit: timedelta = _LOOK, **arguments: Any) -> StepOperator:
+    def limit(self, step: str = "") -> timedelta:
+        """The time limit of a step's task."""
+        return timedelta(seconds=task_seconds(self.policy).get(step, look_seconds(self.policy)))
+
+    def step(self, name: str, **arguments: Any) -> StepOperator:
         """Add the task of one step, called like it."""
         operator: type[StepOperator] = arguments.pop("operator", StepOperator)
         return operator(
             task_id=name,
             policy=self.policy,
             step=arguments.pop("step", name),
+            refusal=self.refusal,
             doc_md=TASKS[name],
-            execution_timeout=limit,
+            execution_timeout=self.limit(name),
             **retry_arguments(),
             **arguments,
         )
@@ -100,21 +109,29 @@ class _Night:
         self.places.append(PlaceTasks(gate.task_id, dict(zip(_NODE_STEPS.values(), ids, strict=True))))
 
 
-def build_upgrade_dag(policy: ClusterPolicy) -> DAG:
-    """Return `upgrade_<cluster>`."""
+def build_upgrade_dag(policy: ClusterPolicy, error: ConfigError | None = None) -> DAG:
+    """Return `upgrade_<cluster>`.
+
+    Args:
+        policy: the cluster's policy.
+        error: why the cluster's file cannot be read; `policy` is then what could be salvaged from it. The DAG keeps
+            its name and shape: Airflow would kill a live run's tasks, `release` included, if they were not in it
+            any more (docs/adr/0011). Its steps refuse with this error; the recovery and the report do their work.
+    """
+    about = f"Upgrades {policy.name} to its next version, or says why not."
     with DAG(
         dag_id=f"upgrade_{policy.name}",
-        description=f"Upgrades {policy.name} to its next version, or says why not.",
-        doc_md=upgrade_doc(policy),
+        description=about if error is None else f"Nothing is upgraded: {policy.name}.yaml is not valid.",
+        doc_md=upgrade_doc(policy, error),
         schedule=_nightly(policy.schedule),
         catchup=False,
         max_active_runs=1,
-        tags=["nightshift", policy.name],
+        tags=["nightshift", policy.name, *(["invalid"] if error else [])],
         params=_upgrade_form(),
         on_failure_callback=partial(recover_failed_run, policy=policy),
         default_args={"owner": "nightshift"},
     ) as dag:
-        night = _Night(policy)
+        night = _Night(policy, error)
         decide = _opening(night)
         claim, snapshot, stage = _preparation(night)
         chain(decide, claim, snapshot, stage)
@@ -172,7 +189,7 @@ def _opening(night: _Night) -> DecideOperator:
         earlier=[open_night.task_id, detect_target.task_id, reclaim.task_id],
         doc_md=TASKS["decide"],
         trigger_rule=TriggerRule.ALL_DONE,  # a gate that failed gave no verdict, and that is blind
-        execution_timeout=_LOOK,
+        execution_timeout=night.limit(),
         **retry_arguments(),
     )
     chain(reclaim, gates, decide)
@@ -202,7 +219,7 @@ def _gates(night: _Night) -> list[BaseOperator]:
                 step=f"gates:check_{name}",
                 inputs=inputs,
                 doc_md=GATES[name].doc,
-                execution_timeout=_LOOK,
+                execution_timeout=night.limit(),
                 **retry_arguments(),
             )
             for name, inputs in (
@@ -217,35 +234,24 @@ def _gates(night: _Night) -> list[BaseOperator]:
 
 def _preparation(night: _Night) -> tuple[StepOperator, StepOperator, StepOperator]:
     """Take the cluster, make a way back, fetch everything."""
-    limits, choice = night.policy.limits, {"choice": pull("detect_target")}
+    choice = {"choice": pull("detect_target")}
     with TaskGroup(
         "preparation", prefix_group_id=False, tooltip="Take the cluster, a way back, everything fetched."
     ):
         claim = night.step("claim", inputs=choice, proceed_if=[pull("decide")])
         claim.is_setup = True
-        snapshot = night.step("snapshot", _limit(limits.snapshot_job_seconds), inputs=choice)
-        stage = night.step("stage", _limit(limits.package_job_seconds), inputs=choice)
+        snapshot = night.step("snapshot", inputs=choice)
+        stage = night.step("stage", inputs=choice)
     night.remember("preparation", claim, snapshot, stage)
     return claim, snapshot, stage
 
 
-def _limit(seconds: float) -> timedelta:
-    """Time limit of a task around remote work that has its own, smaller limit on the node."""
-    return timedelta(seconds=seconds + 300)
-
-
 def _node_steps(night: _Night, node: Any) -> list[StepOperator]:
     """The five tasks of one node, chained."""
-    policy, choice = night.policy, {"choice": pull("detect_target")}
-    limits: dict[str, timedelta] = {
-        "drain_node": _limit(policy.drain.timeout_seconds),
-        "upgrade_node": _limit(policy.limits.kubeadm_job_seconds),
-        "upgrade_kubelet": _limit(policy.limits.package_job_seconds + policy.limits.node_ready_seconds),
-    }
+    choice = {"choice": pull("detect_target")}
     tasks = [
         night.step(
             name,
-            limits.get(name, _LOOK),
             node=node,
             map_index_template=_LABEL,
             inputs={} if name in ("drain_node", "uncordon_node") else choice,
@@ -257,7 +263,7 @@ def _node_steps(night: _Night, node: Any) -> list[StepOperator]:
 
 
 def _gate_in_front(night: _Night, task_id: str, place: Place) -> EtcdLatencySensor:
-    """The etcd gate before a slot or wave; skipped when the plan leaves the place empty."""
+    """The etcd gate before a slot or wave; skipped when the plan leaves the place empty or the night ends here."""
     gate = EtcdLatencySensor(
         task_id=task_id,
         policy=night.policy,
@@ -314,17 +320,18 @@ def _after(gate: BaseOperator, stage: BaseOperator, last: BaseOperator) -> None:
 
 def _postflight(night: _Night, stage: BaseOperator, last: BaseOperator) -> Any:
     """Look at the whole cluster, from outside and from a pod on each upgraded node."""
+    begun = plan_begun(tuple(night.etcd_gates))
 
     @task(doc_md=TASKS["list_nodes"])
-    def list_nodes(ti: Any = None) -> list[str]:
-        plan = ti.xcom_pull(task_ids="decide", map_indexes=-1)["plan"]
+    def list_nodes(**context: Any) -> list[str]:
+        plan = begun(context)
         return [s["node"] for s in plan["control_plane"]] + [n for wave in plan["waves"] for n in wave]
 
     with TaskGroup("postflight", tooltip="Is the whole cluster what it should be? Only looks."):
         verify = night.step(
             "verify_cluster",
             step="postflight",
-            inputs={"choice": pull("detect_target"), "plan": pull("decide", "plan")},
+            inputs={"choice": pull("detect_target"), "plan": begun},
             trigger_rule=_AFTER_PLACE,
         )
         names = list_nodes()
@@ -333,7 +340,7 @@ def _postflight(night: _Night, stage: BaseOperator, last: BaseOperator) -> Any:
             policy=night.policy,
             doc_md=TASKS["probe_pod"],
             map_index_template=_LABEL,
-            execution_timeout=_LOOK,
+            execution_timeout=night.limit(),
             **retry_arguments(),
         ).expand(node=names)
         chain(verify, names)
@@ -351,7 +358,7 @@ def _closing(night: _Night, claim: StepOperator, probes: Any) -> None:
         step="recover",
         inputs={"own_run_id": own_run_id, "reason": "the run ends", "wait_seconds": float(wait)},
         doc_md=TASKS["release"],
-        execution_timeout=_limit(wait),
+        execution_timeout=night.limit("release"),
         **retry_arguments(),
     ).as_teardown(setups=claim)
     night.remember("closing", release)
@@ -360,7 +367,7 @@ def _closing(night: _Night, claim: StepOperator, probes: Any) -> None:
         policy=night.policy,
         shape=NightShape(night.phases, night.places),
         doc_md=TASKS["report"],
-        execution_timeout=_LOOK,
+        execution_timeout=night.limit(),
         **retry_arguments(),
     ).as_teardown()
 
@@ -407,23 +414,25 @@ def build_recover_dag(policy: ClusterPolicy) -> DAG:
             step="recover:sweep",
             inputs={"own_run_id": param("run_id"), "reason": f"sweeper recover_{policy.name}"},
             doc_md=TASKS["recover"],
-            execution_timeout=_LOOK,
+            execution_timeout=timedelta(seconds=look_seconds(policy)),
             retries=0,  # the next one comes in a minute
+            # Without this the tasks of all nights, each weighted by what comes after it, would get a free slot first.
+            priority_weight=_FIRST,
+            weight_rule=WeightRule.ABSOLUTE,
         )
     return dag
 
 
 def build_invalid_dag(file_name: str, error: ConfigError) -> DAG:
-    """Return the upgrade DAG of a cluster whose file cannot be read: its nights are red and say why.
+    """Return `invalid_<file>`, for a file whose name is no cluster's: its nights are red and say why.
 
     An import error would take the nights of all other clusters away, and hide the reason from people who look at runs.
     """
     name = re.sub(r"[^\w.-]", "_", file_name.removesuffix(".yaml"))
     with DAG(
-        dag_id=f"upgrade_{name}",
-        description=f"Nothing is upgraded: include/clusters/{file_name} is not valid.",
-        doc_md=f"# `{file_name}` is not valid\n\n{error.message}\n\n**Cause**: {error.cause}\n\n"
-        f"**Next step**: {error.next_step}\n",
+        dag_id=f"invalid_{name}",
+        description=f"Nothing is upgraded: {file_name} is not valid.",
+        doc_md=invalid_doc(file_name, error),
         schedule=_nightly(ClusterPolicy.schedule),
         catchup=False,
         tags=["nightshift", "invalid"],
@@ -433,7 +442,7 @@ def build_invalid_dag(file_name: str, error: ConfigError) -> DAG:
             task_id="read_policy",
             error=error,
             doc_md="Fails with what is wrong in the cluster's file.",
-            execution_timeout=_LOOK,
+            execution_timeout=timedelta(minutes=1),
             retries=0,
         )
     return dag

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from nightshift.domain.errors import ConfigError
 from nightshift.domain.policy import ClusterPolicy
 
 _ANY_TIME = "Clearing it is safe at any time: it looks first, and does only what is still missing."
@@ -44,6 +45,9 @@ the target minor's repository beside the live one. Nothing is installed. {_ANY_T
     "check_etcd": """
 **Is etcd still fast enough for the next node?** The same gate as before the night, asked again. Red means: this
 node and all later ones stay as they are. It asks three more times by itself before it gives up.
+
+The brake, the window and frozen dates are asked again, too: when they say no, this task and everything up to
+`postflight` is skipped, and these nodes continue on the next night. The run stays green.
 
 Clear this task (with *downstream*) when etcd is fast again: the night goes on from here.
 """,
@@ -92,9 +96,25 @@ the API is away it is green and says that it knows nothing; the next one comes i
 }
 
 
-def upgrade_doc(policy: ClusterPolicy) -> str:
-    """Return the text above the upgrade DAG of one cluster."""
+def invalid_doc(file_name: str, error: ConfigError) -> str:
+    """Return the text above a DAG whose cluster file cannot be read."""
     return f"""
+# `{file_name}` is not valid
+
+{error.message}
+
+**Cause**: {error.cause}
+
+**Next step**: {error.next_step}
+
+Until then no step touches the cluster. A run that was under way stops at its next step, and the cluster is given back.
+"""
+
+
+def upgrade_doc(policy: ClusterPolicy, error: ConfigError | None = None) -> str:
+    """Return the text above the upgrade DAG of one cluster; `error`: why its file cannot be read."""
+    warning = invalid_doc(f"{policy.name}.yaml", error) if error else ""
+    return f"""{warning}
 # Nightly upgrade of `{policy.name}`
 
 Upgrades the kubeadm cluster `{policy.name}` to the next version while you sleep, and says in the morning what it did
@@ -109,13 +129,14 @@ or exactly why it did not. **Read the run's note first.**
 | failed or half done | red | the first red task names cause and next step; clearing it goes on from there |
 
 * **Stop it**: `kubectl -n nightshift create configmap nightshift-brake --from-literal=paused=true
-  --from-literal=reason=…` holds all later nights; marking the run as failed gives the cluster back now.
+  --from-literal=reason=…` holds all later nights, and a running one in front of its next node; marking the run as
+  failed gives the cluster back now.
 * **Retry one task**: clear it with *downstream*, and "only failed" switched off. Every task looks first and does only
   what is still missing.
 * **One node at a time**: control-plane nodes fill the slots in order; workers go in waves, the first wave is a canary.
 * Whatever dies, the sweeper `recover_{policy.name}` takes back what was left within minutes.
 
-Policy: `include/clusters/{policy.name}.yaml`.
+Policy: `{policy.name}.yaml` in `include/clusters`, or where `NIGHTSHIFT_CLUSTERS` points.
 """
 
 

@@ -9,9 +9,10 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseOperator
-from airflow.sdk.exceptions import AirflowSkipException
+from airflow.sdk.exceptions import AirflowSkipException, AirflowTaskTimeout
 
-from nightshift.domain.errors import BlindError, NightshiftError, VerificationError
+from nightshift.domain.errors import BlindError, ConfigError, NightshiftError, VerificationError
+from nightshift.domain.plan import end_plan_at
 from nightshift.domain.policy import ClusterPolicy
 from nightshift.domain.verdicts import BLIND_CAUSE, BLIND_NEXT_STEP, Answer, Outcome
 from nightshift.domain.window import check_late_start
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 Input = Callable[..., Any]
 
 FAILURE_KEY = "failure"  # XCom: the error of a failed task, for the report
+ENDED_KEY = "ended"  # XCom: why a slot or wave was not begun any more, and which one
 VERDICT_KEY = "verdict"  # XCom: what the gate of a slot or wave said, with `nodes`, `began` and `ended`
 
 
@@ -42,6 +44,22 @@ def pull(task_id: str, field: str | None = None) -> Input:
 def param(name: str) -> Input:
     """Return an input that reads a field of the trigger form."""
     return lambda context: context["params"].get(name)
+
+
+def night_end(context: Context, gates: Sequence[str]) -> Mapping[str, Any] | None:
+    """Return why the night ended in front of a slot or wave ({"sentence", "place", "index", …}); None: it did not."""
+    found = context["ti"].xcom_pull(task_ids=list(gates), key=ENDED_KEY) if gates else None
+    return next((ended for ended in found or () if ended), None)
+
+
+def plan_begun(gates: Sequence[str]) -> Input:
+    """Return the input that is the night's plan, without what a brake or a closed window left for tomorrow."""
+
+    def read(context: Context, jinja_env: object = None) -> Any:
+        plan, ended = pull("decide", "plan")(context), night_end(context, gates)
+        return end_plan_at(plan, ended["place"], ended["index"]) if plan and ended else plan
+
+    return read
 
 
 def own_run_id(context: Context) -> str:
@@ -63,8 +81,10 @@ class StepOperator(BaseOperator):
         inputs: keyword arguments of the step; functions are called with the task's context.
         node: name of the node (or an input that finds it); handed to the step as `node_name`, shown as the label.
         proceed_if: answers of earlier steps; unless all of them are "go" this task skips itself.
+        refusal: why this task fails instead of running its step: the cluster's file cannot be read.
     """
 
+    shallow_copy_attrs: Sequence[str] = ("refusal",)  # copying an error loses its keywords
     template_fields: Sequence[str] = ("node",)  # inside a mapped group the node is known to Airflow only
     ui_color = "#e8f0fe"
     needs_api = True  # False: the step has something to say even when there is no way to the API
@@ -77,6 +97,7 @@ class StepOperator(BaseOperator):
         inputs: Mapping[str, Any] | None = None,
         node: Any = None,
         proceed_if: Sequence[Input] = (),
+        refusal: ConfigError | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -85,6 +106,7 @@ class StepOperator(BaseOperator):
         self.inputs = inputs or {}
         self.node = node
         self.proceed_if = proceed_if
+        self.refusal = refusal
 
     def execute(self, context: Context) -> Any:
         """Run the step."""
@@ -93,6 +115,9 @@ class StepOperator(BaseOperator):
 
     def run_step(self, context: Context) -> Any:
         """Run the step; returns its plain answer."""
+        with remembered(self, context):
+            if self.refusal is not None:
+                raise self.refusal
         skip_unless_go(context, self.proceed_if)
         note_orphan(self, context)
         inputs = {name: resolve(value, context) for name, value in self.inputs.items()}
@@ -120,7 +145,7 @@ class OpenNightOperator(StepOperator):
         run = context["dag_run"]
         planned = run.run_after if run.run_type == "scheduled" else None
         verdict = check_late_start(planned, datetime.now(UTC))
-        if verdict.outcome is Outcome.PASS:
+        if verdict.outcome is Outcome.PASS or self.refusal is not None:
             return super().run_step(context)
         sentence = f"{verdict.message} {verdict.resolution}"
         self.log.info("%s %s", sentence, verdict.cause)
@@ -195,10 +220,18 @@ class RecoverOperator(StepOperator):
     def execute(self, context: Context) -> Any:
         """Return what was repaid.
 
+        The sweeper skips itself while Airflow has no connection to the cluster: it is not enrolled yet, and red every
+        minute would tell nobody anything. Where a certain run is to be ended, that is red.
+
         Raises:
             VerificationError: RECOVERY_INCOMPLETE.
         """
-        result = super().execute(context)
+        try:
+            result = super().execute(context)
+        except ConfigError as error:
+            if error.code != "CONNECTION_MISSING" or resolve(self.inputs.get("own_run_id"), context):
+                raise
+            raise AirflowSkipException(f"Nothing was looked at: {error.message}") from error
         if result["answer"] == "partial":
             context["ti"].xcom_push(key="return_value", value=result)
             with remembered(self, context):
@@ -249,16 +282,30 @@ def remembered(task: BaseOperator, context: Context) -> Iterator[None]:
     try:
         yield
     except NightshiftError as error:
-        told = {
-            "task": task.task_id,
-            "code": error.code,
-            "message": error.message,
-            "cause": error.cause,
-            "next_step": error.next_step,
-            "is_blind": error.is_blind,
-        }
-        context["ti"].xcom_push(key=FAILURE_KEY, value=told)
-        task.log.error("[%s] %s", error.code, error.message)
-        task.log.error("Cause: %s", error.cause)
-        task.log.error("Next step: %s (docs/runbooks/%s.md)", error.next_step, error.code)
+        _tell(task, context, error)
         raise
+    except AirflowTaskTimeout:  # no Exception: nothing but this handler would say a word
+        limit = task.execution_timeout.total_seconds() if task.execution_timeout else 0
+        overdue = NightshiftError(
+            "TASK_TIMED_OUT",
+            f"{task.task_id} timed out after {limit:.0f} s.",
+            cause="Something it waited for did not end, although all of it has smaller limits of its own.",
+            next_step="Read the last lines before this one; clearing the task attaches to what still runs.",
+        )
+        _tell(task, context, overdue)
+        raise
+
+
+def _tell(task: BaseOperator, context: Context, error: NightshiftError) -> None:
+    told = {
+        "task": task.task_id,
+        "code": error.code,
+        "message": error.message,
+        "cause": error.cause,
+        "next_step": error.next_step,
+        "is_blind": error.is_blind,
+    }
+    context["ti"].xcom_push(key=FAILURE_KEY, value=told)
+    task.log.error("[%s] %s", error.code, error.message)
+    task.log.error("Cause: %s", error.cause)
+    task.log.error("Next step: %s (docs/runbooks/%s.md)", error.next_step, error.code)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +12,14 @@ from airflow.sdk import BaseOperator
 from nightshift.domain.errors import ConfigError, NightshiftError
 from nightshift.domain.ledger import Failure, two_sentences
 from nightshift.domain.verdicts import Answer
-from nightshift.orchestration.operators import FAILURE_KEY, VERDICT_KEY, StepOperator, remembered
+from nightshift.orchestration.operators import (
+    FAILURE_KEY,
+    VERDICT_KEY,
+    StepOperator,
+    night_end,
+    plan_begun,
+    remembered,
+)
 from nightshift.orchestration.runtime import connection_named
 
 if TYPE_CHECKING:
@@ -80,9 +87,9 @@ class ReportOperator(StepOperator):
 
 
 class InvalidFileOperator(BaseOperator):
-    """The only task of a cluster whose file cannot be read: says what is wrong with it, as error and as run note.
+    """The only task of a file whose name is no cluster's: says what is wrong with it, as error and as run note.
 
-    There is no ledger entry: where the ledger lies stands in that file.
+    There is no ledger entry: there is no cluster it could belong to.
 
     Args:
         error: what the file's reader said.
@@ -134,12 +141,14 @@ def gather_facts(context: Context, shape: NightShape) -> dict[str, Any]:
         "open_night": _one(answers, "open_night"),
         "choice": _one(answers, "detect_target"),
         "decision": decision,
-        "plan": (decision or {}).get("plan"),
+        "plan": plan_begun(shape.tasks)(context),
+        "ended": night_end(context, shape.tasks),
         "snapshot": _one(answers, "snapshot"),
         "postflight": _one(answers, "postflight.verify_cluster"),
         "recovery": _one(answers, "release"),
-        # A blind decision is red, and yet an answer: what it could not know is in its own words.
-        "failure": find_failure(context, shape, ignored="decide" if is_blind else ""),
+        # A blind decision is red, and yet an answer: what it could not know, also from a gate that was killed, is in
+        # its own words.
+        "failure": find_failure(context, shape, ignored=shape.looks if is_blind else ()),
         "started": started.timestamp() if started else None,
         "finished": time.time(),
         "node_gates": _node_gates(context, shape),
@@ -148,7 +157,7 @@ def gather_facts(context: Context, shape: NightShape) -> dict[str, Any]:
     }
 
 
-def find_failure(context: Context, shape: NightShape, ignored: str = "") -> Failure | None:
+def find_failure(context: Context, shape: NightShape, ignored: Collection[str] = ()) -> Failure | None:
     """Return what failed first (in the order of the night); None when nothing did."""
     run_id = context["run_id"]
     ti = context["ti"]
@@ -157,7 +166,8 @@ def find_failure(context: Context, shape: NightShape, ignored: str = "") -> Fail
     failed = [
         t
         for t in shape.tasks
-        if t != ignored and any(k == t or k.startswith(f"{t}_") for k, s in states.items() if s == "failed")
+        if t not in ignored
+        and any(k == t or k.startswith(f"{t}_") for k, s in states.items() if s == "failed")
     ]
     for task in failed:
         for told in _pull(context, task, FAILURE_KEY):

@@ -11,7 +11,6 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from nightshift.domain.errors import ConfigError
@@ -24,12 +23,6 @@ if TYPE_CHECKING:
     from nightshift.steps.session import KubePort, Session
 
 _LOG = logging.getLogger(__name__)
-_PROJECT = Path(__file__).resolve().parents[3]
-
-
-def clusters_directory() -> Path:
-    """Where the cluster YAMLs lie: NIGHTSHIFT_CLUSTERS, else the project's own include/clusters."""
-    return Path(os.environ.get("NIGHTSHIFT_CLUSTERS") or _PROJECT / "include" / "clusters")
 
 
 def policy_named(cluster: str) -> ClusterPolicy:
@@ -38,7 +31,7 @@ def policy_named(cluster: str) -> ClusterPolicy:
     Raises:
         ConfigError: CONFIG_INVALID.
     """
-    from nightshift.clients.cluster_config import load_cluster
+    from nightshift.clients.cluster_config import clusters_directory, load_cluster
 
     return load_cluster(clusters_directory() / f"{cluster}.yaml")
 

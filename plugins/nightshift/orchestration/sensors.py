@@ -18,8 +18,16 @@ from airflow.sdk.exceptions import AirflowSkipException
 
 from nightshift.domain.errors import GateClosedError
 from nightshift.domain.policy import ClusterPolicy
-from nightshift.domain.verdicts import Outcome
-from nightshift.orchestration.operators import VERDICT_KEY, Input, label, remembered, resolve
+from nightshift.domain.verdicts import Answer, Outcome
+from nightshift.orchestration.operators import (
+    ENDED_KEY,
+    VERDICT_KEY,
+    Input,
+    label,
+    night_end,
+    remembered,
+    resolve,
+)
 from nightshift.orchestration.runtime import import_step, open_session
 from nightshift.orchestration.triggers import WindowTrigger
 
@@ -197,6 +205,25 @@ class EtcdLatencySensor(GateSensor):
             left = self._left(self.policy.etcd_latency.window_seconds, opened["own"], after)
             self.wait(context, max(left, 0.0), {"before": opened["own"], "own": None})
         return self.conclude(context, verdict)
+
+    def nodes(self, context: Context) -> list[str]:
+        """Return the nodes behind this gate; skip it when its place is empty, or when the night ends in front of it.
+
+        Brake, window and frozen dates are asked again, before the window of samples and after it. Once the night
+        has ended it stays so, whoever lifts the brake: no worker before a control plane that was left out.
+        """
+        nodes = super().nodes(context)
+        if self.place is None:
+            return nodes
+        ended = night_end(context, self.earlier)
+        if ended is None:
+            with remembered(self, context), self._session(context) as session:
+                said = import_step("open_night:may_go_on")(session)
+            if said["answer"] == Answer.GO:
+                return nodes
+            ended = {**said, "place": self.place.list_name, "index": self.place.index}
+            context["ti"].xcom_push(key=ENDED_KEY, value=ended)
+        raise AirflowSkipException(f"{', '.join(nodes)} continue on the next night: {ended['sentence']}")
 
     def _last_sample(self, context: Context) -> Any:
         """The newest sample that a gate before this one opened with; None when there is none."""

@@ -7,7 +7,7 @@ from typing import Any
 
 from nightshift.domain.errors import UnreachableError
 from nightshift.domain.facts import NodeFacts, PackageFacts
-from nightshift.domain.target import TargetChoice, TargetKind, choose_target, minors_to_ask
+from nightshift.domain.target import TargetKind, choose_target, minors_to_ask
 from nightshift.domain.verdicts import Answer
 from nightshift.domain.versions import newest_package, releases_in
 from nightshift.steps.session import Session
@@ -70,11 +70,6 @@ def ask_repository(
         return offers
     why = "; ".join(reasons) or "the cluster shows no control-plane node"
     return tuple(PackageFacts(minor, (), error=why) for minor in minors)
-
-
-def chosen(choice: dict[str, Any]) -> TargetChoice:
-    """The target out of what `detect_target` returned."""
-    return TargetChoice.from_dict(choice["target"])
 
 
 def _newest(offer: PackageFacts) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 from nightshift.domain.errors import NightshiftError, RemoteJobError, VerificationError
@@ -36,15 +36,15 @@ def _save(session: Session, node: NodeFacts, step: str, since: float) -> str:
     port = session.on(node)
     try:
         path = session.store.write_stream(name, lambda t: port.collect_evidence(since - _BEFORE_SECONDS, t))
-        _index(session, path)
+        _index(session, node.name, path)
     except NightshiftError as problem:
         return f"Evidence could not be saved ({problem.code}: {problem.message})"
     return f"Evidence: {path}."
 
 
-def saved_evidence(session: Session) -> tuple[str, ...]:
-    """Where this run's bundles lie."""
-    return tuple((session.store.read_json(f"{index_folder(session)}/index.json") or {}).get("bundles", ()))
+def saved_evidence(session: Session, nodes: Iterable[str]) -> tuple[str, ...]:
+    """Where this run's bundles of these nodes lie."""
+    return tuple(path for node in nodes for path in _bundles(session, node))
 
 
 def index_folder(session: Session) -> str:
@@ -52,7 +52,14 @@ def index_folder(session: Session) -> str:
     return f"evidence/{path_safe(session.run_id)}"
 
 
-def _index(session: Session, path: str) -> None:
-    """Remember a bundle: object stores are not listed."""
-    bundles = [*saved_evidence(session), path]
-    session.store.write_json(f"{index_folder(session)}/index.json", {"bundles": bundles})
+def _index(session: Session, node: str, path: str) -> None:
+    """Remember a bundle: object stores are not listed. One file per node: two nodes of a wave may fail together."""
+    session.store.write_json(_index_file(session, node), {"bundles": [*_bundles(session, node), path]})
+
+
+def _bundles(session: Session, node: str) -> list[str]:
+    return list((session.store.read_json(_index_file(session, node)) or {}).get("bundles", ()))
+
+
+def _index_file(session: Session, node: str) -> str:
+    return f"{index_folder(session)}/{node}.json"

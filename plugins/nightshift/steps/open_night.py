@@ -44,12 +44,9 @@ def open_night(session: Session) -> dict[str, Any]:
         ConfigError: API_FORBIDDEN.
         NightshiftError: a node that lets nobody in, see `require_nodes`.
     """
-    paused = session.kube.kill_switch()
-    if paused is not None:
-        return _said(session, Answer.HELD, "BRAKE_ON", _brake_sentence(paused))
-    window = check_window(session.policy.window, datetime.fromtimestamp(session.clock(), UTC))
-    if window.outcome is not Outcome.PASS:
-        return _said(session, Answer.HELD, window.code, window.message)
+    held = _held(session)
+    if held is not None:
+        return held
     require_permissions(session)
     lease = session.kube.lease()
     if lease.holder == session.owner:  # this task was cleared in the middle of its own run
@@ -58,6 +55,22 @@ def open_night(session: Session) -> dict[str, Any]:
         sentence = f"Somebody is at this cluster: {describe_holder(lease)}."
         return _said(session, Answer.HELD, "LEASE_HELD", sentence)
     return _after_healing(session)
+
+
+def may_go_on(session: Session) -> dict[str, Any]:
+    """Ask brake, window and frozen dates again in front of a slot or wave; answer "go" or "held" as above."""
+    return _held(session) or _said(session, Answer.GO, "OK", "The window is open and the brake is off.")
+
+
+def _held(session: Session) -> dict[str, Any] | None:
+    """What keeps every mutating step from starting now, by the owner's own word; None: nothing."""
+    paused = session.kube.kill_switch()
+    if paused is not None:
+        return _said(session, Answer.HELD, "BRAKE_ON", _brake_sentence(paused))
+    window = check_window(session.policy.window, datetime.fromtimestamp(session.clock(), UTC))
+    if window.outcome is not Outcome.PASS:
+        return _said(session, Answer.HELD, window.code, window.message)
+    return None
 
 
 def require_permissions(session: Session) -> None:

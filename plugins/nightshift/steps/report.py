@@ -8,10 +8,12 @@ from typing import Any
 
 from nightshift.domain.errors import NightshiftError
 from nightshift.domain.ledger import Failure, LedgerEntry, NodeEntry, NodeGate, step_seconds, write_note
+from nightshift.domain.target import TargetKind
 from nightshift.domain.verdicts import BLIND_CAUSE, BLIND_NEXT_STEP, Answer, Verdict
 from nightshift.steps.evidence import saved_evidence
 from nightshift.steps.session import Session, path_safe
 
+_NOT_BEGUN = ("tomorrow", "untouched")
 _NEXT = {
     "upgraded": "The next night looks for the next version.",
     "nothing": "The next night looks again.",
@@ -23,7 +25,8 @@ def report(session: Session, facts: Mapping[str, Any]) -> dict[str, Any]:
     """Answer {"note", "path", "answer", "entry"}.
 
     `facts`: whatever the run has of {open_night, choice, decision, plan, snapshot, postflight, recovery}
-    (each as returned by its step), `failure` (a `Failure`, or None), `started` and `finished` (epoch seconds),
+    (each as returned by its step; `plan` without what was not begun), `ended` (why that was not begun: {"sentence",
+    …}), `failure` (a `Failure`, or None), `started` and `finished` (epoch seconds),
     `node_steps` {node: {step: its task's answer}}, `node_gates` [verdicts in front of nodes, with `task`, `nodes`,
     `began`, `ended`], `phase_seconds` {phase: seconds}. Absent or None: it did not run.
     """
@@ -43,12 +46,13 @@ def report(session: Session, facts: Mapping[str, Any]) -> dict[str, Any]:
         nodes=nodes,
         phase_seconds=facts.get("phase_seconds") or {},
         snapshot=(facts.get("snapshot") or {}).get("path"),
-        evidence=saved_evidence(session),
+        evidence=saved_evidence(session, [n.name for n in nodes if n.outcome not in _NOT_BEGUN]),
     )
     stamp = datetime.fromtimestamp(entry.started, UTC).strftime("%Y%m%dT%H%M%SZ")
     path = session.store.write_json(f"ledger/{stamp}-{path_safe(session.run_id)}.json", entry.to_dict())
     note = write_note(entry)
-    publish(session, answer, entry.target)
+    is_done = answer == "upgraded" and not _plan(facts).get("leftover")
+    publish(session, answer, entry.target, is_done=is_done)
     session.log(note)
     session.log(f"Ledger entry: {path}")
     return {"note": note, "path": path, "answer": answer, "entry": entry.to_dict()}
@@ -57,7 +61,6 @@ def report(session: Session, facts: Mapping[str, Any]) -> dict[str, Any]:
 def judge_night(facts: Mapping[str, Any], nodes: tuple[NodeEntry, ...]) -> tuple[str, str]:
     """The night's answer and its sentence, from the first phase that said no to the last that said yes."""
     upgraded = [n.name for n in nodes if n.outcome == "upgraded"]
-    planned = facts.get("plan") or (facts.get("decision") or {}).get("plan")
     failure: Failure | None = facts.get("failure")
     if failure:
         tail = f" Already upgraded: {', '.join(upgraded)}." if upgraded else ""
@@ -66,11 +69,15 @@ def judge_night(facts: Mapping[str, Any], nodes: tuple[NodeEntry, ...]) -> tuple
         said = facts.get(phase)
         if said and said["answer"] != Answer.GO:
             return str(said["answer"]), _reasoned(said)
-    if not planned:
+    if not _plan(facts):
         return "failed", "The run ended before it decided anything."
     if not facts.get("postflight"):
         return ("partial" if upgraded else "failed"), "The run ended before the upgrade was complete."
-    return "upgraded", str(facts["postflight"]["sentence"])
+    said = str(facts["postflight"]["sentence"])
+    if not facts.get("ended"):
+        return "upgraded", said
+    why = str(facts["ended"]["sentence"])
+    return ("upgraded", f"{said} The night ended early. {why}") if upgraded else (Answer.HELD.value, why)
 
 
 def _reasoned(said: Mapping[str, Any]) -> str:
@@ -85,7 +92,7 @@ def _reasoned(said: Mapping[str, Any]) -> str:
 
 def what_next(answer: str, facts: Mapping[str, Any]) -> str:
     """What a person should do or expect, one sentence."""
-    leftover = ((facts.get("decision") or {}).get("plan") or {}).get("leftover") or ()
+    leftover = _plan(facts).get("leftover") or ()
     if answer == "upgraded" and leftover:
         return f"{', '.join(leftover)} continue on the next night."
     if answer in _NEXT:
@@ -104,6 +111,12 @@ def what_next(answer: str, facts: Mapping[str, Any]) -> str:
     )
 
 
+def _plan(facts: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The night's plan; empty when there was none."""
+    plan: Mapping[str, Any] = facts.get("plan") or (facts.get("decision") or {}).get("plan") or {}
+    return plan
+
+
 def node_entries(session: Session, facts: Mapping[str, Any]) -> tuple[NodeEntry, ...]:
     """What happened to each node, by what the cluster says now against what it said before."""
     choice = facts.get("choice") or {}
@@ -115,7 +128,7 @@ def node_entries(session: Session, facts: Mapping[str, Any]) -> tuple[NodeEntry,
     except NightshiftError as error:
         session.log(f"The nodes could not be read for the report: {error}")
         now = {}
-    plan = facts.get("plan") or (facts.get("decision") or {}).get("plan") or {}
+    plan = _plan(facts)
     return tuple(
         NodeEntry(
             name=name,
@@ -150,21 +163,25 @@ def _outcome(name: str, before: str, now: str | None, target: str | None, plan: 
     return "failed" if name in planned else "untouched"
 
 
-def publish(session: Session, answer: str, target: Mapping[str, Any]) -> None:
-    """Gauges of the night's outcome; a Pushgateway that is away is said, never raised."""
+def publish(session: Session, answer: str, target: Mapping[str, Any], *, is_done: bool) -> None:
+    """Gauges of the night's outcome; a Pushgateway that is away is said, never raised.
+
+    A night that could not tell what is offered leaves the last known offer; one that knows of none takes it back.
+    """
     gauges = {
         "k8s_upgrade_blocked": float(answer == Answer.BLOCKED),
         "k8s_upgrade_held": float(answer == Answer.HELD),
         "k8s_version_check_last_run_timestamp": session.clock(),
     }
     available = []
-    if target.get("version"):
+    if target.get("kind") not in (None, TargetKind.BLIND):
         labels = {
             "kind": str(target["kind"]),
             "running": str(target.get("running") or "unknown"),
-            "target": str(target["version"]),
+            "target": str(target.get("version") or TargetKind.NONE),
         }
-        available.append(("k8s_upgrade_available", labels, 0.0 if answer == "upgraded" else 1.0))
+        is_waiting = target["kind"] != TargetKind.NONE and not is_done
+        available.append(("k8s_upgrade_available", labels, float(is_waiting)))
     problem = session.pushgateway.push(gauges, available)
     if problem:
         session.log(f"Gauges were not published: {problem}")

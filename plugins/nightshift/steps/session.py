@@ -22,10 +22,9 @@ from nightshift.domain.facts import (
     PackageFacts,
     PodFacts,
 )
+from nightshift.domain.limits import PARALLEL_NODES
 from nightshift.domain.owner import DEFAULT_INSTALLATION, owner_name
 from nightshift.domain.policy import ClusterPolicy
-
-_PARALLEL_NODES = 16  # SSH sessions at once: enough for a rack, few enough for one small Airflow host
 
 _AWAY_POLL_SECONDS = 1.0
 
@@ -121,12 +120,6 @@ class KubePort(Protocol):
 
     def evict(self, namespace: str, name: str, uid: str) -> Eviction:
         """Ask for an eviction of exactly this pod; answers an `Eviction`."""
-
-    def pod_gone(self, namespace: str, name: str, uid: str) -> bool:
-        """True when no pod of that name and UID exists any more."""
-
-    def server_version(self) -> str:
-        """Version of the API server that answers, e.g. "1.34.4"."""
 
     def ready(self) -> bool:
         """True when /readyz says ok; False when it says otherwise or does not answer."""
@@ -330,5 +323,5 @@ def on_all(nodes: Sequence[NodeFacts], work: Callable[[NodeFacts], T]) -> dict[s
 
     if not nodes:
         return {}
-    with ThreadPoolExecutor(max_workers=min(_PARALLEL_NODES, len(nodes))) as pool:
+    with ThreadPoolExecutor(max_workers=min(PARALLEL_NODES, len(nodes))) as pool:
         return dict(zip((node.name for node in nodes), pool.map(one, nodes), strict=True))

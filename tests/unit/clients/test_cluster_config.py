@@ -8,11 +8,18 @@ import pytest
 from pydantic import BaseModel
 
 from nightshift.clients import cluster_config
-from nightshift.clients.cluster_config import json_schema, load_cluster, load_clusters, write_schema
+from nightshift.clients.cluster_config import (
+    clusters_directory,
+    json_schema,
+    load_cluster,
+    load_clusters,
+    write_schema,
+)
 from nightshift.domain.errors import ConfigError
 from nightshift.domain.policy import ClusterPolicy
 
-CLUSTERS = Path(__file__).parents[3] / "include" / "clusters"
+PROJECT = Path(__file__).parents[3]
+CLUSTERS = PROJECT / "include" / "clusters"
 MINIMAL = "kubernetes_connection: k\nssh_connection: s\nstore: file:///store\n"
 
 
@@ -162,8 +169,62 @@ def test_one_broken_file_leaves_the_others(tmp_path: Path) -> None:
     assert set(loaded.errors) == {"bad.yaml"}
 
 
-def test_shipped_clusters_are_valid_and_the_lab_keeps_the_default_thresholds() -> None:
-    loaded = load_clusters(CLUSTERS)
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        pytest.param("drain:\n  time_out_seconds: 5\n", id="unknown key"),
+        pytest.param("drain: 5\n", id="no section"),
+        pytest.param("limits:\n  lease_renew_seconds: 500\n", id="limits that contradict each other"),
+        pytest.param("pushgateway_url: ${NIGHTSHIFT_TEST_UNSET}\n", id="unset variable"),
+        pytest.param("window:\n  start: 23:00\n", id="not quoted"),
+        pytest.param("probe_image: 'x\n", id="no YAML"),
+        pytest.param("\tschedule: null\n  - a\n", id="wild indentation"),
+        pytest.param("nonsense\n", id="stray word"),
+        pytest.param("ssh_connection: s\n", id="given twice"),
+    ],
+)
+def test_of_a_broken_file_everything_else_is_salvaged(tmp_path: Path, wrong: str) -> None:
+    text = f"{MINIMAL}control_plane_slots: 5\n{wrong}workers:\n  waves: 3 # more tomorrow\n  max_unavailable: 2\n"
+    refused(tmp_path, text)
+    salvaged = load_clusters(tmp_path).salvaged["prod.yaml"]
+    assert (salvaged.name, salvaged.kubernetes_connection, salvaged.ssh_connection) == ("prod", "k", "s")
+    assert (salvaged.store, salvaged.control_plane_slots) == ("file:///store", 5)
+    assert (salvaged.workers.waves, salvaged.workers.max_unavailable) == (3, 2)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "\x00\x01", "kubernetes_connection: [\nssh_connection: 'no spaces'\nstore:\n"]
+)
+def test_of_a_file_that_says_nothing_the_usual_names_are_left(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str
+) -> None:
+    monkeypatch.setenv("NIGHTSHIFT_STORE", "file:///there")
+    written(tmp_path, text)
+    usual = ClusterPolicy("prod", "nightshift_prod_kubernetes", "nightshift_prod_ssh", "file:///there")
+    assert load_clusters(tmp_path).salvaged == {"prod.yaml": usual}
+
+
+def test_a_file_whose_name_is_no_clusters_leaves_an_error_only(tmp_path: Path) -> None:
+    written(tmp_path, MINIMAL, "Prod.yaml")
+    loaded = load_clusters(tmp_path)
+    assert (loaded.policies, set(loaded.errors), loaded.salvaged) == ({}, {"Prod.yaml"}, {})
+
+
+def test_a_deployment_ships_no_cluster() -> None:
+    assert load_clusters(CLUSTERS) == ({}, {}, {})
+
+
+def test_cluster_files_lie_where_the_environment_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("NIGHTSHIFT_CLUSTERS", raising=False)
+    assert clusters_directory() == CLUSTERS
+    monkeypatch.setenv("NIGHTSHIFT_CLUSTERS", str(tmp_path))
+    assert clusters_directory() == tmp_path
+
+
+def test_the_lab_keeps_the_default_thresholds() -> None:
+    loaded = load_clusters(PROJECT / "lab" / "clusters")
     assert loaded.errors == {}
     lab, default = loaded.policies["lab"], ClusterPolicy("x", "k", "s", "file:///s")
     assert lab.accept_api_outage

@@ -90,9 +90,12 @@ def test_enrolling_again_keeps_the_key(world):
     assert len(set(world.installed)) == 1
 
 
-def test_names_come_from_the_clusters_file(world):
-    run(world, "enrol", "lab")
-    assert "AIRFLOW_CONN_NIGHTSHIFT_LAB_SSH=" in (world.directory / ".env").read_text()
+def test_names_come_from_the_clusters_file(world, monkeypatch):
+    monkeypatch.setenv("NIGHTSHIFT_CLUSTERS", str(world.directory))
+    file = "kubernetes_connection: prod_api\nssh_connection: prod_nodes\nstore: file:///s\n"
+    (world.directory / "prod.yaml").write_text(file)
+    run(world, "enrol", "prod")
+    assert "AIRFLOW_CONN_PROD_NODES=" in (world.directory / ".env").read_text()
 
 
 def test_unenrol_takes_the_lines_back_and_nothing_else(world):

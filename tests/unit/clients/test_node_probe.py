@@ -62,7 +62,6 @@ def test_everything():
         "1.34.4",
         "1.34.4",
     )
-    assert (probe.kubelet_running_since, probe.kubelet_binary_modified) == (50.0, 40.0)
     assert probe.mounts[0].mount_point == "/mnt/with tab\there"
     assert probe.mounts[0].used_percent == 60.0
     assert probe.mounts[1].inodes == 0
@@ -96,7 +95,6 @@ def test_worker_without_control_plane():
     )
     assert probe.manifests == probe.processes == probe.scratch == probe.jobs == ()
     assert probe.etcd_data_bytes is None
-    assert probe.kubelet_running_since is None
 
 
 def test_program_that_is_not_there_has_no_version():

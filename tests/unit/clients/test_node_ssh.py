@@ -178,7 +178,8 @@ def test_job_is_followed_to_its_end_each_line_once(serve):
         "job-poll stage -",
         "job-poll stage c1",
     ]
-    assert lines[1:] == ["one", "two", 'RESULT {"a": 1}']
+    started = "stage started as nightshift-stage.service"
+    assert lines == [started, "one", "two", 'RESULT {"a": 1}'], "the caller says whose they are"
     assert outcome.result == {"a": 1}
     assert (outcome.exit_code, outcome.attached, len(polls)) == (0, False, 3)
 

@@ -145,8 +145,6 @@ def probe(name: str = "cp1", **changes: Any) -> NodeProbe:
         kubelet_version="1.34.4",
         kubeadm_version="1.34.4",
         kubectl_version="1.34.4",
-        kubelet_running_since=1.0,
-        kubelet_binary_modified=0.0,
         mounts=tuple(mount(path) for path in paths),
         manifests=tuple(manifest(c) for c in running),
         processes=tuple(RunningProcess(c, i + 10, (c, "--v=2")) for i, c in enumerate(running)),

@@ -7,7 +7,7 @@ import pytest
 from tests.unit.domain.builders import components, node
 
 from nightshift.domain.facts import JobFacts
-from nightshift.domain.plan import Plan, build_plan, kubeadm_command
+from nightshift.domain.plan import Plan, build_plan, end_plan_at, kubeadm_command
 from nightshift.domain.policy import ClusterPolicy, WorkerPolicy
 from nightshift.domain.target import TargetChoice, TargetKind
 from nightshift.domain.verdicts import Outcome
@@ -179,9 +179,14 @@ def test_workers_alone_cause_no_outage() -> None:
     assert "away" not in result.sentence
 
 
-def test_round_trip_and_refusal_of_no_target() -> None:
+def test_a_plan_is_handed_on_as_plain_data() -> None:
     result = plan({**THREE, **WORKERS}, dict.fromkeys(THREE, OLD))
-    assert Plan.from_dict(json.loads(json.dumps(result.to_dict()))) == result
+    told = json.loads(json.dumps(result.to_dict()))
+    assert [(s["node"], s["command"]) for s in told["control_plane"]] == steps(result)
+    assert [tuple(wave) for wave in told["waves"]] == list(result.waves)
+
+
+def test_no_plan_without_a_target() -> None:
     with pytest.raises(ValueError, match="nothing newer"):
         build_plan([], {}, TargetChoice(TargetKind.NONE, "nothing newer"), policy())
 
@@ -216,3 +221,22 @@ def test_kubeadm_command_follows_kubeadms_own_configuration(
 def test_a_node_ends_with_the_command_it_began_with(arguments: tuple[str, ...], command: str) -> None:
     known = JobFacts("kubeadm-upgrade", "lost", None, "r1", 1, arguments, 0.0, None)
     assert kubeadm_command(node("cp1"), "1.35.4", "1.35.4", known) == command
+
+
+@pytest.mark.parametrize(
+    ("place", "index", "begun", "leftover"),
+    [
+        ("control_plane", 0, [], ["cp1", "cp2", "w1", "w2", "w9"]),
+        ("control_plane", 1, ["cp1"], ["cp2", "w1", "w2", "w9"]),
+        ("waves", 0, ["cp1", "cp2"], ["w1", "w2", "w9"]),
+        ("waves", 1, ["cp1", "cp2", "w1"], ["w2", "w9"]),
+    ],
+)
+def test_a_plan_that_ends_early_leaves_the_rest_for_tomorrow(
+    place: str, index: int, begun: list[str], leftover: list[str]
+) -> None:
+    steps = [{"node": "cp1", "command": "apply"}, {"node": "cp2", "command": "node"}]
+    tonight = {"control_plane": steps, "waves": [["w1"], ["w2"]], "leftover": ["w9"], "sentence": "s"}
+    done = end_plan_at(tonight, place, index)
+    assert [s["node"] for s in done["control_plane"]] + [n for wave in done["waves"] for n in wave] == begun
+    assert (done["leftover"], done["sentence"]) == (leftover, "s")

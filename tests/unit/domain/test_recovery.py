@@ -36,7 +36,6 @@ def test_a_dead_runs_debts_are_repaid_and_the_lease_comes_last() -> None:
     assert plan.clear_in_flight
     assert plan.empty_lease
     assert plan.fence == ("cp1", "w1")
-    assert plan.is_settled
     assert "cp1" in plan.reason
 
 
@@ -46,7 +45,6 @@ def test_somebody_alive_is_left_alone(own: str | None) -> None:
     assert not plan.may_act
     assert "other is alive: it renewed the Lease 5 s ago" in plan.reason
     assert plan == RecoveryPlan(False, plan.reason)
-    assert not plan.is_settled
 
 
 def test_a_run_may_always_clean_up_after_itself() -> None:
@@ -113,7 +111,6 @@ def test_running_work_is_waited_for_and_others_are_freed(changes: dict[str, Any]
     assert plan.drop_annotations == ("w1",)
     assert not plan.clear_in_flight
     assert not plan.empty_lease
-    assert not plan.is_settled
     assert said in plan.reason
     assert "cp1" in plan.fence  # so that nothing new is started while the old work ends
 
@@ -132,7 +129,6 @@ def test_unreachable_is_unknown_not_dead(probes: dict[str, NodeProbe | None]) ->
     assert plan.drop_annotations == ()
     assert not plan.empty_lease
     assert not plan.clear_in_flight
-    assert not plan.is_settled
     assert "cp1 could not be reached" in plan.unknown[0]
     assert plan.fence == ()
 
@@ -153,7 +149,6 @@ def test_a_lease_left_alone_is_emptied() -> None:
 @pytest.mark.parametrize("lease", [None, FREE])
 def test_nothing_left_behind_is_nothing_to_do(lease: LeaseFacts | None) -> None:
     plan = recover(lease, [node("cp1"), node("w1")])
-    assert plan.is_settled
     assert plan.reason == "Nothing was left behind."
     assert (plan.fence, plan.uncordon, plan.drop_annotations, plan.empty_lease) == ((), (), (), False)
 

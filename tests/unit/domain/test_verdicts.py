@@ -16,7 +16,7 @@ from nightshift.domain.errors import (
     merge,
 )
 from nightshift.domain.facts import LeaseFacts
-from nightshift.domain.verdicts import Answer, Decision, Outcome, Verdict, fold_verdicts
+from nightshift.domain.verdicts import Answer, Outcome, Verdict, fold_verdicts
 
 
 def said(outcome: Outcome, gate: str = "g") -> Verdict:
@@ -39,7 +39,7 @@ def test_the_worst_outcome_decides(outcomes: tuple[Outcome, ...], answer: Answer
     assert decision.answer is answer
     if outcomes[-1] is not Outcome.PASS:
         assert verdicts[-1].message in decision.sentence
-    assert Decision.from_dict(json.loads(json.dumps(decision.to_dict()))) == decision
+    assert json.loads(json.dumps(decision.to_dict()))["answer"] == answer
 
 
 def test_a_silent_gate_is_blind_by_name() -> None:

@@ -3,7 +3,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from airflow.sdk.exceptions import AirflowSkipException
+from airflow.sdk.exceptions import AirflowSkipException, AirflowTaskTimeout
 
 from nightshift.domain.errors import BlindError, ConfigError, UnreachableError, VerificationError
 from nightshift.domain.policy import ClusterPolicy
@@ -143,6 +143,39 @@ def test_what_is_still_owed_makes_the_task_red(steps: Any, context: Any, policy:
     steps.answers["a_step"] = {"answer": "partial", "remaining": ["w1 cordoned"], "sentence": "w1 is away."}
     with pytest.raises(VerificationError, match=r"RECOVERY_INCOMPLETE.*w1 cordoned"):
         operator(RecoverOperator, policy).execute(context)
+
+
+def test_a_task_that_hits_its_limit_says_so(steps: Any, context: Any, policy: ClusterPolicy) -> None:
+    steps.answers["a_step"] = AirflowTaskTimeout()
+    with pytest.raises(AirflowTaskTimeout):
+        operator(StepOperator, policy, execution_timeout=timedelta(minutes=2)).execute(context)
+    told = context["ti"].xcoms[("me", "failure")]
+    assert (told["code"], told["message"]) == ("TASK_TIMED_OUT", "me timed out after 120 s.")
+
+
+NOT_ENROLLED = ConfigError(
+    "CONNECTION_MISSING", "Airflow has no connection 'kube'.", cause="c", next_step="n"
+)
+
+
+def test_the_sweeper_of_a_cluster_that_is_not_enrolled_skips_itself(
+    steps: Any, context: Any, policy: ClusterPolicy
+) -> None:
+    steps.answers["a_step"] = NOT_ENROLLED
+    with pytest.raises(AirflowSkipException, match="Airflow has no connection 'kube'"):
+        operator(RecoverOperator, policy, inputs={"own_run_id": param("run_id")}).execute(context)
+
+
+@pytest.mark.parametrize(
+    ("error", "run_id"),
+    [(NOT_ENROLLED, "run-1"), (ConfigError("CONFIG_INVALID", "m", cause="c", next_step="n"), None)],
+)
+def test_a_recovery_that_cannot_reach_the_cluster_is_red(
+    steps: Any, context: Any, policy: ClusterPolicy, error: ConfigError, run_id: str | None
+) -> None:
+    steps.answers["a_step"] = error
+    with pytest.raises(ConfigError):
+        operator(RecoverOperator, policy, inputs={"own_run_id": run_id}).execute(context)
 
 
 @pytest.mark.parametrize("answer", ["recovered", "nothing", "live", "waiting", "away"])

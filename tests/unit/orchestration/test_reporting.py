@@ -66,6 +66,21 @@ def test_a_blind_decision_is_an_answer_and_no_failure(context: Any) -> None:
     assert gather_facts(context, SHAPE)["failure"] is None
 
 
+def test_a_gate_that_was_killed_is_part_of_the_blind_answer(context: Any) -> None:
+    """`failed` would say that something was taken and given back."""
+    shape = NightShape({"gates": ["gates.disk_usage", "decide"], "preparation": ["claim"]}, [])
+    context["ti"].states = {"gates.disk_usage": "failed", "decide": "failed", "claim": "upstream_failed"}
+    said = {
+        "answer": "blind",
+        "code": "GATE_SILENT",
+        "sentence": "Gate disk_usage gave no verdict.",
+        "plan": None,
+    }
+    context["ti"].xcoms = {("decide", "return_value"): said}
+    context["dag_run"] = SimpleNamespace(start_date=None)
+    assert gather_facts(context, shape)["failure"] is None
+
+
 def test_times_of_nodes_and_phases(context: Any) -> None:
     context["dag_run"] = SimpleNamespace(start_date=None)
     drained = {"node": "w1", "began": 100.0, "ended": 104.0}

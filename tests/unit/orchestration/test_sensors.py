@@ -149,6 +149,44 @@ def test_an_empty_place_is_skipped(steps: Any, context: Any, policy: ClusterPoli
     assert steps.calls == []
 
 
+BRAKED = {"answer": "held", "code": "BRAKE_ON", "sentence": "The brake is on: anna."}
+
+
+def test_a_brake_ends_the_night_in_front_of_a_place(steps: Any, context: Any, policy: ClusterPolicy) -> None:
+    context["ti"].xcoms[("decide", "return_value")] = {"plan": PLAN}
+    steps.answers["open_night:may_go_on"] = BRAKED
+    with pytest.raises(
+        AirflowSkipException, match=r"w1, w2 continue on the next night: The brake is on: anna"
+    ):
+        etcd(policy, Place("waves", 0)).execute(context)
+    assert context["ti"].xcoms[("me", "ended")] == {**BRAKED, "place": "waves", "index": 0}
+    assert [path for path, _ in steps.calls] == ["open_night:may_go_on"]
+
+
+def test_a_window_that_closes_while_etcd_is_watched_ends_the_night(
+    steps: Any, context: Any, policy: ClusterPolicy
+) -> None:
+    context["ti"].xcoms |= {
+        ("me", "kept"): {"before": sample(0), "own": None},
+        ("decide", "return_value"): {"plan": PLAN},
+    }
+    steps.answers["gates:gather_etcd_samples"] = sample(60)
+    steps.answers["gates:check_etcd_latency"] = verdict()
+    steps.answers["open_night:may_go_on"] = BRAKED
+    with pytest.raises(AirflowSkipException):
+        etcd(policy, Place("control_plane", 0)).resume(context, {})
+
+
+def test_a_night_that_ended_stays_so_for_all_later_places(
+    steps: Any, context: Any, policy: ClusterPolicy
+) -> None:
+    context["ti"].xcoms |= {("decide", "return_value"): {"plan": PLAN}, ("first", "ended"): BRAKED}
+    with pytest.raises(AirflowSkipException, match="anna"):
+        etcd(policy, Place("waves", 0), earlier=("first",)).execute(context)
+    assert steps.calls == []
+    assert ("me", "ended") not in context["ti"].xcoms
+
+
 def test_a_window_begins_at_the_last_sample_of_the_gate_before(
     steps: Any, context: Any, policy: ClusterPolicy
 ) -> None:

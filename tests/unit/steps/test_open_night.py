@@ -8,7 +8,7 @@ from nightshift.domain.facts import LeaseFacts
 from nightshift.domain.policy import WindowPolicy
 from nightshift.domain.takeover import fence
 from nightshift.steps.hold import acquire
-from nightshift.steps.open_night import open_night
+from nightshift.steps.open_night import may_go_on, open_night
 from nightshift.steps.session import Session
 
 
@@ -107,6 +107,19 @@ def test_an_api_that_is_away_is_one_error(cluster: FakeCluster, session: Session
     cluster.api_away_until = cluster.now + 10_000
     with pytest.raises(UnreachableError, match="API_UNREACHABLE"):
         open_night(session)
+
+
+def test_in_the_middle_of_a_night_only_brake_and_calendar_are_asked(
+    cluster: FakeCluster, session: Session
+) -> None:
+    calls = len(cluster.api_calls)
+    assert may_go_on(session)["answer"] == "go"
+    cluster.paused = "anna"
+    assert (may_go_on(session)["answer"], may_go_on(session)["code"]) == ("held", "BRAKE_ON")
+    cluster.paused = None
+    session.policy = replace(session.policy, window=WindowPolicy(frozen_dates=("2027-01-15",)))
+    assert may_go_on(session)["code"] == "DATE_FROZEN"
+    assert len(cluster.api_calls) - calls <= 4  # the brake, each time
 
 
 def test_a_node_that_lets_nobody_in_is_named_before_any_gate(cluster: FakeCluster, session: Session) -> None:

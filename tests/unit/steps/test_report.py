@@ -107,10 +107,65 @@ def test_an_api_that_is_away_does_not_stop_the_report(
     assert {n["to_version"] for n in said["entry"]["nodes"]} == {"unknown"}
 
 
+def test_a_night_that_ended_early_says_what_continues(
+    cluster: FakeCluster, session: Session, choice: dict[str, Any]
+) -> None:
+    plan = {"control_plane": [{"node": "cp1", "command": "apply"}], "waves": [], "leftover": ["w1", "w2"]}
+    facts = {
+        "open_night": _GO,
+        "choice": choice,
+        "decision": _decision("go"),
+        "plan": plan,
+        "ended": {"answer": "held", "code": "WINDOW_CLOSED", "sentence": "It is 05:01 UTC."},
+        "postflight": {"sentence": "1 of 3 nodes run 1.35.4."},
+    }
+    said = report(session, facts)
+    assert (said["answer"], said["entry"]["sentence"]) == ("held", "It is 05:01 UTC.")
+    upgrade_kubelet(session, "cp1", choice)
+    said = report(session, facts)
+    assert (said["answer"], said["entry"]["what_next"]) == ("upgraded", "w1, w2 continue on the next night.")
+    assert "It is 05:01 UTC." in said["note"]
+    assert [n["outcome"] for n in said["entry"]["nodes"]] == ["upgraded", "tomorrow", "tomorrow"]
+
+
+@pytest.mark.parametrize(
+    ("target", "pushed"),
+    [
+        ({"kind": "none", "running": "1.35.4", "version": None}, ("none", "none", 0.0)),
+        ({"kind": "minor", "running": "1.34.4", "version": "1.35.4"}, ("minor", "1.35.4", 1.0)),
+        ({"kind": "blind", "running": None, "version": None}, None),
+        ({}, None),
+    ],
+)
+def test_an_offer_that_is_gone_is_taken_back_and_an_unknown_one_left_alone(
+    session: Session, target: dict[str, Any], pushed: tuple[str, str, float] | None
+) -> None:
+    choice = {"answer": "nothing", "sentence": "It is so.", "target": target} if target else None
+    report(session, {"open_night": _GO, "choice": choice})
+    seen = [(labels["kind"], labels["target"], value) for _, labels, value in session.pushgateway.labelled]
+    assert seen == ([pushed] if pushed else [])
+
+
+def test_an_offer_stays_while_nodes_are_left_behind(
+    cluster: FakeCluster, session: Session, choice: dict[str, Any]
+) -> None:
+    facts = {
+        "open_night": _GO,
+        "choice": choice,
+        "decision": _decision("go"),
+        "postflight": {"sentence": "s"},
+    }
+    report(session, facts)
+    assert session.pushgateway.labelled[0][2] == 1.0, "w2 continues tomorrow"
+    facts["decision"]["plan"]["leftover"] = []
+    report(session, facts)
+    assert session.pushgateway.labelled[0][2] == 0.0
+
+
 def test_the_entry_has_every_gate_with_value_and_threshold_and_all_evidence(
     session: Session, choice: dict[str, Any]
 ) -> None:
-    session.store.write_json("evidence/run-1/index.json", {"bundles": ["/e.tar.gz"]})
+    session.store.write_json("evidence/run-1/cp1.json", {"bundles": ["/e.tar.gz"]})
     decision = _decision("blocked", outcome="block", code="ETCD_SLOW", value="128-256 ms", threshold="128 ms")
     said = report(session, {"open_night": _GO, "choice": choice, "decision": decision})
     entry = json.loads(Path(said["path"]).read_text())

@@ -1,6 +1,8 @@
 import hashlib
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from threading import Barrier
 from typing import Any
 
 import pytest
@@ -47,7 +49,7 @@ def test_a_failed_job_leaves_its_evidence_before_it_is_raised(
     with pytest.raises(RemoteJobError, match=r"JOB_FAILED.*Evidence: .*cp1-kubeadm-upgrade") as caught:
         upgrade_node(session, "cp1", choice)
     assert caught.value.exit_code == 26
-    (path,) = saved_evidence(session)
+    (path,) = saved_evidence(session, ["cp1", "w1", "w2"])
     assert Path(path).read_bytes().startswith(b"evidence since")
     assert Path(path).stat().st_mode & 0o777 == 0o600
     upgrade_node(session, "cp1", choice)
@@ -107,7 +109,29 @@ def test_a_world_that_did_not_follow_leaves_evidence_too(
         upgrade_kubelet(session, "w1", choice)
     with pytest.raises(VerificationError, match=r"not Ready.*Evidence: .*w1-verify"):
         verify_node(session, "w1", choice)
-    assert len(saved_evidence(session)) == 2
+    assert len(saved_evidence(session, ["cp1", "w1", "w2"])) == 2
+
+
+def test_two_nodes_that_fail_together_both_keep_their_evidence(
+    session: Session, choice: dict[str, Any], cluster: FakeCluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each is a task of its own: nothing keeps one from reading the index before the other has written it."""
+    for name in ("w1", "w2"):
+        cluster.fakes[name].failures["kubelet-upgrade"] = job_failed()
+    meeting, read = Barrier(2, timeout=10), session.store.read_json
+
+    def read_together(relative: str) -> Any:
+        found = read(relative)
+        if relative.startswith("evidence/"):
+            meeting.wait()
+        return found
+
+    monkeypatch.setattr(session.store, "read_json", read_together)
+    with ThreadPoolExecutor() as pool:
+        tries = [pool.submit(upgrade_kubelet, session, name, choice) for name in ("w1", "w2")]
+        assert all(isinstance(t.exception(), RemoteJobError) for t in tries)
+    monkeypatch.undo()
+    assert len(saved_evidence(session, ["cp1", "w1", "w2"])) == 2
 
 
 def test_kubeadm_content_but_old_pods_is_an_error(

@@ -42,7 +42,7 @@ def test_airflow_listens_on_the_loopback_only_and_inherits_no_keys(
     assert environment["AIRFLOW__API__HOST"] == HOST == "127.0.0.1"
     assert environment["AIRFLOW__CORE__EXECUTOR"] == "LocalExecutor"
     assert environment["EXTRA"] == "1"
-    assert environment["NIGHTSHIFT_CLUSTERS"].endswith("/include/clusters")
+    assert environment["NIGHTSHIFT_CLUSTERS"].endswith("/lab/clusters")
     assert not {"SSH_AUTH_SOCK", "KUBECONFIG", "PYTHONDONTWRITEBYTECODE"} & set(environment)
 
 

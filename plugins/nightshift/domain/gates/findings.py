@@ -8,8 +8,6 @@ from typing import Any
 
 from nightshift.domain.verdicts import Outcome, Verdict
 
-_SEVERITY = {Outcome.WARN: 1, Outcome.HOLD: 2, Outcome.BLOCK: 3, Outcome.BLIND: 4}
-
 
 @dataclass(frozen=True)
 class Finding:
@@ -46,7 +44,7 @@ def conclude(
     kept = dict(evidence or {})
     if not findings:
         return Verdict(gate, Outcome.PASS, "OK", passed, value=value, threshold=threshold, evidence=kept)
-    ordered = sorted(findings, key=lambda f: -_SEVERITY[f.outcome])
+    ordered = sorted(findings, key=lambda f: f.outcome.severity, reverse=True)
     leader = ordered[0]
     equal = [f for f in ordered if f.outcome is leader.outcome]
     rest = [f.message for f in ordered if f.outcome is not leader.outcome]

@@ -1,0 +1,58 @@
+"""How long a task of the night may take: the sum of the limits of what it does, so that none ends legitimate work.
+
+A task's own limit is the last resort against a hang. What really bounds the work are the limits of its parts: systemd
+ends a job on its node, a drain ends by policy, every question over SSH or to the API has a time-out.
+"""
+
+from __future__ import annotations
+
+import math
+
+from nightshift.domain.policy import ClusterPolicy
+
+PARALLEL_NODES = 16  # SSH sessions at once: enough for a rack, few enough for one small Airflow host
+REATTACH_SECONDS = 600  # how long a lost connection to a running job is tried again; the job does not notice
+FETCH_SECONDS = 900  # a snapshot's way off the node
+EVIDENCE_SECONDS = 300  # a failed node's logs
+LOOK_SECONDS = 120  # the slowest plain question to a node
+_MARGIN_SECONDS = 300  # Airflow, the store
+_LEAST_SECONDS = 600
+
+
+def task_seconds(policy: ClusterPolicy) -> dict[str, float]:
+    """Return the time limit of every step that needs more than `look_seconds`, by step."""
+    limits, rounds, margin = policy.limits, _rounds(policy), _margin(policy)
+    # Its own control plane's restart may keep a node step from the API twice: before it begins and before it ends.
+    patience = 2 * limits.node_ready_seconds + margin
+    drain = policy.drain.timeout_seconds + patience
+    return {
+        "reclaim_scratch": rounds * _job(limits.package_job_seconds) + margin,
+        "snapshot": _job(limits.snapshot_job_seconds) + FETCH_SECONDS + margin,
+        "stage": rounds * _job(limits.package_job_seconds) + margin,
+        "drain_node": drain,
+        "upgrade_node": drain + _job(limits.kubeadm_job_seconds) + EVIDENCE_SECONDS,
+        "upgrade_kubelet": drain + _job(limits.package_job_seconds) + EVIDENCE_SECONDS,
+        "verify_node": patience + LOOK_SECONDS,
+        "uncordon_node": patience,
+        "release": limits.kubeadm_job_seconds + rounds * LOOK_SECONDS + margin,
+    }
+
+
+def look_seconds(policy: ClusterPolicy) -> float:
+    """Return the time limit of every other step: it asks each node something, many side by side."""
+    return max(_LEAST_SECONDS, _rounds(policy) * LOOK_SECONDS + _margin(policy))
+
+
+def _margin(policy: ClusterPolicy) -> float:
+    """What every task may take beside its work; a step also waits for a recovery, as long as a Lease lives."""
+    return policy.limits.lease_seconds + _MARGIN_SECONDS
+
+
+def _rounds(policy: ClusterPolicy) -> int:
+    """How often `PARALLEL_NODES` nodes are done side by side until all were."""
+    return math.ceil(policy.limits.expected_nodes / PARALLEL_NODES)
+
+
+def _job(seconds: int) -> int:
+    """A job on a node, and a connection that is lost just before its end."""
+    return seconds + REATTACH_SECONDS
