@@ -46,7 +46,7 @@ unit: ## Unit tests with the branch coverage of domain/.
 	$(BIN)/coverage report --include='plugins/nightshift/domain/*' --fail-under=95
 
 test-airflow: ## DAG shape, parse cost, operators and policies (no lab needed).
-	$(call limit,600) $(PYTEST) -q tests/airflow
+	$(call limit,900) $(PYTEST) -q tests/airflow
 
 test-lab: ## The lab cases every change runs (builds the lab when nothing is cached).
 	$(call limit,4200) $(PYTEST) tests/lab -m ci
