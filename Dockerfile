@@ -36,6 +36,7 @@ ENV PATH=/opt/airflow-venv/bin:/usr/local/bin:/usr/bin:/bin \
     NIGHTSHIFT_CLUSTERS=/opt/nightshift/clusters \
     PYTHONPATH=/opt/nightshift/plugins \
     PYTHONDONTWRITEBYTECODE=1 \
+    PYTHONWARNINGS=ignore:GitWildMatchPattern:DeprecationWarning \
     PYTHONUNBUFFERED=1
 USER airflow
 WORKDIR /opt/airflow

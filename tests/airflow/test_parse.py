@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 from airflow.dag_processing.dagbag import DagBag
 
+from nsdemo.settings import PROJECT, Home, airflow_environment
+
 DAGS = Path(__file__).parents[2] / "dags"
 
 # Parses twice: the first time brings all imports, the second shows what a DAG file itself does.
@@ -81,3 +83,22 @@ def test_parsing_reads_cluster_files_only_and_connects_to_nothing(
     assert any(e[1].endswith("small.yaml") for e in observed["events"]), "the observer is blind"
     others = [e for e in observed["events"] if not (e[0] == "open" and e[1].endswith(".yaml"))]
     assert others == []
+
+
+def test_reading_the_plugins_folder_warns_of_nothing_in_our_settings(tmp_path: Path) -> None:
+    """It would be the first line of every task's log."""
+    home = Home(tmp_path)
+    program = (
+        "import airflow.settings; from airflow._shared.module_loading.file_discovery import find_path_from_directory; "
+        f"print(len(list(find_path_from_directory({str(PROJECT / 'plugins')!r}, '.airflowignore', 'glob'))))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        env=airflow_environment(home, {}),
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=120,
+    )
+    assert done.stdout.splitlines()[-1].strip().isdigit()
+    assert "deprecated" not in done.stdout + done.stderr

@@ -165,6 +165,8 @@ def _settings(home: Home) -> dict[str, str]:
         "NIGHTSHIFT_STORE": home.store.as_uri(),
         "NIGHTSHIFT_CLUSTERS": str(PROJECT / "lab" / "clusters"),  # whatever the caller works with
         "PYTHONPATH": str(PROJECT / "plugins"),
+        # Airflow's own reading of plugins/.airflowignore; it would be the first line of every task's log.
+        "PYTHONWARNINGS": "ignore:GitWildMatchPattern:DeprecationWarning",
     }
 
 
