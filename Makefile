@@ -15,7 +15,7 @@ export PYTHONDONTWRITEBYTECODE := 1
 limit = timeout --kill-after=15 $(1)
 PYTEST = $(BIN)/python -m pytest
 PYTHON_SOURCES = $(wildcard dags plugins lab tools tests include/airflow)
-SHELL_SOURCES = nightshift .ci/run $(shell git ls-files 'include/scripts/*' 'lab/bench/*' 'lab/*.sh' | xargs -r grep -lE '^\#!.*\b(ba)?sh\b')
+SHELL_SOURCES = nightshift .ci/run $(shell git ls-files 'include/scripts/*' 'lab/bench/*' 'lab/*.sh' 'tests/lab/docker/*' | xargs -r grep -lE '^\#!.*\b(ba)?sh\b')
 
 .PHONY: help check format lock types imports shell unit test test-airflow test-lab lab-full bench
 

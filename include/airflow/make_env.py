@@ -3,20 +3,22 @@
 That is secrets, and the name of this installation.
 """
 
+import base64
 import json
 import os
 import secrets
 import sys
 from pathlib import Path
 
-_MADE = (
-    "POSTGRES_PASSWORD",
-    "AIRFLOW__API__SECRET_KEY",
-    "AIRFLOW__API_AUTH__JWT_SECRET",
-    "NIGHTSHIFT_ADMIN_PASSWORD",
-    "NIGHTSHIFT_SERVICE_PASSWORD",
-)
 _INSTALLATION = "NIGHTSHIFT_INSTALLATION"  # tells this Airflow from every other one at the same cluster
+_RANDOM_BYTES = {
+    "POSTGRES_PASSWORD": 24,
+    "AIRFLOW__API__SECRET_KEY": 32,
+    "AIRFLOW__API_AUTH__JWT_SECRET": 64,  # signs with SHA-512, which wants as much
+    "AIRFLOW__CORE__FERNET_KEY": 32,  # exactly; without one a new container cannot read what an older one encrypted
+    "NIGHTSHIFT_ADMIN_PASSWORD": 24,
+    "NIGHTSHIFT_SERVICE_PASSWORD": 24,
+}
 _NOTE_CONNECTION = "AIRFLOW_CONN_NIGHTSHIFT_AIRFLOW_API"
 
 
@@ -24,9 +26,9 @@ def main(path: Path) -> None:
     """Add every missing name with a random value; the file is readable by its owner only."""
     lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
     values = dict(line.split("=", 1) for line in lines if "=" in line and not line.startswith("#"))
-    for name in _MADE:
+    for name, size in _RANDOM_BYTES.items():
         if name not in values:
-            values[name] = secrets.token_urlsafe(24)
+            values[name] = base64.urlsafe_b64encode(secrets.token_bytes(size)).decode()
             lines.append(f"{name}={values[name]}")
     if _INSTALLATION not in values:
         lines.append(f"{_INSTALLATION}=airflow-{secrets.token_hex(3)}")

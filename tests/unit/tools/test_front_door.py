@@ -1,7 +1,9 @@
 import subprocess
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
+from cryptography.fernet import Fernet
 
 from nightshift.domain.owner import require_installation
 
@@ -30,7 +32,17 @@ def test_make_env_keeps_what_is_there(tmp_path: Path) -> None:
     lines = file.read_text(encoding="utf-8").splitlines()
     assert lines[:3] == ["POSTGRES_PASSWORD=mine", "# a comment", "OTHER='{\"a\": 1}'"]
     names = [line.split("=")[0] for line in lines]
-    assert len(names) == len(set(names)) == 9
+    assert len(names) == len(set(names)) == 10
     installation = dict(line.split("=", 1) for line in lines if "=" in line)["NIGHTSHIFT_INSTALLATION"]
     assert require_installation(installation) == installation
     assert file.stat().st_mode & 0o777 == 0o600
+
+
+def test_make_env_makes_keys_that_airflow_takes(tmp_path: Path) -> None:
+    file = tmp_path / ".env"
+    script = DOOR.parent / "include" / "airflow" / "make_env.py"
+    subprocess.run(["python3", str(script), str(file)], check=True)
+    made = dict(line.split("=", 1) for line in file.read_text(encoding="utf-8").splitlines())
+    Fernet(made["AIRFLOW__CORE__FERNET_KEY"])
+    assert len(made["AIRFLOW__API_AUTH__JWT_SECRET"]) >= 64
+    assert quote(made["POSTGRES_PASSWORD"], safe="") == made["POSTGRES_PASSWORD"]  # it stands in a URL
