@@ -97,6 +97,7 @@ class Deployment:
         """What the README says before the first `up`."""
         run([sys.executable, str(self.directory / "include/airflow/make_env.py"), str(self.env_file)])
         lines = [f"BASE_IMAGE={BASE_IMAGE}", f"POSTGRES_IMAGE={POSTGRES_IMAGE}", f"UNUSED={CANARY}"]
+        lines.append("NIGHTSHIFT_CLUSTERS_FROM=lab/clusters")  # a fresh checkout has no cluster of its own
         lines += [f"{name}='{json.dumps(value)}'" for name, value in CONNECTIONS.items()]
         with self.env_file.open("a") as file:
             file.write("\n".join(lines) + "\n")
