@@ -9,10 +9,11 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import re
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, BinaryIO
 
@@ -73,7 +74,9 @@ _POLL_SECONDS = 1.0
 _FIRST_POLL_SECONDS = 0.2
 _KEPT_LINES = 5000
 _CHANNEL_SECONDS = 20.0
-_TAIL_LINES = 15
+_TAIL_LINES = 4  # in a message; the task's log has all of them
+_TAIL_WIDTH = 200  # characters of each
+_CONTROL = re.compile(r"\x1b\[[0-9;]*[A-Za-z]|[\x00-\x08\x0b-\x1f]")  # colours and the like
 _RESULT_PREFIX = "RESULT "
 
 # What a failed job's exit code means: code of the error, cause, next step.
@@ -391,7 +394,7 @@ class NodeSsh:
             cursor = poll.cursor
             if poll.status.job_id != job_id:
                 raise self._lost(step, "It was started anew by somebody else.", lines)
-            for line in poll.lines:
+            for line in (_CONTROL.sub("", written) for written in poll.lines):
                 lines.append(line)
                 result = _result_of(line) or result
                 log(line)
@@ -548,7 +551,10 @@ class NodeSsh:
     def _demand(self, result: CommandResult, verb: str) -> CommandResult:
         """Return `result` if it succeeded."""
         if result.exit_code != ExitCode.OK:
-            raise self._unexpected(verb, f"exit code {result.exit_code}: {_last_lines(result.stderr)}")
+            raise self._unexpected(
+                verb,
+                f"exit code {result.exit_code}: {_last_lines(result.stderr.splitlines()) or 'It gave no reason.'}",
+            )
         return result
 
     def _unexpected(self, verb: str, detail: str) -> NightshiftError:
@@ -603,12 +609,13 @@ def _last_line(text: str) -> str:
     return lines[-1] if lines else "It gave no reason."
 
 
-def _last_lines(text: str) -> str:
-    """The last lines that say something, for ends nobody foresaw."""
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
-    return " | ".join(lines[-_TAIL_LINES:]) or "It gave no reason."
+def _last_lines(lines: Iterable[str]) -> str:
+    """The last lines that say something, each of a length that can be read."""
+    said = [line.strip()[:_TAIL_WIDTH] for line in lines if line.strip()]
+    return " | ".join(said[-_TAIL_LINES:])
 
 
-def _tail(lines: deque[str]) -> str:
+def _tail(lines: Iterable[str]) -> str:
     """The end of a job's output for an error message."""
-    return "" if not lines else " Its last lines: " + " | ".join(list(lines)[-_TAIL_LINES:])
+    said = _last_lines(lines)
+    return f" Its last lines: {said}" if said else ""

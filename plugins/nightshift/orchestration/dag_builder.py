@@ -158,9 +158,10 @@ def _upgrade_form() -> dict[str, Param]:
             description="Exactly this version, e.g. 1.35.4. Empty: the next one the policy allows. "
             "A downgrade, a skipped minor and what the policy's newest_minor forbids are refused.",
         ),
+        # An empty text counts as missing in the form, and its Trigger button stays grey: nothing is None.
         "reason": Param(
-            "",
-            type="string",
+            None,
+            type=["null", "string"],
             maxLength=200,
             title="Reason",
             description="Why you start this run; shown in its details.",

@@ -184,6 +184,18 @@ def test_job_is_followed_to_its_end_each_line_once(serve):
     assert (outcome.exit_code, outcome.attached, len(polls)) == (0, False, 3)
 
 
+def test_a_failed_job_is_told_in_few_plain_lines_and_the_log_has_all(serve):
+    words = [f"line {number}" for number in range(9)] + [
+        "\x1b[0;37mCONFIG_SECCOMP\x1b[0m: \x1b[0;32menabled\x1b[0m"
+    ]
+    ssh, _, _ = serve("started id-1\n", f"{job_line('failed', '137')}\nCURSOR\t-\n" + "\n".join(words) + "\n")
+    lines: list[str] = []
+    with pytest.raises(RemoteJobError) as caught:
+        ssh.run_job("stage", 5, "run-1", [], 60, lines.append)
+    assert caught.value.message.endswith("Its last lines: line 6 | line 7 | line 8 | CONFIG_SECCOMP: enabled")
+    assert lines[1:] == [*words[:9], "CONFIG_SECCOMP: enabled"]
+
+
 def test_attached_is_said(serve):
     ssh, _, _ = serve("attached id-1\n", f"{job_line('succeeded', '0')}\nCURSOR\t-\n")
     assert ssh.run_job("stage", 5, "run-1", [], 60, lambda _: None).attached is True
