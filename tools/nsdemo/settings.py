@@ -77,8 +77,14 @@ class Home:
         """Passwords and keys of this installation; made at first use."""
         file = self.path / "secrets.json"
         if not file.exists():
-            names = ("admin_password", "service_password", "jwt_secret", "api_secret")
-            write_private(file, json.dumps({name: secrets.token_urlsafe(18) for name in names}, indent=2))
+            sizes = {
+                "admin_password": 18,
+                "service_password": 18,
+                "jwt_secret": 64,
+                "api_secret": 32,
+            }  # bytes
+            made = {name: secrets.token_urlsafe(size) for name, size in sizes.items()}
+            write_private(file, json.dumps(made, indent=2))
         found: dict[str, str] = json.loads(file.read_text(encoding="utf-8"))
         return found
 
