@@ -63,11 +63,6 @@ class TargetChoice:
         )
 
 
-def repository_url(base: str, minor: str) -> str:
-    """Return the address of one minor's Debian repository: ".../v1.35/deb/"."""
-    return f"{base.rstrip('/')}/v{minor}/deb/"
-
-
 @dataclass(frozen=True)
 class _Wish:
     """A release somebody asked for, and where: the error must name the field that person has to correct."""

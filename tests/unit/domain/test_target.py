@@ -15,7 +15,6 @@ from nightshift.domain.target import (
     TargetKind,
     choose_target,
     minors_to_ask,
-    repository_url,
 )
 
 OFFERS = (
@@ -235,8 +234,3 @@ def test_minors_to_ask_are_exactly_those_the_choice_reads(
 ) -> None:
     nodes = [node("cp1", running), node("w1")]
     assert minors_to_ask(nodes, {"cp1": components(running)}, TargetPolicy(**policy)) == minors
-
-
-@pytest.mark.parametrize("base", ["https://pkgs.k8s.io/core:/stable:", "https://pkgs.k8s.io/core:/stable:/"])
-def test_repository_layout_is_the_official_one(base: str) -> None:
-    assert repository_url(base, "1.35") == "https://pkgs.k8s.io/core:/stable:/v1.35/deb/"
