@@ -50,6 +50,10 @@ def test_haproxy_asks_every_control_plane_for_readyz() -> None:
     ]
 
 
+def test_pushgateway_keeps_nothing_for_the_next_lab() -> None:
+    assert "--persistence.file=" in infra.pushgateway_command()
+
+
 @pytest.mark.skipif(not shutil.which("haproxy"), reason="haproxy is not installed")
 def test_haproxy_accepts_its_configuration(tmp_path: Path) -> None:
     file = tmp_path / "haproxy.cfg"

@@ -87,7 +87,7 @@ def start_monitoring(lab: state.Lab) -> None:
     for name, text in monitoring.config_files(lab).items():
         _write(name, text)
     here = f"--web.listen-address={INFRA_ADDRESS}"
-    _start("pushgateway", ["prometheus-pushgateway", f"{here}:{PUSHGATEWAY_PORT}"])
+    _start("pushgateway", pushgateway_command())
     alertmanager = ["prometheus-alertmanager", f"{here}:{ALERTMANAGER_PORT}", "--cluster.listen-address="]
     storage = f"--storage.path={_DIRECTORY / 'alertmanager'}"
     _start("alertmanager", [*alertmanager, f"--config.file={_DIRECTORY / 'alertmanager.yml'}", storage])
@@ -98,6 +98,15 @@ def start_monitoring(lab: state.Lab) -> None:
     )
     for port in (PUSHGATEWAY_PORT, ALERTMANAGER_PORT, PROMETHEUS_PORT):
         _wait_port(port)
+
+
+def pushgateway_command() -> list[str]:
+    """Return the Pushgateway's command line; without a file: Debian's build keeps one outside the lab by default.
+
+    A night's gauges would come back with the next lab, as those of a run that is long gone.
+    """
+    here = f"--web.listen-address={INFRA_ADDRESS}:{PUSHGATEWAY_PORT}"
+    return ["prometheus-pushgateway", here, "--persistence.file="]
 
 
 def clear_monitoring() -> None:

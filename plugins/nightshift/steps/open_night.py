@@ -9,7 +9,7 @@ from nightshift.clients.kube_api import BRAKE_NAME, KUBELET_READER, LEASE_NAME, 
 from nightshift.domain.errors import ConfigError, NightshiftError, merge
 from nightshift.domain.verdicts import Answer, Outcome
 from nightshift.domain.window import check_window
-from nightshift.steps.hold import await_recovery, describe_holder
+from nightshift.steps.hold import await_recovery, describe_holder, push
 from nightshift.steps.recover import recover
 from nightshift.steps.session import Session, on_all
 
@@ -111,6 +111,8 @@ def _after_healing(session: Session) -> dict[str, Any]:
     """Repay what a dead run left; what cannot be repaid yet keeps the night closed."""
     healed = recover(session, None, "leftovers found when the night opened")
     if healed["answer"] in ("nothing", "recovered"):
+        # A push that failed when the last run ended, or a Pushgateway restored from its file, still says 1.
+        push(session, {"k8s_upgrade_in_flight": 0.0})
         require_nodes(session)
         sentence = "The night is open."
         if healed["answer"] == "recovered":

@@ -91,6 +91,19 @@ def test_a_dead_run_is_repaired_first(cluster: FakeCluster, session: Session) ->
     assert "w1 uncordoned" in said["sentence"]
 
 
+def test_a_gauge_of_a_run_long_gone_does_not_outlive_the_opening(session: Session) -> None:
+    session.pushgateway.push({"k8s_upgrade_in_flight": 1.0})
+    open_night(session)
+    assert session.pushgateway.values["k8s_upgrade_in_flight"] == 0
+
+
+def test_opening_beside_a_live_run_leaves_its_gauge(cluster: FakeCluster, session: Session) -> None:
+    cluster.lease = LeaseFacts("run-9", 3, cluster.now, cluster.now, 120)
+    session.pushgateway.push({"k8s_upgrade_in_flight": 1.0})
+    open_night(session)
+    assert session.pushgateway.values["k8s_upgrade_in_flight"] == 1
+
+
 def test_a_dead_runs_job_keeps_the_night_closed(cluster: FakeCluster, session: Session) -> None:
     cluster.lease = LeaseFacts("run-9", 3, 1.0, 1.0, 120)
     cluster.fakes["w1"].jobs["stage"] = running_job("stage")
