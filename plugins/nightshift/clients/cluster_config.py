@@ -224,6 +224,12 @@ class WorkerSection(_Section):
 
     max_unavailable: int = Field(WorkerPolicy.max_unavailable, ge=1, le=100, description="Nodes at a time.")
     waves: int = Field(WorkerPolicy.waves, ge=1, le=100, description="What does not fit continues tomorrow.")
+    stage_at_once: int = Field(
+        WorkerPolicy.stage_at_once,
+        ge=1,
+        le=100,
+        description="Workers that fetch packages and images side by side; 1 when nodes share a disk with etcd.",
+    )
 
     def to_policy(self) -> WorkerPolicy:
         """Return the domain's form."""

@@ -28,7 +28,7 @@ def task_seconds(policy: ClusterPolicy) -> dict[str, float]:
     return {
         "reclaim_scratch": rounds * _job(limits.package_job_seconds) + margin,
         "snapshot": _job(limits.snapshot_job_seconds) + FETCH_SECONDS + margin,
-        "stage": rounds * _job(limits.package_job_seconds) + margin,
+        "stage": _stage_rounds(policy) * _job(limits.package_job_seconds) + margin,
         "drain_node": drain,
         "upgrade_node": drain + _job(limits.kubeadm_job_seconds) + EVIDENCE_SECONDS,
         "upgrade_kubelet": drain + _job(limits.package_job_seconds) + EVIDENCE_SECONDS,
@@ -51,6 +51,11 @@ def _margin(policy: ClusterPolicy) -> float:
 def _rounds(policy: ClusterPolicy) -> int:
     """How often `PARALLEL_NODES` nodes are done side by side until all were."""
     return math.ceil(policy.limits.expected_nodes / PARALLEL_NODES)
+
+
+def _stage_rounds(policy: ClusterPolicy) -> int:
+    """Control-plane nodes one after the other, then workers as many at once as the policy says."""
+    return policy.control_plane_slots + math.ceil(policy.limits.expected_nodes / policy.workers.stage_at_once)
 
 
 def _job(seconds: int) -> int:

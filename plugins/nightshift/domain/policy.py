@@ -69,6 +69,7 @@ class WorkerPolicy:
 
     max_unavailable: int = 1
     waves: int = 8  # nodes beyond these waves continue tomorrow
+    stage_at_once: int = 4  # workers that fetch packages and images side by side
 
 
 @dataclass(frozen=True)

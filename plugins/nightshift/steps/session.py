@@ -309,8 +309,10 @@ def path_safe(text: str) -> str:
     return re.sub(r"[^A-Za-z0-9_.-]", "-", text)
 
 
-def on_all(nodes: Sequence[NodeFacts], work: Callable[[NodeFacts], T]) -> dict[str, T | NightshiftError]:
-    """Do `work` for all nodes side by side; an expected error becomes that node's value.
+def on_all(
+    nodes: Sequence[NodeFacts], work: Callable[[NodeFacts], T], at_once: int = PARALLEL_NODES
+) -> dict[str, T | NightshiftError]:
+    """Do `work` for all nodes, `at_once` side by side; an expected error becomes that node's value.
 
     Anything that is not a `NightshiftError` is a bug and raised.
     """
@@ -323,5 +325,5 @@ def on_all(nodes: Sequence[NodeFacts], work: Callable[[NodeFacts], T]) -> dict[s
 
     if not nodes:
         return {}
-    with ThreadPoolExecutor(max_workers=min(PARALLEL_NODES, len(nodes))) as pool:
+    with ThreadPoolExecutor(max_workers=min(at_once, len(nodes))) as pool:
         return dict(zip((node.name for node in nodes), pool.map(one, nodes), strict=True))

@@ -1,5 +1,8 @@
 """Three control planes: who is asked first, who is spared."""
 
+import time
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -7,11 +10,13 @@ import pytest
 from tests.fakes.cluster import FakeCluster, etcd_text, make_session
 
 from nightshift.domain.errors import BlindError, DrainBlockedError, UnreachableError, VerificationError
+from nightshift.domain.policy import WorkerPolicy
 from nightshift.steps import gates
 from nightshift.steps.decide import find_etcd_leader
 from nightshift.steps.drain_node import drain_node
 from nightshift.steps.session import Session
 from nightshift.steps.snapshot import snapshot
+from nightshift.steps.stage import stage
 from nightshift.steps.uncordon_node import uncordon_node
 from nightshift.steps.upgrade_kubelet import upgrade_kubelet
 from nightshift.steps.verify_node import verify_node
@@ -52,6 +57,32 @@ def test_one_member_that_cannot_be_read_makes_the_etcd_gate_blind(
     verdict = gates.check_etcd_latency(ha_session, before, gates.gather_etcd_samples(ha_session))
     assert (verdict["outcome"], verdict["code"]) == ("blind", "ETCD_UNREADABLE")
     assert "cp2" in verdict["message"]
+
+
+def test_unpacking_images_keeps_one_member_busy_at_a_time_and_few_workers(
+    choice: dict[str, Any], tmp_path: Path
+) -> None:
+    cluster = FakeCluster(control_planes=3, workers=4)
+    session = make_session(cluster, tmp_path)
+    session.policy = replace(session.policy, workers=WorkerPolicy(stage_at_once=2))
+    busy: list[str] = []
+    seen: list[tuple[str, ...]] = []
+
+    def watch(name: str) -> Callable[[str], None]:
+        def job(step: str) -> None:
+            busy.append(name)
+            time.sleep(0.05)  # long enough for the others to come, if they may
+            seen.append(tuple(busy))
+            busy.remove(name)
+
+        return job
+
+    for name, node in cluster.fakes.items():
+        node.before_job = watch(name)
+    stage(session, choice)
+    assert seen[:3] == [("cp1",), ("cp2",), ("cp3",)]
+    assert len(seen) == 7
+    assert max(len(moment) for moment in seen) == 2
 
 
 def test_the_snapshot_comes_from_a_follower(ha_session: Session, choice: dict[str, Any]) -> None:
