@@ -92,6 +92,8 @@ def task_id(strike: Strike) -> str:
     if strike.moment is Moment.TEARDOWN:
         return "release"
     if strike.moment is Moment.GATE:
+        if strike.place == "gates":
+            return "gates.etcd_latency"
         group, _, wave = strike.place.partition(".wave_")
         return f"{group}.check_etcd_{wave}" if wave else f"{strike.place}.check_etcd"
     return f"{strike.place}.{STEPS[strike.moment]}"

@@ -50,7 +50,7 @@ def start_airflow(home: Home, extra: Mapping[str, str], say: Callable[[str], Non
     say("Airflow: preparing its database")
     _migrate(home, environment)
     for name in missing:
-        _start(home, name, environment)
+        start_component(home, name, environment)
     say(f"Airflow: started {', '.join(missing)}; output in {home.logs}")
 
 
@@ -96,7 +96,8 @@ def _migrate(home: Home, environment: Mapping[str, str]) -> None:
         raise DemoError("Airflow's database could not be prepared", f"read {home.logs}/migrate.log")
 
 
-def _start(home: Home, name: str, environment: Mapping[str, str]) -> None:
+def start_component(home: Home, name: str, environment: Mapping[str, str]) -> None:
+    """Start one of `COMMANDS` in the background; its directories and its database are there."""
     with (home.logs / f"{name}.log").open("ab") as output:
         process = subprocess.Popen(
             [airflow_program(), *COMMANDS[name]],
