@@ -11,6 +11,7 @@ from pathlib import Path
 from tests.lab.world import DAG, SWEEPER, Api, World
 
 from chaos.catalogue import Case
+from chaos.keeper import end_sessions, sessions_of
 from nsdemo.lab import lab_environment
 from nsdemo.processes import start_airflow, stop_airflow
 from nsdemo.runs import rest_airflow
@@ -48,8 +49,8 @@ class ChaosWorld(World):
     def fresh_for(self, case: Case) -> None:
         """A fresh cluster and an Airflow without a past; nobody else's Airflow looks at the cluster."""
         rest_airflow(self._others, DAG, print)
-        rest_airflow(self.home, DAG, print)
-        stop_airflow(second_home(self.home), print)  # an interrupted case's; its sweeper would join in
+        _stop(self.home)
+        _stop(second_home(self.home))  # an interrupted case's; its sweeper would join in
         shutil.rmtree(self.home.airflow, ignore_errors=True)
         self.used = True
         self.fresh(case.profile)
@@ -70,7 +71,7 @@ class ChaosWorld(World):
 
     def close(self) -> None:
         """Stop this Airflow and undo every fault; the lab stays up."""
-        rest_airflow(self.home, DAG, print)
+        _stop(self.home)
         if self.facts:
             self.lab("heal", "all", check=False)
 
@@ -95,8 +96,14 @@ class SecondAirflow(World):
 
     def close(self) -> None:
         """Stop it."""
-        with _on_port(ui_port() + _SECOND_PORT):
-            rest_airflow(self.home, DAG, print)
+        _stop(self.home)
+
+
+def _stop(home: Home) -> None:
+    """Stop an installation with all its tasks: a reset cluster has the same addresses and keys as the one before."""
+    sessions = sessions_of(home)
+    stop_airflow(home, print)
+    end_sessions(sessions)
 
 
 def second_home(first: Home) -> Home:

@@ -61,8 +61,8 @@ class Keeper:
     def kill_everything(self) -> list[int]:
         """SIGKILL every process of the installation, tasks included; nothing comes back before `release`."""
         self._may_start.clear()
-        roots = {pid for name in COMMANDS if (pid := running_pid(self._home, name)) is not None}
-        victims = roots | descendants(roots, parents()) | self._left_over()
+        roots = sessions_of(self._home)
+        victims = descendants(roots, parents()) | in_sessions(roots | self._sessions)
         for pid in victims:
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
@@ -75,13 +75,7 @@ class Keeper:
 
     def end_leftovers(self) -> None:
         """SIGKILL what dead schedulers left, when the case is over."""
-        for pid in self._left_over():
-            with suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
-
-    def _left_over(self) -> set[int]:
-        """Processes in the sessions of components that are dead."""
-        return {pid for pid, (_, session) in parents().items() if session in self._sessions}
+        end_sessions(self._sessions)
 
     def _keep(self) -> None:
         while not self._ended.wait(_POLL_SECONDS):
@@ -105,10 +99,24 @@ class Keeper:
     def _end_session_of(self, name: str) -> None:
         """SIGKILL the rest of a dead component's session."""
         with suppress(OSError, ValueError):
-            leader = int((self._home.pids / name).read_text(encoding="utf-8").split()[0])
-            for pid in [pid for pid, (_, session) in parents().items() if session == leader]:
-                with suppress(ProcessLookupError):
-                    os.kill(pid, signal.SIGKILL)
+            end_sessions({int((self._home.pids / name).read_text(encoding="utf-8").split()[0])})
+
+
+def sessions_of(home: Home) -> set[int]:
+    """Sessions of the components that run: each leads one, and its tasks are in it."""
+    return {pid for name in COMMANDS if (pid := running_pid(home, name)) is not None}
+
+
+def in_sessions(leaders: set[int]) -> set[int]:
+    """Every process in the sessions of these processes, which may be dead."""
+    return {pid for pid, (_, session) in parents().items() if session in leaders}
+
+
+def end_sessions(leaders: set[int]) -> None:
+    """SIGKILL every process in these sessions."""
+    for pid in in_sessions(leaders):
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
 
 
 def parents() -> dict[int, tuple[int, int]]:

@@ -29,7 +29,7 @@ from nslab.shell import LabError, run
 
 JOBS = (KUBEADM_JOB, KUBELET_JOB, STAGE_JOB, "snapshot-etcd", "reclaim-scratch")
 GAUGE = "k8s_upgrade_in_flight"
-_NODE_SECONDS, _TASK_SECONDS, _OUTSIDE_SECONDS = 0.15, 0.4, 0.5
+_NODE_SECONDS, _TASK_SECONDS, _OUTSIDE_SECONDS = 0.15, 0.7, 0.5  # small beside what is watched, on 2 cores
 # Of systemd's own messages; see its catalogue (systemd/sd-messages.h).
 _STARTED = "39f53479d3a045ac8e11786248231fbf"
 _ENDED = ("7ad2d189f7e94e70a38c781354912448", "d9b373ed55a64feb8242e02dbe79a49c")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from chaos.catalogue import Case, Expect
 from chaos.results import Row
@@ -70,9 +71,8 @@ def put(page: str, shown: str) -> str:
     return f"{before}{BEGIN}\n{shown}\n{END}{after}"
 
 
-def _line(case: Case, row: Row, strike: Mapping[str, object]) -> list[str]:
+def _line(case: Case, row: Row, strike: Mapping[str, Any]) -> list[str]:
     problems = strike["problems"]
-    assert isinstance(problems, list)  # noqa: S101 - for the type checker
     outcome = f"**{'; '.join(problems)}**" if problems else str(strike["how"])
     where = "" if strike["place"] == "control_plane.slot_01" else f" ({strike['place']})"
     return [
@@ -81,7 +81,7 @@ def _line(case: Case, row: Row, strike: Mapping[str, object]) -> list[str]:
         f"{strike['moment']}{where}",
         _EXPECTED[str(strike["expect"])],
         outcome,
-        "" if strike["seconds"] is None else f"{strike['seconds']} s",
+        "" if strike["seconds"] is None else f"{strike['seconds']:.1f} s",
         "" if strike["bound"] is None else f"{strike['bound']} s",
     ]
 

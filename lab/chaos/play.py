@@ -44,7 +44,7 @@ def play(world: ChaosWorld, case: Case, path: Path) -> Verdict:
     journal, began = Journal(path), time.time()
     try:
         _play(world, case, journal)
-    except (Missed, LookupError, AssertionError, DemoError, httpx.HTTPError, OSError) as error:
+    except (Missed, AssertionError, DemoError, httpx.HTTPError, OSError) as error:
         journal.tell("note", text=f"the case stopped: {type(error).__name__}: {error}")
     finally:
         _collect(world, began, journal)
@@ -103,11 +103,22 @@ class Player:
         self._stage.keep_baseline()
         run_id: str | None = None
         for number, one in enumerate(self._case.strikes):
-            run_id, found = self._moment(one, run_id)
-            strike(self._ground, Blow(number, one, found, run_id))
+            run_id, found = self._strike(number, one, run_id)
             if one.ends_the_run and self._has_ended(one, found, run_id):
                 run_id = None
         self._last_night(run_id)
+
+    def _strike(self, number: int, one: Strike, run_id: str | None) -> tuple[str, Found]:
+        """Wait for the moment and strike; when what was to be killed has just ended, wait for it again."""
+        for _ in range(1 + _EXTRA_NIGHTS):
+            run_id, found = self._moment(one, run_id)
+            try:
+                strike(self._ground, Blow(number, one, found, run_id))
+            except LookupError as error:
+                self._journal.tell("note", text=f"too late for {one.fault}, {one.moment}: {error}")
+            else:
+                return run_id, found
+        raise Missed(f"{one.moment}, {one.place}: always too late")
 
     def _has_seen_all(self) -> bool:
         nodes = self._stage.scene.nodes
@@ -144,8 +155,9 @@ class Player:
         """Wait until the run is over and the cluster safe; False when the run goes on instead (a host that is back)."""
 
         def is_resumed() -> bool:
-            now = self._stage.scene.running(found.task.task)
-            return one.fault in WHOLE_HOST and now is not None and now.number > found.task.number
+            key = found.task.task, found.task.map_index
+            tries = [t.number for t in self._stage.scene.tasks if (t.task, t.map_index) == key]
+            return one.fault in WHOLE_HOST and any(number > found.task.number for number in tries)
 
         def is_over() -> bool:
             return is_resumed() or (self._is_calm() and self._state(run_id) in (*ENDED, "lost"))

@@ -126,8 +126,7 @@ def _everything(ground: Ground, blow: Blow) -> str:
     killed = ground.keeper.kill_everything()
     time.sleep(DOWN_SECONDS)
     ground.journal.tell("over", number=blow.number)  # counted from the start of the host, not from its health
-    ground.keeper.release()
-    ground.world.await_airflow()
+    ground.keeper.release()  # what the night does while the components come up may be the next strike's moment
     return f"{len(killed)} processes"
 
 
