@@ -89,9 +89,7 @@ def jobs_at_once(events: Sequence[Event]) -> Iterator[str]:
             continue
         if mine:
             yield f"{_clock(event)} {node}: {unit} was started while {', '.join(sorted(mine))} ran"
-        others = [
-            n for n, units in active.items() if n != node and _is_control_plane(n) and _upgrades(units)
-        ]
+        others = [n for n, units in active.items() if n != node and _is_control_plane(n) and _upgrades(units)]
         if _is_control_plane(node) and _upgrades({unit}) and others:
             yield f"{_clock(event)} {node}: {unit} was started while {', '.join(others)} was being upgraded"
         mine.add(unit)

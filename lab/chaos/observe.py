@@ -11,7 +11,6 @@ import json
 import os
 import threading
 import time
-import urllib.request
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from datetime import datetime
@@ -156,7 +155,9 @@ class LeaseWatch(KubectlWatch):
     """The Lease at every change; renewals are dropped."""
 
     def __init__(self, kubectl: list[str], tell: Callable[[str, int], None]) -> None:
-        columns = r"custom-columns=TOKEN:.metadata.annotations.nightshift\.io/token,HOLDER:.spec.holderIdentity"
+        columns = (
+            r"custom-columns=TOKEN:.metadata.annotations.nightshift\.io/token,HOLDER:.spec.holderIdentity"
+        )
         super().__init__(kubectl, "leases", "-n", "nightshift", "-o", columns)
         self._tell = tell
         self._last: tuple[str, int] | None = None
@@ -262,9 +263,7 @@ def nodes_now(names: Sequence[str]) -> dict[str, NodeSeen]:
     }
 
 
-def node_seen(
-    processes: Sequence[tuple[int, str, Sequence[str]]], manifests: Mapping[str, str]
-) -> NodeSeen:
+def node_seen(processes: Sequence[tuple[int, str, Sequence[str]]], manifests: Mapping[str, str]) -> NodeSeen:
     """Say what a node's processes (pid, name, arguments) mean."""
     return NodeSeen(
         jobs=frozenset(comm for _, comm, _ in processes if comm in JOBS),
@@ -327,7 +326,9 @@ def journal_event(node: str, line: str) -> Event | None:
     if entry.get("SYSLOG_IDENTIFIER") == "sudo":
         _, found, words = message.partition(_DISPATCHER)
         verb, *rest = words.split() or [""]
-        return Event(at, "command", {"node": node, "verb": verb, "step": (rest or [""])[0]}) if found else None
+        return (
+            Event(at, "command", {"node": node, "verb": verb, "step": (rest or [""])[0]}) if found else None
+        )
     unit, kind = str(entry.get("UNIT", "")), entry.get("MESSAGE_ID")
     if not (unit.startswith("nightshift-") and unit.endswith(".service")) or kind not in (_STARTED, *_ENDED):
         return None
@@ -362,7 +363,4 @@ def _seconds(moment: str) -> float:
 
 def pushgateway_answers(world: World) -> bool:
     """Tell whether the gauge can be read at all: without it a case proves nothing."""
-    url = f"{world.facts['NSLAB_PUSHGATEWAY_URL']}/-/ready"
-    with suppress(OSError), urllib.request.urlopen(url, timeout=5) as answer:
-        return bool(answer.status == 200)
-    return False
+    return probe.ask("pushgateway", f"{world.facts['NSLAB_PUSHGATEWAY_URL']}/-/ready").ok

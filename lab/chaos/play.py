@@ -27,7 +27,9 @@ _MOMENT_SECONDS = 1500
 _SETTLE_SECONDS = 1500
 _NIGHT_SECONDS = 2400
 _SECOND_SECONDS = 900
-_EXTRA_NIGHTS = 2  # for one strike whose moment did not come: the machine was busy, or the run before it failed
+_EXTRA_NIGHTS = (
+    2  # for one strike whose moment did not come: the machine was busy, or the run before it failed
+)
 _CALM_SECONDS = 2.0
 _POLL_SECONDS = 0.05
 

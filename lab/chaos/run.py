@@ -65,7 +65,9 @@ def _list(file: Path) -> int:
     rows = results.load(file)
     for case in CASES:
         row = rows.get(case.name)
-        said = f"{row['outcome']} in {row['seconds'] / 60:.0f} min at {row['commit']}" if row else "not played"
+        said = (
+            f"{row['outcome']} in {row['seconds'] / 60:.0f} min at {row['commit']}" if row else "not played"
+        )
         print(f"{case.name} ({case.profile}, about {case.minutes} min): {said}")
         for strike in case.strikes:
             print(f"    {strike.moment:27} {strike.fault} [{strike.place}] -> {strike.expect.name.lower()}")

@@ -375,9 +375,7 @@ class CordonWatch(KubectlWatch):
     """Which nodes are cordoned, now and at every moment since the watch began."""
 
     def __init__(self, kubectl: list[str], tell: Callable[[frozenset[str]], None] | None = None) -> None:
-        super().__init__(
-            kubectl, "nodes", "-o", "custom-columns=NAME:.metadata.name,OFF:.spec.unschedulable"
-        )
+        super().__init__(kubectl, "nodes", "-o", "custom-columns=NAME:.metadata.name,OFF:.spec.unschedulable")
         self._tell = tell
         self._now: set[str] = set()
         self._moments: list[frozenset[str]] = []

@@ -157,9 +157,7 @@ def test_a_moment_is_told_from_all_others(seen: Scene, moments: set[Moment]) -> 
 
 
 def test_a_moment_names_its_task_and_node() -> None:
-    found = find(
-        Strike(Fault.TASK, Moment.ETCD_STEP), scene(task(), kubeadm=KUBEADM, manifests=NEW_ETCD)
-    )
+    found = find(Strike(Fault.TASK, Moment.ETCD_STEP), scene(task(), kubeadm=KUBEADM, manifests=NEW_ETCD))
     assert found is not None
     assert (found.task.id, found.node) == ("id-1", "cp1")
 
@@ -415,7 +413,9 @@ def test_a_job_that_went_with_the_power_is_no_second_one() -> None:
         for e in ATTACHED
         if not (e.kind == "unit" and e["unit"] == "kubeadm-upgrade" and e["what"] == "ended")
     ]
-    again = [replace(e, data={**e.data, "boot": "b2"}) if e.kind == "unit" and e.at > 100 else e for e in lost]
+    again = [
+        replace(e, data={**e.data, "boot": "b2"}) if e.kind == "unit" and e.at > 100 else e for e in lost
+    ]
     assert any("while kubeadm-upgrade ran" in p for p in verdict(lost).problems)
     assert verdict(again).problems == []
 
@@ -490,9 +490,7 @@ def test_a_host_that_comes_back_may_go_on_or_give_back() -> None:
         HOST,
     )  # fmt: skip
     assert (resumed.problems, resumed.outcomes[0].how, resumed.outcomes[0].seconds) == ([], "resumed", 35)
-    given_back = verdict(
-        [over, *(e if e.kind != "strike" else struck(60, HOST) for e in marked(190))], HOST
-    )
+    given_back = verdict([over, *(e if e.kind != "strike" else struck(60, HOST) for e in marked(190))], HOST)
     assert (given_back.problems, given_back.outcomes[0].how, given_back.outcomes[0].seconds) == (
         [],
         "recovered",
