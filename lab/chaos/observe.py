@@ -363,4 +363,4 @@ def _seconds(moment: str) -> float:
 
 def pushgateway_answers(world: World) -> bool:
     """Tell whether the gauge can be read at all: without it a case proves nothing."""
-    return probe.ask("pushgateway", f"{world.facts['NSLAB_PUSHGATEWAY_URL']}/-/ready").ok
+    return probe.ask("pushgateway", f"{world.facts['NSLAB_PUSHGATEWAY_URL']}/metrics").ok
