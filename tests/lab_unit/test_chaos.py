@@ -398,6 +398,11 @@ def test_a_component_that_dies_needs_no_retry() -> None:
     assert (made.problems, made.outcomes[0].how) == ([], "went on")
 
 
+def test_a_deferred_task_that_goes_on_is_no_other_try() -> None:
+    events = [e for e in ATTACHED if e.kind != "attempt"]
+    assert any("no other try followed" in p for p in verdict([*events, attempt(72, number=1)]).problems)
+
+
 def test_a_foreign_cordon_that_stays_is_safe() -> None:
     events = [
         replace(e, data={"names": sorted([*e["names"], "w2"])}) if e.kind == "cordons" else e

@@ -204,6 +204,16 @@ def test_a_host_that_is_back_goes_on_with_its_run(monkeypatch: pytest.MonkeyPatc
     assert [night for night, _ in met] == ["night 1", "night 1"]
 
 
+def test_another_try_is_no_excuse_where_the_run_was_to_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    paper = PaperNight([[Moment.DRAIN, Moment.DRAIN]])
+
+    def hit(_blow: Blow) -> None:
+        paper.tries += 1
+
+    with pytest.raises(Missed, match="a safe cluster after"):
+        course(monkeypatch, paper, (RECOVER,), hit)
+
+
 def test_a_run_that_airflow_has_lost_is_over_when_the_cluster_is_safe(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
