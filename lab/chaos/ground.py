@@ -11,7 +11,6 @@ from pathlib import Path
 from tests.lab.world import DAG, SWEEPER, Api, World
 
 from chaos.catalogue import Case
-from chaos.keeper import end_sessions, sessions_of
 from nsdemo.lab import lab_environment
 from nsdemo.processes import start_airflow, stop_airflow
 from nsdemo.runs import rest_airflow
@@ -49,9 +48,10 @@ class ChaosWorld(World):
     def fresh_for(self, case: Case) -> None:
         """A fresh cluster and an Airflow without a past; nobody else's Airflow looks at the cluster."""
         rest_airflow(self._others, DAG, print)
-        _stop(self.home)
-        _stop(second_home(self.home))  # an interrupted case's; its sweeper would join in
-        shutil.rmtree(self.home.airflow, ignore_errors=True)
+        stop_airflow(self.home, print)
+        stop_airflow(second_home(self.home), print)  # an interrupted case's; its sweeper would join in
+        for directory in (self.home.airflow, self.home.logs, self.home.store):
+            shutil.rmtree(directory, ignore_errors=True)
         self.used = True
         self.fresh(case.profile)
         self.used = True
@@ -69,9 +69,22 @@ class ChaosWorld(World):
             self.api.wait_for_dag(dag_id, _HEALTHY_SECONDS)
         self.api.unpause(DAG)
 
+    def keep_logs(self, target: Path, *, wanted: bool) -> None:
+        """Keep the logs of tasks, of Airflow's processes and the ledger in `target`; what an earlier round kept goes."""
+        shutil.rmtree(target, ignore_errors=True)
+        if not wanted:
+            return
+        for name, source in (
+            ("tasks", self.home.airflow / "logs"),
+            ("processes", self.home.logs),
+            ("ledger", self.home.store / "lab" / "ledger"),
+        ):
+            if source.exists():
+                shutil.copytree(source, target / name, dirs_exist_ok=True)
+
     def close(self) -> None:
         """Stop this Airflow and undo every fault; the lab stays up."""
-        _stop(self.home)
+        stop_airflow(self.home, print)
         if self.facts:
             self.lab("heal", "all", check=False)
 
@@ -96,14 +109,7 @@ class SecondAirflow(World):
 
     def close(self) -> None:
         """Stop it."""
-        _stop(self.home)
-
-
-def _stop(home: Home) -> None:
-    """Stop an installation with all its tasks: a reset cluster has the same addresses and keys as the one before."""
-    sessions = sessions_of(home)
-    stop_airflow(home, print)
-    end_sessions(sessions)
+        stop_airflow(self.home, print)
 
 
 def second_home(first: Home) -> Home:

@@ -13,9 +13,8 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from pathlib import Path
 
-from nsdemo.processes import COMMANDS, running_pid, start_component
+from nsdemo.processes import COMMANDS, end_sessions, in_sessions, running_pid, start_component
 from nsdemo.settings import Home
 
 Tell = Callable[..., None]
@@ -61,11 +60,9 @@ class Keeper:
     def kill_everything(self) -> list[int]:
         """SIGKILL every process of the installation, tasks included; nothing comes back before `release`."""
         self._may_start.clear()
-        roots = sessions_of(self._home)
-        victims = descendants(roots, parents()) | in_sessions(roots | self._sessions)
-        for pid in victims:
-            with suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
+        leaders = sessions_of(self._home) | self._sessions
+        victims = in_sessions(leaders)
+        end_sessions(leaders)
         return sorted(victims)
 
     def release(self) -> None:
@@ -105,35 +102,3 @@ class Keeper:
 def sessions_of(home: Home) -> set[int]:
     """Sessions of the components that run: each leads one, and its tasks are in it."""
     return {pid for name in COMMANDS if (pid := running_pid(home, name)) is not None}
-
-
-def in_sessions(leaders: set[int]) -> set[int]:
-    """Every process in the sessions of these processes, which may be dead."""
-    return {pid for pid, (_, session) in parents().items() if session in leaders}
-
-
-def end_sessions(leaders: set[int]) -> None:
-    """SIGKILL every process in these sessions."""
-    for pid in in_sessions(leaders):
-        with suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGKILL)
-
-
-def parents() -> dict[int, tuple[int, int]]:
-    """Parent and session of every process of this machine, by process id."""
-    found = {}
-    for path in Path("/proc").glob("[0-9]*"):
-        with suppress(OSError, ValueError, IndexError):
-            fields = (path / "stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
-            found[int(path.name)] = (int(fields[1]), int(fields[3]))
-    return found
-
-
-def descendants(roots: set[int], known: Mapping[int, tuple[int, int]]) -> set[int]:
-    """Everything below these processes: `known` has parent and session by process id."""
-    found: set[int] = set()
-    grown = set(roots)
-    while grown:
-        grown = {pid for pid, (parent, _) in known.items() if parent in grown} - found
-        found |= grown
-    return found

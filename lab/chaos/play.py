@@ -22,6 +22,7 @@ from chaos.scene import Found, find
 from chaos.strike import Blow, Ground, strike
 from nsdemo.settings import DemoError, airflow_environment
 from nslab.settings import TARGET_VERSION
+from nslab.shell import LabError
 
 _MOMENT_SECONDS = 1500
 _SETTLE_SECONDS = 1500
@@ -41,17 +42,20 @@ class Missed(Exception):
 def play(world: ChaosWorld, case: Case, path: Path) -> Verdict:
     """Play a case and judge it; its journal is written to `path`.
 
-    The journal is complete whatever happens: what went wrong is its last note.
+    The journal is complete whatever happens: what went wrong is one of its last notes. Of a case that did not pass, all
+    of Airflow's logs are kept beside it; the next case deletes that Airflow.
     """
     journal, began = Journal(path), time.time()
     try:
         _play(world, case, journal)
-    except (Missed, AssertionError, DemoError, httpx.HTTPError, OSError) as error:
+    except (Missed, AssertionError, DemoError, LabError, httpx.HTTPError, OSError) as error:
         journal.tell("note", text=f"the case stopped: {type(error).__name__}: {error}")
     finally:
         _collect(world, began, journal)
         journal.close()
-    return judge(case, journal.events())
+    verdict = judge(case, journal.events())
+    world.keep_logs(path.with_suffix(".logs"), wanted=not verdict.has_passed)
+    return verdict
 
 
 def _play(world: ChaosWorld, case: Case, journal: Journal) -> None:

@@ -16,10 +16,11 @@ from tests.lab.world import DAG, ENDED, World
 
 from chaos.catalogue import DOWN_SECONDS, OUTAGE_SECONDS, POWER_SECONDS, Fault, Strike
 from chaos.ground import ChaosWorld, SecondAirflow
-from chaos.keeper import Keeper, parents
+from chaos.keeper import Keeper
 from chaos.observe import Journal
 from chaos.scene import JOBS, Found
 from nsdemo.api import patiently
+from nsdemo.processes import process_table
 
 _PROCESS_SECONDS = 5.0  # a task is "running" a little before its process has its name
 _SECOND_RUN_SECONDS = 900
@@ -63,7 +64,7 @@ def _prepared(ground: Ground, blow: Blow) -> Callable[[], object]:
     fault = blow.strike.fault
     if fault in (Fault.TASK, Fault.SUPERVISOR):
         pid = task_process(blow.found.task.id)
-        victim = pid if fault is Fault.TASK else parents()[pid][0]
+        victim = pid if fault is Fault.TASK else process_table()[pid][0]
         return lambda: _kill(victim)
     if fault in _COMPONENTS:
         return lambda: ground.keeper.kill(_COMPONENTS[fault])

@@ -26,7 +26,6 @@ from chaos.catalogue import (
     short_cases,
 )
 from chaos.judge import Verdict, judge, summary
-from chaos.keeper import descendants
 from chaos.observe import attempt_fields, journal_event, lease_of, node_seen
 from chaos.scene import NodeSeen, Scene, TaskSeen, find, task_id
 from chaos.timeline import Event, parse
@@ -241,11 +240,6 @@ def test_a_try_keeps_airflows_own_times() -> None:
     row = {"task_id": "release", "map_index": -1, "try_number": 2, "state": "success"}
     fields = attempt_fields(RUN, {**row, "end_date": "1970-01-01T00:01:40+00:00"})
     assert (fields["number"], fields["ended"]) == (2, 100.0)
-
-
-def test_everything_below_a_process_is_found() -> None:
-    known = {1: (0, 1), 10: (1, 10), 11: (10, 10), 12: (11, 10), 20: (1, 20)}
-    assert descendants({10}, known) == {11, 12}
 
 
 # The judge

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import os
-import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,11 +17,11 @@ import pytest
 from chaos import keeper as keeper_module
 from chaos import play, strike
 from chaos.catalogue import Case, Fault, Moment, Strike
-from chaos.keeper import Keeper, parents, sessions_of
+from chaos.keeper import Keeper, sessions_of
 from chaos.play import Missed, Player
 from chaos.scene import Found, Scene, TaskSeen
 from chaos.strike import Blow
-from nsdemo.processes import COMMANDS, running_pid
+from nsdemo.processes import COMMANDS, end_sessions, in_sessions, process_table, running_pid
 from nsdemo.settings import Home
 
 MOMENTS = {
@@ -270,9 +268,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Home]:
     for name in COMMANDS:
         start(made, name, None)
     yield made
-    for pid in {pid for pid, (_, session) in parents().items() if session in started}:
-        with suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGKILL)
+    end_sessions(set(started))
 
 
 def keeping(home: Home, told: list[tuple[str, str]]) -> Keeper:
@@ -289,31 +285,25 @@ def wait(is_so: Callable[[], bool], seconds: float = 10.0) -> None:
         time.sleep(0.02)
 
 
-def in_session(leader: int) -> set[int]:
-    return {pid for pid, (_, session) in parents().items() if session == leader and _is_alive(pid)}
-
-
-def _is_alive(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except OSError:
-        return False
+def in_session(leader: int | None) -> set[int]:
+    assert leader is not None
+    return in_sessions({leader})
 
 
 def test_a_component_that_dies_is_started_again_and_a_schedulers_tasks_live_on(home: Home) -> None:
     told: list[tuple[str, str]] = []
     with keeping(home, told) as keeper:
         before = {name: running_pid(home, name) for name in COMMANDS}
-        wait(lambda: len(in_session(before["scheduler"] or 0)) == 2)
+        wait(lambda: len(in_session(before["scheduler"])) == 2)
         keeper.kill("scheduler")
         wait(lambda: running_pid(home, "scheduler") not in (None, before["scheduler"]))
-        assert len(in_session(before["scheduler"] or 0)) == 1
+        assert len(in_session(before["scheduler"])) == 1
         assert told == [("scheduler", "died"), ("scheduler", "started")]
         assert {name: running_pid(home, name) for name in COMMANDS if name != "scheduler"} == {
             name: pid for name, pid in before.items() if name != "scheduler"
         }
     keeper.end_leftovers()
-    wait(lambda: not in_session(before["scheduler"] or 0))
+    wait(lambda: not in_session(before["scheduler"]))
 
 
 def test_what_another_dead_component_left_is_ended_with_it(home: Home) -> None:
@@ -341,7 +331,7 @@ def test_after_everything_was_killed_nothing_comes_back_before_its_time(home: Ho
 def test_a_component_that_does_not_run_cannot_be_killed(home: Home) -> None:
     keeper = keeping(home, [])
     pid = keeper.kill("triggerer")
-    wait(lambda: not _is_alive(pid))
+    wait(lambda: pid not in process_table())
     with pytest.raises(LookupError, match="triggerer does not run"):
         keeper.kill("triggerer")
 
@@ -355,7 +345,7 @@ def test_a_tasks_process_is_found_by_its_title_and_its_supervisor_is_its_parent(
     with subprocess.Popen([sys.executable, "-c", script]) as process:
         try:
             assert strike.task_process("id-7") == process.pid
-            assert parents()[process.pid][0] == os.getpid()
+            assert process_table()[process.pid][0] == os.getpid()
         finally:
             process.kill()
     monkeypatch.setattr(strike, "_PROCESS_SECONDS", 0.1)
