@@ -127,7 +127,7 @@ class Stage:
             if run_id != self.run_id or self._tasks.get(key) == seen:
                 return
             self._tasks[key] = seen
-        fields = {"run": run_id, "task": seen.task, "map": seen.map_index}
+        fields: dict[str, Any] = {"run": run_id, "task": seen.task, "map": seen.map_index}
         self.journal.tell("task", **fields, state=seen.state, attempt=seen.number, began=began)
 
     def see_cordons(self, names: frozenset[str]) -> None:

@@ -15,6 +15,7 @@ one line per thing that was seen, named after the case; see docs/safety.md, "Cha
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 import time
 from collections.abc import Sequence
@@ -22,9 +23,9 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 REPOSITORY = HERE.parents[1]
-for place in (REPOSITORY, REPOSITORY / "lab", REPOSITORY / "tools", REPOSITORY / "plugins"):
-    if str(place) not in sys.path:
-        sys.path.insert(0, str(place))
+PLACES = [str(REPOSITORY / name) for name in ("plugins", "lab", "tools", ".")]
+sys.path[:0] = [place for place in PLACES if place not in sys.path]
+os.environ["PYTHONPATH"] = os.pathsep.join(PLACES)  # of the programs it runs, e.g. enrol
 
 from chaos import pages, results  # noqa: E402  (the paths above make these imports possible)
 from chaos.catalogue import CASES, Case, case_named, combinations  # noqa: E402

@@ -50,11 +50,19 @@ class Blow:
 def strike(ground: Ground, blow: Blow) -> None:
     """Do it, write it down, and stay until what it took away is back."""
     found = blow.found
-    fields = {"number": blow.number, "fault": blow.strike.fault.value, "moment": blow.strike.moment.value}
-    where = {"place": blow.strike.place, "run": blow.run_id, "node": found.node}
-    what = {"task": found.task.task, "map": found.task.map_index, "attempt": found.task.number}
+    told: dict[str, Any] = {
+        "number": blow.number,
+        "fault": blow.strike.fault.value,
+        "moment": blow.strike.moment.value,
+        "place": blow.strike.place,
+        "run": blow.run_id,
+        "task": found.task.task,
+        "map": found.task.map_index,
+        "attempt": found.task.number,
+        "node": found.node,
+    }
     prepared = _prepared(ground, blow)
-    ground.journal.tell("strike", **fields, **where, **what)
+    ground.journal.tell("strike", **told)
     done = prepared()
     ground.journal.tell("note", text=f"done: {done}")
 
@@ -179,7 +187,7 @@ def _second_airflow(ground: Ground, blow: Blow) -> str:
 def _second_run(ground: Ground, blow: Blow, where: World, owner: str | None) -> str:
     """Start a run that must be refused, and follow it to its end beside the night."""
     run_id = where.api.start()
-    known = {"number": blow.number, "run": run_id, "owner": owner or run_id}
+    known: dict[str, Any] = {"number": blow.number, "run": run_id, "owner": owner or run_id}
     ground.journal.tell("second", **known, what="began")
     thread = threading.Thread(target=_follow, args=(ground.journal, where, known), daemon=True)
     thread.start()

@@ -361,7 +361,7 @@ class KubectlWatch:
 
     def _follow(self) -> None:
         """One watch after the other: each ends when the API server behind it restarts, and lists everything anew."""
-        while not self._ended.wait(0.2):
+        while not self._ended.wait(0.4):  # an API that is away refuses at once
             self._watch = subprocess.Popen(
                 self._command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
             )
