@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from nightshift.domain.facts import WorkloadName
+
 
 @dataclass(frozen=True)
 class TargetPolicy:
@@ -99,6 +101,9 @@ class ClusterPolicy:
     accept_api_outage: bool = False  # single-member control planes are refused without it
     control_plane_slots: int = 3
     ignored_preflight_checks: tuple[str, ...] = ()  # kubeadm's names, e.g. "SystemVerification"; none is best
+    quiesce: tuple[
+        WorkloadName, ...
+    ] = ()  # quiet while the control plane is upgraded: no replicas, or suspended
     schedule: str | None = "0 23 * * *"
     target: TargetPolicy = field(default_factory=TargetPolicy)
     window: WindowPolicy = field(default_factory=WindowPolicy)

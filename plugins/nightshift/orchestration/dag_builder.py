@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import (
     DAG,
@@ -35,11 +35,13 @@ from nightshift.domain.errors import ConfigError
 from nightshift.domain.gates import GATES
 from nightshift.domain.limits import look_seconds, task_seconds
 from nightshift.domain.policy import ClusterPolicy
+from nightshift.domain.verdicts import Answer
 from nightshift.orchestration.callbacks import recover_failed_run
 from nightshift.orchestration.docs import TASKS, invalid_doc, recover_doc, upgrade_doc
 from nightshift.orchestration.operators import (
     DecideOperator,
     GateOperator,
+    Input,
     OpenNightOperator,
     RecoverOperator,
     StepOperator,
@@ -52,6 +54,9 @@ from nightshift.orchestration.probe import ProbePodOperator
 from nightshift.orchestration.reporting import InvalidFileOperator, NightShape, PlaceTasks, ReportOperator
 from nightshift.orchestration.retries import retry_arguments
 from nightshift.orchestration.sensors import DiskUsageSensor, EtcdLatencySensor, Place
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
 
 # Airflow starts the last missed run as soon as a DAG is unpaused for the first time; a night waits for its hour.
 # (Runs missed later are held by `open_night`.) That works only without a start date.
@@ -280,19 +285,46 @@ def _gate_in_front(night: _Night, task_id: str, place: Place) -> EtcdLatencySens
     return gate
 
 
+def _if_quiesced(policy: ClusterPolicy) -> Input:
+    """Return the input that says whether the policy makes anything quiet, or did so when this night began."""
+
+    def read(context: Context, jinja_env: object = None) -> Any:
+        if policy.quiesce or pull("control_plane.quiesce")(context):
+            return {"answer": Answer.GO.value}
+        return {"answer": Answer.NOTHING.value, "sentence": "The policy quiesces nothing."}
+
+    return read
+
+
 def _control_plane(night: _Night, stage: BaseOperator) -> BaseOperator:
-    """Control-plane nodes, strictly one after the other; returns what comes last."""
+    """Control-plane nodes, strictly one after the other; returns what comes last.
+
+    What the policy quiesces is so from the first node's drain on: the gate in front of it may wait, or say no.
+    """
     last = stage
     with TaskGroup("control_plane", tooltip="One control-plane node at a time."):
+        quiesce = night.step("quiesce", proceed_if=[_if_quiesced(night.policy)])
+        night.remember("control_plane", quiesce)
         for index in range(night.policy.control_plane_slots):
             with TaskGroup(f"slot_{index + 1:02d}") as group:
                 gate = _gate_in_front(night, "check_etcd", Place("control_plane", index))
                 steps = _node_steps(night, pull(f"{group.group_id}.check_etcd"))
                 chain(gate, steps[0])
+            if index == 0:
+                chain(gate, quiesce, steps[0])
+                steps[0].trigger_rule = _AFTER_PLACE  # `quiesce` is skipped when there is nothing to quiesce
             _after(gate, stage, last)
             last = steps[-1]
             night.remember_place("control_plane", gate, steps)
-    return last
+        restore = night.step(
+            "restore",
+            step="quiesce:restore",
+            proceed_if=[_if_quiesced(night.policy)],
+            trigger_rule=_AFTER_PLACE,
+        )
+        _after(restore, stage, last)
+        night.remember("control_plane", restore)
+    return restore
 
 
 def _workers(night: _Night, stage: BaseOperator, last: BaseOperator) -> BaseOperator:

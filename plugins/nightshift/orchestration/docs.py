@@ -51,6 +51,16 @@ The brake, the window and frozen dates are asked again, too: when they say no, t
 
 Clear this task (with *downstream*) when etcd is fast again: the night goes on from here.
 """,
+    "quiesce": f"""
+**Makes quiet what the policy names under `quiesce`**, before the first control-plane node is drained: Deployments and
+StatefulSets without replicas, CronJobs suspended (their jobs that run already come to their own end). Each is recorded on
+the cluster first, in the ConfigMap `nightshift-debts`, so that it is given back whatever happens. Skipped when the policy
+names nothing. {_ANY_TIME}
+""",
+    "restore": f"""
+**Gives back what was made quiet**, after the last control-plane node: replicas and `suspend` as they were. What somebody
+else changed or deleted meanwhile stays as it is, and is said here. After a failure `release` does it. {_ANY_TIME}
+""",
     "drain_node": f"""
 **Cordons the node and empties it** through the eviction API, so PodDisruptionBudgets are law. Nothing is deleted
 by force. Red names the pods that would not go, and their budgets. {_ANY_TIME}
@@ -78,8 +88,8 @@ resolution, Service routing, CNI and certificates of that node in one request. {
 """,
     "release": f"""
 **Gives the cluster back**, whatever happened (a teardown: it also runs when a task is killed or the run is marked
-failed): fences this run, waits for a kubeadm that still works, uncordons what this run cordoned, drops marks,
-empties the Lease, clears `k8s_upgrade_in_flight`. {_ANY_TIME}
+failed): fences this run, waits for a kubeadm that still works, uncordons what this run cordoned, starts what it made quiet,
+drops marks, empties the Lease, clears `k8s_upgrade_in_flight`. {_ANY_TIME}
 """,
     "report": f"""
 **One ledger entry and two sentences**, also when nothing was done; the sentences are the run's note. {_ANY_TIME}

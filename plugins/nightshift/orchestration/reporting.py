@@ -144,6 +144,8 @@ def gather_facts(context: Context, shape: NightShape) -> dict[str, Any]:
         "plan": plan_begun(shape.tasks)(context),
         "ended": night_end(context, shape.tasks),
         "snapshot": _one(answers, "snapshot"),
+        "quiesce": _one(answers, "control_plane.quiesce"),
+        "restore": _one(answers, "control_plane.restore"),
         "postflight": _one(answers, "postflight.verify_cluster"),
         "recovery": _one(answers, "release"),
         # A blind decision is red, and yet an answer: what it could not know, also from a gate that was killed, is in

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from nightshift.domain.debts import OWNER_ANNOTATION
 from nightshift.domain.errors import NightshiftError, VerificationError
 from nightshift.domain.facts import NodeFacts
-from nightshift.domain.recovery import OWNER_ANNOTATION
 from nightshift.steps.session import Session, on_all
 from nightshift.steps.verify_node import node_problems
 
@@ -26,6 +26,7 @@ def postflight(session: Session, choice: Mapping[str, Any], plan: Mapping[str, A
         said = [str(found)] if isinstance(found, NightshiftError) else found
         problems += [f"{name}: {problem}" for problem in said]
         session.log(f"{name}: {'; '.join(said) or f'on {version}, as written'}")
+    problems += [f"{debt} is still owed by run {debt.owner}" for debt in session.kube.debts()]
     if problems:
         raise VerificationError(
             "VERIFY_FAILED",

@@ -24,7 +24,7 @@ _NEXT = {
 def report(session: Session, facts: Mapping[str, Any]) -> dict[str, Any]:
     """Answer {"note", "path", "answer", "entry"}.
 
-    `facts`: whatever the run has of {open_night, choice, decision, plan, snapshot, postflight, recovery}
+    `facts`: whatever the run has of {open_night, choice, decision, plan, snapshot, quiesce, restore, postflight, recovery}
     (each as returned by its step; `plan` without what was not begun), `ended` (why that was not begun: {"sentence",
     …}), `failure` (a `Failure`, or None), `started` and `finished` (epoch seconds),
     `node_steps` {node: {step: its task's answer}}, `node_gates` [verdicts in front of nodes, with `task`, `nodes`,
@@ -47,6 +47,8 @@ def report(session: Session, facts: Mapping[str, Any]) -> dict[str, Any]:
         phase_seconds=facts.get("phase_seconds") or {},
         snapshot=(facts.get("snapshot") or {}).get("path"),
         evidence=saved_evidence(session, [n.name for n in nodes if n.outcome not in _NOT_BEGUN]),
+        quiesced=tuple((facts.get("quiesce") or {}).get("quiesced", ())),
+        given_back=_given_back(facts),
     )
     stamp = datetime.fromtimestamp(entry.started, UTC).strftime("%Y%m%dT%H%M%SZ")
     path = session.store.write_json(f"ledger/{stamp}-{path_safe(session.run_id)}.json", entry.to_dict())
@@ -56,6 +58,12 @@ def report(session: Session, facts: Mapping[str, Any]) -> dict[str, Any]:
     session.log(note)
     session.log(f"Ledger entry: {path}")
     return {"note": note, "path": path, "answer": answer, "entry": entry.to_dict()}
+
+
+def _given_back(facts: Mapping[str, Any]) -> tuple[str, ...]:
+    """What came of the workloads that were quiet: by their own task, or by the recovery when that did not run."""
+    restore, recovery = facts.get("restore"), facts.get("recovery") or {}
+    return tuple(restore["restored"] if restore else recovery.get("repaid", ()))
 
 
 def judge_night(facts: Mapping[str, Any], nodes: tuple[NodeEntry, ...]) -> tuple[str, str]:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from nightshift.domain.debts import OWNER_ANNOTATION
 from nightshift.domain.errors import VerificationError
-from nightshift.domain.recovery import OWNER_ANNOTATION
 from nightshift.steps.hold import hold
 from nightshift.steps.session import Session, patiently
 

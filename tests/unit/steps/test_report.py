@@ -40,6 +40,31 @@ def test_nothing_to_do_is_written_too(session: Session) -> None:
     assert "/lab/ledger/" in said["path"]
 
 
+@pytest.mark.parametrize(
+    ("ending", "given_back"),
+    [
+        (
+            {
+                "restore": {"restored": ["Deployment shop/web has 3 replicas again"]},
+                "recovery": {"repaid": ["x"]},
+            },
+            3,
+        ),
+        ({"recovery": {"repaid": ["Deployment shop/web has 5 replicas: somebody"]}}, 5),
+        ({"recovery": {"answer": "live"}}, None),
+    ],
+)
+def test_what_was_quiet_and_what_came_of_it_is_written(
+    session: Session, ending: dict[str, Any], given_back: int | None
+) -> None:
+    said = report(session, {"open_night": _GO, "quiesce": {"quiesced": ["Deployment shop/web"]}, **ending})
+    entry = json.loads(Path(said["path"]).read_text())
+    assert entry["quiesced"] == ["Deployment shop/web"]
+    assert [line.split(" replicas")[0] for line in entry["given_back"]] == (
+        [f"Deployment shop/web has {given_back}"] if given_back else []
+    )
+
+
 def test_blocked_raises_the_gauge_and_says_what_would_flip_it(
     session: Session, choice: dict[str, Any]
 ) -> None:
