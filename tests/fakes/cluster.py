@@ -345,6 +345,14 @@ class FakeKube:
         kept = {k: v for k, v in node.annotations.items() if k not in marks}
         self._c.nodes[name] = replace(node, annotations=kept)
 
+    def annotate_node(self, name: str, values: Mapping[str, str | None]) -> None:
+        """None drops."""
+        self._reach("annotate_node")
+        node = self._c.nodes[name]
+        merged = {**node.annotations, **values}
+        kept = {key: value for key, value in merged.items() if value is not None}
+        self._c.nodes[name] = replace(node, annotations=kept)
+
     def pods_on(self, node: str) -> tuple[PodFacts, ...]:
         """Pods that are not gone by now."""
         self._reach("pods_on")

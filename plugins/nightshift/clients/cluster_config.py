@@ -225,6 +225,17 @@ class WorkerSection(_Section):
     """Shape of the worker waves; the first wave is one canary."""
 
     max_unavailable: int = Field(WorkerPolicy.max_unavailable, ge=1, le=100, description="Nodes at a time.")
+    on_failure: Literal["quarantine", "stop"] = Field(
+        WorkerPolicy.on_failure,
+        description="What happens when a worker behind the canary cannot be drained, upgraded or verified.",
+    )
+    max_quarantined: int = Field(
+        WorkerPolicy.max_quarantined, ge=1, le=100, description="One more in the same night stops it."
+    )
+    retry_quarantined: bool = Field(
+        WorkerPolicy.retry_quarantined,
+        description="Try them again in the next night, last. False: leave them out until a person drops the mark.",
+    )
     waves: int = Field(WorkerPolicy.waves, ge=1, le=100, description="What does not fit continues tomorrow.")
 
     def to_policy(self) -> WorkerPolicy:

@@ -172,6 +172,10 @@ class KubeApi:
 
         self._patch_node(name, change)
 
+    def annotate_node(self, name: str, values: Mapping[str, str | None]) -> None:
+        """Set (None: drop) annotations of a node."""
+        self._patch_node(name, lambda item: {"metadata": {"annotations": dict(values)}})
+
     def _patch_node(self, name: str, change: Callable[[dict[str, Any]], dict[str, Any] | None]) -> bool:
         """Apply `change` to exactly the version of the Node it was decided on; False when it wants none."""
         for _ in range(_COMPARE_AND_SWAP_TRIES):

@@ -22,7 +22,7 @@ class NodeEntry:
     name: str
     from_version: str
     to_version: str
-    outcome: str  # "upgraded", "already", "failed", "tomorrow", "untouched"
+    outcome: str  # "upgraded", "already", "failed", "quarantined", "tomorrow", "untouched"
     began: float | None = None  # when its drain began, seconds since the epoch
     seconds: float | None = None  # from cordon to uncordon
     steps: Mapping[str, float] = field(default_factory=dict)  # step -> seconds, see `step_seconds`

@@ -40,6 +40,7 @@ def task_seconds(policy: ClusterPolicy) -> dict[str, float]:
         "upgrade_kubelet": drain + _job(limits.package_job_seconds) + EVIDENCE_SECONDS,
         "verify_node": patience + LOOK_SECONDS,
         "uncordon_node": patience,
+        "quarantine_node": patience + LOOK_SECONDS,
         "release": limits.kubeadm_job_seconds + rounds * LOOK_SECONDS + margin,
     }
 

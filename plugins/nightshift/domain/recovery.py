@@ -67,10 +67,10 @@ def plan_recovery(
         return RecoveryPlan(False, f"{who}: it renewed the Lease {since:.0f} s ago.")
     owed = in_order([*debts, *filter(None, map(node_debt, nodes))])
     marked = {debt.subject for debt in owed if debt.kind is DebtKind.CORDON}
-    busy = {node.name: _work(probes.get(node.name)) for node in nodes}
+    busy = {node.name: work_on(probes.get(node.name)) for node in nodes}
     free = [node for node in nodes if f"Node/{node.name}" in marked and busy[node.name] == ()]
     wait_for = tuple(f"{name}: {work}" for name, works in busy.items() for work in works or ())
-    unseen = [node for node in nodes if busy[node.name] is None and _may_be_at_work(node, debts)]
+    unseen = [node for node in nodes if busy[node.name] is None and _may_be_atwork_on(node, debts)]
     unknown = (*map(_unseen_sentence, unseen), *map(_unread_sentence, _unreadable(debts)))
     is_settled = not wait_for and not unknown
     holder = lease.holder if lease is not None else ""
@@ -95,7 +95,7 @@ def _is_own(holder: str, own: str | None) -> bool:
     return own is not None and holder in (own, recovery_of(own))
 
 
-def _may_be_at_work(node: NodeFacts, debts: Sequence[Debt]) -> bool:
+def _may_be_atwork_on(node: NodeFacts, debts: Sequence[Debt]) -> bool:
     """Tell whether a node that cannot be seen may still carry work of a run: none works on a node it did not drain.
 
     A node that somebody else had cordoned has no mark of ours. It matters where something was made quiet for it.
@@ -125,8 +125,8 @@ def _unread_sentence(debt: Debt) -> str:
     return f"Entry {debt.key} of the ledger of debts cannot be read: what it is about stays as it is."
 
 
-def _work(probe: NodeProbe | None) -> tuple[str, ...] | None:
-    """Name what still runs on the node; None = the node could not be seen."""
+def work_on(probe: NodeProbe | None) -> tuple[str, ...] | None:
+    """Name what still runs on a node; None = the node could not be seen."""
     if probe is None:
         return None
     jobs = [f"{job.step} (run {job.run_id})" for job in probe.jobs if job.state == "running"]

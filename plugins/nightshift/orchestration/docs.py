@@ -78,6 +78,12 @@ or a second run attaches to it instead of starting another. Evidence is saved of
     "uncordon_node": f"""
 **Gives the node back**, if it was this project that cordoned it. {_ANY_TIME}
 """,
+    "quarantine_node": f"""
+**Sets a failed worker aside** so that the others go on: gives it back, marks it with `nightshift.io/quarantined` (reason, run,
+time), tells it. Skipped when nothing failed. Green: set aside; the run still ends red. Red: the night stops here, because
+the policy says so (`workers.on_failure`, `workers.max_quarantined`) or because it is not this node alone. The canary's
+wave has no such task. Clearing the red task of the node (with *downstream*) tries it again. {_ANY_TIME}
+""",
     "verify_cluster": f"""
 **The whole cluster after the night**: versions, readiness, arguments and marks of every node. Only looks. {_ANY_TIME}
 """,

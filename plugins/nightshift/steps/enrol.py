@@ -14,6 +14,7 @@ from nightshift.clients.ssh_connect import KeyPair, connector
 from nightshift.domain.debts import workload_debts
 from nightshift.domain.errors import ConfigError, LeaseHeldError, NightshiftError
 from nightshift.domain.facts import NodeFacts, WorkloadName
+from nightshift.domain.quarantine import QUARANTINE_ANNOTATION
 from nightshift.steps.debts import repay, repay_all
 from nightshift.steps.session import on_all
 
@@ -99,6 +100,8 @@ def unenrol(access: Access, now: float) -> None:
         if access.setup.api.uncordon(node.name):
             changes = (*changes, "uncordoned, a run that died had cordoned it")
         access.setup.api.drop_node_annotations(node.name)
+        if QUARANTINE_ANNOTATION in node.annotations:
+            access.setup.api.annotate_node(node.name, {QUARANTINE_ANNOTATION: None})
         return changes or ("nothing was there",)
 
     _report(access, on_all(nodes, clean))

@@ -27,7 +27,7 @@ def report(session: Session, facts: Mapping[str, Any]) -> dict[str, Any]:
     `facts`: whatever the run has of {open_night, choice, decision, plan, snapshot, quiesce, restore, postflight, recovery}
     (each as returned by its step; `plan` without what was not begun), `ended` (why that was not begun: {"sentence",
     …}), `failure` (a `Failure`, or None), `started` and `finished` (epoch seconds),
-    `node_steps` {node: {step: its task's answer}}, `node_gates` [verdicts in front of nodes, with `task`, `nodes`,
+    `quarantined` [names of the nodes that were set aside], `node_steps` {node: {step: its task's answer}}, `node_gates` [verdicts in front of nodes, with `task`, `nodes`,
     `began`, `ended`], `phase_seconds` {phase: seconds}. Absent or None: it did not run.
     """
     nodes = node_entries(session, facts)
@@ -53,7 +53,8 @@ def report(session: Session, facts: Mapping[str, Any]) -> dict[str, Any]:
     stamp = datetime.fromtimestamp(entry.started, UTC).strftime("%Y%m%dT%H%M%SZ")
     path = session.store.write_json(f"ledger/{stamp}-{path_safe(session.run_id)}.json", entry.to_dict())
     note = write_note(entry)
-    is_done = answer == "upgraded" and not _plan(facts).get("leftover")
+    plan = _plan(facts)
+    is_done = answer == "upgraded" and not plan.get("leftover") and not plan.get("quarantined")
     publish(session, answer, entry.target, is_done=is_done)
     session.log(note)
     session.log(f"Ledger entry: {path}")
@@ -71,7 +72,9 @@ def judge_night(facts: Mapping[str, Any], nodes: tuple[NodeEntry, ...]) -> tuple
     upgraded = [n.name for n in nodes if n.outcome == "upgraded"]
     failure: Failure | None = facts.get("failure")
     if failure:
-        tail = f" Already upgraded: {', '.join(upgraded)}." if upgraded else ""
+        aside = ", ".join(facts.get("quarantined") or ())
+        tail = f" Set aside, the other workers went on: {aside}." if aside else ""
+        tail += f" Already upgraded: {', '.join(upgraded)}." if upgraded else ""
         return "partial" if upgraded else failure.answer, f"{failure.sentence}{tail}"
     for phase in ("open_night", "choice", "decision"):
         said = facts.get(phase)
@@ -137,12 +140,13 @@ def node_entries(session: Session, facts: Mapping[str, Any]) -> tuple[NodeEntry,
         session.log(f"The nodes could not be read for the report: {error}")
         now = {}
     plan = _plan(facts)
+    aside = {*(facts.get("quarantined") or ()), *plan.get("quarantined", ())}
     return tuple(
         NodeEntry(
             name=name,
             from_version=version,
             to_version=now.get(name, "unknown"),
-            outcome=_outcome(name, version, now.get(name), target, plan),
+            outcome=_outcome(name, version, now.get(name), target, {**plan, "aside": aside}),
             **_times(steps.get(name) or {}),
         )
         for name, version in sorted(before.items())
@@ -168,6 +172,8 @@ def _outcome(name: str, before: str, now: str | None, target: str | None, plan: 
     }
     if target is not None and now == target:
         return "already" if before == target else "upgraded"
+    if name in plan["aside"]:
+        return "quarantined"
     return "failed" if name in planned else "untouched"
 
 

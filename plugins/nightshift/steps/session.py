@@ -115,6 +115,9 @@ class KubePort(Protocol):
     def drop_node_annotations(self, name: str) -> None:
         """Drop the marks a run left on a node."""
 
+    def annotate_node(self, name: str, values: Mapping[str, str | None]) -> None:
+        """Set (None: drop) annotations of a node."""
+
     def pods_on(self, node: str) -> tuple[PodFacts, ...]:
         """Pods bound to a node."""
 

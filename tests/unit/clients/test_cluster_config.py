@@ -103,6 +103,9 @@ def test_every_value_arrives(tmp_path: Path) -> None:
         pytest.param(
             MINIMAL + "limits:\n  upgrade_manifests_seconds: 3600\n", 4, "must be more", id="time limits"
         ),
+        pytest.param(
+            MINIMAL + "workers:\n  on_failure: ignore\n", 5, "'quarantine' or 'stop'", id="no such choice"
+        ),
         pytest.param(MINIMAL + "schedule: sometimes\n", 4, "schedule", id="cron"),
         pytest.param(
             MINIMAL + "quiesce:\n- kind: Deployment\n  namespace: a\n  nmae: b\n",

@@ -185,6 +185,22 @@ def test_cordon_marks_and_uncordon_forgets(kube: KubePort) -> None:
     assert not kube.uncordon("n1")
 
 
+def test_annotations_of_a_node_come_and_go_and_leave_others(kube: KubePort) -> None:
+    kube.cordon("n1", "a", 3)
+    kube.annotate_node("n1", {"nightshift.io/quarantined": "x"})
+    node = kube.node("n1")
+    assert node is not None
+    assert node.annotations["nightshift.io/quarantined"] == "x"
+    assert kube.uncordon("n1", "a")
+    after = kube.node("n1")
+    assert after is not None
+    assert after.annotations == {"nightshift.io/quarantined": "x"}
+    kube.annotate_node("n1", {"nightshift.io/quarantined": None})
+    last = kube.node("n1")
+    assert last is not None
+    assert last.annotations == {}
+
+
 def test_namespace_marks(kube: KubePort) -> None:
     kube.set_namespace_annotations({"nightshift.io/run-id": "a"})
     assert kube.namespace_annotations() == {"nightshift.io/run-id": "a"}

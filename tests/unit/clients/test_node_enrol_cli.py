@@ -25,7 +25,8 @@ class FakeSetup:
         empty = LeaseFacts("", 0, None, None, 120)
         self.done: list[str] = []
         self.api = SimpleNamespace(
-            nodes=lambda: (NODE,),
+            nodes=lambda: (self.node,),
+            annotate_node=lambda name, values: self.done.append(f"annotate {name} {dict(values)}"),
             lease=lambda: lease or empty,
             drop_node_annotations=self.done.append,
             uncordon=lambda name: self.done.append(f"uncordon {name}") or self.is_ours,
@@ -35,6 +36,7 @@ class FakeSetup:
             set_workload=self.set_workload,
         )
         self.is_ours = False
+        self.node = NODE
         self.debts: list[Debt] = []
         self.workload = WorkloadFacts(WorkloadName("Deployment", "shop", "web"), "u", "1", 0, 0)
         self.quiesce: tuple[WorkloadName, ...] = ()
@@ -150,6 +152,12 @@ def test_the_rights_to_make_quiet_come_from_the_clusters_file(world, monkeypatch
     (world.directory / "prod.yaml").write_text(file + quiesce)
     assert run(world, "enrol", "prod") == 0
     assert world.setup.quiesce == (WorkloadName("CronJob", "shop", "backup"),)
+
+
+def test_unenrol_drops_the_mark_of_a_node_that_was_set_aside(world):
+    world.setup.node = replace(NODE, annotations={"nightshift.io/quarantined": "{}"})
+    unenrol(access(world.setup), now=0.0)
+    assert "annotate cp1 {'nightshift.io/quarantined': None}" in world.setup.done
 
 
 def test_unenrol_leaves_the_marks_while_a_job_is_at_work(world, monkeypatch):
