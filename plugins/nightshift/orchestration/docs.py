@@ -150,6 +150,7 @@ or exactly why it did not. **Read the run's note first.**
 * **Retry one task**: clear it with *downstream*, and "only failed" switched off. Every task looks first and does only
   what is still missing.
 * **One node at a time**: control-plane nodes fill the slots in order; workers go in waves, the first wave is a canary.
+  A worker behind it that fails is set aside, if the policy says so, and the others go on; the run ends red.
 * Whatever dies, the sweeper `recover_{policy.name}` takes back what was left within minutes.
 
 Policy: `{policy.name}.yaml` in `include/clusters`, or where `NIGHTSHIFT_CLUSTERS` points.
