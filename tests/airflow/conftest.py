@@ -59,8 +59,8 @@ def database() -> None:
 class Night:
     """One cluster in memory, and everything a run of its DAG left behind."""
 
-    def __init__(self, store: Path) -> None:
-        self.cluster = FakeCluster()
+    def __init__(self, store: Path, workers: int) -> None:
+        self.cluster = FakeCluster(workers=workers)
         self.store = store
         self.gauges = FakeGauges()
         self.notes: list[str] = []
@@ -103,9 +103,11 @@ class Night:
 
 
 @pytest.fixture
-def night(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, database: None) -> Night:
-    """Steps and DAG are real; only the cluster, the pods and Airflow's REST API are not."""
-    night = Night(tmp_path / "store")
+def night(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, database: None, request: pytest.FixtureRequest
+) -> Night:
+    """Steps and DAG are real; only the cluster, the pods and Airflow's REST API are not. Parameter: its workers."""
+    night = Night(tmp_path / "store", getattr(request, "param", 2))
     for module in (operators, sensors, callbacks):
         monkeypatch.setattr(module, "open_session", night.open_session)
     monkeypatch.setattr(reporting, "show_note", lambda task, context, note: night.notes.append(note))

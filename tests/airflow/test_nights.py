@@ -9,7 +9,7 @@ from tests.airflow.conftest import Night
 from tests.fakes.cluster import job_failed
 
 from nightshift.domain.errors import VerificationError
-from nightshift.domain.facts import PackageFacts
+from nightshift.domain.facts import PackageFacts, WorkloadName
 from nightshift.orchestration import probe
 
 
@@ -52,6 +52,7 @@ def _debts(night: Night) -> list[str]:
     left = [f"{n.name} cordoned" for n in cluster.nodes.values() if n.is_unschedulable]
     left += [f"{n.name} marked" for n in cluster.nodes.values() if n.annotations]
     left += [f"Lease of {cluster.lease.holder}"] if cluster.lease.holder else []
+    left += [str(debt) for debt in cluster.debts.values()]
     left += ["in flight"] if night.gauges.values.get("k8s_upgrade_in_flight") else []
     return left + [f"mark {m}" for m in cluster.marks]
 
@@ -63,6 +64,7 @@ def test_a_whole_night(night: Night, upgrade_dag: DAG, pods: list[str]) -> None:
     assert _debts(night) == []
     assert sorted(pods) == ["cp1", "w1", "w2"]
     assert tasks["control_plane.slot_02.drain_node"] == "skipped"
+    assert (tasks["control_plane.quiesce"], tasks["control_plane.restore"]) == ("skipped", "skipped")
     assert tasks["workers.wave_02.uncordon_node[0]"] == "success"
     assert tasks["watcher"] == "skipped"
     assert "1.35.4" in night.notes[0]
@@ -72,6 +74,66 @@ def test_a_whole_night(night: Night, upgrade_dag: DAG, pods: list[str]) -> None:
     for node in entry["nodes"]:
         assert set(node["steps"]) >= {"drain", "kubeadm", "kubelet", "verify", "uncordon"}
         assert node["seconds"] >= sum(node["steps"].values()) - 1
+
+
+@pytest.fixture
+def shop(night: Night) -> list[WorkloadName]:
+    """What fleet.yaml quiesces."""
+    return [
+        night.cluster.add_workload("Deployment", "importer", 3),
+        night.cluster.add_workload("CronJob", "backup", False),
+    ]
+
+
+def _settings(night: Night, shop: list[WorkloadName]) -> list[int | bool]:
+    return [night.cluster.workloads[name].setting for name in shop]
+
+
+def _entry(night: Night) -> dict[str, Any]:
+    return json.loads(next((night.store / "lab" / "ledger").glob("*.json")).read_text())  # type: ignore[no-any-return]
+
+
+def test_quiet_from_the_first_control_planes_drain_to_the_workers(
+    night: Night, dag_bag: Any, shop: list[WorkloadName]
+) -> None:
+    seen: dict[str, list[int | bool]] = {}
+    for name, node in night.cluster.fakes.items():
+        node.before_job = lambda step, name=name: seen.update({f"{name} {step}": _settings(night, shop)})
+    state, tasks = _run(dag_bag.dags["upgrade_fleet"])
+    assert (state, tasks["control_plane.quiesce"], tasks["control_plane.restore"]) == ("success",) * 3
+    assert seen["cp1 stage"] == seen["w1 kubeadm-upgrade"] == _settings(night, shop) == [3, False]
+    assert seen["cp1 kubeadm-upgrade"] == seen["cp1 kubelet-upgrade"] == [0, True]
+    calls = night.cluster.api_calls
+    assert calls.index("set_workload Deployment shop/importer 0") < calls.index("cordon")
+    assert night.cluster.debts == {}
+    entry = _entry(night)
+    assert entry["quiesced"] == ["Deployment shop/importer", "CronJob shop/backup"]
+    assert entry["given_back"] == [
+        "Deployment shop/importer has 3 replicas again",
+        "CronJob shop/backup is not suspended again",
+    ]
+
+
+def test_a_night_that_fails_in_the_window_gives_back_what_was_quiet(
+    night: Night, dag_bag: Any, shop: list[WorkloadName]
+) -> None:
+    night.cluster.fakes["cp1"].failures["kubeadm-upgrade"] = job_failed()
+    state, tasks = _run(dag_bag.dags["upgrade_fleet"])
+    assert (state, tasks["control_plane.restore"]) == ("failed", "upstream_failed")
+    assert (_settings(night, shop), night.cluster.debts) == ([3, False], {})
+    assert "Deployment shop/importer has 3 replicas again" in _entry(night)["given_back"]
+
+
+def test_a_brake_before_the_control_plane_makes_nothing_quiet(
+    night: Night, dag_bag: Any, shop: list[WorkloadName]
+) -> None:
+    def brake(step: str) -> None:
+        night.cluster.paused = "anna"
+
+    night.cluster.fakes["w2"].before_job = brake
+    state, tasks = _run(dag_bag.dags["upgrade_fleet"])
+    assert (state, tasks["control_plane.quiesce"]) == ("success", "skipped")
+    assert not [call for call in night.cluster.api_calls if call.startswith("set_workload")]
 
 
 def test_nothing_to_do_is_green_and_touches_nothing(night: Night, upgrade_dag: DAG) -> None:
@@ -134,6 +196,67 @@ def test_a_failing_upgrade_stops_all_later_nodes_and_leaves_no_debt(night: Night
     state, _ = _run(upgrade_dag)
     assert state == "success", "the next night finishes what the failed one began"
     assert {n.kubelet_version for n in night.cluster.nodes.values()} == {"1.35.4"}
+
+
+def _upgraded(night: Night) -> set[str]:
+    return {n.name for n in night.cluster.nodes.values() if n.kubelet_version == "1.35.4"}
+
+
+def _set_aside(night: Night) -> set[str]:
+    return {n.name for n in night.cluster.nodes.values() if "nightshift.io/quarantined" in n.annotations}
+
+
+@pytest.mark.parametrize("night", [4], indirect=True)
+def test_a_worker_that_fails_is_set_aside_and_the_others_go_on(
+    night: Night, dag_bag: Any, pods: list[str], shop: list[WorkloadName]
+) -> None:
+    night.cluster.fakes["w2"].failures["kubelet-upgrade"] = job_failed()
+    dag = dag_bag.dags["upgrade_fleet"]
+    state, tasks = _run(dag)
+    assert state == "failed", "a night that is half done is red"
+    assert tasks["workers.wave_02.upgrade_kubelet[0]"] == tasks["watcher"] == "failed"
+    assert (
+        tasks["workers.wave_02.quarantine_node[0]"] == tasks["workers.wave_03.uncordon_node[0]"] == "success"
+    )
+    skipped = ("02.quarantine_node[1]", "03.quarantine_node", "04.quarantine_node")
+    assert [tasks[f"workers.wave_{name}"] for name in skipped] == ["skipped"] * 3
+    assert (_upgraded(night), _set_aside(night)) == ({"cp1", "w1", "w3", "w4"}, {"w2"})
+    assert sorted(pods) == ["cp1", "w1", "w3", "w4"]
+    assert not night.cluster.nodes["w2"].is_unschedulable
+    assert "upgrade_kubelet failed (JOB_FAILED)" in night.notes[0]
+    assert "Set aside, the other workers went on: w2" in night.notes[0]
+    entry = _entry(night)
+    assert entry["answer"] == "partial"
+    assert {n["name"]: n["outcome"] for n in entry["nodes"]}["w2"] == "quarantined"
+    state, _ = _run(dag)
+    assert (state, _upgraded(night), _set_aside(night)) == ("success", set(night.cluster.nodes), set())
+    assert _debts(night) == []
+
+
+@pytest.mark.parametrize("night", [4], indirect=True)
+@pytest.mark.parametrize(
+    ("failing", "upgraded", "aside"),
+    [(("w1",), {"cp1"}, set()), (("w2", "w3"), {"cp1", "w1"}, {"w2"})],
+    ids=["the canary", "one more than the policy allows"],
+)
+def test_what_concerns_the_others_stops_them(
+    night: Night,
+    dag_bag: Any,
+    shop: list[WorkloadName],
+    failing: tuple[str, ...],
+    upgraded: set[str],
+    aside: set[str],
+) -> None:
+    for name in failing:
+        night.cluster.fakes[name].failures["kubelet-upgrade"] = job_failed()
+    state, tasks = _run(dag_bag.dags["upgrade_fleet"])
+    assert (state, tasks["workers.wave_04.drain_node"], tasks["release"]) == (
+        "failed",
+        "upstream_failed",
+        "success",
+    )
+    assert (_upgraded(night), _set_aside(night)) == (upgraded, aside)
+    assert not [n.name for n in night.cluster.nodes.values() if n.is_unschedulable]
 
 
 def test_a_gate_that_closes_in_the_night_leaves_later_nodes_alone(night: Night, upgrade_dag: DAG) -> None:

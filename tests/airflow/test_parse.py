@@ -61,7 +61,9 @@ def observed(request: pytest.FixtureRequest) -> dict[str, object]:
 
 def test_every_file_parses_without_errors(dag_bag: DagBag) -> None:
     assert dag_bag.import_errors == {}
-    kept = {f"{kind}_{name}" for kind in ("upgrade", "recover") for name in ("small", "broken", "torn")}
+    kept = {
+        f"{kind}_{name}" for kind in ("upgrade", "recover") for name in ("small", "fleet", "broken", "torn")
+    }
     assert set(dag_bag.dags) == kept | {"invalid_No_Name"}
 
 

@@ -14,6 +14,7 @@ from typing import Any, BinaryIO
 
 from nightshift.clients.kube_api import Eviction, EvictionOutcome, Permission
 from nightshift.clients.stores import Store
+from nightshift.domain.debts import Debt
 from nightshift.domain.errors import FencedError, RemoteJobError, UnreachableError
 from nightshift.domain.facts import (
     BudgetFacts,
@@ -27,6 +28,8 @@ from nightshift.domain.facts import (
     PodFacts,
     RunningProcess,
     ScratchEntry,
+    WorkloadFacts,
+    WorkloadName,
 )
 from nightshift.domain.policy import ClusterPolicy
 from nightshift.steps.session import Session
@@ -87,6 +90,8 @@ class FakeCluster:
         self.dying: dict[str, float] = {}
         self.lease = NOBODY
         self.marks: dict[str, str] = {}
+        self.debts: dict[str, Debt] = {}  # by their key
+        self.workloads: dict[WorkloadName, WorkloadFacts] = {}
         self.paused: str | None = None
         self.denied: tuple[str, ...] = ()
         self.api_away_until = 0.0
@@ -118,6 +123,23 @@ class FakeCluster:
         pod = replace(pod, **changes)
         self.pods[node].append(pod)
         return pod
+
+    def add_workload(
+        self, kind: str, name: str, setting: int | bool, namespace: str = "shop"
+    ) -> WorkloadName:
+        """Put a controller into the cluster."""
+        found = WorkloadName(kind, namespace, name)
+        running = 0 if isinstance(setting, bool) else setting
+        self.workloads[found] = WorkloadFacts(found, f"uid-{name}", "1", setting, running)
+        return found
+
+    def set_workload(self, name: WorkloadName, setting: int | bool) -> None:
+        """As anybody may at any time; replicas follow at once."""
+        with self.lock:
+            found = self.workloads[name]
+            running = found.running if isinstance(setting, bool) else setting
+            version = str(int(found.version) + 1)
+            self.workloads[name] = replace(found, setting=setting, running=running, version=version)
 
 
 class FakeNode:
@@ -323,6 +345,14 @@ class FakeKube:
         kept = {k: v for k, v in node.annotations.items() if k not in marks}
         self._c.nodes[name] = replace(node, annotations=kept)
 
+    def annotate_node(self, name: str, values: Mapping[str, str | None]) -> None:
+        """None drops."""
+        self._reach("annotate_node")
+        node = self._c.nodes[name]
+        merged = {**node.annotations, **values}
+        kept = {key: value for key, value in merged.items() if value is not None}
+        self._c.nodes[name] = replace(node, annotations=kept)
+
     def pods_on(self, node: str) -> tuple[PodFacts, ...]:
         """Pods that are not gone by now."""
         self._reach("pods_on")
@@ -433,6 +463,43 @@ class FakeKube:
                 return None
             self._c.lease = new
             return new
+
+    def debts(self) -> tuple[Debt, ...]:
+        """The ledger."""
+        self._reach("debts")
+        return tuple(self._c.debts[key] for key in sorted(self._c.debts))
+
+    def record_debt(self, debt: Debt, instead_of: Debt | None = None) -> bool:
+        """Compare and swap."""
+        self._reach("record_debt")
+        with self._c.lock:
+            if self._c.debts.get(debt.key) != instead_of:
+                return False
+            self._c.debts[debt.key] = debt
+            return True
+
+    def forget_debt(self, debt: Debt) -> bool:
+        """Exactly this one."""
+        self._reach("forget_debt")
+        with self._c.lock:
+            if self._c.debts.get(debt.key) != debt:
+                return False
+            del self._c.debts[debt.key]
+            return True
+
+    def workload(self, name: WorkloadName) -> WorkloadFacts | None:
+        """One controller."""
+        self._reach(f"workload {name}")
+        return self._c.workloads.get(name)
+
+    def set_workload(self, found: WorkloadFacts, setting: int | bool) -> bool:
+        """Compare and swap."""
+        self._reach(f"set_workload {found.name} {setting}")
+        with self._c.lock:
+            if self._c.workloads.get(found.name) != found:
+                return False
+            self._c.set_workload(found.name, setting)
+            return True
 
     def namespace_annotations(self) -> dict[str, str]:
         """Marks."""

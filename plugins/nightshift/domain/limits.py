@@ -30,10 +30,17 @@ def task_seconds(policy: ClusterPolicy) -> dict[str, float]:
         "snapshot": _job(limits.snapshot_job_seconds) + FETCH_SECONDS + margin,
         "stage": _stage_rounds(policy) * _job(limits.package_job_seconds) + margin,
         "drain_node": drain,
-        "upgrade_node": drain + _job(limits.kubeadm_job_seconds) + EVIDENCE_SECONDS,
+        "quiesce": patience,
+        "restore": patience,
+        # A control plane's also makes quiet what is not so any more.
+        "upgrade_node": drain
+        + limits.node_ready_seconds
+        + _job(limits.kubeadm_job_seconds)
+        + EVIDENCE_SECONDS,
         "upgrade_kubelet": drain + _job(limits.package_job_seconds) + EVIDENCE_SECONDS,
         "verify_node": patience + LOOK_SECONDS,
         "uncordon_node": patience,
+        "quarantine_node": patience + LOOK_SECONDS,
         "release": limits.kubeadm_job_seconds + rounds * LOOK_SECONDS + margin,
     }
 

@@ -51,6 +51,16 @@ The brake, the window and frozen dates are asked again, too: when they say no, t
 
 Clear this task (with *downstream*) when etcd is fast again: the night goes on from here.
 """,
+    "quiesce": f"""
+**Makes quiet what the policy names under `quiesce`**, before the first control-plane node is drained: Deployments and
+StatefulSets without replicas, CronJobs suspended (their jobs that run already come to their own end). Each is recorded on
+the cluster first, in the ConfigMap `nightshift-debts`, so that it is given back whatever happens. Skipped when the policy
+names nothing. {_ANY_TIME}
+""",
+    "restore": f"""
+**Gives back what was made quiet**, after the last control-plane node: replicas and `suspend` as they were. What somebody
+else changed or deleted meanwhile stays as it is, and is said here. After a failure `release` does it. {_ANY_TIME}
+""",
     "drain_node": f"""
 **Cordons the node and empties it** through the eviction API, so PodDisruptionBudgets are law. Nothing is deleted
 by force. Red names the pods that would not go, and their budgets. {_ANY_TIME}
@@ -68,6 +78,12 @@ or a second run attaches to it instead of starting another. Evidence is saved of
     "uncordon_node": f"""
 **Gives the node back**, if it was this project that cordoned it. {_ANY_TIME}
 """,
+    "quarantine_node": f"""
+**Sets a failed worker aside** so that the others go on: gives it back, marks it with `nightshift.io/quarantined` (reason, run,
+time), tells it. Skipped when nothing failed. Green: set aside; the run still ends red. Red: the night stops here, because
+the policy says so (`workers.on_failure`, `workers.max_quarantined`) or because it is not this node alone. The canary's
+wave has no such task. Clearing the red task of the node (with *downstream*) tries it again. {_ANY_TIME}
+""",
     "verify_cluster": f"""
 **The whole cluster after the night**: versions, readiness, arguments and marks of every node. Only looks. {_ANY_TIME}
 """,
@@ -78,8 +94,8 @@ resolution, Service routing, CNI and certificates of that node in one request. {
 """,
     "release": f"""
 **Gives the cluster back**, whatever happened (a teardown: it also runs when a task is killed or the run is marked
-failed): fences this run, waits for a kubeadm that still works, uncordons what this run cordoned, drops marks,
-empties the Lease, clears `k8s_upgrade_in_flight`. {_ANY_TIME}
+failed): fences this run, waits for a kubeadm that still works, uncordons what this run cordoned, starts what it made quiet,
+drops marks, empties the Lease, clears `k8s_upgrade_in_flight`. {_ANY_TIME}
 """,
     "report": f"""
 **One ledger entry and two sentences**, also when nothing was done; the sentences are the run's note. {_ANY_TIME}
@@ -134,6 +150,7 @@ or exactly why it did not. **Read the run's note first.**
 * **Retry one task**: clear it with *downstream*, and "only failed" switched off. Every task looks first and does only
   what is still missing.
 * **One node at a time**: control-plane nodes fill the slots in order; workers go in waves, the first wave is a canary.
+  A worker behind it that fails is set aside, if the policy says so, and the others go on; the run ends red.
 * Whatever dies, the sweeper `recover_{policy.name}` takes back what was left within minutes.
 
 Policy: `{policy.name}.yaml` in `include/clusters`, or where `NIGHTSHIFT_CLUSTERS` points.

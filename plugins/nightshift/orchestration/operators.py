@@ -212,6 +212,37 @@ class DecideOperator(StepOperator):
         return folded
 
 
+class QuarantineOperator(StepOperator):
+    """Sets a failed worker aside, or ends red, so that nothing follows; the failed task has told the error.
+
+    Args:
+        steps: step -> id of its task, in order; the failure is looked for in this node's own instances of them.
+    """
+
+    ui_color = "#fef3e8"
+
+    def __init__(self, *, steps: Mapping[str, str], **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.steps = steps
+
+    def execute(self, context: Context) -> Any:
+        """Return what was set aside and why."""
+        self.inputs = {"failure": self._failure(context)}
+        result = super().execute(context)
+        if result["answer"] == "stop":
+            raise RuntimeError(f"The night stops here: {result['sentence']}")
+        return result
+
+    def _failure(self, context: Context) -> dict[str, Any] | None:
+        """The failed step's word."""
+        ti = context["ti"]
+        for step, task_id in self.steps.items():
+            told = ti.xcom_pull(task_ids=task_id, key=FAILURE_KEY, map_indexes=ti.map_index)
+            if told:
+                return {"step": step, "code": told["code"]}
+        return None
+
+
 class RecoverOperator(StepOperator):
     """Runs the one recovery; red when something is still owed, so that a person looks."""
 

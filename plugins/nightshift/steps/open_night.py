@@ -5,11 +5,20 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
-from nightshift.clients.kube_api import BRAKE_NAME, KUBELET_READER, LEASE_NAME, NAMESPACE, Permission
+from nightshift.clients.kube_api import (
+    BRAKE_NAME,
+    DEBTS_NAME,
+    KUBELET_READER,
+    LEASE_NAME,
+    NAMESPACE,
+    Permission,
+    workload_permissions,
+)
 from nightshift.domain.errors import ConfigError, NightshiftError, merge
 from nightshift.domain.verdicts import Answer, Outcome
 from nightshift.domain.window import check_window
 from nightshift.steps.hold import await_recovery, describe_holder, push
+from nightshift.steps.quiesce import require_workloads
 from nightshift.steps.recover import recover
 from nightshift.steps.session import Session, on_all
 
@@ -27,6 +36,9 @@ PERMISSIONS = (
     Permission("patch", "", "namespaces", name=NAMESPACE),
     Permission("get", "", "configmaps", "kube-system", "kubeadm-config"),
     Permission("get", "", "configmaps", NAMESPACE, BRAKE_NAME),
+    Permission("get", "", "configmaps", NAMESPACE, DEBTS_NAME),
+    Permission("create", "", "configmaps", NAMESPACE),
+    Permission("update", "", "configmaps", NAMESPACE, DEBTS_NAME),
     Permission("get", _COORDINATION, "leases", NAMESPACE),
     Permission("create", _COORDINATION, "leases", NAMESPACE),
     Permission("update", _COORDINATION, "leases", NAMESPACE),
@@ -41,7 +53,7 @@ def open_night(session: Session) -> dict[str, Any]:
     """Answer {"answer": go|held|blind, "sentence", "code", "recovered": dict|None}.
 
     Raises:
-        ConfigError: API_FORBIDDEN.
+        ConfigError: API_FORBIDDEN, or WORKLOAD_MISSING.
         NightshiftError: a node that lets nobody in, see `require_nodes`.
     """
     held = _held(session)
@@ -79,15 +91,17 @@ def require_permissions(session: Session) -> None:
     Raises:
         ConfigError: API_FORBIDDEN, listing all that is missing.
     """
-    denied = session.kube.can_i(PERMISSIONS)
+    quiesce = [p for name in session.policy.quiesce for p in workload_permissions(name)]
+    denied = session.kube.can_i([*PERMISSIONS, *quiesce])
     if denied:
         raise ConfigError(
             "API_FORBIDDEN",
             f"Connection {session.policy.kubernetes_connection} may not: {', '.join(denied)}.",
-            cause="Its user lacks a role binding, or the role is older than this version of Nightshift.",
-            next_step="Apply the shipped ClusterRole (the enrol command does it) and start the run again.",
+            cause="Its user lacks a role binding, or the roles are older than this version of Nightshift or than quiesce "
+            "in the cluster's YAML.",
+            next_step="Run the enrol command for this cluster again (it applies the roles) and start the run again.",
         )
-    session.log(f"All {len(PERMISSIONS)} permissions are there")
+    session.log(f"All {len(PERMISSIONS) + len(quiesce)} permissions are there")
 
 
 def require_nodes(session: Session) -> None:
@@ -114,6 +128,7 @@ def _after_healing(session: Session) -> dict[str, Any]:
         # A push that failed when the last run ended, or a Pushgateway restored from its file, still says 1.
         push(session, {"k8s_upgrade_in_flight": 0.0})
         require_nodes(session)
+        require_workloads(session)
         sentence = "The night is open."
         if healed["answer"] == "recovered":
             sentence = f"The night is open; a dead run's leftovers were repaired first: {healed['sentence']}"

@@ -10,17 +10,13 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, TypeVar
 
+from nightshift.domain.debts import DEBT_ANNOTATIONS, OWNER_ANNOTATION, TOKEN_ANNOTATION, Debt
 from nightshift.domain.errors import FencedError, NightshiftError, UnreachableError
 from nightshift.domain.facts import LeaseFacts, NodeFacts, NodeProbe
 from nightshift.domain.owner import is_recovery, meant_owner, run_behind
-from nightshift.domain.recovery import (
-    DEBT_ANNOTATIONS,
-    OWNER_ANNOTATION,
-    TOKEN_ANNOTATION,
-    RecoveryPlan,
-    plan_recovery,
-)
+from nightshift.domain.recovery import RecoveryPlan, plan_recovery
 from nightshift.domain.takeover import fence
+from nightshift.steps.debts import repay, repay_all
 from nightshift.steps.hold import RUN_ANNOTATION, push, renewing
 from nightshift.steps.session import Session, on_all, patiently
 
@@ -58,13 +54,14 @@ class _Look:
     lease: LeaseFacts
     nodes: tuple[NodeFacts, ...]
     marks: Mapping[str, str]  # nightshift.io/ annotations of our namespace
+    debts: tuple[Debt, ...]  # recorded in the ledger
     probes: Mapping[str, NodeProbe | None] = field(default_factory=dict)
     plan: RecoveryPlan = _NO_PLAN
 
     @property
     def has_debts(self) -> bool:
         """Tell whether anything at all was left behind."""
-        return bool(self.lease.holder or self.marks or self.indebted)
+        return bool(self.lease.holder or self.marks or self.debts or self.indebted)
 
     @property
     def indebted(self) -> tuple[str, ...]:
@@ -75,7 +72,9 @@ class _Look:
 def recover(
     session: Session, own_run_id: str | None, reason: str, *, wait_seconds: float = 0.0
 ) -> dict[str, Any]:
-    """Answer {"answer": recovered|nothing|live|waiting|partial, "done": [...], "remaining": [...], "sentence"}.
+    """Answer {"answer": recovered|nothing|live|waiting|partial, "done", "repaid", "remaining": [...], "sentence"}.
+
+    `repaid` is what of `done` came out of the ledger of debts.
 
     Args:
         session: the cluster.
@@ -189,7 +188,8 @@ def _look(session: Session, own: str | None, fenced: Collection[str] | None = No
             settles nothing. None: no node was fenced yet.
     """
     lease, nodes = session.kube.lease(), session.kube.nodes()
-    look = _planned(session, _Look(lease, nodes, session.kube.namespace_annotations()), own)
+    marks, debts = session.kube.namespace_annotations(), session.kube.debts()
+    look = _planned(session, _Look(lease, nodes, marks, debts), own)
     if not look.plan.may_act or not look.has_debts:
         return look
     probes: dict[str, NodeProbe | None] = {}
@@ -204,7 +204,8 @@ def _look(session: Session, own: str | None, fenced: Collection[str] | None = No
 
 def _planned(session: Session, look: _Look, own: str | None) -> _Look:
     """The same look with the plan that follows from it."""
-    return replace(look, plan=plan_recovery(look.lease, look.nodes, look.probes, session.clock(), own))
+    plan = plan_recovery(look.lease, look.nodes, look.probes, session.clock(), own, look.debts)
+    return replace(look, plan=plan)
 
 
 def _fence_nodes(session: Session, nodes: list[NodeFacts], token: int) -> list[str]:
@@ -229,15 +230,19 @@ def _repay(session: Session, look: _Look, ask: _Patience) -> dict[str, Any]:
     holder, token = look.lease.holder, look.lease.token
     if not _is_same(ask(session.kube.lease), look.lease):
         return ask(lambda: _overtaken(session))
-    done = [*_repay_nodes(session, look, ask), *_clear_marks(session, look, ask)]
-    if look.plan.empty_lease and ask(lambda: session.kube.release_lease(holder, token)):
-        done.append(f"Lease of {run_behind(holder)} emptied, token {token} kept")
+    done = _repay_nodes(session, look, ask)
+    repaid, kept = _repay_recorded(session, look, ask)
+    done += repaid
+    if not kept:
+        done += _clear_marks(session, look, ask)
+        if look.plan.empty_lease and ask(lambda: session.kube.release_lease(holder, token)):
+            done.append(f"Lease of {run_behind(holder)} emptied, token {token} kept")
     left = [
         f"{n.name} still carries our marks"
         for n in ask(session.kube.nodes)
         if _is_left(n, look.plan.drop_annotations)
     ]
-    remaining = [*look.plan.wait_for, *look.plan.unknown, *left]
+    remaining = [*look.plan.wait_for, *look.plan.unknown, *left, *kept]
     if look.plan.wait_for:
         answer = "waiting"
     elif remaining:
@@ -247,7 +252,7 @@ def _repay(session: Session, look: _Look, ask: _Patience) -> dict[str, Any]:
     sentence = "; ".join(done) + "." if done else "Nothing could be repaired yet."
     if remaining:
         sentence += f" Left for the next recovery: {'; '.join(remaining)}."
-    return _said(session, answer, done, remaining, sentence)
+    return {**_said(session, answer, done, remaining, sentence), "repaid": repaid}
 
 
 def _overtaken(session: Session) -> dict[str, Any]:
@@ -276,6 +281,18 @@ def _repay_nodes(session: Session, look: _Look, ask: _Patience) -> list[str]:
             ask(partial(session.kube.drop_node_annotations, name))
             done.append(f"marks of {name} dropped")
     return done
+
+
+def _repay_recorded(session: Session, look: _Look, ask: _Patience) -> tuple[list[str], list[str]]:
+    """Undo what the ledger records, one debt after the other; what was done, and what had to be left and why.
+
+    One that is refused keeps no other back, but marks and Lease stay, so that the next recovery comes for it.
+    """
+    done, failed = repay_all(look.plan.repay, lambda debt: ask(partial(repay, session.kube, debt)))
+    for name, error in failed.items():
+        session.log(f"{name}: {error}")
+    kept = [f"{name} is not given back ({e.code}: {e.cause.rstrip('.')})" for name, e in failed.items()]
+    return done, kept
 
 
 def _clear_marks(session: Session, look: _Look, ask: _Patience) -> list[str]:

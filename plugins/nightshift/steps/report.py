@@ -24,10 +24,10 @@ _NEXT = {
 def report(session: Session, facts: Mapping[str, Any]) -> dict[str, Any]:
     """Answer {"note", "path", "answer", "entry"}.
 
-    `facts`: whatever the run has of {open_night, choice, decision, plan, snapshot, postflight, recovery}
+    `facts`: whatever the run has of {open_night, choice, decision, plan, snapshot, quiesce, restore, postflight, recovery}
     (each as returned by its step; `plan` without what was not begun), `ended` (why that was not begun: {"sentence",
     …}), `failure` (a `Failure`, or None), `started` and `finished` (epoch seconds),
-    `node_steps` {node: {step: its task's answer}}, `node_gates` [verdicts in front of nodes, with `task`, `nodes`,
+    `quarantined` [names of the nodes that were set aside], `node_steps` {node: {step: its task's answer}}, `node_gates` [verdicts in front of nodes, with `task`, `nodes`,
     `began`, `ended`], `phase_seconds` {phase: seconds}. Absent or None: it did not run.
     """
     nodes = node_entries(session, facts)
@@ -47,15 +47,24 @@ def report(session: Session, facts: Mapping[str, Any]) -> dict[str, Any]:
         phase_seconds=facts.get("phase_seconds") or {},
         snapshot=(facts.get("snapshot") or {}).get("path"),
         evidence=saved_evidence(session, [n.name for n in nodes if n.outcome not in _NOT_BEGUN]),
+        quiesced=tuple((facts.get("quiesce") or {}).get("quiesced", ())),
+        given_back=_given_back(facts),
     )
     stamp = datetime.fromtimestamp(entry.started, UTC).strftime("%Y%m%dT%H%M%SZ")
     path = session.store.write_json(f"ledger/{stamp}-{path_safe(session.run_id)}.json", entry.to_dict())
     note = write_note(entry)
-    is_done = answer == "upgraded" and not _plan(facts).get("leftover")
+    plan = _plan(facts)
+    is_done = answer == "upgraded" and not plan.get("leftover") and not plan.get("quarantined")
     publish(session, answer, entry.target, is_done=is_done)
     session.log(note)
     session.log(f"Ledger entry: {path}")
     return {"note": note, "path": path, "answer": answer, "entry": entry.to_dict()}
+
+
+def _given_back(facts: Mapping[str, Any]) -> tuple[str, ...]:
+    """What came of the workloads that were quiet: by their own task, or by the recovery when that did not run."""
+    restore, recovery = facts.get("restore"), facts.get("recovery") or {}
+    return tuple(restore["restored"] if restore else recovery.get("repaid", ()))
 
 
 def judge_night(facts: Mapping[str, Any], nodes: tuple[NodeEntry, ...]) -> tuple[str, str]:
@@ -63,7 +72,9 @@ def judge_night(facts: Mapping[str, Any], nodes: tuple[NodeEntry, ...]) -> tuple
     upgraded = [n.name for n in nodes if n.outcome == "upgraded"]
     failure: Failure | None = facts.get("failure")
     if failure:
-        tail = f" Already upgraded: {', '.join(upgraded)}." if upgraded else ""
+        aside = ", ".join(facts.get("quarantined") or ())
+        tail = f" Set aside, the other workers went on: {aside}." if aside else ""
+        tail += f" Already upgraded: {', '.join(upgraded)}." if upgraded else ""
         return "partial" if upgraded else failure.answer, f"{failure.sentence}{tail}"
     for phase in ("open_night", "choice", "decision"):
         said = facts.get(phase)
@@ -129,12 +140,13 @@ def node_entries(session: Session, facts: Mapping[str, Any]) -> tuple[NodeEntry,
         session.log(f"The nodes could not be read for the report: {error}")
         now = {}
     plan = _plan(facts)
+    aside = {*(facts.get("quarantined") or ()), *plan.get("quarantined", ())}
     return tuple(
         NodeEntry(
             name=name,
             from_version=version,
             to_version=now.get(name, "unknown"),
-            outcome=_outcome(name, version, now.get(name), target, plan),
+            outcome=_outcome(name, version, now.get(name), target, {**plan, "aside": aside}),
             **_times(steps.get(name) or {}),
         )
         for name, version in sorted(before.items())
@@ -160,6 +172,8 @@ def _outcome(name: str, before: str, now: str | None, target: str | None, plan: 
     }
     if target is not None and now == target:
         return "already" if before == target else "upgraded"
+    if name in plan["aside"]:
+        return "quarantined"
     return "failed" if name in planned else "untouched"
 
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any, BinaryIO, Protocol, TypeVar
 
 from nightshift.clients.kube_api import Eviction, Permission
+from nightshift.domain.debts import Debt
 from nightshift.domain.errors import ConfigError, NightshiftError, UnreachableError
 from nightshift.domain.facts import (
     BudgetFacts,
@@ -21,6 +22,8 @@ from nightshift.domain.facts import (
     NodeProbe,
     PackageFacts,
     PodFacts,
+    WorkloadFacts,
+    WorkloadName,
 )
 from nightshift.domain.limits import PARALLEL_NODES
 from nightshift.domain.owner import DEFAULT_INSTALLATION, owner_name
@@ -112,6 +115,9 @@ class KubePort(Protocol):
     def drop_node_annotations(self, name: str) -> None:
         """Drop the marks a run left on a node."""
 
+    def annotate_node(self, name: str, values: Mapping[str, str | None]) -> None:
+        """Set (None: drop) annotations of a node."""
+
     def pods_on(self, node: str) -> tuple[PodFacts, ...]:
         """Pods bound to a node."""
 
@@ -150,6 +156,21 @@ class KubePort(Protocol):
 
     def fence_lease(self, expected: LeaseFacts, fenced: LeaseFacts) -> LeaseFacts | None:
         """Write the Lease as `fenced` (see domain/takeover.py); None when it changed since `expected`."""
+
+    def debts(self) -> tuple[Debt, ...]:
+        """Everything recorded in the ledger of debts, unreadable entries included."""
+
+    def record_debt(self, debt: Debt, instead_of: Debt | None = None) -> bool:
+        """Record a debt in place of `instead_of` (None: of nothing); False when the ledger has something else there."""
+
+    def forget_debt(self, debt: Debt) -> bool:
+        """Remove exactly this debt; False when the ledger has none, or another one of that subject."""
+
+    def workload(self, name: WorkloadName) -> WorkloadFacts | None:
+        """A Deployment, StatefulSet or CronJob; None when it does not exist."""
+
+    def set_workload(self, found: WorkloadFacts, setting: int | bool) -> bool:
+        """Set wanted replicas, or suspend; False when it changed since it was found."""
 
     def namespace_annotations(self) -> dict[str, str]:
         """The nightshift.io/ annotations of our namespace."""

@@ -12,6 +12,7 @@ from nightshift.domain.target import CONTROL_PLANE_COMPONENTS
 from nightshift.steps.drain_node import drain_held
 from nightshift.steps.evidence import evidence_first
 from nightshift.steps.hold import Held, hold
+from nightshift.steps.quiesce import quiesce_again
 from nightshift.steps.session import JobResult, Session, node_log, patiently, wait_until
 
 _JOB = "kubeadm-upgrade"
@@ -21,7 +22,8 @@ def upgrade_node(session: Session, node_name: str, choice: Mapping[str, Any]) ->
     """Answer {"node", "version", "command", "attached", "seconds", "package_seconds", "sentence"}.
 
     `package_seconds` is what of it was the installation of kubeadm's package; None when the job did not say.
-    A node that lost its cordon meanwhile (a recovery gave it back) is drained again first.
+    A node that lost its cordon meanwhile (a recovery gave it back) is drained again first, and for a control plane
+    what the policy quiesces is made quiet again.
 
     Raises:
         RemoteJobError: JOB_FAILED and relatives; the message says where the evidence lies.
@@ -32,6 +34,8 @@ def upgrade_node(session: Session, node_name: str, choice: Mapping[str, Any]) ->
     started = session.clock()
     with hold(session, [node]) as held:
         drain_held(session, node_name, held)
+        if node.is_control_plane:
+            quiesce_again(session, held)
         known = session.on(node).job(_JOB)
         command = _choose_command(session, node, version, known)
         session.log(f"{node_name}: kubeadm upgrade {command} to {version}")

@@ -11,6 +11,7 @@ from nightshift.orchestration.callbacks import recover_failed_run
 from nightshift.orchestration.operators import (
     DecideOperator,
     OpenNightOperator,
+    QuarantineOperator,
     RecoverOperator,
     StepOperator,
     own_run_id,
@@ -208,3 +209,45 @@ def test_config_errors_are_told_like_all_others(steps: Any, context: Any, policy
     steps.answers["a_step"] = ConfigError("CONNECTION_MISSING", "m", cause="c", next_step="n")
     with pytest.raises(ConfigError):
         operator(StepOperator, policy).execute(context)
+
+
+STEPS = {"drain": "wave.drain_node", "verify": "wave.verify_node"}
+
+
+@pytest.mark.parametrize(
+    ("xcoms", "failure"),
+    [
+        (
+            {("wave.verify_node", "failure"): {"code": "VERIFY_FAILED"}},
+            {"step": "verify", "code": "VERIFY_FAILED"},
+        ),
+        ({}, None),
+    ],
+)
+def test_a_failed_node_is_set_aside_with_what_its_own_tasks_told(
+    steps: Any, context: Any, policy: ClusterPolicy, xcoms: dict[Any, Any], failure: Any
+) -> None:
+    asked: list[Any] = []
+    ti = context["ti"]
+    ti.map_index, ti.xcoms, pulled = 3, xcoms, ti.xcom_pull
+
+    def pull_of_instance(task_ids: Any, key: str = "return_value", map_indexes: Any = None) -> Any:
+        asked.append(map_indexes)
+        return pulled(task_ids, key)
+
+    ti.xcom_pull = pull_of_instance
+    steps.answers["a_step"] = {"answer": "quarantined", "node": "w2", "sentence": "s"}
+    said = operator(QuarantineOperator, policy, steps=STEPS, node="w2").execute(context)
+    assert said["answer"] == "quarantined"
+    assert steps.calls == [("a_step", {"failure": failure, "node_name": "w2"})]
+    assert set(asked) == {3}, "the other nodes of its wave have errors of their own"
+
+
+def test_a_node_that_is_not_set_aside_stops_the_night_with_no_error_of_its_own(
+    steps: Any, context: Any, policy: ClusterPolicy
+) -> None:
+    context["ti"].map_index = 0
+    steps.answers["a_step"] = {"answer": "stop", "node": "w2", "sentence": "the policy says stop."}
+    with pytest.raises(RuntimeError, match=r"The night stops here: the policy says stop"):
+        operator(QuarantineOperator, policy, steps=STEPS, node="w2").execute(context)
+    assert ("me", "failure") not in context["ti"].xcoms

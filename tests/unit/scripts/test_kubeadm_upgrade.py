@@ -200,6 +200,29 @@ def test_failed_kubeadm_leaves_no_mark(control_plane):
     assert not (control_plane.state / "done").exists()
 
 
+def test_failed_kubeadm_leaves_the_source_line_where_the_node_is(control_plane):
+    """Else the node's own apt would offer a kubelet that is newer than its API server."""
+    source = control_plane.root / "fs/etc/apt/sources.list.d/kubernetes.list"
+    (control_plane.systemd / "kubeadm-exit").write_text("1")
+    upgrade(control_plane)
+    assert source.read_text() == SOURCE_LINE
+    (control_plane.systemd / "kubeadm-exit").unlink()
+    upgrade(control_plane)
+    assert source.read_text() == SOURCE_LINE.replace("v1.34", "v1.35")
+
+
+@pytest.mark.parametrize("is_at_work", [False, True])
+def test_holds_that_a_dead_job_left_off_come_back_with_the_next_fence(control_plane, is_at_work):
+    (control_plane.systemd / "calls").write_text("")
+    (control_plane.state / "held").write_text("kubeadm\nkubelet\n")
+    if is_at_work:
+        control_plane.hold_jobs()
+        control_plane.run("start-job", "reclaim-scratch", "1", "airflow/lab/run-1", "60", "3")
+    assert control_plane.run("fence", "2").returncode == 0
+    assert ("apt-mark hold kubeadm kubelet" in calls(control_plane)) is not is_at_work
+    assert (control_plane.state / "held").exists() is is_at_work
+
+
 def test_held_package_is_held_again_even_when_apt_failed_once(control_plane):
     (control_plane.systemd / "held").write_text("kubeadm\nvim\n")
     (control_plane.systemd / "apt-fails").touch()

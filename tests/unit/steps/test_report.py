@@ -40,6 +40,31 @@ def test_nothing_to_do_is_written_too(session: Session) -> None:
     assert "/lab/ledger/" in said["path"]
 
 
+@pytest.mark.parametrize(
+    ("ending", "given_back"),
+    [
+        (
+            {
+                "restore": {"restored": ["Deployment shop/web has 3 replicas again"]},
+                "recovery": {"repaid": ["x"]},
+            },
+            3,
+        ),
+        ({"recovery": {"repaid": ["Deployment shop/web has 5 replicas: somebody"]}}, 5),
+        ({"recovery": {"answer": "live"}}, None),
+    ],
+)
+def test_what_was_quiet_and_what_came_of_it_is_written(
+    session: Session, ending: dict[str, Any], given_back: int | None
+) -> None:
+    said = report(session, {"open_night": _GO, "quiesce": {"quiesced": ["Deployment shop/web"]}, **ending})
+    entry = json.loads(Path(said["path"]).read_text())
+    assert entry["quiesced"] == ["Deployment shop/web"]
+    assert [line.split(" replicas")[0] for line in entry["given_back"]] == (
+        [f"Deployment shop/web has {given_back}"] if given_back else []
+    )
+
+
 def test_blocked_raises_the_gauge_and_says_what_would_flip_it(
     session: Session, choice: dict[str, Any]
 ) -> None:
@@ -192,3 +217,30 @@ def test_a_blind_night_says_code_cause_and_next_step(session: Session, choice: d
 def test_a_look_that_failed_is_blind_and_touched_nothing(session: Session) -> None:
     failure = Failure("open_night", "w2 is away.", "NODE_UNREACHABLE", "x.", "y.", True, before_claim=True)
     assert report(session, {"failure": failure})["answer"] == "blind"
+
+
+def test_a_node_that_was_set_aside_has_its_own_word_and_the_night_stays_partial(
+    cluster: FakeCluster, session: Session, choice: dict[str, Any]
+) -> None:
+    upgrade_kubelet(session, "w1", choice)
+    decision = _decision("go")
+    decision["plan"].update(waves=[["w1"], ["w2"]], leftover=[])
+    facts = {"open_night": _GO, "choice": choice, "decision": decision, "quarantined": ["w2"]}
+    said = report(session, {**facts, "failure": _FAILURE, "postflight": {"sentence": "Fine."}})
+    assert said["answer"] == "partial"
+    assert "Set aside, the other workers went on: w2; Already upgraded: w1" in said["note"]
+    assert {n["name"]: n["outcome"] for n in said["entry"]["nodes"]}["w2"] == "quarantined"
+
+
+def test_a_node_that_the_policy_leaves_out_still_waits(
+    cluster: FakeCluster, session: Session, choice: dict[str, Any]
+) -> None:
+    for name in ("cp1", "w1"):
+        upgrade_kubelet(session, name, choice)
+    decision = _decision("go")
+    decision["plan"].update(leftover=[], quarantined=["w2"])
+    facts = {"open_night": _GO, "choice": choice, "decision": decision, "postflight": {"sentence": "Fine."}}
+    said = report(session, facts)
+    assert said["answer"] == "upgraded"
+    assert {n["name"]: n["outcome"] for n in said["entry"]["nodes"]}["w2"] == "quarantined"
+    assert session.pushgateway.labelled[0][2] == 1.0, "an upgrade is still available"

@@ -1,6 +1,6 @@
 #!/bin/bash
 # apt beside the live one: own sources, own lists, own archives, the live keyring. Nothing of the node's apt
-# configuration or lists is changed here. Sourced after common.sh; the caller sets APT_PRIVATE to a directory.
+# configuration or lists is changed here. Sourced after common.sh, and holds.sh to install; the caller sets APT_PRIVATE to a directory.
 # shellcheck disable=SC2034  # APT_OPTIONS is used by the sourcing scripts
 
 umask 022 # files of packages, of kubeadm and of apt's unprivileged user get the modes they ask for
@@ -173,18 +173,4 @@ install_staged() {
         -o DPkg::Lock::Timeout=300 -o Dpkg::Options::=--force-confdef -o Dpkg::Options::=--force-confold \
         "${files[@]}" </dev/null || die "$EX_INSTALL_FAILED" "apt-get could not install: ${files[*]}"
     restore_holds
-}
-
-# Holds are remembered in a file, because a job that dies between install and hold would lose them.
-remember_holds() {
-    local held
-    held=$(apt-mark showhold | grep -xE 'kubeadm|kubelet|kubectl|kubernetes-cni|cri-tools' || true)
-    { cat "$STATE_DIR/held" 2>/dev/null || true; echo "$held"; } | grep . | sort -u | atomic_write "$STATE_DIR/held" || true
-}
-
-restore_holds() {
-    local held=()
-    mapfile -t held < <(grep . "$STATE_DIR/held" || true)
-    ((${#held[@]} == 0)) || apt-mark hold "${held[@]}" >/dev/null
-    rm -f "$STATE_DIR/held"
 }
