@@ -17,7 +17,7 @@ from tests.unit.scripts.conftest import REPOSITORY
 
 SCRIPT = REPOSITORY / "include" / "scripts" / "restore-etcd"
 FAKE = Path(__file__).parent / "restore" / "fake"
-PROGRAMS = "pgrep etcdctl etcdutl kubectl systemctl ctr ip mountpoint mv rm".split()
+PROGRAMS = ["pgrep", "etcdctl", "etcdutl", "kubectl", "systemctl", "ctr", "ip", "mountpoint", "mv", "rm"]
 SERVERS = ("kube-apiserver", "kube-controller-manager", "kube-scheduler")
 REFUSED, USAGE, HALF_WAY = 1, 2, 3
 ONE = "8e9e, started, cp1, https://10.0.0.11:2380, https://10.0.0.11:2379, false\n"
@@ -34,9 +34,7 @@ def manifest(component: str, version: str, node: str = "cp1", address: str = "10
         ],
     }.get(component, ["--leader-elect=true"])
     lines = "".join(f"    - {flag}\n" for flag in flags)
-    return (
-        f"spec:\n  containers:\n  - command:\n    - {component}\n{lines}    image: k8s.io/{component}:{version}\n"
-    )
+    return f"spec:\n  containers:\n  - command:\n    - {component}\n{lines}    image: k8s.io/{component}:{version}\n"
 
 
 def old(component: str) -> str:
@@ -223,15 +221,23 @@ def test_etcd_starts_after_its_data_and_the_api_after_etcd_is_proven(node: Node)
 @pytest.mark.parametrize(
     ("spoil", "said"),
     [
-        pytest.param(lambda n: (n.kubernetes / "pki/ca.crt").write_text("x"), "another cluster's", id="cluster"),
-        pytest.param(lambda n: (n.fake / "address").write_text("10.0.0.12"), "not on this machine", id="node"),
-        pytest.param(lambda n: (n.fake / "kubelet").write_text("failed"), "kubelet does not run", id="kubelet"),
+        pytest.param(
+            lambda n: (n.kubernetes / "pki/ca.crt").write_text("x"), "another cluster's", id="cluster"
+        ),
+        pytest.param(
+            lambda n: (n.fake / "address").write_text("10.0.0.12"), "not on this machine", id="node"
+        ),
+        pytest.param(
+            lambda n: (n.fake / "kubelet").write_text("failed"), "kubelet does not run", id="kubelet"
+        ),
         pytest.param(
             lambda n: (n.fake / "units").write_text("nightshift-stage.service loaded active running x\n"),
             "nightshift-stage.service is at work",
             id="job",
         ),
-        pytest.param(lambda n: (n.fake / "kubeadm").write_text(f"{os.getpid()}\n"), "kubeadm runs: root", id="kubeadm"),
+        pytest.param(
+            lambda n: (n.fake / "kubeadm").write_text(f"{os.getpid()}\n"), "kubeadm runs: root", id="kubeadm"
+        ),
         pytest.param(
             lambda n: (n.fake / "lease").write_text(f"airflow/lab/run-1|{datetime.now(UTC):%FT%TZ}|120\n"),
             "airflow/lab/run-1 is at the cluster",
@@ -242,7 +248,9 @@ def test_etcd_starts_after_its_data_and_the_api_after_etcd_is_proven(node: Node)
             "use restore-etcd-ha",
             id="several members",
         ),
-        pytest.param(lambda n: n.make_bundle("cp9=https://10.0.0.19:2380"), "none of the members", id="member"),
+        pytest.param(
+            lambda n: n.make_bundle("cp9=https://10.0.0.19:2380"), "none of the members", id="member"
+        ),
     ],
 )
 def test_what_is_not_right_is_told_before_anything_is_touched(node: Node, spoil: object, said: str) -> None:
@@ -304,7 +312,12 @@ def test_a_dry_run_says_every_change_and_makes_none(node: Node) -> None:
     assert done.returncode == 0, done.stderr
     assert node.state() == before
     assert not brake.exists()
-    for command in ("create configmap nightshift-brake", "snapshot restore", "mv -T", "systemctl restart kubelet"):
+    for command in (
+        "create configmap nightshift-brake",
+        "snapshot restore",
+        "mv -T",
+        "systemctl restart kubelet",
+    ):
         assert command in done.stderr
     assert node.run().returncode == 0
     assert_restored(node)
