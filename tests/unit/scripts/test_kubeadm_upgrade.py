@@ -265,8 +265,9 @@ def test_a_kubeadm_that_somebody_starts_meanwhile_is_not_run_beside(control_plan
         process.kill()
         process.communicate()
     assert done.returncode == ExitCode.BUSY
-    assert f"somebody else is at it: kubeadm is run by root, pid {process.pid}, since " in done.stderr.replace(
-        " (logged in as root)", ""
+    assert (
+        f"somebody else is at it: kubeadm is run by root, pid {process.pid}, since "
+        in done.stderr.replace(" (logged in as root)", "")
     )
     assert [call for call in calls(control_plane) if call.startswith("apt-get install")]
     assert not [call for call in calls(control_plane) if call.startswith("kubeadm upgrade")]

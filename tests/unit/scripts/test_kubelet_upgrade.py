@@ -114,7 +114,9 @@ def test_a_kubectl_that_dpkg_left_half_installed_is_no_absent_one(worker):
     assert done.returncode == 0, done.stderr
     assert "found: dpkg was interrupted" in done.stdout
     assert installed_files(worker) == ["kubectl"]
-    order = [call.split()[0] for call in calls(worker) if call.startswith(("dpkg --configure", "apt-get install"))]
+    order = [
+        call.split()[0] for call in calls(worker) if call.startswith(("dpkg --configure", "apt-get install"))
+    ]
     assert order[0] == "dpkg"
 
 
