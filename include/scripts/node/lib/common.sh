@@ -176,7 +176,7 @@ kubeadm_pids() {
 foreign_kubeadm() {
     local pid user since login called
     for pid in $(kubeadm_pids); do
-        ! grep -qs 'nightshift-' "/proc/$pid/cgroup" || continue
+        ! grep -qsE '/nightshift-[a-z-]+\.service(/|$)' "/proc/$pid/cgroup" || continue
         read -r user since < <(ps -o user=,lstart= -p "$pid") || continue # it has just ended
         # sudo makes everybody root; who logged in is remembered by the kernel.
         login=$(id -nu "$(cat "/proc/$pid/loginuid" 2>/dev/null)" 2>/dev/null) || login=
