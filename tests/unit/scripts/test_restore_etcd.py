@@ -269,6 +269,17 @@ def test_a_lease_that_expired_is_nobody(node: Node) -> None:
     assert node.run().returncode == 0
 
 
+def test_no_controller_and_no_night_begins_without_the_brake(node: Node) -> None:
+    (node.fake / "brake-fails").touch()
+    done = node.run()
+    assert (done.returncode, "the brake could not be pulled. Mend it" in done.stderr) == (HALF_WAY, True)
+    assert set(node.state()) == {"etcd.yaml", "kube-apiserver.yaml", "revision"}
+    (node.fake / "brake-fails").unlink()
+    (node.fake / "brake-by-another").touch()
+    assert node.run().returncode == 0
+    assert_restored(node)
+
+
 def test_another_bundle_than_the_hash_says_is_not_opened(node: Node) -> None:
     with node.bundle.open("ab") as bundle:
         bundle.write(b"x")
