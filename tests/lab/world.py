@@ -279,6 +279,23 @@ class World:
             assert self.is_just_busy(run), run["note"]
         raise AssertionError(f"this machine was too busy for {BUSY_NIGHTS} nights")
 
+    def upgrade_until_running(self, task_id: str, seconds: float = 1800) -> str:
+        """Start a night and wait until a task of it runs, on whichever node; returns the run's id."""
+        self.used = True
+        for _ in range(BUSY_NIGHTS):
+            run_id = self.api.start()
+            state = wait_until(partial(self._running_or_end, run_id, task_id), f"{task_id} runs", seconds)
+            if state == "running":
+                return run_id
+            run = self.finish(run_id)
+            assert self._is_just_busy(run), run["note"]
+        raise AssertionError(f"this machine was too busy for {BUSY_NIGHTS} nights")
+
+    def _running_or_end(self, run_id: str, task_id: str) -> str | None:
+        """The task's state once it runs, or will not any more; None: not yet."""
+        state = self.states(run_id).get(task_id)
+        return state if state in ("running", *ENDED, "upstream_failed", "skipped") else None
+
     def _job_or_end(self, run_id: str, task_id: str, node: str, unit: str) -> str | None:
         """Whether the task's unit works, or the run ended without it; None: not yet."""
         state = self.states(run_id).get(task_id)

@@ -78,6 +78,9 @@ class ScratchEntry:
     is_directory: bool
 
 
+ENDED_BADLY = ("failed", "lost")  # of a job's states
+
+
 @dataclass(frozen=True)
 class JobFacts:
     """One node-side job unit (`nightshift-<step>.service`) and what it left behind."""

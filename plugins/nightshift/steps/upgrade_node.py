@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from nightshift.domain.errors import VerificationError
-from nightshift.domain.facts import JobFacts, NodeFacts
+from nightshift.domain.facts import ENDED_BADLY, JobFacts, NodeFacts
 from nightshift.domain.plan import kubeadm_command
 from nightshift.domain.target import CONTROL_PLANE_COMPONENTS
 from nightshift.steps.drain_node import drain_held
-from nightshift.steps.evidence import evidence_first
+from nightshift.steps.evidence import evidence_first, evidence_of_unseen
 from nightshift.steps.hold import Held, hold
 from nightshift.steps.quiesce import quiesce_again
 from nightshift.steps.session import JobResult, Session, node_log, patiently, wait_until
@@ -37,6 +37,7 @@ def upgrade_node(session: Session, node_name: str, choice: Mapping[str, Any]) ->
         if node.is_control_plane:
             quiesce_again(session, held)
         known = session.on(node).job(_JOB)
+        _tell_earlier_end(session, node, known)
         command = _choose_command(session, node, version, known)
         session.log(f"{node_name}: kubeadm upgrade {command} to {version}")
         # A job that is attached to began before this try.
@@ -57,6 +58,17 @@ def upgrade_node(session: Session, node_name: str, choice: Mapping[str, Any]) ->
         "package_seconds": (outcome.result or {}).get("package_seconds"),
         "sentence": sentence,
     }
+
+
+def _tell_earlier_end(session: Session, node: NodeFacts, known: JobFacts | None) -> None:
+    """Say what the node's last kubeadm job came to, when that was no good end; a first look at it is saved."""
+    if known is None or known.state not in ENDED_BADLY:
+        return
+    how = f"failed with exit code {known.exit_code}"
+    if known.state == "lost":
+        how = "was lost when the node was rebooted" if known.rebooted else "was lost without a last word"
+    session.log(f"{node.name}: the last {_JOB} (run {known.run_id}) {how}; it looks first what is done")
+    evidence_of_unseen(session, node, known)
 
 
 def _choose_command(session: Session, node: NodeFacts, version: str, known: JobFacts | None) -> str:

@@ -188,6 +188,25 @@ def test_what_is_missing_is_told_apart_and_leaves_nothing_half_done(
         assert list((staging.state / "packages").iterdir()) == []
 
 
+@pytest.mark.parametrize("left", ["half downloaded", "changed"])
+def test_what_an_earlier_download_left_is_named_and_fetched_anew(
+    staging: FakeNode, address: str, left: str
+) -> None:
+    final = staging.state / "packages" / PACKAGE
+    if left == "changed":
+        assert stage(staging, address).returncode == 0
+        next(final.glob("kubelet_*.deb")).write_text("changed")
+    else:
+        (staging.state / "packages/.partial.abc123").mkdir(parents=True)
+    done = stage(staging, address)
+    assert done.returncode == 0, done.stderr
+    assert "found: packages " in done.stdout
+    assert list((staging.state / "packages").iterdir()) == [final]
+    check = subprocess.run(["sha256sum", "--quiet", "-c", "SHA256SUMS"], cwd=final, check=False)
+    assert check.returncode == 0
+    assert "found:" not in stage(staging, address).stdout
+
+
 def offered(node: FakeNode, address: str, minor: str = "1.35") -> tuple[int, list[str]]:
     done = node.run("package-index", minor, address)
     return done.returncode, done.stdout.split()

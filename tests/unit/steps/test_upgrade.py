@@ -9,6 +9,7 @@ import pytest
 from tests.fakes.cluster import FakeCluster, job_failed
 
 from nightshift.domain.errors import FencedError, LeaseHeldError, RemoteJobError, VerificationError
+from nightshift.domain.facts import JobFacts
 from nightshift.steps.claim import claim
 from nightshift.steps.drain_node import drain_node
 from nightshift.steps.evidence import saved_evidence
@@ -99,6 +100,50 @@ def test_a_second_try_ends_with_the_command_of_the_first(
     upgrade_node(session, "cp1", choice)
     assert cluster.config_version == "1.35.4"
     assert upgrade_node(session, "cp1", choice)["command"] == "apply"
+
+
+@pytest.mark.parametrize(
+    ("ended", "said"),
+    [
+        ({"state": "failed", "exit_code": 26}, "failed with exit code 26"),
+        ({"state": "lost", "exit_code": None, "rebooted": True}, "was lost when the node was rebooted"),
+        ({"state": "lost", "exit_code": None}, "was lost without a last word"),
+    ],
+)
+def test_a_kubeadm_that_failed_unseen_is_named_and_leaves_evidence_before_it_is_run_again(
+    cluster: FakeCluster, session: Session, choice: dict[str, Any], ended: dict[str, Any], said: str
+) -> None:
+    """The task was killed, its job failed with nobody there; the next try must not wipe the traces."""
+    node = cluster.fakes["cp1"]
+    base = session.policy.target.package_repository
+    words = ("apply", "1.35.4", "900", base)
+    node.jobs["kubeadm-upgrade"] = JobFacts(
+        step="kubeadm-upgrade",
+        run_id=session.owner,
+        token=1,
+        arguments=words,
+        started=cluster.now - 60,
+        finished=None,
+        **ended,
+    )
+    saved_before_the_job: list[tuple[str, ...]] = []
+    node.before_job = lambda step: saved_before_the_job.append(saved_evidence(session, ["cp1"]))
+    assert upgrade_node(session, "cp1", choice)["command"] == "apply"
+    assert f"the last kubeadm-upgrade (run {session.owner}) {said}" in cluster.log
+    assert len(saved_before_the_job[0]) == 1
+    upgrade_node(session, "cp1", choice)
+    assert len(saved_evidence(session, ["cp1"])) == 1
+
+
+def test_what_another_run_left_is_named_without_new_evidence(
+    cluster: FakeCluster, session: Session, choice: dict[str, Any]
+) -> None:
+    cluster.fakes["w1"].jobs["kubeadm-upgrade"] = JobFacts(
+        "kubeadm-upgrade", "failed", 26, "airflow/lab/last-night", 1, ("node", "1.35.4"), 0.0, 9.0
+    )
+    upgrade_node(session, "w1", choice)
+    assert "(run airflow/lab/last-night) failed with exit code 26" in cluster.log
+    assert saved_evidence(session, ["w1"]) == ()
 
 
 def test_a_world_that_did_not_follow_leaves_evidence_too(

@@ -130,10 +130,17 @@ installed_version() {
     dpkg-query -W -f '${db:Status-Status} ${Version}\n' "$1" 2>/dev/null | sed -n 's/^installed //p'
 }
 
+# is_known PACKAGE: the node has it, be it half installed: an interrupted package is no absent one.
+is_known() {
+    local state
+    state=$(dpkg-query -W -f '${db:Status-Status} ${Version}\n' "$1" 2>/dev/null) || return 1
+    [[ -n $state && $state != not-installed* && $state != config-files* ]]
+}
+
 # node_packages: what this node is upgraded with, one per line; kubectl only where it is installed.
 node_packages() {
     printf '%s\n' kubeadm kubelet
-    [[ -z $(installed_version kubectl) ]] || echo kubectl
+    ! is_known kubectl || echo kubectl
 }
 
 # offered_versions PACKAGE…: versions in which the private index has all of these packages, newest first. A mirror
@@ -165,12 +172,17 @@ install_staged() {
         find "$directory" -name '*.deb' ! -name 'kubeadm_*' ! -name 'kubelet_*' ! -name 'kubectl_*'
     )
     remember_holds
-    # A power loss inside dpkg leaves a journal; nothing can be installed until it is played back.
-    if [[ -n $(ls -A "$FS_ROOT/var/lib/dpkg/updates") || -n $(dpkg --audit) ]]; then
-        dpkg --configure -a --force-confold || die "$EX_INSTALL_FAILED" "dpkg --configure -a failed"
-    fi
+    mend_dpkg
     apt-get install -y --no-install-recommends --no-remove --allow-change-held-packages \
         -o DPkg::Lock::Timeout=300 -o Dpkg::Options::=--force-confdef -o Dpkg::Options::=--force-confold \
         "${files[@]}" </dev/null || die "$EX_INSTALL_FAILED" "apt-get could not install: ${files[*]}"
     restore_holds
+}
+
+# mend_dpkg: a power loss inside dpkg leaves a journal and half installed packages; nothing can be installed before
+# they are brought to their end.
+mend_dpkg() {
+    [[ -n $(ls -A "$FS_ROOT/var/lib/dpkg/updates") || -n $(dpkg --audit) ]] || return 0
+    echo "found: dpkg was interrupted; it is brought to its end first"
+    dpkg --configure -a --force-confold || die "$EX_INSTALL_FAILED" "dpkg --configure -a failed"
 }
