@@ -166,3 +166,10 @@ def test_dags_survive_serialisation(dag_bag: DagBag) -> None:
     for dag in dag_bag.dags.values():
         again = DagSerialization.from_dict(DagSerialization.to_dict(dag))
         assert {t.task_id for t in again.tasks} == set(dag.task_ids)
+
+
+def test_the_sweepers_own_runs_are_never_dry(dag_bag: DagBag) -> None:
+    sweeper = dag_bag.dags["recover_small"]
+    assert sweeper.params["dry_run"] is False
+    dry_run = sweeper.get_task("recover").inputs["dry_run"]
+    assert [dry_run({"params": {"dry_run": asked}}) for asked in (True, False)] == [True, False]

@@ -89,6 +89,22 @@ def plan_recovery(
     )
 
 
+def foresee(plan: RecoveryPlan) -> tuple[str, ...]:
+    """Say what this plan does, one clause for each of its parts, in the order in which they are done."""
+    parts = (
+        ("raise the fencing token on", plan.fence),
+        ("wait for", plan.wait_for),
+        ("uncordon", plan.uncordon),
+        ("drop the marks of", plan.drop_annotations),
+        ("clear the in-flight marks and the gauge", plan.clear_in_flight),
+        ("empty the Lease and keep its token", plan.empty_lease),
+        ("leave what cannot be seen:", tuple(text.rstrip(".") for text in plan.unknown)),
+    )
+    return tuple(
+        f"{verb} {', '.join(what)}" if isinstance(what, tuple) else verb for verb, what in parts if what
+    )
+
+
 def _is_own(holder: str, own: str | None) -> bool:
     """Tell whether the Lease is the run's own, or that of an earlier recovery of it."""
     return own is not None and holder in (own, recovery_of(own))

@@ -405,7 +405,13 @@ def build_recover_dag(policy: ClusterPolicy) -> DAG:
                 description="End this run's hold on the cluster although its Lease is alive: a run id of this Airflow, "
                 "e.g. manual__2026-11-22T23:00:00+00:00, or a holder as the Lease shows it. "
                 "Empty: only what nobody alive owns.",
-            )
+            ),
+            "dry_run": Param(
+                False,
+                type="boolean",
+                title="Only say what it would do",
+                description="Looks as it always does, writes nothing, and puts the answer into this run's note.",
+            ),
         },
         default_args={"owner": "nightshift"},
     ) as dag:
@@ -413,7 +419,11 @@ def build_recover_dag(policy: ClusterPolicy) -> DAG:
             task_id="recover",
             policy=policy,
             step="recover:sweep",
-            inputs={"own_run_id": param("run_id"), "reason": f"sweeper recover_{policy.name}"},
+            inputs={
+                "own_run_id": param("run_id"),
+                "reason": f"sweeper recover_{policy.name}",
+                "dry_run": param("dry_run"),
+            },
             doc_md=TASKS["recover"],
             execution_timeout=timedelta(seconds=look_seconds(policy)),
             retries=0,  # the next one comes in a minute

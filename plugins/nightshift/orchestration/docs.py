@@ -150,4 +150,5 @@ uncordon what it cordoned, drop its marks, empty the Lease, clear `k8s_upgrade_i
 Airflow. Leave this DAG unpaused.
 
 By hand: *Trigger* it; name a run in the form to end that run's hold on the cluster although its Lease is still alive.
+With *Only say what it would do* it writes nothing, and the run's note says what a recovery would do now.
 """

@@ -232,6 +232,8 @@ class RecoverOperator(StepOperator):
             if error.code != "CONNECTION_MISSING" or resolve(self.inputs.get("own_run_id"), context):
                 raise
             raise AirflowSkipException(f"Nothing was looked at: {error.message}") from error
+        if result["answer"] == "dry_run":
+            tell(self, context, result["sentence"])
         if result["answer"] == "partial":
             context["ti"].xcom_push(key="return_value", value=result)
             with remembered(self, context):
@@ -274,6 +276,13 @@ def note_orphan(task: BaseOperator, context: Context) -> None:
         task.log.warning(
             "Airflow restarted under this task: attaching to what already runs, starting nothing."
         )
+
+
+def tell(task: BaseOperator, context: Context, note: str) -> None:
+    """Put a note onto the run of a button: whoever pressed it reads the answer there."""
+    from nightshift.orchestration import reporting  # which imports this module
+
+    reporting.show_note(task, context, note)
 
 
 @contextmanager

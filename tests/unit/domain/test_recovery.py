@@ -1,13 +1,19 @@
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import fields, replace
 from typing import Any
 
 import pytest
 from tests.unit.domain.builders import node, probe
 
 from nightshift.domain.facts import JobFacts, LeaseFacts, NodeFacts, NodeProbe
-from nightshift.domain.recovery import OWNER_ANNOTATION, TOKEN_ANNOTATION, RecoveryPlan, plan_recovery
+from nightshift.domain.recovery import (
+    OWNER_ANNOTATION,
+    TOKEN_ANNOTATION,
+    RecoveryPlan,
+    foresee,
+    plan_recovery,
+)
 
 NOW = 10_000.0
 MARKS = {OWNER_ANNOTATION: "dead", TOKEN_ANNOTATION: "7"}
@@ -167,3 +173,12 @@ def test_dying_half_way_is_found_again() -> None:
     assert plan.drop_annotations == ("cp1",)
     assert plan.clear_in_flight
     assert plan.empty_lease
+
+
+def test_every_part_of_a_plan_is_foreseen() -> None:
+    """A part that is added to the plan and not told would make the dry run a lie."""
+    silent = {"may_act", "reason"}
+    for part in (f for f in fields(RecoveryPlan) if f.name not in silent):
+        value = True if part.type == "bool" else ("cp1",)
+        assert len(foresee(replace(RecoveryPlan(True, ""), **{part.name: value}))) == 1, part.name
+    assert foresee(RecoveryPlan(True, "")) == ()

@@ -7,6 +7,7 @@ from airflow.sdk.exceptions import AirflowSkipException, AirflowTaskTimeout
 
 from nightshift.domain.errors import BlindError, ConfigError, UnreachableError, VerificationError
 from nightshift.domain.policy import ClusterPolicy
+from nightshift.orchestration import reporting
 from nightshift.orchestration.callbacks import recover_failed_run
 from nightshift.orchestration.operators import (
     DecideOperator,
@@ -176,6 +177,21 @@ def test_a_recovery_that_cannot_reach_the_cluster_is_red(
     steps.answers["a_step"] = error
     with pytest.raises(ConfigError):
         operator(RecoverOperator, policy, inputs={"own_run_id": run_id}).execute(context)
+
+
+def test_a_dry_run_is_told_to_whoever_asked_and_every_other_recovery_to_nobody(
+    steps: Any, context: Any, policy: ClusterPolicy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    notes: list[str] = []
+    monkeypatch.setattr(reporting, "show_note", lambda task, context, note: notes.append(note))
+    context["params"] = {"dry_run": True}
+    steps.answers["a_step"] = [
+        {"answer": answer, "sentence": answer, "remaining": []} for answer in ("recovered", "dry_run")
+    ]
+    sweeper = operator(RecoverOperator, policy, inputs={"dry_run": param("dry_run")})
+    assert [sweeper.execute(context)["answer"] for _ in range(2)] == ["recovered", "dry_run"]
+    assert notes == ["dry_run"]
+    assert steps.calls[0] == ("a_step", {"dry_run": True})
 
 
 @pytest.mark.parametrize("answer", ["recovered", "nothing", "live", "waiting", "away"])
