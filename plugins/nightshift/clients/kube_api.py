@@ -34,6 +34,7 @@ LEASE_NAME = "nightshift"
 BRAKE_NAME = "nightshift-brake"
 KUBELET_READER = "kubelet-reader"
 _NAMESPACE_PATH = f"/api/v1/namespaces/{NAMESPACE}"
+_CONFIG_MAPS_PATH = f"{_NAMESPACE_PATH}/configmaps"
 _LEASES_PATH = f"/apis/coordination.k8s.io/v1/namespaces/{NAMESPACE}/leases"
 _COMPARE_AND_SWAP_TRIES = 8  # kubelets write their Node's status between our read and our write
 _KUBELET_TOKEN_SECONDS = 600  # the shortest the API grants
@@ -346,13 +347,30 @@ class KubeApi:
         except StatusError as answer:
             raise _namespace_missing() from answer
 
-    def kill_switch(self) -> str | None:
-        """Why the brake is on; None when it is off."""
-        item = self._get(f"{_NAMESPACE_PATH}/configmaps/{BRAKE_NAME}")
-        data = (item or {}).get("data") or {}
-        if str(data.get("paused", "")).strip().lower() != "true":
-            return None
-        return str(data.get("reason") or "no reason given")
+    def brake(self) -> dict[str, str]:
+        """What the brake's ConfigMap says, see domain/brake.py; empty when there is none."""
+        item = self._get(f"{_CONFIG_MAPS_PATH}/{BRAKE_NAME}")
+        return {str(key): str(value) for key, value in ((item or {}).get("data") or {}).items()}
+
+    def set_brake(self, data: Mapping[str, str] | None) -> None:
+        """Write the brake's ConfigMap as a whole, whatever it said; None: remove it."""
+        path = f"{_CONFIG_MAPS_PATH}/{BRAKE_NAME}"
+        metadata = {"name": BRAKE_NAME, "namespace": NAMESPACE}
+        body = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": dict(data or {})}
+        try:
+            if data is None:
+                self._http.call("DELETE", path, judged=(404,))
+            else:
+                self._http.call("PUT", path, body=body, judged=(404,))
+        except StatusError:
+            if data is not None:
+                self._create_brake(body)
+
+    def _create_brake(self, body: Mapping[str, Any]) -> None:
+        try:
+            self._http.call("POST", _CONFIG_MAPS_PATH, body=body, judged=(404,))
+        except StatusError as answer:
+            raise _namespace_missing() from answer
 
     def can_i(self, wanted: Iterable[Permission]) -> tuple[str, ...]:
         """Of the wanted permissions return those that are denied, as readable text.

@@ -79,6 +79,7 @@ class _Night:
     phases: dict[str, list[str]] = field(default_factory=dict)
     places: list[PlaceTasks] = field(default_factory=list)
     etcd_gates: list[str] = field(default_factory=list)  # task ids, in the order of the night
+    enders: list[str] = field(default_factory=list)  # task ids: where brake or window may end the night
 
     def limit(self, step: str = "") -> timedelta:
         """The time limit of a step's task."""
@@ -105,6 +106,7 @@ class _Night:
     def remember_place(self, phase: str, gate: BaseOperator, steps: Sequence[BaseOperator]) -> None:
         """Note a slot or wave with its gate and steps, for the report."""
         self.remember(phase, gate, *steps)
+        self.enders += [gate.task_id, *(step.task_id for step in steps[:2])]  # until kubeadm begins
         ids = [step.task_id for step in steps]
         self.places.append(PlaceTasks(gate.task_id, dict(zip(_NODE_STEPS.values(), ids, strict=True))))
 
@@ -244,16 +246,18 @@ def _preparation(night: _Night) -> tuple[StepOperator, StepOperator, StepOperato
         snapshot = night.step("snapshot", inputs=choice)
         stage = night.step("stage", inputs=choice)
     night.remember("preparation", claim, snapshot, stage)
+    night.enders += [claim.task_id, snapshot.task_id, stage.task_id]
     return claim, snapshot, stage
 
 
-def _node_steps(night: _Night, node: Any) -> list[StepOperator]:
+def _node_steps(night: _Night, node: Any, place: Place) -> list[StepOperator]:
     """The five tasks of one node, chained."""
     choice = {"choice": pull("detect_target")}
     tasks = [
         night.step(
             name,
             node=node,
+            place=(place.list_name, place.index),
             map_index_template=_LABEL,
             inputs={} if name in ("drain_node", "uncordon_node") else choice,
         )
@@ -269,6 +273,7 @@ def _gate_in_front(night: _Night, task_id: str, place: Place) -> EtcdLatencySens
         task_id=task_id,
         policy=night.policy,
         earlier=night.etcd_gates,
+        enders=night.enders,
         place=place,
         plan=pull("decide", "plan"),
         doc_md=TASKS["check_etcd"],
@@ -286,8 +291,9 @@ def _control_plane(night: _Night, stage: BaseOperator) -> BaseOperator:
     with TaskGroup("control_plane", tooltip="One control-plane node at a time."):
         for index in range(night.policy.control_plane_slots):
             with TaskGroup(f"slot_{index + 1:02d}") as group:
-                gate = _gate_in_front(night, "check_etcd", Place("control_plane", index))
-                steps = _node_steps(night, pull(f"{group.group_id}.check_etcd"))
+                place = Place("control_plane", index)
+                gate = _gate_in_front(night, "check_etcd", place)
+                steps = _node_steps(night, pull(f"{group.group_id}.check_etcd"), place)
                 chain(gate, steps[0])
             _after(gate, stage, last)
             last = steps[-1]
@@ -300,12 +306,13 @@ def _workers(night: _Night, stage: BaseOperator, last: BaseOperator) -> BaseOper
     with TaskGroup("workers", tooltip="Waves, the first one a canary. A failure stops all later waves."):
         for index in range(night.policy.workers.waves):
             number = f"{index + 1:02d}"
-            gate = _gate_in_front(night, f"check_etcd_{number}", Place("waves", index))
+            place = Place("waves", index)
+            gate = _gate_in_front(night, f"check_etcd_{number}", place)
             steps: list[StepOperator] = []
 
             @task_group(group_id=f"wave_{number}")
-            def wave(node: str, steps: list[StepOperator] = steps) -> None:
-                steps.extend(_node_steps(night, node))
+            def wave(node: str, steps: list[StepOperator] = steps, place: Place = place) -> None:
+                steps.extend(_node_steps(night, node, place))
 
             wave.expand(node=gate.output)
             _after(gate, stage, last)
@@ -321,7 +328,7 @@ def _after(gate: BaseOperator, stage: BaseOperator, last: BaseOperator) -> None:
 
 def _postflight(night: _Night, stage: BaseOperator, last: BaseOperator) -> Any:
     """Look at the whole cluster, from outside and from a pod on each upgraded node."""
-    begun = plan_begun(tuple(night.etcd_gates))
+    begun = plan_begun(tuple(night.enders))
 
     @task(doc_md=TASKS["list_nodes"])
     def list_nodes(**context: Any) -> list[str]:
