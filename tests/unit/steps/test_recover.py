@@ -16,6 +16,7 @@ from nightshift.steps.drain_node import drain_node
 from nightshift.steps.hold import acquire, hold
 from nightshift.steps.recover import recover, sweep
 from nightshift.steps.session import Session
+from nightshift.steps.upgrade_node import upgrade_node
 
 _RENEWING = ClusterPolicy("lab", "k", "s", "/", limits=LimitPolicy(lease_renew_seconds=0))
 
@@ -729,3 +730,38 @@ def test_a_dry_run_on_a_tidy_cluster_has_nothing_to_say(cluster: FakeCluster, se
     said = sweep(session, None, "the form", dry_run=True)
     assert "It would do nothing. Nothing was left behind." in said["sentence"]
     assert session.pushgateway.values == {}
+
+
+@pytest.mark.usefixtures("half_done")
+def test_what_a_cleared_task_takes_without_its_release_is_repaid_by_the_sweeper(
+    cluster: FakeCluster, session: Session, other_session: Session, cleared_session: Callable[[], Session]
+) -> None:
+    """Clearing one task in the UI arms neither setup nor teardown."""
+    recover(session, "run-1", "teardown")
+    drain_node(cleared_session(), "w2")
+    assert sweep(other_session, None, "sweeper")["answer"] == "live"
+    cluster.sleep(121)
+    assert sweep(other_session, None, "sweeper")["answer"] == "recovered"
+    assert _is_clean(cluster, session)
+
+
+@pytest.mark.usefixtures("half_done")
+def test_a_run_that_was_paused_until_it_was_swept_goes_on_where_it_was(
+    cluster: FakeCluster,
+    session: Session,
+    other_session: Session,
+    cleared_session: Callable[[], Session],
+    choice: dict[str, Any],
+) -> None:
+    """A paused DAG starts no task, `release` neither; its next one is a new try, hours later."""
+    cluster.upgrade_control_plane("1.35.4")
+    cluster.sleep(121)
+    assert sweep(other_session, None, "sweeper")["answer"] == "recovered"
+    assert not cluster.nodes["w1"].is_unschedulable
+    cluster.add_pod("w1", "came-back")
+    cluster.sleep(10_000)
+    upgrade_node(cleared_session(), "w1", choice)
+    assert (cluster.pods["w1"], cluster.nodes["w1"].is_unschedulable) == ([], True)
+    assert cluster.lease.token == 3
+    assert recover(cleared_session(), "run-1", "teardown")["answer"] == "recovered"
+    assert _is_clean(cluster, session)
