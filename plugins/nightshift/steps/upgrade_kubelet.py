@@ -8,7 +8,7 @@ from typing import Any
 from nightshift.domain.errors import VerificationError
 from nightshift.domain.facts import NodeFacts
 from nightshift.domain.versions import Version
-from nightshift.steps.brake import KUBELET_JOB, asking
+from nightshift.steps.brake import KUBELET_JOB, asking, noticing
 from nightshift.steps.drain_node import drain_held
 from nightshift.steps.evidence import evidence_first
 from nightshift.steps.hold import hold
@@ -44,7 +44,7 @@ def upgrade_kubelet(session: Session, node_name: str, choice: Mapping[str, Any])
                 [version],
                 session.policy.limits.package_job_seconds,
                 node_log(session, node_name),
-                held.check,
+                noticing(session, held.check),
             )
             require_kubelet(session, node_name, version)
     seconds = round(session.clock() - started, 1)

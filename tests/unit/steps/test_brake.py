@@ -134,16 +134,28 @@ def test_a_kubeadm_that_runs_is_followed_to_its_end(
     assert cluster.nodes["w1"].is_unschedulable
 
 
-def test_a_brake_that_is_pulled_while_kubeadm_runs_is_said_and_nothing_else(
-    cluster: FakeCluster, session: Session, choice: dict[str, Any]
+@pytest.mark.parametrize("step", [upgrade_node, upgrade_kubelet])
+def test_a_brake_that_is_pulled_while_a_job_runs_is_said_and_nothing_else(
+    cluster: FakeCluster, session: Session, choice: dict[str, Any], step: Callable[..., Any]
 ) -> None:
-    def pull(step: str) -> None:
+    def pull(job: str) -> None:
         cluster.brake = STOP
         cluster.sleep(6)
 
     cluster.fakes["w1"].before_job = pull
-    assert upgrade_node(session, "w1", choice)["version"] == "1.35.4"
+    assert step(session, "w1", choice)["version"] == "1.35.4"
     assert "The job comes to its end. The brake is on (stop now): anna." in cluster.log
+
+
+def test_an_api_that_is_away_while_a_job_runs_hides_the_brake_and_ends_nothing(
+    cluster: FakeCluster, session: Session, choice: dict[str, Any]
+) -> None:
+    def take_the_api_away(job: str) -> None:
+        cluster.api_away_until = cluster.now + 12
+        cluster.sleep(6)
+
+    cluster.fakes["w1"].before_job = take_the_api_away
+    assert upgrade_node(session, "w1", choice)["version"] == "1.35.4"
 
 
 @pytest.mark.parametrize("is_window", [True, False])
