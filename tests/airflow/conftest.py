@@ -87,6 +87,10 @@ class Night:
 
         return read
 
+    def change_policy(self, policy: ClusterPolicy) -> ClusterPolicy:
+        """What a test puts in place of the cluster's file."""
+        return policy
+
     @contextmanager
     def open_session(
         self,
@@ -97,7 +101,8 @@ class Night:
         *,
         needs_api: bool = True,
     ) -> Iterator[Session]:
-        session = make_session(self.cluster, self.store, run_id, replace(policy, store=str(self.store)))
+        local = replace(self.change_policy(policy), store=str(self.store))
+        session = make_session(self.cluster, self.store, run_id, local)
         session.pushgateway = self.gauges
         yield session
 

@@ -1,15 +1,18 @@
 """Whole nights in one process: real DAG, real steps, a cluster in memory."""
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from airflow.sdk import DAG
 from tests.airflow.conftest import Night
-from tests.fakes.cluster import job_failed
+from tests.fakes.cluster import FakeKube, job_failed
 
+from nightshift.clients.kube_api import Eviction, EvictionOutcome
 from nightshift.domain.errors import VerificationError
 from nightshift.domain.facts import PackageFacts, WorkloadName
+from nightshift.domain.policy import WindowPolicy
 from nightshift.orchestration import probe
 
 
@@ -299,6 +302,104 @@ def test_a_brake_in_the_night_lets_the_other_nodes_continue_tomorrow(
     assert _debts(night) == []
     assert f'"answer": "{answer}"' in next((night.store / "lab" / "ledger").glob("*.json")).read_text()
     assert "anna" in night.notes[0]
+
+
+def _ledger(night: Night) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(max((night.store / "lab" / "ledger").glob("*.json")).read_text())
+    return found
+
+
+def _words(night: Night) -> dict[str, str]:
+    return {node["name"]: node["outcome"] for node in _ledger(night)["nodes"]}
+
+
+def test_a_pause_while_a_drain_waits_gives_the_node_back_and_the_run_ends_green(
+    night: Night, upgrade_dag: DAG, pods: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The look at the whole cluster comes before `release`: the node must be tidy by then. And a brake that is lifted
+    a moment later does not let a later wave go before an earlier one."""
+    for node, name in (("w1", "web-1"), ("w2", "db-1"), ("w2", "db-2")):
+        night.cluster.add_pod(node, name)
+    waiting = Eviction(EvictionOutcome.BUDGET_BLOCKED, "budget")
+    night.cluster.eviction_answers["web-1"] = [waiting] * 10_000
+    evict, uncordon, began = FakeKube.evict, FakeKube.uncordon, []
+
+    def pulled(kube: FakeKube, *arguments: Any) -> Any:
+        began.append(night.cluster.now)
+        night.cluster.paused = "anna" if night.cluster.now > began[0] + 30 else None
+        return evict(kube, *arguments)
+
+    def lifted(kube: FakeKube, *arguments: Any) -> Any:
+        night.cluster.paused = None
+        return uncordon(kube, *arguments)
+
+    monkeypatch.setattr(FakeKube, "evict", pulled)
+    monkeypatch.setattr(FakeKube, "uncordon", lifted)
+    state, tasks = _run(upgrade_dag)
+    assert (state, tasks["workers.wave_01.drain_node[0]"]) == ("success", "skipped")
+    assert (tasks["workers.wave_01.upgrade_node[0]"], tasks["workers.check_etcd_02"]) == (
+        "skipped",
+        "skipped",
+    )
+    assert _words(night) == {"cp1": "upgraded", "w1": "tomorrow", "w2": "tomorrow"}
+    assert (pods, _debts(night), night.cluster.brake) == (["cp1"], [], {})
+    assert "w1, w2 continue on the next night" in night.notes[0]
+
+
+@pytest.mark.parametrize("step", ["snapshot-etcd", "stage"])
+def test_stop_now_in_the_preparation_ends_the_night_before_its_next_step(
+    night: Night, upgrade_dag: DAG, step: str
+) -> None:
+    def stop(begun: str) -> None:
+        if begun == step:
+            night.cluster.brake = {"paused": "true", "mode": "stop now", "reason": "anna"}
+
+    night.cluster.fakes["cp1"].before_job = stop
+    state, tasks = _run(upgrade_dag)
+    assert (state, tasks["release"], tasks["control_plane.slot_01.drain_node"]) == (
+        "success",
+        "success",
+        "skipped",
+    )
+    assert tasks["stage"] == ("skipped" if step == "snapshot-etcd" else "success")
+    assert (_ledger(night)["answer"], set(_words(night).values())) == ("held", {"tomorrow"})
+    assert "cp1, w1, w2 continue on the next night" in night.notes[0]
+    assert _debts(night) == []
+
+
+def test_stop_now_while_kubeadm_works_ends_red_with_the_node_given_back(
+    night: Night, upgrade_dag: DAG
+) -> None:
+    def stop(begun: str) -> None:
+        if begun == "kubeadm-upgrade":
+            night.cluster.brake = {"paused": "true", "mode": "stop now", "reason": "anna"}
+
+    night.cluster.fakes["w1"].before_job = stop
+    state, tasks = _run(upgrade_dag)
+    assert (state, tasks["workers.wave_01.upgrade_kubelet[0]"]) == ("failed", "failed")
+    assert _ledger(night)["answer"] == "partial"
+    assert "w1 was stopped half way" in night.notes[0]
+    assert _debts(night) == []
+    night.cluster.brake, night.cluster.fakes["w1"].before_job = {}, lambda step: None
+    assert _run(upgrade_dag)[0] == "success"
+    assert {n.kubelet_version for n in night.cluster.nodes.values()} == {"1.35.4"}
+
+
+def test_what_does_not_fit_into_the_window_continues_tomorrow(
+    night: Night, upgrade_dag: DAG, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The control plane was measured on an earlier night and fits; the workers never were, and may take 90 minutes."""
+    window = WindowPolicy("02:00", "08:40")  # it is 08:00
+    monkeypatch.setattr(night, "change_policy", lambda policy: replace(policy, window=window))
+    (night.store / "lab").mkdir(parents=True)
+    (night.store / "lab" / "node_seconds.json").write_text('{"cp1": 600}')
+    state, tasks = _run(upgrade_dag)
+    assert (state, tasks["workers.check_etcd_01"]) == ("success", "skipped")
+    assert _words(night) == {"cp1": "upgraded", "w1": "tomorrow", "w2": "tomorrow"}
+    assert "w1 may take 90 min (it was never measured here)" in night.notes[0]
+    measured = json.loads((night.store / "lab" / "node_seconds.json").read_text())
+    assert set(measured) == {"cp1"}
+    assert measured["cp1"] < 60, "measured anew"
 
 
 def test_a_probe_that_fails_makes_the_run_red(

@@ -113,7 +113,7 @@ def _collection(
     kind = path.rsplit("/", 1)[-1]
     if method == "POST":
         name = f"{path}/{body['metadata']['name']}"
-        namespace = path.rsplit("/", 2)[-2]
+        namespace = path.split("/")[-2]
         if f"/api/v1/namespaces/{namespace}" not in state.objects:
             return 404, {"message": "namespace not found"}
         return (409, {"message": "exists"}) if name in state.objects else (201, state.put(name, body))
@@ -130,6 +130,8 @@ def _object(state: ApiState, method: str, path: str, body: Any) -> tuple[int, An
         return 404, {"message": f"{path} not found"}
     if method == "GET":
         return 200, current
+    if method == "DELETE":
+        return 200, state.objects.pop(path)
     wanted = body["metadata"].get("resourceVersion")
     if wanted not in (None, current["metadata"]["resourceVersion"]):
         return 409, {"message": "the object has been modified"}
@@ -158,7 +160,7 @@ def _handler(state: ApiState) -> type[BaseHTTPRequestHandler]:
             self.end_headers()
             self.wfile.write(data)
 
-        do_GET = do_POST = do_PUT = do_PATCH = _serve  # noqa: N815 - the names http.server calls
+        do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = _serve  # noqa: N815 - the names http.server calls
 
         def log_message(self, *args: Any) -> None:
             """Quiet."""

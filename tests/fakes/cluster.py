@@ -92,7 +92,7 @@ class FakeCluster:
         self.marks: dict[str, str] = {}
         self.debts: dict[str, Debt] = {}  # by their key
         self.workloads: dict[WorkloadName, WorkloadFacts] = {}
-        self.paused: str | None = None
+        self.brake: dict[str, str] = {}  # data of its ConfigMap; see `paused`
         self.denied: tuple[str, ...] = ()
         self.api_away_until = 0.0
         self.api_calls: list[str] = []
@@ -111,9 +111,23 @@ class FakeCluster:
             return self.now
 
     @property
+    def paused(self) -> str | None:
+        """The reason of a brake that somebody pulled by kubectl."""
+        return self.brake.get("reason")
+
+    @paused.setter
+    def paused(self, reason: str | None) -> None:
+        self.brake = {} if reason is None else {"paused": "true", "reason": reason}
+
+    @property
     def log(self) -> str:
         """All lines that sessions logged."""
         return "\n".join(self.lines)
+
+    def upgrade_control_plane(self, version: str) -> None:
+        """What kubeadm leaves on every control plane; their kubelets stay as they are."""
+        self.components = {name: dict.fromkeys(COMPONENTS, version) for name in self.components}
+        self.config_version = version
 
     def add_pod(self, node: str, name: str, **changes: Any) -> PodFacts:
         """Put a pod on a node."""
@@ -515,10 +529,15 @@ class FakeKube:
             else:
                 self._c.marks[key] = value
 
-    def kill_switch(self) -> str | None:
+    def brake(self) -> dict[str, str]:
         """The brake."""
-        self._reach("kill_switch")
-        return self._c.paused
+        self._reach("brake")
+        return dict(self._c.brake)
+
+    def set_brake(self, data: Mapping[str, str] | None) -> None:
+        """As a whole."""
+        self._reach("set_brake")
+        self._c.brake = dict(data or {})
 
     def can_i(self, wanted: Iterable[Permission]) -> tuple[str, ...]:
         """What a test denies."""

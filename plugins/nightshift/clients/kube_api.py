@@ -446,13 +446,30 @@ class KubeApi:
         except StatusError as answer:
             raise _namespace_missing() from answer
 
-    def kill_switch(self) -> str | None:
-        """Why the brake is on; None when it is off."""
+    def brake(self) -> dict[str, str]:
+        """What the brake's ConfigMap says, see domain/brake.py; empty when there is none."""
         item = self._get(f"{_CONFIG_MAPS_PATH}/{BRAKE_NAME}")
-        data = (item or {}).get("data") or {}
-        if str(data.get("paused", "")).strip().lower() != "true":
-            return None
-        return str(data.get("reason") or "no reason given")
+        return {str(key): str(value) for key, value in ((item or {}).get("data") or {}).items()}
+
+    def set_brake(self, data: Mapping[str, str] | None) -> None:
+        """Write the brake's ConfigMap as a whole, whatever it said; None: remove it."""
+        path = f"{_CONFIG_MAPS_PATH}/{BRAKE_NAME}"
+        metadata = {"name": BRAKE_NAME, "namespace": NAMESPACE}
+        body = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": dict(data or {})}
+        try:
+            if data is None:
+                self._http.call("DELETE", path, judged=(404,))
+            else:
+                self._http.call("PUT", path, body=body, judged=(404,))
+        except StatusError:
+            if data is not None:
+                self._create_brake(body)
+
+    def _create_brake(self, body: Mapping[str, Any]) -> None:
+        try:
+            self._http.call("POST", _CONFIG_MAPS_PATH, body=body, judged=(404,))
+        except StatusError as answer:
+            raise _namespace_missing() from answer
 
     def can_i(self, wanted: Iterable[Permission]) -> tuple[str, ...]:
         """Of the wanted permissions return those that are denied, as readable text.

@@ -50,6 +50,13 @@ def look_seconds(policy: ClusterPolicy) -> float:
     return max(_LEAST_SECONDS, _rounds(policy) * LOOK_SECONDS + _margin(policy))
 
 
+def node_seconds(policy: ClusterPolicy) -> float:
+    """Return how long one node may take from its cordon to its uncordon, by the limits of what is done on it."""
+    limits = policy.limits
+    jobs = limits.kubeadm_job_seconds + limits.package_job_seconds
+    return float(policy.drain.timeout_seconds + jobs + limits.node_ready_seconds)
+
+
 def _margin(policy: ClusterPolicy) -> float:
     """What every task may take beside its work; a step also waits for a recovery, as long as a Lease lives."""
     return policy.limits.lease_seconds + _MARGIN_SECONDS

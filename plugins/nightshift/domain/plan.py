@@ -116,23 +116,35 @@ def build_plan(
     )
 
 
-def end_plan_at(plan: Mapping[str, Any], place: str, index: int) -> dict[str, Any]:
-    """Return a plan (as `Plan.to_dict`) that ended in front of one of its places: all from there on is leftover.
+def end_plan(plan: Mapping[str, Any], ends: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Return a plan (as `Plan.to_dict`) that ended early: what was not begun is leftover.
 
     Args:
         plan: tonight's plan.
-        place: "control_plane" or "waves".
-        index: of the first place that was not begun. Waves come after all control planes.
+        ends: where: `place` ("control_plane" or "waves"), `index`, and `nodes`: those of that place that were not
+            begun (absent: none of it was). All places after the first of them are leftover. Waves come last.
     """
     steps, waves = plan["control_plane"], plan["waves"]
+    place, index = min(
+        ((str(end["place"]), int(end["index"])) for end in ends), key=lambda at: (at[0] == "waves", at[1])
+    )
+    here = [end.get("nodes") for end in ends if (end["place"], end["index"]) == (place, index)]
     begun, reached = (index, 0) if place == "control_plane" else (len(steps), index)
-    late = [step["node"] for step in steps[begun:]] + [node for wave in waves[reached:] for node in wave]
-    return {
-        **plan,
+    done = {
         "control_plane": steps[:begun],
-        "waves": waves[:reached],
-        "leftover": [*late, *plan["leftover"]],
+        "waves": [list(wave) for wave in waves[:reached]],
     }
+    if None not in here:  # some nodes of this place were begun before the night ended
+        held = {node for nodes in here for node in nodes or ()}
+        if place == "control_plane":
+            done["control_plane"] += [step for step in steps[index : index + 1] if step["node"] not in held]
+        else:
+            last = [node for wave in waves[index : index + 1] for node in wave if node not in held]
+            done["waves"] += [last] if last else []
+    kept = {step["node"] for step in done["control_plane"]} | {n for wave in done["waves"] for n in wave}
+    planned = [step["node"] for step in steps] + [node for wave in waves for node in wave]
+    late = [node for node in planned if node not in kept]
+    return {**plan, **done, "leftover": [*late, *plan["leftover"]]}
 
 
 def kubeadm_command(

@@ -70,7 +70,7 @@ def plan_recovery(
     busy = {node.name: work_on(probes.get(node.name)) for node in nodes}
     free = [node for node in nodes if f"Node/{node.name}" in marked and busy[node.name] == ()]
     wait_for = tuple(f"{name}: {work}" for name, works in busy.items() for work in works or ())
-    unseen = [node for node in nodes if busy[node.name] is None and _may_be_atwork_on(node, debts)]
+    unseen = [node for node in nodes if busy[node.name] is None and _may_be_at_work_on(node, debts)]
     unknown = (*map(_unseen_sentence, unseen), *map(_unread_sentence, _unreadable(debts)))
     is_settled = not wait_for and not unknown
     holder = lease.holder if lease is not None else ""
@@ -90,12 +90,29 @@ def plan_recovery(
     )
 
 
+def foresee(plan: RecoveryPlan) -> tuple[str, ...]:
+    """Say what this plan does, one clause for each of its parts, in the order in which they are done."""
+    parts = (
+        ("raise the fencing token on", plan.fence),
+        ("wait for", plan.wait_for),
+        ("uncordon", plan.uncordon),
+        ("drop the marks of", plan.drop_annotations),
+        ("give back", tuple(str(debt) for debt in plan.repay)),
+        ("clear the in-flight marks and the gauge", plan.clear_in_flight),
+        ("empty the Lease and keep its token", plan.empty_lease),
+        ("leave what cannot be seen:", tuple(text.rstrip(".") for text in plan.unknown)),
+    )
+    return tuple(
+        f"{verb} {', '.join(what)}" if isinstance(what, tuple) else verb for verb, what in parts if what
+    )
+
+
 def _is_own(holder: str, own: str | None) -> bool:
     """Tell whether the Lease is the run's own, or that of an earlier recovery of it."""
     return own is not None and holder in (own, recovery_of(own))
 
 
-def _may_be_atwork_on(node: NodeFacts, debts: Sequence[Debt]) -> bool:
+def _may_be_at_work_on(node: NodeFacts, debts: Sequence[Debt]) -> bool:
     """Tell whether a node that cannot be seen may still carry work of a run: none works on a node it did not drain.
 
     A node that somebody else had cordoned has no mark of ours. It matters where something was made quiet for it.

@@ -85,6 +85,7 @@ class _Night:
     phases: dict[str, list[str]] = field(default_factory=dict)
     places: list[PlaceTasks] = field(default_factory=list)
     etcd_gates: list[str] = field(default_factory=list)  # task ids, in the order of the night
+    enders: list[str] = field(default_factory=list)  # task ids: where brake or window may end the night
 
     def limit(self, step: str = "") -> timedelta:
         """The time limit of a step's task."""
@@ -112,6 +113,7 @@ class _Night:
         """Note a slot or wave with its gate, its node's steps and where there is one its quarantine, for the report."""
         self.remember(phase, gate, *tasks)
         steps, quarantine = tasks[: len(_NODE_STEPS)], tasks[len(_NODE_STEPS) :]
+        self.enders += [gate.task_id, *(step.task_id for step in steps[:2])]  # until kubeadm begins
         ids = _by_step(steps)
         self.places.append(PlaceTasks(gate.task_id, ids, quarantine[0].task_id if quarantine else None))
 
@@ -256,16 +258,18 @@ def _preparation(night: _Night) -> tuple[StepOperator, StepOperator, StepOperato
         snapshot = night.step("snapshot", inputs=choice)
         stage = night.step("stage", inputs=choice)
     night.remember("preparation", claim, snapshot, stage)
+    night.enders += [claim.task_id, snapshot.task_id, stage.task_id]
     return claim, snapshot, stage
 
 
-def _node_steps(night: _Night, node: Any) -> list[StepOperator]:
+def _node_steps(night: _Night, node: Any, place: Place) -> list[StepOperator]:
     """The five tasks of one node, chained."""
     choice = {"choice": pull("detect_target")}
     tasks = [
         night.step(
             name,
             node=node,
+            place=(place.list_name, place.index),
             map_index_template=_LABEL,
             inputs={} if name in ("drain_node", "uncordon_node") else choice,
         )
@@ -295,6 +299,7 @@ def _gate_in_front(night: _Night, task_id: str, place: Place) -> EtcdLatencySens
         task_id=task_id,
         policy=night.policy,
         earlier=night.etcd_gates,
+        enders=night.enders,
         place=place,
         plan=pull("decide", "plan"),
         doc_md=TASKS["check_etcd"],
@@ -328,8 +333,9 @@ def _control_plane(night: _Night, stage: BaseOperator) -> BaseOperator:
         night.remember("control_plane", quiesce)
         for index in range(night.policy.control_plane_slots):
             with TaskGroup(f"slot_{index + 1:02d}") as group:
-                gate = _gate_in_front(night, "check_etcd", Place("control_plane", index))
-                steps = _node_steps(night, pull(f"{group.group_id}.check_etcd"))
+                place = Place("control_plane", index)
+                gate = _gate_in_front(night, "check_etcd", place)
+                steps = _node_steps(night, pull(f"{group.group_id}.check_etcd"), place)
                 chain(gate, steps[0])
             if index == 0:
                 chain(gate, quiesce, steps[0])
@@ -357,12 +363,18 @@ def _workers(night: _Night, stage: BaseOperator, last: BaseOperator) -> BaseOper
     with TaskGroup("workers", tooltip="Waves, the first one a canary. A failed canary stops all others."):
         for index in range(night.policy.workers.waves):
             number = f"{index + 1:02d}"
-            gate = _gate_in_front(night, f"check_etcd_{number}", Place("waves", index))
+            place = Place("waves", index)
+            gate = _gate_in_front(night, f"check_etcd_{number}", place)
             steps: list[StepOperator] = []
 
             @task_group(group_id=f"wave_{number}")
-            def wave(node: str, steps: list[StepOperator] = steps, is_canary: bool = index == 0) -> None:
-                steps.extend(_node_steps(night, node))
+            def wave(
+                node: str,
+                steps: list[StepOperator] = steps,
+                place: Place = place,
+                is_canary: bool = index == 0,
+            ) -> None:
+                steps.extend(_node_steps(night, node, place))
                 if not is_canary:
                     steps.append(_quarantine(night, node, steps))
 
@@ -380,7 +392,7 @@ def _after(gate: BaseOperator, stage: BaseOperator, last: BaseOperator) -> None:
 
 def _postflight(night: _Night, stage: BaseOperator, last: BaseOperator) -> Any:
     """Look at the whole cluster, from outside and from a pod on each upgraded node."""
-    begun = plan_begun(tuple(night.etcd_gates))
+    begun = plan_begun(tuple(night.enders))
 
     @task(doc_md=TASKS["list_nodes"])
     def list_nodes(**context: Any) -> list[str]:
@@ -469,7 +481,13 @@ def build_recover_dag(policy: ClusterPolicy) -> DAG:
                 description="End this run's hold on the cluster although its Lease is alive: a run id of this Airflow, "
                 "e.g. manual__2026-11-22T23:00:00+00:00, or a holder as the Lease shows it. "
                 "Empty: only what nobody alive owns.",
-            )
+            ),
+            "dry_run": Param(
+                False,
+                type="boolean",
+                title="Only say what it would do",
+                description="Looks as it always does, writes nothing, and puts the answer into this run's note.",
+            ),
         },
         default_args={"owner": "nightshift"},
     ) as dag:
@@ -477,7 +495,11 @@ def build_recover_dag(policy: ClusterPolicy) -> DAG:
             task_id="recover",
             policy=policy,
             step="recover:sweep",
-            inputs={"own_run_id": param("run_id"), "reason": f"sweeper recover_{policy.name}"},
+            inputs={
+                "own_run_id": param("run_id"),
+                "reason": f"sweeper recover_{policy.name}",
+                "dry_run": param("dry_run"),
+            },
             doc_md=TASKS["recover"],
             execution_timeout=timedelta(seconds=look_seconds(policy)),
             retries=0,  # the next one comes in a minute

@@ -16,7 +16,7 @@ from nightshift.orchestration.operators import (
     FAILURE_KEY,
     VERDICT_KEY,
     StepOperator,
-    night_end,
+    night_ends,
     plan_begun,
     remembered,
 )
@@ -144,7 +144,7 @@ def gather_facts(context: Context, shape: NightShape) -> dict[str, Any]:
         "choice": _one(answers, "detect_target"),
         "decision": decision,
         "plan": plan_begun(shape.tasks)(context),
-        "ended": night_end(context, shape.tasks),
+        "ended": next(iter(night_ends(context, shape.tasks)), None),
         "snapshot": _one(answers, "snapshot"),
         "quiesce": _one(answers, "control_plane.quiesce"),
         "restore": _one(answers, "control_plane.restore"),

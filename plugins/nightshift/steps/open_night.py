@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import Any
 
 from nightshift.clients.kube_api import (
     BRAKE_NAME,
     DEBTS_NAME,
     KUBELET_READER,
-    LEASE_NAME,
     NAMESPACE,
     Permission,
     workload_permissions,
 )
 from nightshift.domain.errors import ConfigError, NightshiftError, merge
-from nightshift.domain.verdicts import Answer, Outcome
-from nightshift.domain.window import check_window
+from nightshift.domain.verdicts import Answer
+from nightshift.steps.brake import held
 from nightshift.steps.hold import await_recovery, describe_holder, push
 from nightshift.steps.quiesce import require_workloads
 from nightshift.steps.recover import recover
@@ -56,9 +54,9 @@ def open_night(session: Session) -> dict[str, Any]:
         ConfigError: API_FORBIDDEN, or WORKLOAD_MISSING.
         NightshiftError: a node that lets nobody in, see `require_nodes`.
     """
-    held = _held(session)
-    if held is not None:
-        return held
+    found = held(session)
+    if found is not None:
+        return _said(session, Answer.HELD, found.code, found.sentence)
     require_permissions(session)
     lease = session.kube.lease()
     if lease.holder == session.owner:  # this task was cleared in the middle of its own run
@@ -67,22 +65,6 @@ def open_night(session: Session) -> dict[str, Any]:
         sentence = f"Somebody is at this cluster: {describe_holder(lease)}."
         return _said(session, Answer.HELD, "LEASE_HELD", sentence)
     return _after_healing(session)
-
-
-def may_go_on(session: Session) -> dict[str, Any]:
-    """Ask brake, window and frozen dates again in front of a slot or wave; answer "go" or "held" as above."""
-    return _held(session) or _said(session, Answer.GO, "OK", "The window is open and the brake is off.")
-
-
-def _held(session: Session) -> dict[str, Any] | None:
-    """What keeps every mutating step from starting now, by the owner's own word; None: nothing."""
-    paused = session.kube.kill_switch()
-    if paused is not None:
-        return _said(session, Answer.HELD, "BRAKE_ON", _brake_sentence(paused))
-    window = check_window(session.policy.window, datetime.fromtimestamp(session.clock(), UTC))
-    if window.outcome is not Outcome.PASS:
-        return _said(session, Answer.HELD, window.code, window.message)
-    return None
 
 
 def require_permissions(session: Session) -> None:
@@ -136,13 +118,6 @@ def _after_healing(session: Session) -> dict[str, Any]:
     if healed["answer"] == "partial":
         return _said(session, Answer.BLIND, "LEFTOVERS_UNKNOWN", healed["sentence"], healed)
     return _said(session, Answer.HELD, "LEFTOVERS_RUNNING", healed["sentence"], healed)
-
-
-def _brake_sentence(reason: str) -> str:
-    return (
-        f"The brake is on: {reason}. To release it: "
-        f"kubectl -n {NAMESPACE} delete configmap {BRAKE_NAME} (the Lease is {NAMESPACE}/{LEASE_NAME})."
-    )
 
 
 def _said(

@@ -14,14 +14,15 @@ from nightshift.domain.debts import DEBT_ANNOTATIONS, OWNER_ANNOTATION, TOKEN_AN
 from nightshift.domain.errors import FencedError, NightshiftError, UnreachableError
 from nightshift.domain.facts import LeaseFacts, NodeFacts, NodeProbe
 from nightshift.domain.owner import is_recovery, meant_owner, run_behind
-from nightshift.domain.recovery import RecoveryPlan, plan_recovery
+from nightshift.domain.recovery import RecoveryPlan, foresee, plan_recovery
 from nightshift.domain.takeover import fence
 from nightshift.steps.debts import repay, repay_all
-from nightshift.steps.hold import RUN_ANNOTATION, push, renewing
+from nightshift.steps.hold import RENEWAL_SECONDS, RUN_ANNOTATION, push, renewing
 from nightshift.steps.session import Session, on_all, patiently
 
 _FENCE_TRIES = 3
 _POLL_SECONDS = 5.0
+_WATCH_SECONDS = 2.0  # between two looks at a Lease that seems dead
 T = TypeVar("T")
 _NO_PLAN = RecoveryPlan(False, "Nothing was looked at yet.")
 
@@ -70,9 +71,14 @@ class _Look:
 
 
 def recover(
-    session: Session, own_run_id: str | None, reason: str, *, wait_seconds: float = 0.0
+    session: Session,
+    own_run_id: str | None,
+    reason: str,
+    *,
+    wait_seconds: float = 0.0,
+    dry_run: bool = False,
 ) -> dict[str, Any]:
-    """Answer {"answer": recovered|nothing|live|waiting|partial, "done", "repaid", "remaining": [...], "sentence"}.
+    """Answer {"answer": recovered|nothing|live|waiting|partial|dry_run, "done", "repaid", "remaining": [...], "sentence"}.
 
     `repaid` is what of `done` came out of the ledger of debts.
 
@@ -83,29 +89,37 @@ def recover(
             dead: its debts stay.
         reason: why recovery was called, for the log.
         wait_seconds: how long to wait for jobs that still run, and for an API that is away.
+        dry_run: only look, and say what would be done.
     """
     session.log(f"Recovery: {reason}")
     own = _meant(session, own_run_id)
     ask = _Patience(session, session.clock() + wait_seconds)
     for _ in range(_FENCE_TRIES):
         look = ask(lambda: _look(session, own))
+        if dry_run:
+            return _foretell(session, look, own)
         nothing_to_do = _stand_back(session, look, own, may_wait=wait_seconds > 0)
         if nothing_to_do is not None:
             return nothing_to_do
+        if own is None and not _is_surely_dead(session, look.lease):
+            continue
         taken = _take_lease(session, look, own, ask)
         if taken is not None:
             return _work(session, taken, ask)
     return _said(session, "live", [], [], "Others write the Lease all the time; the cluster is theirs.")
 
 
-def sweep(session: Session, own_run_id: str | None, reason: str) -> dict[str, Any]:
+def sweep(session: Session, own_run_id: str | None, reason: str, *, dry_run: bool = False) -> dict[str, Any]:
     """Recover as the sweeper does: "away" is an answer, while the API does not say anything.
 
     It comes every minute, also in the middle of every night of a single control plane. When a person named a run,
     the API's absence stays an error.
     """
     try:
-        return recover(session, own_run_id, reason)
+        result = recover(session, own_run_id, reason, dry_run=dry_run)
+        if result["answer"] == "nothing":
+            _settle_gauge(session)
+        return result
     except UnreachableError as error:
         if _meant(session, own_run_id) is not None:
             raise
@@ -114,6 +128,47 @@ def sweep(session: Session, own_run_id: str | None, reason: str) -> dict[str, An
             "behind; the sweeper looks again in a minute."
         )
         return _said(session, "away", [], [], sentence)
+
+
+def _foretell(session: Session, look: _Look, own: str | None) -> dict[str, Any]:
+    """Say what a recovery would do now; nothing is written."""
+    if not look.plan.may_act or not look.has_debts:
+        would = f"do nothing. {look.plan.reason}"
+    elif look.plan.wait_for and own is None:
+        would = f"do nothing yet. {look.plan.reason}"
+    else:
+        whose = f" (held by {look.lease.holder})" if look.lease.holder else ""
+        would = f"{'; '.join(foresee(look.plan))}{whose}."
+    remaining = [*look.plan.wait_for, *look.plan.unknown]
+    return _said(session, "dry_run", [], remaining, f"Dry run, nothing was written. It would {would}")
+
+
+def _is_surely_dead(session: Session, lease: LeaseFacts) -> bool:
+    """Watch an expired Lease for longer than a live run needs to renew it; False as soon as anybody writes it.
+
+    A run whose API was away for longer than its Lease lives renews seconds after the API's return, and the sweeper
+    may be there first. An API that goes away meanwhile is raised: the next sweep begins to watch anew.
+    """
+    if not lease.holder or lease.renewed is None:  # nobody's, or given up by a recovery
+        return True
+    deadline = session.clock() + session.policy.limits.lease_renew_seconds + RENEWAL_SECONDS
+    while session.clock() < deadline:
+        session.sleep(_WATCH_SECONDS)
+        if session.kube.lease() != lease:
+            session.log(f"The Lease of {lease.holder} was expired and is written again: its run is alive")
+            return False
+    return True
+
+
+def _settle_gauge(session: Session) -> None:
+    """Clear the gauge of a run that ended while the Pushgateway was away, and keep that of one that claims now.
+
+    A run says 1 after its claim. So a claim that came before this push shows in the Lease, and one that comes later
+    is said later.
+    """
+    push(session, {"k8s_upgrade_in_flight": 0.0})
+    if session.kube.lease().holder:
+        push(session, {"k8s_upgrade_in_flight": 1.0})
 
 
 def _stand_back(session: Session, look: _Look, own: str | None, *, may_wait: bool) -> dict[str, Any] | None:

@@ -10,6 +10,7 @@ from nightshift.domain.errors import NightshiftError
 from nightshift.domain.ledger import Failure, LedgerEntry, NodeEntry, NodeGate, step_seconds, write_note
 from nightshift.domain.target import TargetKind
 from nightshift.domain.verdicts import BLIND_CAUSE, BLIND_NEXT_STEP, Answer, Verdict
+from nightshift.steps.brake import MEASURED_FILE
 from nightshift.steps.evidence import saved_evidence
 from nightshift.steps.session import Session, path_safe
 
@@ -56,6 +57,7 @@ def report(session: Session, facts: Mapping[str, Any]) -> dict[str, Any]:
     plan = _plan(facts)
     is_done = answer == "upgraded" and not plan.get("leftover") and not plan.get("quarantined")
     publish(session, answer, entry.target, is_done=is_done)
+    _remember_seconds(session, facts.get("node_steps") or {})
     session.log(note)
     session.log(f"Ledger entry: {path}")
     return {"note": note, "path": path, "answer": answer, "entry": entry.to_dict()}
@@ -67,6 +69,24 @@ def _given_back(facts: Mapping[str, Any]) -> tuple[str, ...]:
     return tuple(restore["restored"] if restore else recovery.get("repaid", ()))
 
 
+def _remember_seconds(session: Session, steps: Mapping[str, Mapping[str, Any]]) -> None:
+    """Keep how long each node took, for the night that asks whether it still fits into the window.
+
+    The steps alone count: between two of them a person may have slept. One that attached to a running job saw its end
+    only.
+    """
+    measured = {
+        node: sum(step_seconds(done).values())
+        for node, done in steps.items()
+        if {"drain", "kubeadm", "kubelet", "verify", "uncordon"} <= done.keys()
+        and not any(done[step].get("attached") for step in ("kubeadm", "kubelet"))
+    }
+    if measured:
+        session.store.write_json(
+            MEASURED_FILE, {**(session.store.read_json(MEASURED_FILE) or {}), **measured}
+        )
+
+
 def judge_night(facts: Mapping[str, Any], nodes: tuple[NodeEntry, ...]) -> tuple[str, str]:
     """The night's answer and its sentence, from the first phase that said no to the last that said yes."""
     upgraded = [n.name for n in nodes if n.outcome == "upgraded"]
@@ -75,20 +95,21 @@ def judge_night(facts: Mapping[str, Any], nodes: tuple[NodeEntry, ...]) -> tuple
         aside = ", ".join(facts.get("quarantined") or ())
         tail = f" Set aside, the other workers went on: {aside}." if aside else ""
         tail += f" Already upgraded: {', '.join(upgraded)}." if upgraded else ""
-        return "partial" if upgraded else failure.answer, f"{failure.sentence}{tail}"
+        is_partial = upgraded or failure.code == "STOPPED_HALF_WAY"
+        return "partial" if is_partial else failure.answer, f"{failure.sentence}{tail}"
     for phase in ("open_night", "choice", "decision"):
         said = facts.get(phase)
         if said and said["answer"] != Answer.GO:
             return str(said["answer"]), _reasoned(said)
     if not _plan(facts):
         return "failed", "The run ended before it decided anything."
+    why = str((facts.get("ended") or {}).get("sentence", ""))
+    if why and not upgraded:
+        return Answer.HELD.value, why
     if not facts.get("postflight"):
         return ("partial" if upgraded else "failed"), "The run ended before the upgrade was complete."
     said = str(facts["postflight"]["sentence"])
-    if not facts.get("ended"):
-        return "upgraded", said
-    why = str(facts["ended"]["sentence"])
-    return ("upgraded", f"{said} The night ended early. {why}") if upgraded else (Answer.HELD.value, why)
+    return "upgraded", f"{said} The night ended early. {why}" if why else said
 
 
 def _reasoned(said: Mapping[str, Any]) -> str:
@@ -104,7 +125,7 @@ def _reasoned(said: Mapping[str, Any]) -> str:
 def what_next(answer: str, facts: Mapping[str, Any]) -> str:
     """What a person should do or expect, one sentence."""
     leftover = _plan(facts).get("leftover") or ()
-    if answer == "upgraded" and leftover:
+    if answer in ("upgraded", "held") and leftover:
         return f"{', '.join(leftover)} continue on the next night."
     if answer in _NEXT:
         return _NEXT[answer]

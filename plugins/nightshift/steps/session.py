@@ -184,8 +184,11 @@ class KubePort(Protocol):
     def evictable_pod_counts(self) -> dict[str, int]:
         """Pods per node that a drain would evict (no DaemonSet, no mirror)."""
 
-    def kill_switch(self) -> str | None:
-        """Why the brake is on; None when it is off."""
+    def brake(self) -> dict[str, str]:
+        """What the brake's ConfigMap says, see domain/brake.py; empty when there is none."""
+
+    def set_brake(self, data: Mapping[str, str] | None) -> None:
+        """Write the brake's ConfigMap as a whole, whatever it said; None: remove it."""
 
     def can_i(self, wanted: Iterable[Permission]) -> tuple[str, ...]:
         """Of the wanted permissions return those that are denied, as readable text."""

@@ -11,6 +11,7 @@ from typing import Any
 
 from nightshift.domain.errors import NightshiftError, merge
 from nightshift.domain.facts import NodeFacts
+from nightshift.steps.brake import require_may_begin
 from nightshift.steps.hold import Held, hold
 from nightshift.steps.session import Session, node_log, on_all
 
@@ -23,6 +24,7 @@ def stage(session: Session, choice: Mapping[str, Any]) -> dict[str, Any]:
     Raises:
         NightshiftError: what went wrong, as one error that names every node; the log has each node's own words.
     """
+    require_may_begin(session)
     nodes = session.kube.nodes()
     images = node_images(session, str(choice["target"]["version"]))
     session.log(f"Staging {choice['target']['package_version']} on {len(nodes)} nodes")

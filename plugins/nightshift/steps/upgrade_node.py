@@ -9,13 +9,13 @@ from nightshift.domain.errors import VerificationError
 from nightshift.domain.facts import ENDED_BADLY, JobFacts, NodeFacts
 from nightshift.domain.plan import kubeadm_command
 from nightshift.domain.target import CONTROL_PLANE_COMPONENTS
+from nightshift.steps.brake import KUBEADM_JOB, asking, given_back, noticing
 from nightshift.steps.drain_node import drain_held
 from nightshift.steps.evidence import evidence_first, evidence_of_unseen
 from nightshift.steps.hold import Held, hold
 from nightshift.steps.quiesce import quiesce_again
 from nightshift.steps.session import JobResult, Session, node_log, patiently, wait_until
-
-_JOB = "kubeadm-upgrade"
+from nightshift.steps.snapshot import require_way_back
 
 
 def upgrade_node(session: Session, node_name: str, choice: Mapping[str, Any]) -> dict[str, Any]:
@@ -27,22 +27,29 @@ def upgrade_node(session: Session, node_name: str, choice: Mapping[str, Any]) ->
 
     Raises:
         RemoteJobError: JOB_FAILED and relatives; the message says where the evidence lies.
-        VerificationError: VERIFY_FAILED, kubeadm was content and the world did not follow.
+        VerificationError: VERIFY_FAILED, kubeadm was content and the world did not follow; SNAPSHOT_ABSENT.
+        HeldError: brake or window, before kubeadm was begun; the node is given back.
+        StoppedError: STOPPED_HALF_WAY.
     """
     version = str(choice["target"]["version"])
     node = session.node(node_name)
     started = session.clock()
-    with hold(session, [node]) as held:
-        drain_held(session, node_name, held)
+    ask = asking(session, node, KUBEADM_JOB)
+    with hold(session, [node]) as held, given_back(session, node_name):
+        ask()
+        drain_held(session, node_name, held, ask)
         if node.is_control_plane:
             quiesce_again(session, held)
-        known = session.on(node).job(_JOB)
+        known = session.on(node).job(KUBEADM_JOB)
+        is_running = known is not None and known.state == "running"
+        if node.is_control_plane and not is_running:
+            require_way_back(session)
         _tell_earlier_end(session, node, known)
         command = _choose_command(session, node, version, known)
         session.log(f"{node_name}: kubeadm upgrade {command} to {version}")
         # A job that is attached to began before this try.
-        since = known.started if known and known.state == "running" else session.clock()
-        with evidence_first(session, node, _JOB, since):
+        since = known.started if known and is_running else session.clock()
+        with evidence_first(session, node, KUBEADM_JOB, since):
             outcome = _run(session, node, command, version, held)
             if node.is_control_plane:
                 require_components(session, node_name, version)
@@ -67,7 +74,9 @@ def _tell_earlier_end(session: Session, node: NodeFacts, known: JobFacts | None)
     how = f"failed with exit code {known.exit_code}"
     if known.state == "lost":
         how = "was lost when the node was rebooted" if known.rebooted else "was lost without a last word"
-    session.log(f"{node.name}: the last {_JOB} (run {known.run_id}) {how}; it looks first what is done")
+    session.log(
+        f"{node.name}: the last {KUBEADM_JOB} (run {known.run_id}) {how}; it looks first what is done"
+    )
     evidence_of_unseen(session, node, known)
 
 
@@ -88,13 +97,13 @@ def _run(session: Session, node: NodeFacts, command: str, version: str, held: He
         *session.policy.ignored_preflight_checks,
     )
     return session.on(node).run_job(
-        _JOB,
+        KUBEADM_JOB,
         held.token,
         session.owner,
         arguments,
         limits.kubeadm_job_seconds,
         node_log(session, node.name),
-        held.check,
+        noticing(session, held.check),
     )
 
 

@@ -69,6 +69,16 @@ def kube(request: pytest.FixtureRequest) -> KubePort:
 # -- the same for both -----------------------------------------------------------------------------------
 
 
+def test_the_brake_is_written_as_a_whole_and_taken_away(kube: KubePort) -> None:
+    assert kube.brake() == {}
+    kube.set_brake(None)
+    kube.set_brake({"paused": "true", "reason": "anna", "until": "2027-01-15T06:00:00+00:00"})
+    kube.set_brake({"paused": "true", "reason": "bert"})
+    assert kube.brake() == {"paused": "true", "reason": "bert"}
+    kube.set_brake(None)
+    assert kube.brake() == {}
+
+
 def test_the_lease_is_claimed_by_one_and_its_token_only_grows(kube: KubePort) -> None:
     free = kube.lease()
     assert (free.holder, free.token) == ("", 0)
@@ -439,21 +449,6 @@ def test_kubeadm_config_may_be_absent(api: KubeApi) -> None:
     assert api.kubeadm_config() == {}
 
 
-@pytest.mark.parametrize(
-    ("data", "expected"),
-    [
-        ({"paused": "true", "reason": "holidays"}, "holidays"),
-        ({"paused": " True "}, "no reason given"),
-        ({"paused": "false", "reason": "x"}, None),
-        ({}, None),
-    ],
-)
-def test_the_brake(state: ApiState, api: KubeApi, data: dict[str, str], expected: str | None) -> None:
-    assert api.kill_switch() is None
-    state.put(f"{NAMESPACE}/configmaps/nightshift-brake", {"data": data})
-    assert api.kill_switch() == expected
-
-
 def test_denied_permissions_are_readable(state: ApiState, api: KubeApi) -> None:
     state.denied = {"pods", "leases"}
     wanted = [
@@ -470,6 +465,7 @@ def test_denied_permissions_are_readable(state: ApiState, api: KubeApi) -> None:
 def test_a_cluster_that_is_not_enrolled_says_so(state: ApiState, api: KubeApi) -> None:
     del state.objects[NAMESPACE]
     for call in (
+        lambda: api.set_brake({"paused": "true"}),
         api.namespace_annotations,
         lambda: api.set_namespace_annotations({"nightshift.io/x": "1"}),
         lambda: api.claim_lease("a", NOW, 120, api.lease()),

@@ -7,7 +7,7 @@ import pytest
 from tests.unit.domain.builders import components, node
 
 from nightshift.domain.facts import JobFacts
-from nightshift.domain.plan import Plan, build_plan, end_plan_at, kubeadm_command
+from nightshift.domain.plan import Plan, build_plan, end_plan, kubeadm_command
 from nightshift.domain.policy import ClusterPolicy, WorkerPolicy
 from nightshift.domain.quarantine import QUARANTINE_ANNOTATION, new_quarantine
 from nightshift.domain.target import TargetChoice, TargetKind
@@ -224,23 +224,32 @@ def test_a_node_ends_with_the_command_it_began_with(arguments: tuple[str, ...], 
     assert kubeadm_command(node("cp1"), "1.35.4", "1.35.4", known) == command
 
 
+def _end(place: str, index: int, *nodes: str) -> dict[str, Any]:
+    return {"place": place, "index": index, **({"nodes": list(nodes)} if nodes else {})}
+
+
 @pytest.mark.parametrize(
-    ("place", "index", "begun", "leftover"),
+    ("ends", "begun", "leftover"),
     [
-        ("control_plane", 0, [], ["cp1", "cp2", "w1", "w2", "w9"]),
-        ("control_plane", 1, ["cp1"], ["cp2", "w1", "w2", "w9"]),
-        ("waves", 0, ["cp1", "cp2"], ["w1", "w2", "w9"]),
-        ("waves", 1, ["cp1", "cp2", "w1"], ["w2", "w9"]),
+        ([_end("control_plane", 0)], [], ["cp1", "cp2", "w1", "w2", "w3", "w9"]),
+        ([_end("control_plane", 1)], ["cp1"], ["cp2", "w1", "w2", "w3", "w9"]),
+        ([_end("control_plane", 0, "cp1")], [], ["cp1", "cp2", "w1", "w2", "w3", "w9"]),
+        ([_end("waves", 0)], ["cp1", "cp2"], ["w1", "w2", "w3", "w9"]),
+        ([_end("waves", 1)], ["cp1", "cp2", "w1"], ["w2", "w3", "w9"]),
+        ([_end("waves", 1, "w3")], ["cp1", "cp2", "w1", "w2"], ["w3", "w9"]),
+        ([_end("waves", 1, "w2"), _end("waves", 1, "w3")], ["cp1", "cp2", "w1"], ["w2", "w3", "w9"]),
+        ([_end("waves", 1), _end("control_plane", 1, "cp2")], ["cp1"], ["cp2", "w1", "w2", "w3", "w9"]),
     ],
 )
 def test_a_plan_that_ends_early_leaves_the_rest_for_tomorrow(
-    place: str, index: int, begun: list[str], leftover: list[str]
+    ends: list[dict[str, Any]], begun: list[str], leftover: list[str]
 ) -> None:
     steps = [{"node": "cp1", "command": "apply"}, {"node": "cp2", "command": "node"}]
-    tonight = {"control_plane": steps, "waves": [["w1"], ["w2"]], "leftover": ["w9"], "sentence": "s"}
-    done = end_plan_at(tonight, place, index)
+    tonight = {"control_plane": steps, "waves": [["w1"], ["w2", "w3"]], "leftover": ["w9"], "sentence": "s"}
+    done = end_plan(tonight, ends)
     assert [s["node"] for s in done["control_plane"]] + [n for wave in done["waves"] for n in wave] == begun
     assert (done["leftover"], done["sentence"]) == (leftover, "s")
+    assert tonight["waves"] == [["w1"], ["w2", "w3"]]
 
 
 def _with_marks(*marked: str, retry: bool = True, late: tuple[str, ...] = ("w1", "w2", "w3")) -> Plan:

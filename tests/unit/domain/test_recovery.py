@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import fields, replace
 from typing import Any
 
 import pytest
@@ -8,7 +8,7 @@ from tests.unit.domain.builders import node, probe
 
 from nightshift.domain.debts import OWNER_ANNOTATION, TOKEN_ANNOTATION, Debt, DebtKind
 from nightshift.domain.facts import JobFacts, LeaseFacts, NodeFacts, NodeProbe
-from nightshift.domain.recovery import RecoveryPlan, plan_recovery
+from nightshift.domain.recovery import RecoveryPlan, foresee, plan_recovery
 
 NOW = 10_000.0
 MARKS = {OWNER_ANNOTATION: "dead", TOKEN_ANNOTATION: "7"}
@@ -217,3 +217,12 @@ def test_a_record_that_nobody_understands_stays_and_is_said() -> None:
     assert plan.repay == (QUIET,)
     assert not plan.empty_lease
     assert "Entry Deployment.shop.web" in plan.unknown[0]
+
+
+def test_every_part_of_a_plan_is_foreseen() -> None:
+    """A part that is added to the plan and not told would make the dry run a lie."""
+    silent = {"may_act", "reason"}
+    for part in (f for f in fields(RecoveryPlan) if f.name not in silent):
+        value = True if part.type == "bool" else ("cp1",)
+        assert len(foresee(replace(RecoveryPlan(True, ""), **{part.name: value}))) == 1, part.name
+    assert foresee(RecoveryPlan(True, "")) == ()

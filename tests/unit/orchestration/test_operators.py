@@ -5,8 +5,10 @@ from typing import Any
 import pytest
 from airflow.sdk.exceptions import AirflowSkipException, AirflowTaskTimeout
 
-from nightshift.domain.errors import BlindError, ConfigError, UnreachableError, VerificationError
+from nightshift.domain.errors import BlindError, ConfigError, HeldError, UnreachableError, VerificationError
 from nightshift.domain.policy import ClusterPolicy
+from nightshift.orchestration import reporting
+from nightshift.orchestration.brake_dag import BrakeOperator, who_asks
 from nightshift.orchestration.callbacks import recover_failed_run
 from nightshift.orchestration.operators import (
     DecideOperator,
@@ -177,6 +179,53 @@ def test_a_recovery_that_cannot_reach_the_cluster_is_red(
     steps.answers["a_step"] = error
     with pytest.raises(ConfigError):
         operator(RecoverOperator, policy, inputs={"own_run_id": run_id}).execute(context)
+
+
+HELD = HeldError("BRAKE_ON", "The brake is on: anna.", cause="c", next_step="n")
+
+
+@pytest.mark.parametrize(("node", "nodes"), [("w1", {"nodes": ["w1"]}), (None, {})])
+def test_a_step_that_the_owner_kept_from_beginning_is_skipped_and_leaves_where_the_night_ended(
+    steps: Any,
+    context: Any,
+    policy: ClusterPolicy,
+    capsys: pytest.CaptureFixture[str],
+    node: str | None,
+    nodes: dict[str, Any],
+) -> None:
+    steps.answers["a_step"] = HELD
+    with pytest.raises(AirflowSkipException, match="on the next night: The brake is on: anna"):
+        operator(StepOperator, policy, node=node, place=("waves", 2)).execute(context)
+    ended = {"code": "BRAKE_ON", "sentence": "The brake is on: anna.", "place": "waves", "index": 2, **nodes}
+    assert context["ti"].xcoms == {("me", "ended"): ended}
+    assert "Next step" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("who", "by"), [("anna", "anna"), (None, "")])
+def test_the_brakes_run_tells_what_comes_of_it_and_who_asked(
+    steps: Any, context: Any, policy: ClusterPolicy, monkeypatch: pytest.MonkeyPatch, who: str | None, by: str
+) -> None:
+    notes: list[str] = []
+    monkeypatch.setattr(reporting, "show_note", lambda task, context, note: notes.append(note))
+    context["dag_run"] = SimpleNamespace(triggering_user_name=who)
+    steps.answers["a_step"] = {"answer": "on", "sentence": "w1 is carried to its end."}
+    operator(BrakeOperator, policy, inputs={"by": who_asks}).execute(context)
+    assert (steps.calls, notes) == ([("a_step", {"by": by})], ["w1 is carried to its end."])
+
+
+def test_a_dry_run_is_told_to_whoever_asked_and_every_other_recovery_to_nobody(
+    steps: Any, context: Any, policy: ClusterPolicy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    notes: list[str] = []
+    monkeypatch.setattr(reporting, "show_note", lambda task, context, note: notes.append(note))
+    context["params"] = {"dry_run": True}
+    steps.answers["a_step"] = [
+        {"answer": answer, "sentence": answer, "remaining": []} for answer in ("recovered", "dry_run")
+    ]
+    sweeper = operator(RecoverOperator, policy, inputs={"dry_run": param("dry_run")})
+    assert [sweeper.execute(context)["answer"] for _ in range(2)] == ["recovered", "dry_run"]
+    assert notes == ["dry_run"]
+    assert steps.calls[0] == ("a_step", {"dry_run": True})
 
 
 @pytest.mark.parametrize("answer", ["recovered", "nothing", "live", "waiting", "away"])

@@ -130,6 +130,7 @@ def test_a_pod_that_does_not_end_is_named(session: Session, cluster: FakeCluster
 
 
 def test_a_worker_is_verified_too(session: Session, cluster: FakeCluster, choice: dict[str, Any]) -> None:
+    cluster.upgrade_control_plane("1.35.4")
     upgrade_kubelet(session, "w1", choice)
     assert "w1 runs 1.35.4" in verify_node(session, "w1", choice)["sentence"]
     cluster.fakes["w1"].is_away = True

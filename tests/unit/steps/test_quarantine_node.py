@@ -116,6 +116,7 @@ def test_a_node_that_comes_to_its_end_later_loses_the_mark(
     cluster: FakeCluster, session: Session, choice: dict[str, Any]
 ) -> None:
     quarantine_node(session, "w2", BLOCKED)
+    cluster.upgrade_control_plane("1.35.4")
     upgrade_kubelet(session, "w2", choice)
     assert read_quarantine(cluster.nodes["w2"]) is not None
     uncordon_node(session, "w2")
@@ -126,6 +127,7 @@ def test_a_node_that_comes_to_its_end_later_loses_the_mark(
 def test_postflight_names_what_was_set_aside_and_does_not_judge_it(
     cluster: FakeCluster, session: Session, choice: dict[str, Any]
 ) -> None:
+    cluster.upgrade_control_plane("1.35.4")
     quarantine_node(session, "w2", BLOCKED)
     for name in ("cp1", "w1"):
         upgrade_kubelet(session, name, choice)

@@ -14,6 +14,7 @@ from nightshift.steps.postflight import postflight
 from nightshift.steps.quiesce import quiesce, restore
 from nightshift.steps.recover import recover
 from nightshift.steps.session import Session
+from nightshift.steps.snapshot import snapshot
 from nightshift.steps.upgrade_node import upgrade_node
 
 Setting = int | bool
@@ -315,6 +316,7 @@ def test_a_cleared_slot_makes_quiet_again_what_the_recovery_gave_back(
     cleared_session: Callable[[], Session],
     choice: dict[str, Any],
 ) -> None:
+    snapshot(session, choice)
     recover(session, "run-1", "release")
     assert quiet.settings == AS_BEFORE
     seen: list[tuple[Setting, ...]] = []
@@ -329,6 +331,7 @@ def test_in_a_later_slot_a_person_who_started_one_again_is_not_fought(
     cluster: FakeCluster, session: Session, quiet: Shop, choice: dict[str, Any]
 ) -> None:
     cluster.set_workload(quiet.web, 5)
+    snapshot(session, choice)
     upgrade_node(session, "cp1", choice)
     assert quiet.settings == (5, 0, True)
 
