@@ -296,7 +296,7 @@ def test_holds_that_a_dead_job_left_off_come_back_with_the_next_fence(control_pl
     (control_plane.state / "held").write_text("kubeadm\nkubelet\n")
     if is_at_work:
         control_plane.hold_jobs()
-        control_plane.run("start-job", "reclaim-scratch", "1", "airflow/lab/run-1", "60", "3")
+        control_plane.run("start-job", "reclaim-scratch", "1", "airflow/lab/run-1", "60", "request-1", "3")
     assert control_plane.run("fence", "2").returncode == 0
     assert ("apt-mark hold kubeadm kubelet" in calls(control_plane)) is not is_at_work
     assert (control_plane.state / "held").exists() is is_at_work
