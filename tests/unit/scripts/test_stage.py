@@ -152,6 +152,19 @@ def test_packages_and_images_are_fetched_and_nothing_is_installed(staging: FakeN
     assert files(staging.root / "fs") == before
 
 
+def test_unpacked_images_are_on_the_disk_before_the_next_gate_looks_at_etcd(
+    staging: FakeNode, address: str, tmp_path: Path
+) -> None:
+    containerd = staging.root / "fs/var/lib/containerd"
+    containerd.mkdir(parents=True)
+    sync = tmp_path / "tools/sync"
+    sync.write_text(f'#!/bin/sh\necho "$@" >>{tmp_path}/synced\n')
+    sync.chmod(0o755)
+    done = stage(staging, address)
+    assert done.returncode == 0, done.stderr
+    assert f"--file-system {containerd}" in (tmp_path / "synced").read_text().splitlines()
+
+
 @pytest.mark.parametrize(
     ("plant", "code", "said"),
     [
