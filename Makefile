@@ -57,7 +57,7 @@ test: ## What the README calls the test command.
 	$(MAKE) test-lab VENV=$(VENV)
 
 lab-full: ## Every lab case but those of `make chaos`; resumes after an interruption; outcome, time and commit per case in a file.
-	$(PYTEST) tests/lab -m "not ci_in_turn" --results $${NIGHTSHIFT_CACHE:-/var/cache/nightshift}/lab-full.json
+	$(PYTEST) tests/lab -m "not chaos" --results $${NIGHTSHIFT_CACHE:-/var/cache/nightshift}/lab-full.json
 
 chaos: ## Kill Airflow and the lab's cluster at every moment of a night (about 3 hours, resumes; see docs/safety.md).
 	$(BIN)/python lab/chaos/run.py

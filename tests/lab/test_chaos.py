@@ -1,4 +1,4 @@
-"""One chaos case per change; all of them are played by `make chaos` (lab/chaos/run.py)."""
+"""The chaos cases that are short enough for every change, as tests; `make chaos` (lab/chaos/run.py) plays all of them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from chaos.play import play
 from chaos.results import directory
 
 
-@pytest.mark.ci_in_turn
+@pytest.mark.chaos
 @pytest.mark.parametrize("name", [case.name for case in short_cases()])
 def test_what_is_struck_is_safe_in_time_and_converges(world: World, name: str) -> None:
     world.used = True

@@ -110,6 +110,7 @@ DEATHS = {
 }
 
 
+@pytest.mark.ci_in_turn
 @pytest.mark.parametrize("death", sorted(DEATHS))
 def test_death_in_the_control_plane_step_leaves_nothing_and_the_next_night_ends_it(
     world: World, death: str
