@@ -1,0 +1,236 @@
+"""The invariants: what must hold after each event, and at the end."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from nightshift.domain.facts import LeaseFacts, NodeFacts
+from nightshift.domain.owner import is_recovery, run_behind
+from nightshift.domain.recovery import OWNER_ANNOTATION
+from nightshift.domain.versions import Version
+from nightshift.steps.hold import RUN_ANNOTATION
+from tests.simulation.airflow import MUTATING, RECOVERIES
+from tests.simulation.hub import Process
+from tests.simulation.model import NEW, UPGRADES, Job, SimNode
+
+if TYPE_CHECKING:
+    from tests.simulation.world import World
+
+DEBT_SECONDS = 300.0  # promise 3
+_LIVE_SECONDS = 150.0  # a Lease's life and a few renewals
+_HOLDING = ("snapshot", "stage", "drain_node", "upgrade_node", "upgrade_kubelet", "uncordon_node")
+
+
+class Watch:
+    """Sees every write to the cluster, and every event."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+        self.ours: dict[str, Process | None] = {}  # nodes we cordoned, and which process did
+        self.stale: set[str] = set()  # of these: by a process that was given up before (docs/adr/0008)
+        self.foreign: set[str] = set()  # nodes a person cordoned
+        self.api_down_last = -1e9
+        self.debt_since = 0.0
+        self.longest_debt = 0.0
+        self._seen = -1
+        self._owed = ""
+
+    # -- told by the model ---------------------------------------------------------------------------------
+
+    def node_changed(self, name: str, old: NodeFacts, new: NodeFacts) -> None:
+        """A Node object was written."""
+        self.world.cluster.changes += 1
+        actor = self.world.actor
+        if new.is_unschedulable and not old.is_unschedulable and actor is not None:
+            self.ours[name] = actor
+            if self._is_given_up(actor):
+                self.stale.add(name)
+        if old.is_unschedulable and not new.is_unschedulable:
+            if actor is not None:
+                self._uncordoned(name, actor)
+            self.ours.pop(name, None)
+            self.stale.discard(name)
+
+    def _is_given_up(self, actor: Process) -> bool:
+        lease = self.world.cluster.lease
+        return actor.ti is None or actor.ti.process is not actor or lease.holder != actor.owner
+
+    def _uncordoned(self, name: str, actor: Process) -> None:
+        node = self.world.cluster.fakes[name]
+        if name in self.foreign:
+            self.world.breach(f"foreign cordon: {actor.name} uncordoned {name}, which a person had cordoned")
+        busy = [job.step for job in node.units.values() if job.is_running and job.step in UPGRADES and node.is_on]
+        if busy:
+            self.world.breach(f"uncordoned under work: {actor.name} uncordoned {name} while {busy[0]} runs there")
+        if actor.step in RECOVERIES and node.away_since is not None and node.away_since <= actor.began:
+            self.world.breach(f"unreachable is not dead: {actor.name} uncordoned {name}, which nobody could see")
+
+    def lease_changed(self, old: LeaseFacts, new: LeaseFacts) -> None:
+        """The Lease was written."""
+        if not hasattr(self.world, "cluster"):
+            return
+        self.world.cluster.changes += 1
+        if new.token < old.token:
+            self.world.breach(f"token went back: {old.token} to {new.token}")
+        actor = self.world.actor
+        if actor is None:
+            return
+        if new.holder == actor.owner and actor.step not in RECOVERIES:
+            actor.has_lease = True
+        if old.holder and run_behind(new.holder) == old.holder and is_recovery(new.holder):
+            self._taken(old, actor)
+
+    def _taken(self, old: LeaseFacts, actor: Process) -> None:
+        """A recovery took the Lease from a run: only its own, or a person's; the sweeper from the dead."""
+        world = self.world
+        if actor.own is not None or world.hub.now - self.api_down_last < _LIVE_SECONDS:
+            return
+        for process in world.processes:
+            if (
+                process.is_alive
+                and process.owner == old.holder
+                and process.step in _HOLDING
+                and process.has_lease
+                and process.ti.process is process
+                and not process.is_frozen
+                and world.hub.now - process.frozen_last > _LIVE_SECONDS
+            ):
+                world.breach(f"took the cluster from a live run: {actor.name} fenced {process.name}")
+
+    def command_taken(self, node: SimNode, token: int) -> None:
+        """A node took a mutating command."""
+        if token < node.reached:
+            actor = self.world.actor
+            who = actor.name if actor else "?"
+            self.world.breach(f"old token: {node.name} took {token} from {who} after {node.reached} had reached it")
+
+    def job_starts(self, node: SimNode, job: Job) -> None:
+        """A node begins a job."""
+        world, now = self.world, self.world.hub.now
+        world.cluster.changes += 1
+        if job.step in UPGRADES and node.by_hand_until > now:
+            world.breach(f"two kubeadm: {job.step} starts on {node.name} beside a person's")
+        at_work = [(other, unit) for other in world.cluster.fakes.values() for unit in other.active]
+        for other, unit in at_work:
+            if other is node:
+                world.breach(f"two jobs: {job.step} starts on {node.name} beside {unit.step}")
+            if "reclaim-scratch" not in (job.step, unit.step) and unit.owner != job.owner:
+                world.breach(
+                    f"two hands: {job.step} of {job.owner} starts on {node.name} while {unit.step} of "
+                    f"{unit.owner} is at work on {other.name}"
+                )
+        if job.step == "kubeadm-upgrade" and node.is_cp:
+            self._keeps_quorum(node)
+
+    def _keeps_quorum(self, node: SimNode) -> None:
+        """Of three members none may be missing when we stop another, as far as the try could have seen."""
+        cluster, actor = self.world.cluster, self.world.actor
+        if len(cluster.members) < 3 or actor is None:
+            return
+        for name in cluster.members:
+            down = cluster.fakes[name].member_down_since
+            if name != node.name and down is not None and down < actor.began:
+                self.world.breach(
+                    f"quorum: {actor.name} upgrades {node.name} while {name}'s member is down for "
+                    f"{self.world.hub.now - down:.0f} s"
+                )
+
+    def job_ended(self, node: SimNode, job: Job) -> None:
+        """A job is over."""
+        self.world.cluster.changes += 1
+
+    def kubelet_starts(self, node: SimNode, version: str) -> None:
+        """A kubelet of this version talks to the API servers."""
+        servers = [Version.parse(c["kube-apiserver"]) for c in self.world.cluster.components.values()]
+        if Version.parse(version) > max(servers):
+            self.world.breach(f"skew: kubelet {version} on {node.name} is newer than every API server")
+
+    def evicted(self, name: str) -> None:
+        """A pod goes."""
+
+    # -- after each event ----------------------------------------------------------------------------------
+
+    def look(self) -> None:
+        """Everything that must hold now."""
+        world = self.world
+        cluster, now = world.cluster, world.hub.now
+        if not cluster.is_api_up:
+            self.api_down_last = now
+        if cluster.changes != self._seen:
+            self._seen = cluster.changes
+            self._owed = self.owes()
+            self._recorded()
+            self._one_control_plane()
+        # No debt without an owner for longer than promise 3 allows; what the promise excepts starts the clock anew.
+        if not self._owed or self._is_excused(now):
+            self.debt_since = now
+            return
+        age = now - self.debt_since
+        self.longest_debt = max(self.longest_debt, age)
+        if age > DEBT_SECONDS:
+            world.breach(f"debt: {self._owed} for {age:.0f} s without an owner")
+
+    def _recorded(self) -> None:
+        for name in self.ours:
+            node = self.world.cluster.nodes[name]
+            if node.is_unschedulable and OWNER_ANNOTATION not in node.annotations:
+                self.world.breach(f"unrecorded: {name} is cordoned by us and carries no mark")
+
+    def _one_control_plane(self) -> None:
+        cluster = self.world.cluster
+        touched = set()
+        for name in cluster.members:
+            node = cluster.fakes[name]
+            is_ours = name in self.ours and name not in self.stale
+            if is_ours or any(job.step in UPGRADES for job in node.active):
+                touched.add(name)
+        if len(touched) > 1:
+            self.world.breach(f"control plane: {' and '.join(sorted(touched))} are touched at once")
+
+    def owes(self) -> str:
+        """What is left on the cluster by anybody of ours; "" = nothing."""
+        cluster = self.world.cluster
+        if cluster.lease.holder:
+            return f"the Lease is held by {cluster.lease.holder}"
+        if self.ours:
+            return f"{', '.join(self.ours)} cordoned"
+        if cluster.marks.get(RUN_ANNOTATION):
+            return "the namespace is marked"
+        for name, node in cluster.nodes.items():
+            if OWNER_ANNOTATION in node.annotations:
+                return f"{name} is marked"
+        if self.world.gauges.get("k8s_upgrade_in_flight") and not self.world.is_gauge_stale:
+            return "in_flight is 1"
+        return ""
+
+    def _is_excused(self, now: float) -> bool:
+        world = self.world
+        if not world.airflows[0].is_up or now == self.api_down_last:
+            return True
+        for airflow in world.airflows:
+            for run in reversed(airflow.runs):
+                if run.is_active:
+                    return True
+        for node in world.cluster.fakes.values():
+            if not node.is_reachable or node.active:
+                return True
+        for process in world.processes:
+            if process.is_alive and (process.is_frozen if process.step in RECOVERIES else process.step in MUTATING):
+                return True
+        return False
+
+    # -- at the end ----------------------------------------------------------------------------------------
+
+    def at_the_end(self) -> None:
+        """Faults have stopped, nights have ended."""
+        cluster, breach = self.world.cluster, self.world.breach
+        for name, node in cluster.nodes.items():
+            versions = {node.kubelet_version, *cluster.components.get(name, {}).values()}
+            if versions != {NEW}:
+                breach(f"not on target: {name} runs {', '.join(sorted(versions))}")
+            if node.is_unschedulable != (name in self.foreign):
+                breach(f"cordon: {name} is {'cordoned' if node.is_unschedulable else 'schedulable'} at the end")
+        if cluster.config_version != NEW:
+            breach(f"not on target: kubeadm-config says {cluster.config_version}")
+        if self.owes():
+            breach(f"left behind: {self.owes()}")
