@@ -347,7 +347,7 @@ class Airflow:
         process = task.process
         task.end(None, "marked")
         if process is not None:
-            self.hub.after(self.world.rng.uniform(9, 14), process.kill)
+            self.hub.after(self.world.rng.uniform(9, 14), process.end)
 
     def mark_run_failed(self, run: Run) -> None:
         """A person marks the run as failed: the teardown runs, nothing else does."""
@@ -362,7 +362,7 @@ class Airflow:
         run.state = "deleted"
         for task in run.tasks:
             if task.state == "running" and task.process is not None:
-                self.hub.after(self.world.rng.uniform(1, 14), task.process.kill)
+                self.hub.after(self.world.rng.uniform(1, 14), task.process.end)
 
     def down(self, seconds: float, *, forgets: bool) -> None:
         """The whole installation is away; what lived on of its processes is not known to it afterwards."""
@@ -371,7 +371,7 @@ class Airflow:
         self.is_up = False
         for process in self.world.processes:
             if process.airflow is self and process.is_alive and self.world.rng.random() < 0.7:
-                process.kill()
+                process.end()
         for run in self.runs:
             if forgets:
                 run.process.kill()

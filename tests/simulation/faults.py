@@ -79,12 +79,13 @@ def _duplicate(call: Call) -> None:
         process.ti.state = "forgotten"
     call.airflow.run_beside(process.ti, call.rng.uniform(0.1, 5.0))
     if call.rng.random() < 0.5:
-        call.world.hub.after(call.rng.uniform(5, 15), process.kill)
+        call.world.hub.after(call.rng.uniform(5, 15), process.end)
 
 
 def _freeze(call: Call) -> None:
-    """The process stands still, its threads too; its supervisor is not heard either."""
+    """Its whole machine stands still: nobody can end it there, and it goes on where it was."""
     seconds = call.rng.choice((call.rng.uniform(5, 60), call.rng.uniform(100, 500)))
+    call.process.is_out_of_reach = True
     call.process.frozen_until = call.world.hub.now + seconds
     if seconds > HEARTBEAT_TIMEOUT and call.process.ti is not None:
         call.airflow.process_died(call.process, HEARTBEAT_TIMEOUT + 5)
@@ -299,6 +300,23 @@ FAULTS: dict[str, Callable[[Call], None]] = {
 }
 
 
+# Calls at which a death or a delay matters most; the others are hit by counting.
+_MOMENTS = {
+    "claim": ("claim_lease", "set_namespace"),
+    "snapshot": ("start-job", "job-poll"),
+    "stage": ("start-job", "job-poll"),
+    "drain_node": ("cordon", "evict"),
+    "upgrade_node": ("start-job", "start-job", "job-poll", "cordon"),
+    "upgrade_kubelet": ("start-job", "start-job", "job-poll", "cordon"),
+    "uncordon_node": ("uncordon",),
+    "release": ("fence_lease", "fence", "uncordon", "release_lease", "set_namespace"),
+    "callback": ("fence_lease", "fence", "uncordon", "release_lease"),
+    "sweep": ("fence_lease", "fence", "uncordon", "release_lease", "set_namespace"),
+}
+_HIDES = ("freeze", "orphan", "cut", "power", "late")
+_ENDS = ("mark run failed", "mark task failed", "delete run", "memory lost", "recover by hand", "kill")
+
+
 class Plan:
     """The faults of one seed, by step; each waits for its call."""
 
@@ -308,23 +326,29 @@ class Plan:
         self.is_off = False
         for _ in range(rng.choice((1, 2, 2, 3, 3, 4, 5))):
             step, fault = rng.choice(STEPS), rng.choice(tuple(FAULTS))
-            calls = int(rng.expovariate(1 / 5))
-            self._add(step, fault, calls)
-            if rng.random() < 0.35:
-                self._add(step, rng.choice(tuple(FAULTS)), calls + rng.randrange(3))
+            calls, verb = int(rng.expovariate(1 / 5)), ""
+            if rng.random() < 0.4 and step in _MOMENTS:
+                calls, verb = 0, rng.choice(_MOMENTS[step])
+            self._add(step, fault, calls, verb)
+            if fault in _HIDES and rng.random() < 0.6:
+                self._add(step, rng.choice(_ENDS), calls, verb)  # whoever cannot be seen is given up
+            elif rng.random() < 0.3:
+                self._add(step, rng.choice(tuple(FAULTS)), calls + rng.randrange(3), verb)
             if step == "callback":  # a run must fail first
                 self._add(rng.choice(MUTATING), "mark task failed", int(rng.expovariate(1 / 5)))
 
-    def _add(self, step: str, fault: str, calls: int) -> None:
-        self.pending.setdefault(step, []).append([calls, fault])
+    def _add(self, step: str, fault: str, calls: int, verb: str = "") -> None:
+        self.pending.setdefault(step, []).append([calls, fault, verb])
 
-    def due(self, step: str) -> list[str]:
+    def due(self, step: str, what: str) -> list[str]:
         """Return what strikes at this call of the step."""
         waiting = self.pending.get(step)
         if not waiting or self.is_off:
             return []
         due = []
         for entry in list(waiting):
+            if not what.startswith(entry[2]):
+                continue
             entry[0] -= 1
             if entry[0] < 0:
                 waiting.remove(entry)
@@ -333,7 +357,11 @@ class Plan:
 
     def __str__(self) -> str:
         """For people."""
-        return "; ".join(f"{step}+{n}: {fault}" for step, found in self.pending.items() for n, fault in found)
+        return "; ".join(
+            f"{step}+{n}{' ' + verb if verb else ''}: {fault}"
+            for step, found in self.pending.items()
+            for n, fault, verb in found
+        )
 
 
 __all__ = ["FAULTS", "Call", "Plan", "replace", "unreachable"]

@@ -33,11 +33,13 @@ class Process:
         self.is_alive = True
         self.frozen_until = 0.0
         self.frozen_last = -1e9  # when it last stood still
+        self.is_out_of_reach = False  # Airflow cannot end it
         self.has_lease = False  # it claimed or renewed the Lease for its run, once at least
         self.after: str | None = None  # a fault that strikes when the call at hand was done
         self.delay = 0.0
         self.airflow: Any = None
         self.ti: Any = None
+        self.own: str | None = None  # a recovery's: the run it was started for
         self.fibers: list[Fiber] = []
         self.on_exit: Callable[[Any, BaseException | None], None] | None = None
 
@@ -47,8 +49,13 @@ class Process:
         return self.frozen_until > 0.0
 
     def kill(self) -> None:
-        """End it now."""
+        """It dies now."""
         self.is_alive = False
+
+    def end(self) -> None:
+        """Airflow kills it, where it can."""
+        if not self.is_out_of_reach:
+            self.kill()
 
 
 class Fiber:
@@ -100,7 +107,14 @@ class Hub:
         fiber = self.current
         if self._is_over or fiber is None:
             raise Gone
-        self._wake(fiber, self.now + seconds)
+        when = self.now + seconds
+        process = fiber.process
+        if process.is_alive and process.frozen_until <= 0.0 and self._heap and self._heap[0][0] > when:
+            self.now = when  # nobody else is due before: no need to switch
+            self.events += 1
+            self.on_event()
+            return
+        self._wake(fiber, when)
         self._main.switch()
         if self._is_over:
             raise Gone

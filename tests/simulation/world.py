@@ -60,7 +60,6 @@ class World:
         self.gauges_away_until = 0.0
         self.is_gauge_stale = False  # the last push of the gauge did not arrive
         self.is_over = False
-        self.node_checks_token = True
         self.watch = Watch(self)
         members = self.rng.choice((1, 3, 3))
         self.cluster = SimCluster(self, members, self.rng.choice((1, 2, 2)))
@@ -205,7 +204,7 @@ class World:
             raise Gone
         process = fiber.process
         self.hub.sleep(self.rng.random() * (0.3 if channel == "ssh" else 0.04))
-        for fault in self.plan.due(process.step):
+        for fault in self.plan.due(process.step, what):
             self._strike(fault, Call(self, process, channel, machine, what, apply))
         if process.delay:
             seconds, process.delay = process.delay, 0.0
@@ -332,14 +331,20 @@ def _brief(answer: Any) -> str:
 @contextmanager
 def installed(hub: Hub) -> Iterator[None]:
     """Let the product's threads be fibers of this hub."""
-    kept = (hold.threading, session_module.ThreadPoolExecutor, drain_node.ThreadPoolExecutor, node_ssh._POLL_SECONDS)
+    kept = (
+        hold.threading,
+        session_module.ThreadPoolExecutor,
+        drain_node.ThreadPoolExecutor,
+        node_ssh._POLL_SECONDS,
+        drain_node._POLL_SECONDS,
+    )
 
     def thread(target: Callable[..., None], args: tuple[Any, ...] = (), daemon: bool = True) -> Thread:
         return Thread(hub, target, args)
 
     hold.threading = SimpleNamespace(Thread=thread, Event=lambda: Event(hub))
     session_module.ThreadPoolExecutor = drain_node.ThreadPoolExecutor = lambda max_workers: Executor(hub)
-    node_ssh._POLL_SECONDS = 4.0
+    node_ssh._POLL_SECONDS, drain_node._POLL_SECONDS = 4.0, 3.0  # fewer looks, the same decisions
     try:
         yield
     finally:
@@ -348,6 +353,7 @@ def installed(hub: Hub) -> Iterator[None]:
             session_module.ThreadPoolExecutor,
             drain_node.ThreadPoolExecutor,
             node_ssh._POLL_SECONDS,
+            drain_node._POLL_SECONDS,
         ) = kept
 
 
