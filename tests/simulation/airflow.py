@@ -37,7 +37,17 @@ if TYPE_CHECKING:
 NODE_STEPS = ("drain_node", "upgrade_node", "upgrade_kubelet", "verify_node", "uncordon_node")
 RECOVERIES = ("release", "callback", "sweep")
 STEPS = (
-    *("open_night", "detect_target", "reclaim_scratch", "gates", "decide", "claim", "snapshot", "stage", "gate"),
+    *(
+        "open_night",
+        "detect_target",
+        "reclaim_scratch",
+        "gates",
+        "decide",
+        "claim",
+        "snapshot",
+        "stage",
+        "gate",
+    ),
     *NODE_STEPS,
     *("postflight", *RECOVERIES),
 )
@@ -317,7 +327,9 @@ class Airflow:
 
     def _clear_failed(self, run: Run) -> None:
         """A person clears what failed, with downstream: no setup and no teardown runs."""
-        failed = next((t for t in run.tasks if t.step in NODE_STEPS and t.state not in ("success", "running")), None)
+        failed = next(
+            (t for t in run.tasks if t.step in NODE_STEPS and t.state not in ("success", "running")), None
+        )
         if failed is None or not run.plan:
             return
         run.is_marked = False
@@ -338,7 +350,9 @@ class Airflow:
 
     def _after(self, run: Run, node: str) -> str | None:
         """The place behind a node's; a name nobody has when it was the last."""
-        order = [s["node"] for s in run.plan["control_plane"]] + [n for wave in run.plan["waves"] for n in wave]
+        order = [s["node"] for s in run.plan["control_plane"]] + [
+            n for wave in run.plan["waves"] for n in wave
+        ]
         left = order[order.index(node) + 1 :]
         return left[0] if left else "nobody"
 
@@ -451,7 +465,9 @@ def _gate(session: Session, nodes: list[str]) -> bool:
     session.sleep(10.0)
     verdict = gates.check_etcd_latency(session, first, gates.gather_etcd_samples(session))
     if verdict["outcome"] not in _OPEN:
-        raise GateClosedError(verdict["code"], verdict["message"], cause="The gate closed.", next_step="Wait.")
+        raise GateClosedError(
+            verdict["code"], verdict["message"], cause="The gate closed.", next_step="Wait."
+        )
     return may_go_on(session)["answer"] == Answer.GO
 
 

@@ -20,7 +20,13 @@ class Call:
     """The call at which a fault strikes."""
 
     def __init__(
-        self, world: World, process: Process, channel: str, machine: SimNode | None, what: str, apply: Callable[[], Any]
+        self,
+        world: World,
+        process: Process,
+        channel: str,
+        machine: SimNode | None,
+        what: str,
+        apply: Callable[[], Any],
     ) -> None:
         self.world, self.process, self.channel, self.machine = world, process, channel, machine
         self.what, self.apply = what, apply

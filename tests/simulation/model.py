@@ -166,7 +166,10 @@ class SimNode(FakeNode):
         self.by_hand_until = 0.0
         self.fails = 0  # how many of the next jobs fail half-way
         self.slow = 0  # how many of the next jobs take very long
-        self.offers = {"1.34": PackageFacts("1.34", ("1.34.4-1.1",)), "1.35": PackageFacts("1.35", (PACKAGE,))}
+        self.offers = {
+            "1.34": PackageFacts("1.34", ("1.34.4-1.1",)),
+            "1.35": PackageFacts("1.35", (PACKAGE,)),
+        }
 
     # -- power ---------------------------------------------------------------------------------------------
 
@@ -211,7 +214,9 @@ class SimNode(FakeNode):
         self.is_serving = self.is_cp
         self._member(self.is_cp)
         boot = self.boot
-        self.cluster.hub.after(self.cluster.world.rng.uniform(*_BUSY_BOOT_SECONDS), lambda: self._booted(boot))
+        self.cluster.hub.after(
+            self.cluster.world.rng.uniform(*_BUSY_BOOT_SECONDS), lambda: self._booted(boot)
+        )
 
     def _booted(self, boot: int) -> None:
         """The kubelet that is on disk starts."""
@@ -240,7 +245,9 @@ class SimNode(FakeNode):
             return
         self._member(False)
         boot = self.boot
-        self.cluster.hub.after(seconds, lambda: self._member(True) if self.boot == boot and self.is_on else None)
+        self.cluster.hub.after(
+            seconds, lambda: self._member(True) if self.boot == boot and self.is_on else None
+        )
 
     # -- what SSH finds ------------------------------------------------------------------------------------
 
@@ -292,7 +299,11 @@ class SimNode(FakeNode):
             return None
         if not self.is_member_up:
             raise unreachable("ETCD_METRICS_UNREADABLE", f"etcd on {self.name}", "connection refused")
-        up = [n for n in self.cluster.members if self.cluster.fakes[n].is_on and self.cluster.fakes[n].is_member_up]
+        up = [
+            n
+            for n in self.cluster.members
+            if self.cluster.fakes[n].is_on and self.cluster.fakes[n].is_member_up
+        ]
         has_leader = len(up) * 2 > len(self.cluster.members)
         return _metrics(int((self.cluster.now - START) // 10), has_leader, up[0] == self.name)
 
@@ -476,6 +487,10 @@ class SimNode(FakeNode):
             self.kubelet_package = version
         yield 1.0
         self._report(is_ready=False)
+        boot = self.boot
+        self.cluster.hub.after(
+            20.0, lambda: self._booted(boot)
+        )  # systemd starts it whatever becomes of the job
         yield 4.0
         self.run_kubelet()
         yield 1.0
@@ -672,11 +687,15 @@ class SimGauges:
     def push(self, gauges: Any, labelled: Any = ()) -> str | None:
         """Keep, or say what went wrong."""
         try:
-            return self._world.call("gauges", None, f"push {dict(gauges)}", lambda: self._world.keep_gauges(gauges))
+            return self._world.call(
+                "gauges", None, f"push {dict(gauges)}", lambda: self._world.keep_gauges(gauges)
+            )
         except UnreachableError as error:
             return str(error)
 
 
-etcd_metrics._samples = lru_cache(maxsize=8192)(etcd_metrics._samples)  # pure; the same texts come again and again
+etcd_metrics._samples = lru_cache(maxsize=8192)(
+    etcd_metrics._samples
+)  # pure; the same texts come again and again
 
 __all__ = ["Gone", "Hub", "NightshiftError", "ScratchEntry"]

@@ -28,7 +28,9 @@ class Mutant:
     finds: tuple[str, ...]
 
 
-def _uncordons_anything(self: FakeKube, name: str, owner: str | None = None, token: str | None = None) -> bool:
+def _uncordons_anything(
+    self: FakeKube, name: str, owner: str | None = None, token: str | None = None
+) -> bool:
     self._reach("uncordon")
     self._c.nodes[name] = replace(self._c.nodes[name], is_unschedulable=False)
     self.drop_node_annotations(name)
@@ -68,7 +70,9 @@ MUTANTS = {
     "uncordons a foreign cordon": Mutant((SimApi, "uncordon"), _uncordons_anything, ("foreign cordon",)),
     "records the debt after the act": Mutant((SimKube, "cordon"), _cordons_first, ("unrecorded",)),
     "does not check the token": Mutant((SimNode, "is_token_old"), _takes_any_token, ("old token",)),
-    "forgets to renew": Mutant((hold, "_keep_renewing"), _never_renews, ("took the cluster from a live run",)),
+    "forgets to renew": Mutant(
+        (hold, "_keep_renewing"), _never_renews, ("took the cluster from a live run",)
+    ),
     "treats unreachable as dead": Mutant(
         (recovery, "_work"),
         _unreachable_is_idle(recovery._work),

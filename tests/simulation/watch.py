@@ -59,11 +59,17 @@ class Watch:
         node = self.world.cluster.fakes[name]
         if name in self.foreign:
             self.world.breach(f"foreign cordon: {actor.name} uncordoned {name}, which a person had cordoned")
-        busy = [job.step for job in node.units.values() if job.is_running and job.step in UPGRADES and node.is_on]
+        busy = [
+            job.step for job in node.units.values() if job.is_running and job.step in UPGRADES and node.is_on
+        ]
         if busy:
-            self.world.breach(f"uncordoned under work: {actor.name} uncordoned {name} while {busy[0]} runs there")
+            self.world.breach(
+                f"uncordoned under work: {actor.name} uncordoned {name} while {busy[0]} runs there"
+            )
         if actor.step in RECOVERIES and node.away_since is not None and node.away_since <= actor.began:
-            self.world.breach(f"unreachable is not dead: {actor.name} uncordoned {name}, which nobody could see")
+            self.world.breach(
+                f"unreachable is not dead: {actor.name} uncordoned {name}, which nobody could see"
+            )
 
     def lease_changed(self, old: LeaseFacts, new: LeaseFacts) -> None:
         """The Lease was written."""
@@ -102,7 +108,9 @@ class Watch:
         if token < node.reached:
             actor = self.world.actor
             who = actor.name if actor else "?"
-            self.world.breach(f"old token: {node.name} took {token} from {who} after {node.reached} had reached it")
+            self.world.breach(
+                f"old token: {node.name} took {token} from {who} after {node.reached} had reached it"
+            )
 
     def job_starts(self, node: SimNode, job: Job) -> None:
         """A node begins a job."""
@@ -215,7 +223,9 @@ class Watch:
             if not node.is_reachable or node.active:
                 return True
         for process in world.processes:
-            if process.is_alive and (process.is_frozen if process.step in RECOVERIES else process.step in MUTATING):
+            if process.is_alive and (
+                process.is_frozen if process.step in RECOVERIES else process.step in MUTATING
+            ):
                 return True
         return False
 
@@ -229,7 +239,9 @@ class Watch:
             if versions != {NEW}:
                 breach(f"not on target: {name} runs {', '.join(sorted(versions))}")
             if node.is_unschedulable != (name in self.foreign):
-                breach(f"cordon: {name} is {'cordoned' if node.is_unschedulable else 'schedulable'} at the end")
+                breach(
+                    f"cordon: {name} is {'cordoned' if node.is_unschedulable else 'schedulable'} at the end"
+                )
         if cluster.config_version != NEW:
             breach(f"not on target: kubeadm-config says {cluster.config_version}")
         if self.owes():

@@ -20,7 +20,16 @@ from nightshift.steps.session import Session
 from tests.simulation.airflow import RECOVERIES, Airflow
 from tests.simulation.faults import FAULTS, Call, Plan
 from tests.simulation.hub import START, Event, Executor, Gone, Hub, Process, Thread
-from tests.simulation.model import NEW, MemoryStore, SimCluster, SimGauges, SimKube, SimNode, SimSsh, unreachable
+from tests.simulation.model import (
+    NEW,
+    MemoryStore,
+    SimCluster,
+    SimGauges,
+    SimKube,
+    SimNode,
+    SimSsh,
+    unreachable,
+)
 from tests.simulation.watch import Watch
 
 NIGHTS_WITH_FAULTS = 2
@@ -113,7 +122,12 @@ class World:
     def _after_event(self) -> None:
         self.watch.look()
         main = self.airflows[0]
-        if self.hub.events % 8 == 0 and main.is_up and not self._is_resting and not any(run.is_active for run in main.runs):
+        if (
+            self.hub.events % 8 == 0
+            and main.is_up
+            and not self._is_resting
+            and not any(run.is_active for run in main.runs)
+        ):
             self._is_resting = True
             self.hub.after(self.rng.uniform(*_MEAN_REST), self._next_night)
 
@@ -242,14 +256,18 @@ class World:
 
     def _lost(self, channel: str, machine: SimNode | None, what: str, cause: str) -> UnreachableError:
         who = machine.name if machine is not None else channel
-        return unreachable("NODE_UNREACHABLE" if channel == "ssh" else "API_UNREACHABLE", f"{who} ({what})", cause)
+        return unreachable(
+            "NODE_UNREACHABLE" if channel == "ssh" else "API_UNREACHABLE", f"{who} ({what})", cause
+        )
 
     def apply_late(self, call: Call, seconds: float) -> None:
         """Do a request after its sender gave up. The API refuses it when the object has changed meanwhile."""
         nodes, lease = dict(self.cluster.nodes), self.cluster.lease
 
         def apply() -> None:
-            if call.channel == "api" and (lease is not self.cluster.lease or nodes != dict(self.cluster.nodes)):
+            if call.channel == "api" and (
+                lease is not self.cluster.lease or nodes != dict(self.cluster.nodes)
+            ):
                 return
             self.actor = call.process
             try:

@@ -13,6 +13,7 @@ from nightshift.steps.drain_node import drain_held
 from nightshift.steps.evidence import evidence_first
 from nightshift.steps.hold import Held, hold
 from nightshift.steps.session import JobResult, Session, node_log, patiently, wait_until
+from nightshift.steps.turn import require_quorum
 
 _JOB = "kubeadm-upgrade"
 
@@ -26,6 +27,7 @@ def upgrade_node(session: Session, node_name: str, choice: Mapping[str, Any]) ->
     Raises:
         RemoteJobError: JOB_FAILED and relatives; the message says where the evidence lies.
         VerificationError: VERIFY_FAILED, kubeadm was content and the world did not follow.
+        GateClosedError: QUORUM_AT_RISK, etcd needs this node's member now; CONTROL_PLANE_BUSY.
     """
     version = str(choice["target"]["version"])
     node = session.node(node_name)
@@ -35,8 +37,11 @@ def upgrade_node(session: Session, node_name: str, choice: Mapping[str, Any]) ->
         known = session.on(node).job(_JOB)
         command = _choose_command(session, node, version, known)
         session.log(f"{node_name}: kubeadm upgrade {command} to {version}")
+        is_begun = known is not None and known.state == "running"
+        if node.is_control_plane and not is_begun:
+            require_quorum(session, node)
         # A job that is attached to began before this try.
-        since = known.started if known and known.state == "running" else session.clock()
+        since = known.started if known and is_begun else session.clock()
         with evidence_first(session, node, _JOB, since):
             outcome = _run(session, node, command, version, held)
             if node.is_control_plane:
