@@ -8,7 +8,7 @@ from random import Random
 from typing import TYPE_CHECKING, Any
 
 from nightshift.clients.kube_api import Eviction, EvictionOutcome
-from tests.simulation.airflow import HEARTBEAT_TIMEOUT, MUTATING, STEPS, Airflow, Run
+from tests.simulation.airflow import HEARTBEAT_TIMEOUT, MUTATING, NODE_STEPS, STEPS, Airflow, Run
 from tests.simulation.hub import Process
 from tests.simulation.model import SimNode, unreachable
 
@@ -90,7 +90,7 @@ def _duplicate(call: Call) -> None:
 
 def _freeze(call: Call) -> None:
     """Its whole machine stands still: nobody can end it there, and it goes on where it was."""
-    seconds = call.rng.choice((call.rng.uniform(5, 60), call.rng.uniform(100, 500)))
+    seconds = call.rng.choice((call.rng.uniform(5, 60), call.rng.uniform(60, 500)))
     call.process.is_out_of_reach = True
     call.process.frozen_until = call.world.hub.now + seconds
     if seconds > HEARTBEAT_TIMEOUT and call.process.ti is not None:
@@ -104,7 +104,7 @@ def _delay(call: Call) -> None:
 
 def _late(call: Call) -> None:
     """The request is done after its sender has given up."""
-    call.world.apply_late(call, call.rng.uniform(0.5, 25.0))
+    call.world.apply_late(call, call.rng.uniform(0.5, 40.0))
     call.process.after = "refuse"
 
 
@@ -207,6 +207,7 @@ def _delete_run(call: Call) -> None:
 def _clear(call: Call) -> None:
     """A person clears one task of the run that was done."""
     done = [t for t in call.run.tasks if t.step in MUTATING and t.state == "success"] if call.run else []
+    done = [task for task in done if task.node] or done
     if done and call.run is not None and call.run.process.is_alive:
         call.airflow.clear(call.run, call.rng.choice(done))
 
@@ -319,6 +320,7 @@ _MOMENTS = {
     "callback": ("fence_lease", "fence", "uncordon", "release_lease"),
     "sweep": ("fence_lease", "fence", "uncordon", "release_lease", "set_namespace"),
 }
+_ON_NODES = ("gate", *NODE_STEPS)
 _HIDES = ("freeze", "orphan", "cut", "power", "late")
 _ENDS = ("mark run failed", "mark task failed", "delete run", "memory lost", "recover by hand", "kill")
 
@@ -334,7 +336,9 @@ class Plan:
             step, fault = rng.choice(STEPS), rng.choice(tuple(FAULTS))
             calls, verb = int(rng.expovariate(1 / 5)), ""
             if rng.random() < 0.4 and step in _MOMENTS:
-                calls, verb = 0, rng.choice(_MOMENTS[step])
+                calls, verb = rng.choice((0, 0, 1, 2)), rng.choice(_MOMENTS[step])
+            elif rng.random() < 0.5 and step in _ON_NODES:
+                calls += rng.randrange(60)  # at a later node
             self._add(step, fault, calls, verb)
             if fault in _HIDES and rng.random() < 0.6:
                 self._add(step, rng.choice(_ENDS), calls, verb)  # whoever cannot be seen is given up
@@ -342,6 +346,27 @@ class Plan:
                 self._add(step, rng.choice(tuple(FAULTS)), calls + rng.randrange(3), verb)
             if step == "callback":  # a run must fail first
                 self._add(rng.choice(MUTATING), "mark task failed", int(rng.expovariate(1 / 5)))
+
+        if rng.random() < 0.5:
+            self._add_story(rng)
+
+    def _add_story(self, rng: Random) -> None:
+        """Two accidents that are known to be bad together; by chance alone they would meet once in a thousand seeds."""
+        acting = rng.choice(("snapshot", "stage", "upgrade_node", "upgrade_kubelet"))
+        nth = rng.choice((0, 0, 1, 2))
+        story = rng.choice(("zombie", "zombie", "unseen", "member", "cleared", "aside"))
+        if story == "zombie":  # a command that comes when its run has long been given up
+            self._add(acting, rng.choice(("freeze", "late")), nth, "start-job")
+            self._add(acting, rng.choice(("mark run failed", "mark task failed", "delete run")), nth, "start-job")
+        elif story == "unseen":  # a job that goes on where nobody can see it
+            self._add("upgrade_node", rng.choice(("cut", "power")), nth, "job-poll")
+            self._add("upgrade_node", rng.choice(_ENDS), nth, "job-poll")
+        elif story == "member":  # etcd's quorum hangs on the node that is next
+            self._add(rng.choice(("gate", "drain_node")), "etcd away", rng.randrange(25))
+        elif story == "cleared":  # an earlier node's task, while the night is at another
+            self._add(rng.choice(("gate", "drain_node", "upgrade_node")), "clear", 15 + rng.randrange(40))
+        else:  # a person's cordon on a node that comes later
+            self._add(rng.choice(("claim", "snapshot", "stage", "gate")), "person cordons", rng.randrange(5))
 
     def _add(self, step: str, fault: str, calls: int, verb: str = "") -> None:
         self.pending.setdefault(step, []).append([calls, fault, verb])

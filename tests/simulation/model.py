@@ -636,9 +636,10 @@ class SimApi(FakeKube):
 
     def evict(self, namespace: str, name: str, uid: str) -> Eviction:
         """As the fake; the model counts on pods going."""
+        where = next((node for node, pods in self._c.pods.items() if any(p.uid == uid for p in pods)), None)
         answer = super().evict(namespace, name, uid)
-        if answer.outcome is EvictionOutcome.EVICTED:
-            self._c.world.watch.evicted(name)
+        if answer.outcome is EvictionOutcome.EVICTED and where is not None:
+            self._c.world.watch.evicted(self._c.fakes[where])
         return answer
 
     def set_namespace_annotations(self, values: Any) -> None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from nightshift.domain import recovery
-from nightshift.steps import hold
+from nightshift.steps import hold, turn
 from tests.fakes.cluster import FakeKube
 from tests.simulation.model import SimApi, SimKube, SimNode
 
@@ -66,6 +66,10 @@ def _unreachable_is_idle(work: Callable[..., Any]) -> Callable[..., Any]:
     return lambda probe: () if probe is None else work(probe)
 
 
+def _sees_nobody(*_: object) -> tuple[str, ...]:
+    return ()
+
+
 MUTANTS = {
     "uncordons a foreign cordon": Mutant((SimApi, "uncordon"), _uncordons_anything, ("foreign cordon",)),
     "records the debt after the act": Mutant((SimKube, "cordon"), _cordons_first, ("unrecorded",)),
@@ -78,6 +82,9 @@ MUTANTS = {
         _unreachable_is_idle(recovery._work),
         ("unreachable is not dead", "uncordoned under work"),
     ),
+    # What the simulation found in the product, and what was mended then.
+    "looks at no other control plane": Mutant((turn, "others_in_hand"), _sees_nobody, ("control plane",)),
+    "asks for quorum at the gate only": Mutant((turn, "members_missing"), _sees_nobody, ("quorum",)),
 }
 
 

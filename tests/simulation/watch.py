@@ -27,7 +27,7 @@ class Watch:
     def __init__(self, world: World) -> None:
         self.world = world
         self.ours: dict[str, Process | None] = {}  # nodes we cordoned, and which process did
-        self.stale: set[str] = set()  # of these: by a process that was given up before (docs/adr/0008)
+        self.busy: set[str] = set()  # control planes from which something was evicted, or on which a job began
         self.foreign: set[str] = set()  # nodes a person cordoned
         self.api_down_last = -1e9
         self.debt_since = 0.0
@@ -43,17 +43,11 @@ class Watch:
         actor = self.world.actor
         if new.is_unschedulable and not old.is_unschedulable and actor is not None:
             self.ours[name] = actor
-            if self._is_given_up(actor):
-                self.stale.add(name)
         if old.is_unschedulable and not new.is_unschedulable:
             if actor is not None:
                 self._uncordoned(name, actor)
             self.ours.pop(name, None)
-            self.stale.discard(name)
-
-    def _is_given_up(self, actor: Process) -> bool:
-        lease = self.world.cluster.lease
-        return actor.ti is None or actor.ti.process is not actor or lease.holder != actor.owner
+            self.busy.discard(name)
 
     def _uncordoned(self, name: str, actor: Process) -> None:
         node = self.world.cluster.fakes[name]
@@ -127,6 +121,8 @@ class Watch:
                     f"two hands: {job.step} of {job.owner} starts on {node.name} while {unit.step} of "
                     f"{unit.owner} is at work on {other.name}"
                 )
+        if job.step in UPGRADES:
+            self._alone(node, f"{job.step} starts on")
         if job.step == "kubeadm-upgrade" and node.is_cp:
             self._keeps_quorum(node)
 
@@ -153,8 +149,9 @@ class Watch:
         if Version.parse(version) > max(servers):
             self.world.breach(f"skew: kubelet {version} on {node.name} is newer than every API server")
 
-    def evicted(self, name: str) -> None:
-        """A pod goes."""
+    def evicted(self, node: SimNode) -> None:
+        """A pod of this node goes."""
+        self._alone(node, "evicts from")
 
     # -- after each event ----------------------------------------------------------------------------------
 
@@ -168,7 +165,6 @@ class Watch:
             self._seen = cluster.changes
             self._owed = self.owes()
             self._recorded()
-            self._one_control_plane()
         # No debt without an owner for longer than promise 3 allows; what the promise excepts starts the clock anew.
         if not self._owed or self._is_excused(now):
             self.debt_since = now
@@ -184,16 +180,24 @@ class Watch:
             if node.is_unschedulable and OWNER_ANNOTATION not in node.annotations:
                 self.world.breach(f"unrecorded: {name} is cordoned by us and carries no mark")
 
-    def _one_control_plane(self) -> None:
+    def _alone(self, node: SimNode, what: str) -> None:
+        """Whatever is done to a control-plane node is done to one at a time.
+
+        A cordon alone is not counted here: of two that come at once both may be cordoned for the blink in which they
+        see each other, and a process that was given up may cordon once more (docs/adr/0008). Those are debts.
+        """
+        if not node.is_cp:
+            return
         cluster = self.world.cluster
-        touched = set()
         for name in cluster.members:
-            node = cluster.fakes[name]
-            is_ours = name in self.ours and name not in self.stale
-            if is_ours or any(job.step in UPGRADES for job in node.active):
-                touched.add(name)
-        if len(touched) > 1:
-            self.world.breach(f"control plane: {' and '.join(sorted(touched))} are touched at once")
+            other = cluster.fakes[name]
+            if other is node:
+                continue
+            if any(job.step in UPGRADES for job in other.active):
+                self.world.breach(f"control plane: {what} {node.name} while {name} is upgraded")
+            elif name in self.busy and name in self.ours:
+                self.world.breach(f"control plane: {what} {node.name} while {name} is drained or half-done")
+        self.busy.add(node.name)
 
     def owes(self) -> str:
         """What is left on the cluster by anybody of ours; "" = nothing."""

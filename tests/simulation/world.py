@@ -139,7 +139,7 @@ class World:
             return
         if main.nights >= NIGHTS_WITH_FAULTS and not self.plan.is_off:
             self._stop_faults()
-        if self.plan.is_off:
+        if self.plan.is_off and self._is_calm:
             self.nights_after += 1
             if self.nights_after > NIGHTS_AFTER:
                 self.breach(f"no convergence: target not reached {NIGHTS_AFTER} nights after the last fault")
@@ -156,6 +156,16 @@ class World:
         for node in self.cluster.fakes.values():
             node.fails = node.slow = 0
         self.say("faults stop")
+
+    @property
+    def _is_calm(self) -> bool:
+        """Tell whether all that a fault took away is back."""
+        nodes = self.cluster.fakes.values()
+        return (
+            self.cluster.is_api_up
+            and all(n.is_reachable and n.is_member_up == n.is_cp and n.by_hand_until < self.hub.now for n in nodes)
+            and all(n.is_ready for n in self.cluster.nodes.values())
+        )
 
     @property
     def is_target_reached(self) -> bool:
