@@ -49,7 +49,10 @@ def _mutants() -> int:
     for name in MUTANTS:
         found = hunt(name, 500)
         missed += found is None
-        print(f"{name}: " + (f"seed {found[0]}: {found[1]}" if found else "not found within 500 seeds"), flush=True)
+        print(
+            f"{name}: " + (f"seed {found[0]}: {found[1]}" if found else "not found within 500 seeds"),
+            flush=True,
+        )
     return int(missed > 0)
 
 

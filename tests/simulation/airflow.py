@@ -7,8 +7,11 @@ seconds, a killed supervisor after the heartbeat timeout, an orphan lives on bes
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any
+
+from tests.simulation.hub import Event, Executor, Process
 
 from nightshift.domain.errors import GateClosedError, LateTryError, NightshiftError, TransientError
 from nightshift.domain.plan import end_plan_at
@@ -29,7 +32,6 @@ from nightshift.steps.uncordon_node import uncordon_node
 from nightshift.steps.upgrade_kubelet import upgrade_kubelet
 from nightshift.steps.upgrade_node import upgrade_node
 from nightshift.steps.verify_node import verify_node
-from tests.simulation.hub import Event, Executor, Process
 
 if TYPE_CHECKING:
     from tests.simulation.world import World
@@ -109,7 +111,6 @@ class Run:
         self.plan: Mapping[str, Any] = {}
         self.extra = 0  # cleared tasks at work beside or after the night
         self.process = Process(f"{airflow.installation}:{run_id}")
-        self.waves: list[Executor] = []
 
     @property
     def is_active(self) -> bool:
@@ -317,10 +318,8 @@ class Airflow:
         run.extra += 1
 
         def work() -> None:
-            try:
+            with suppress(TaskFailed):
                 self.try_all(again)
-            except TaskFailed:
-                pass
             run.extra -= 1
 
         self.hub.spawn(run.process, work)

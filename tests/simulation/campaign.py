@@ -73,7 +73,9 @@ def replay(seed: int, mutant: str | None = None) -> str:
 def run(first: int, count: int, workers: int | None = None) -> Report:
     """Play the seeds from `first` on."""
     report = Report()
-    chunks = [range(start, min(start + _CHUNK, first + count)) for start in range(first, first + count, _CHUNK)]
+    chunks = [
+        range(start, min(start + _CHUNK, first + count)) for start in range(first, first + count, _CHUNK)
+    ]
     workers = min(workers or os.cpu_count() or 1, len(chunks))
     with multiprocessing.get_context("fork").Pool(workers, initializer=gc.disable) as pool:
         for results in pool.imap_unordered(_play_all, chunks):

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from random import Random
 from typing import TYPE_CHECKING, Any
 
-from nightshift.clients.kube_api import Eviction, EvictionOutcome
 from tests.simulation.airflow import HEARTBEAT_TIMEOUT, MUTATING, NODE_STEPS, STEPS, Airflow, Run
 from tests.simulation.hub import Process
-from tests.simulation.model import SimNode, unreachable
+from tests.simulation.model import SimNode
+
+from nightshift.clients.kube_api import Eviction, EvictionOutcome
 
 if TYPE_CHECKING:
     from tests.simulation.world import World
@@ -357,7 +357,9 @@ class Plan:
         story = rng.choice(("zombie", "zombie", "unseen", "member", "cleared", "aside"))
         if story == "zombie":  # a command that comes when its run has long been given up
             self._add(acting, rng.choice(("freeze", "late")), nth, "start-job")
-            self._add(acting, rng.choice(("mark run failed", "mark task failed", "delete run")), nth, "start-job")
+            self._add(
+                acting, rng.choice(("mark run failed", "mark task failed", "delete run")), nth, "start-job"
+            )
         elif story == "unseen":  # a job that goes on where nobody can see it
             self._add("upgrade_node", rng.choice(("cut", "power")), nth, "job-poll")
             self._add("upgrade_node", rng.choice(_ENDS), nth, "job-poll")
@@ -393,6 +395,3 @@ class Plan:
             for step, found in self.pending.items()
             for n, fault, verb in found
         )
-
-
-__all__ = ["FAULTS", "Call", "Plan", "replace", "unreachable"]

@@ -189,7 +189,7 @@ class Hub:
             fiber.result = work()
         except Gone:
             return
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001  # what a thread raises is its caller's business
             fiber.error = error
         fiber.is_done = True
         if fiber.done is not None:
@@ -246,7 +246,8 @@ class Thread:
 
     def join(self, timeout: float | None = None) -> None:
         """Wait for its end."""
-        assert self._fiber is not None and self._fiber.done is not None
+        assert self._fiber is not None
+        assert self._fiber.done is not None
         self._fiber.done.wait(timeout)
 
 

@@ -14,16 +14,24 @@ from functools import lru_cache
 from io import BytesIO
 from typing import TYPE_CHECKING, Any, BinaryIO
 
+from tests.fakes.cluster import COMPONENTS, GIB, FakeCluster, FakeKube, FakeNode, etcd_text
+from tests.simulation.hub import START, Process
+
 from nightshift.clients import etcd_metrics, node_ssh
 from nightshift.clients.kube_api import Eviction, EvictionOutcome
 from nightshift.clients.node_probe import JobStatus
 from nightshift.clients.node_ssh import CommandResult, ExitCode, NodeSsh
-from nightshift.domain.errors import NightshiftError, UnreachableError
-from nightshift.domain.facts import JobFacts, LeaseFacts, MountFacts, NodeFacts, NodeProbe, PackageFacts
-from nightshift.domain.facts import RunningProcess, ScratchEntry
+from nightshift.domain.errors import UnreachableError
+from nightshift.domain.facts import (
+    JobFacts,
+    LeaseFacts,
+    MountFacts,
+    NodeFacts,
+    NodeProbe,
+    PackageFacts,
+    RunningProcess,
+)
 from nightshift.domain.versions import Version
-from tests.fakes.cluster import COMPONENTS, GIB, FakeCluster, FakeKube, FakeNode, etcd_text
-from tests.simulation.hub import START, Gone, Hub, Process
 
 if TYPE_CHECKING:
     from tests.simulation.world import World
@@ -32,7 +40,7 @@ OLD, NEW = "1.34.4", "1.35.4"
 PACKAGE = "1.35.4-1.1"
 UPGRADES = ("kubeadm-upgrade", "kubelet-upgrade")
 _NOT_READY_SECONDS = 40.0  # the node controller's grace period
-_BUSY_BOOT_SECONDS = (15.0, 45.0)
+_BOOT_SECONDS = (15.0, 45.0)
 _MOUNTS = tuple(
     MountFacts(path, "/", 100 * GIB, 80 * GIB, 1000, 900)
     for path in ("/", "/var/lib/containerd", "/var/lib/kubelet", "/var/lib/etcd", "/etc/kubernetes/tmp")
@@ -214,9 +222,7 @@ class SimNode(FakeNode):
         self.is_serving = self.is_cp
         self._member(self.is_cp)
         boot = self.boot
-        self.cluster.hub.after(
-            self.cluster.world.rng.uniform(*_BUSY_BOOT_SECONDS), lambda: self._booted(boot)
-        )
+        self.cluster.hub.after(self.cluster.world.rng.uniform(*_BOOT_SECONDS), lambda: self._booted(boot))
 
     def _booted(self, boot: int) -> None:
         """The kubelet that is on disk starts."""
@@ -698,5 +704,3 @@ class SimGauges:
 etcd_metrics._samples = lru_cache(maxsize=8192)(
     etcd_metrics._samples
 )  # pure; the same texts come again and again
-
-__all__ = ["Gone", "Hub", "NightshiftError", "ScratchEntry"]

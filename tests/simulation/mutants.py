@@ -7,10 +7,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
-from nightshift.domain import recovery
-from nightshift.steps import hold, turn
 from tests.fakes.cluster import FakeKube
 from tests.simulation.model import SimApi, SimKube, SimNode
+
+from nightshift.domain import recovery
+from nightshift.steps import hold, turn
 
 
 @dataclass(frozen=True)

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from tests.simulation.airflow import MUTATING, RECOVERIES
+from tests.simulation.hub import Process
+from tests.simulation.model import NEW, UPGRADES, Job, SimNode
+
 from nightshift.domain.facts import LeaseFacts, NodeFacts
 from nightshift.domain.owner import is_recovery, run_behind
 from nightshift.domain.recovery import OWNER_ANNOTATION
 from nightshift.domain.versions import Version
 from nightshift.steps.hold import RUN_ANNOTATION
-from tests.simulation.airflow import MUTATING, RECOVERIES
-from tests.simulation.hub import Process
-from tests.simulation.model import NEW, UPGRADES, Job, SimNode
 
 if TYPE_CHECKING:
     from tests.simulation.world import World
@@ -27,7 +28,9 @@ class Watch:
     def __init__(self, world: World) -> None:
         self.world = world
         self.ours: dict[str, Process | None] = {}  # nodes we cordoned, and which process did
-        self.busy: set[str] = set()  # control planes from which something was evicted, or on which a job began
+        self.busy: set[str] = (
+            set()
+        )  # control planes from which something was evicted, or on which a job began
         self.foreign: set[str] = set()  # nodes a person cordoned
         self.api_down_last = -1e9
         self.debt_since = 0.0

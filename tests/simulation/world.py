@@ -10,13 +10,6 @@ from random import Random
 from types import SimpleNamespace
 from typing import Any
 
-from nightshift.clients import node_ssh
-from nightshift.domain.errors import NightshiftError, UnreachableError
-from nightshift.domain.facts import ScratchEntry
-from nightshift.domain.policy import ClusterPolicy, EtcdLatencyPolicy, LimitPolicy, WorkerPolicy
-from nightshift.steps import drain_node, hold
-from nightshift.steps import session as session_module
-from nightshift.steps.session import Session
 from tests.simulation.airflow import RECOVERIES, Airflow
 from tests.simulation.faults import FAULTS, Call, Plan
 from tests.simulation.hub import START, Event, Executor, Gone, Hub, Process, Thread
@@ -31,6 +24,14 @@ from tests.simulation.model import (
     unreachable,
 )
 from tests.simulation.watch import Watch
+
+from nightshift.clients import node_ssh
+from nightshift.domain.errors import NightshiftError, UnreachableError
+from nightshift.domain.facts import ScratchEntry
+from nightshift.domain.policy import ClusterPolicy, EtcdLatencyPolicy, LimitPolicy, WorkerPolicy
+from nightshift.steps import drain_node, hold
+from nightshift.steps import session as session_module
+from nightshift.steps.session import Session
 
 NIGHTS_WITH_FAULTS = 2
 NIGHTS_AFTER = 3  # within so many nights the target must be reached when faults have stopped
@@ -163,7 +164,9 @@ class World:
         nodes = self.cluster.fakes.values()
         return (
             self.cluster.is_api_up
-            and all(n.is_reachable and n.is_member_up == n.is_cp and n.by_hand_until < self.hub.now for n in nodes)
+            and all(
+                n.is_reachable and n.is_member_up == n.is_cp and n.by_hand_until < self.hub.now for n in nodes
+            )
             and all(n.is_ready for n in self.cluster.nodes.values())
         )
 
