@@ -105,6 +105,7 @@ class Run:
         self.owner = f"{airflow.installation}/{airflow.world.policy.name}/{run_id}"
         self.state = "running"
         self.is_marked = False  # a person marked the run as failed
+        self.is_ending = False  # only its teardown is left: it owns nothing any more
         self.tasks: list[Task] = []
         self.clear_after = False
         self.choice: Mapping[str, Any] = {}
@@ -232,6 +233,7 @@ class Airflow:
         except TaskFailed as failure:
             is_failed = True
             self.world.say(f"{run.owner}: {failure} failed")
+        run.is_ending = True
         if is_claimed:
             try:
                 wait = float(self.world.policy.limits.kubeadm_job_seconds)

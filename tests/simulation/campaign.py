@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import multiprocessing
 import os
+import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -67,7 +68,7 @@ class Report:
 def replay(seed: int, mutant: str | None = None) -> str:
     """The command that shows one seed."""
     more = f" --mutant '{mutant}'" if mutant else ""
-    return f"python -m tests.simulation --seed {seed} --trace{more}"
+    return f"PYTHONPATH=plugins {sys.executable} -m tests.simulation --seed {seed} --trace{more}"
 
 
 def run(first: int, count: int, workers: int | None = None) -> Report:

@@ -366,7 +366,7 @@ class Plan:
         elif story == "member":  # etcd's quorum hangs on the node that is next
             self._add(rng.choice(("gate", "drain_node")), "etcd away", rng.randrange(25))
         elif story == "cleared":  # an earlier node's task, while the night is at another
-            self._add(rng.choice(("gate", "drain_node", "upgrade_node")), "clear", 15 + rng.randrange(40))
+            self._add(rng.choice(("gate", "drain_node", "upgrade_node")), "clear", 12 + rng.randrange(24))
         else:  # a person's cordon on a node that comes later
             self._add(rng.choice(("claim", "snapshot", "stage", "gate")), "person cordons", rng.randrange(5))
 

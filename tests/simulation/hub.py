@@ -31,6 +31,7 @@ class Process:
         self.owner = ""
         self.began = 0.0
         self.is_alive = True
+        self.is_killed = False
         self.frozen_until = 0.0
         self.frozen_last = -1e9  # when it last stood still
         self.is_out_of_reach = False  # Airflow cannot end it
@@ -50,6 +51,7 @@ class Process:
 
     def kill(self) -> None:
         """It dies now."""
+        self.is_killed = self.is_killed or self.is_alive
         self.is_alive = False
 
     def end(self) -> None:

@@ -70,6 +70,8 @@ class Job:
     lines: list[str] = field(default_factory=list)
     process: Process | None = None
     is_timed_out: bool = False
+    starter: Process | None = None  # whose call started it
+    acts: bool = False  # it found that something is to be done
 
     @property
     def is_running(self) -> bool:
@@ -394,6 +396,10 @@ class SimNode(FakeNode):
         job.state = "succeeded" if code == ExitCode.OK else "failed"
         self.cluster.world.watch.job_ended(self, job)
 
+    def _act(self, job: Job) -> None:
+        job.acts = True
+        self.cluster.world.watch.job_acts(self, job)
+
     def _wait_for_api(self) -> Iterator[float]:
         end = self.cluster.now + 180
         while not self.cluster.is_api_up:
@@ -427,6 +433,7 @@ class SimNode(FakeNode):
         yield from self._wait_for_api()
         if self._is_upgraded(mode, version):
             return
+        self._act(job)
         yield 1.0
         if self.kubeadm != version:
             if self.staged != version:
@@ -486,6 +493,7 @@ class SimNode(FakeNode):
             raise _Failed(ExitCode.REFUSED)
         if self.kubelet_package == version == self.cluster.nodes[self.name].kubelet_version:
             return
+        self._act(job)
         if self.kubelet_package != version:
             if self.staged != version:
                 raise _Failed(ExitCode.NOT_STAGED)
@@ -646,7 +654,16 @@ class SimApi(FakeKube):
         answer = super().evict(namespace, name, uid)
         if answer.outcome is EvictionOutcome.EVICTED and where is not None:
             self._c.world.watch.evicted(self._c.fakes[where])
+            self._c.hub.after(self._c.pod_seconds + 1.0, lambda: self._start_elsewhere(name))
         return answer
+
+    def _start_elsewhere(self, name: str) -> None:
+        """A controller starts the pod anew where there is room."""
+        room = [
+            node for node, facts in self._c.nodes.items() if not facts.is_unschedulable and facts.is_ready
+        ]
+        if room:
+            self._c.add_pod(self._c.world.rng.choice(room), name, uid=f"uid-{name}-{self._c.hub.events}")
 
     def set_namespace_annotations(self, values: Any) -> None:
         """As the fake."""

@@ -98,4 +98,4 @@ def test_a_seed_that_fails_says_how_to_replay_it() -> None:
     report = campaign.Report()
     report.add(play(0))
     report.failures[:] = [campaign.Result(12, ["debt: …"], set(), 0, 0.0, 1, 0, 0.0)]
-    assert "python -m tests.simulation --seed 12 --trace" in "\n".join(report.lines())
+    assert f"{sys.executable} -m tests.simulation --seed 12 --trace" in "\n".join(report.lines())

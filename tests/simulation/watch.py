@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from tests.simulation.world import World
 
 DEBT_SECONDS = 300.0  # promise 3
+_BLINK_SECONDS = 30.0  # two control planes that come at once see each other, and both are given back
 _LIVE_SECONDS = 150.0  # a Lease's life and a few renewals
 _HOLDING = ("snapshot", "stage", "drain_node", "upgrade_node", "upgrade_kubelet", "uncordon_node")
 
@@ -30,11 +31,13 @@ class Watch:
         self.ours: dict[str, Process | None] = {}  # nodes we cordoned, and which process did
         self.busy: set[str] = (
             set()
-        )  # control planes from which something was evicted, or on which a job began
+        )  # control planes from which something was evicted, or on which a job did something
         self.foreign: set[str] = set()  # nodes a person cordoned
         self.api_down_last = -1e9
         self.debt_since = 0.0
         self.longest_debt = 0.0
+        self.two_since = 0.0
+        self._two = False  # two control planes are cordoned by us
         self._seen = -1
         self._owed = ""
 
@@ -124,21 +127,24 @@ class Watch:
                     f"two hands: {job.step} of {job.owner} starts on {node.name} while {unit.step} of "
                     f"{unit.owner} is at work on {other.name}"
                 )
-        if job.step in UPGRADES:
-            self._alone(node, f"{job.step} starts on")
-        if job.step == "kubeadm-upgrade" and node.is_cp:
-            self._keeps_quorum(node)
+        job.starter = world.actor
 
-    def _keeps_quorum(self, node: SimNode) -> None:
+    def job_acts(self, node: SimNode, job: Job) -> None:
+        """A job found that something is to be done; one that finds everything done touches nothing."""
+        self._alone(node, f"{job.step} works on")
+        if job.step == "kubeadm-upgrade" and node.is_cp and job.starter is not None:
+            self._keeps_quorum(node, job.starter)
+
+    def _keeps_quorum(self, node: SimNode, starter: Process) -> None:
         """Of three members none may be missing when we stop another, as far as the try could have seen."""
-        cluster, actor = self.world.cluster, self.world.actor
-        if len(cluster.members) < 3 or actor is None:
+        cluster = self.world.cluster
+        if len(cluster.members) < 3:
             return
         for name in cluster.members:
             down = cluster.fakes[name].member_down_since
-            if name != node.name and down is not None and down < actor.began:
+            if name != node.name and down is not None and down < starter.began:
                 self.world.breach(
-                    f"quorum: {actor.name} upgrades {node.name} while {name}'s member is down for "
+                    f"quorum: {starter.name} upgrades {node.name} while {name}'s member is down for "
                     f"{self.world.hub.now - down:.0f} s"
                 )
 
@@ -168,6 +174,11 @@ class Watch:
             self._seen = cluster.changes
             self._owed = self.owes()
             self._recorded()
+            self._two = sum(name in self.ours for name in cluster.members) > 1
+        if not self._two or now == self.api_down_last:
+            self.two_since = now
+        elif now - self.two_since > _BLINK_SECONDS and not self._is_cut_short():
+            world.breach(f"control plane: {', '.join(self.ours)} are cordoned by us at once")
         # No debt without an owner for longer than promise 3 allows; what the promise excepts starts the clock anew.
         if not self._owed or self._is_excused(now):
             self.debt_since = now
@@ -176,6 +187,13 @@ class Watch:
         self.longest_debt = max(self.longest_debt, age)
         if age > DEBT_SECONDS:
             world.breach(f"debt: {self._owed} for {age:.0f} s without an owner")
+
+    def _is_cut_short(self) -> bool:
+        """Tell whether one of two was cordoned by a process that died or stood still before it could look again."""
+        cordoners = [
+            p for name, p in self.ours.items() if p is not None and name in self.world.cluster.members
+        ]
+        return any(p.is_killed or p.is_frozen or p.frozen_last > self.two_since for p in cordoners)
 
     def _recorded(self) -> None:
         for name in self.ours:
@@ -187,7 +205,7 @@ class Watch:
         """Whatever is done to a control-plane node is done to one at a time.
 
         A cordon alone is not counted here: of two that come at once both may be cordoned for the blink in which they
-        see each other, and a process that was given up may cordon once more (docs/adr/0008). Those are debts.
+        see each other, and a process that was given up may cordon once more (docs/adr/0008). Two cordons are a debt.
         """
         if not node.is_cp:
             return
@@ -196,7 +214,7 @@ class Watch:
             other = cluster.fakes[name]
             if other is node:
                 continue
-            if any(job.step in UPGRADES for job in other.active):
+            if any(job.acts for job in other.active):
                 self.world.breach(f"control plane: {what} {node.name} while {name} is upgraded")
             elif name in self.busy and name in self.ours:
                 self.world.breach(f"control plane: {what} {node.name} while {name} is drained or half-done")
@@ -224,7 +242,7 @@ class Watch:
             return True
         for airflow in world.airflows:
             for run in reversed(airflow.runs):
-                if run.is_active:
+                if run.is_active and (run.extra or not run.is_ending):
                     return True
         for node in world.cluster.fakes.values():
             if not node.is_reachable or node.active:
