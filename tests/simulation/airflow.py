@@ -168,8 +168,6 @@ class Airflow:
 
     def _exited(self, task: Task, process: Process, value: Any, error: BaseException | None) -> None:
         self.world.said(process, f"ended: {error or _short(value)}")
-        if error is not None and not isinstance(error, (NightshiftError, _Said)):
-            self.world.crashed(process, error)
         self.hub.after(0.5, lambda: task.end(process, "failed" if error else "success", error or value))
 
     def process_died(self, process: Process, seconds: float) -> None:
@@ -405,14 +403,14 @@ class Airflow:
                     task.end(None, "again")
 
 
-class _Said(Exception):
+class RedError(Exception):
     """A step that ended in red by its operator's word, not by an error of its own."""
 
 
 def red_if_partial(result: Mapping[str, Any]) -> Mapping[str, Any]:
     """As RecoverOperator has it: what is still owed is red."""
     if result["answer"] == "partial":
-        raise _Said(result["sentence"])
+        raise RedError(result["sentence"])
     return result
 
 

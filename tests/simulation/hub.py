@@ -83,6 +83,7 @@ class Hub:
         self.events = 0
         self.current: Fiber | None = None
         self.on_event: Callable[[], None] = lambda: None
+        self.on_error: Callable[[Process, Exception], None] = lambda process, error: None
         self._heap: list[tuple[float, int, Any, int]] = []
         self._sequence = 0
         self._main = getcurrent()
@@ -193,6 +194,7 @@ class Hub:
             return
         except Exception as error:  # noqa: BLE001  # what a thread raises is its caller's business
             fiber.error = error
+            self.on_error(fiber.process, error)
         fiber.is_done = True
         if fiber.done is not None:
             fiber.done.set()

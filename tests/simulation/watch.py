@@ -29,9 +29,7 @@ class Watch:
     def __init__(self, world: World) -> None:
         self.world = world
         self.ours: dict[str, Process | None] = {}  # nodes we cordoned, and which process did
-        self.busy: set[str] = (
-            set()
-        )  # control planes from which something was evicted, or on which a job did something
+        self.busy: set[str] = set()  # control planes that were worked on: by evictions, or a job
         self.foreign: set[str] = set()  # nodes a person cordoned
         self.api_down_last = -1e9
         self.debt_since = 0.0
