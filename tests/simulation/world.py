@@ -68,7 +68,9 @@ class World:
         self.breaches: list[str] = []
         self.gauges: dict[str, float] = {}
         self.gauges_away_until = 0.0
-        self.is_gauge_stale = False  # the last push of the gauge did not arrive
+        self.is_gauge_stale = (
+            False  # the last push of the gauge did not arrive, or one came that was given up
+        )
         self.is_over = False
         self.watch = Watch(self)
         members = self.rng.choice((1, 3, 3))
@@ -160,10 +162,11 @@ class World:
 
     @property
     def _is_calm(self) -> bool:
-        """Tell whether all that a fault took away is back."""
+        """Tell whether all that a fault took away is back, and nobody else is at the cluster."""
         nodes = self.cluster.fakes.values()
         return (
             self.cluster.is_api_up
+            and not any(run.is_active for other in self.airflows[1:] for run in other.runs)
             and all(
                 n.is_reachable and n.is_member_up == n.is_cp and n.by_hand_until < self.hub.now for n in nodes
             )
@@ -285,6 +288,7 @@ class World:
             self.actor = call.process
             try:
                 call.apply()
+                self.is_gauge_stale |= call.channel == "gauges"
                 self.say(f"late: {call.process.name}: {call.what}")
             except NightshiftError:
                 pass
