@@ -17,7 +17,7 @@ PYTEST = $(BIN)/python -m pytest
 PYTHON_SOURCES = $(wildcard dags plugins lab tools tests include/airflow)
 SHELL_SOURCES = nightshift .ci/run $(shell git ls-files 'include/scripts/*' 'lab/bench/*' 'lab/*.sh' 'tests/lab/docker/*' | xargs -r grep -lE '^\#!.*\b(ba)?sh\b')
 
-.PHONY: help check format lock types imports shell unit simulation test test-airflow test-lab lab-full bench
+.PHONY: help check format lock types imports shell unit simulation test test-airflow test-lab lab-full chaos bench
 
 help: ## List the targets.
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -60,8 +60,11 @@ test: ## What the README calls the test command.
 	$(MAKE) test-airflow VENV=$(VENV)
 	$(MAKE) test-lab VENV=$(VENV)
 
-lab-full: ## Every lab case; resumes after an interruption; outcome, time and commit per case in a file.
-	$(PYTEST) tests/lab --results $${NIGHTSHIFT_CACHE:-/var/cache/nightshift}/lab-full.json
+lab-full: ## Every lab case but those of `make chaos`; resumes after an interruption; outcome, time and commit per case in a file.
+	$(PYTEST) tests/lab -m "not ci_in_turn" --results $${NIGHTSHIFT_CACHE:-/var/cache/nightshift}/lab-full.json
+
+chaos: ## Kill Airflow and the lab's cluster at every moment of a night (about 3 hours, resumes; see docs/safety.md).
+	$(BIN)/python lab/chaos/run.py
 
 bench: ## The DAG against the same upgrade as one bash script, on the lab that is up (takes hours).
 	$(BIN)/python lab/bench/compare.py

@@ -16,6 +16,7 @@ from nightshift.clients.private_files import write_private
 from nightshift.clients.script_bundle import SSH_USER
 from nightshift.clients.ssh_connect import KeyPair, generate_key_pair, key_pair_from, read_known_hosts
 from nightshift.domain.errors import ConfigError, NightshiftError
+from nightshift.domain.policy import ClusterPolicy
 from nightshift.steps.enrol import Access, enrol, unenrol
 
 
@@ -106,18 +107,24 @@ def _access(options: argparse.Namespace) -> Access:
         ssh_key=ssh_key,
         host_key=lambda node: read_known_hosts(options.known_hosts, node.address, node.name),
         log=_say,
+        quiesce=policy.quiesce if (policy := _policy(options.cluster)) else (),
     )
 
 
 def _connection_names(cluster: str) -> dict[str, str]:
     """Names of the environment variables, by kind; from the cluster's file, or its name while there is none."""
-    path = clusters_directory() / f"{cluster}.yaml"
-    if path.exists():
-        policy = load_cluster(path)
+    policy = _policy(cluster)
+    if policy is not None:
         ids = {"kubernetes": policy.kubernetes_connection, "ssh": policy.ssh_connection}
     else:
         ids = {kind: f"nightshift_{cluster}_{kind}" for kind in ("kubernetes", "ssh")}
     return {kind: f"AIRFLOW_CONN_{name.upper()}" for kind, name in ids.items()}
+
+
+def _policy(cluster: str) -> ClusterPolicy | None:
+    """The cluster's file; None while there is none."""
+    path = clusters_directory() / f"{cluster}.yaml"
+    return load_cluster(path) if path.exists() else None
 
 
 def _assignment(name: str, value: Mapping[str, Any]) -> str:

@@ -59,8 +59,8 @@ def database() -> None:
 class Night:
     """One cluster in memory, and everything a run of its DAG left behind."""
 
-    def __init__(self, store: Path) -> None:
-        self.cluster = FakeCluster()
+    def __init__(self, store: Path, workers: int) -> None:
+        self.cluster = FakeCluster(workers=workers)
         self.store = store
         self.gauges = FakeGauges()
         self.notes: list[str] = []
@@ -87,6 +87,10 @@ class Night:
 
         return read
 
+    def change_policy(self, policy: ClusterPolicy) -> ClusterPolicy:
+        """What a test puts in place of the cluster's file."""
+        return policy
+
     @contextmanager
     def open_session(
         self,
@@ -97,15 +101,18 @@ class Night:
         *,
         needs_api: bool = True,
     ) -> Iterator[Session]:
-        session = make_session(self.cluster, self.store, run_id, replace(policy, store=str(self.store)))
+        local = replace(self.change_policy(policy), store=str(self.store))
+        session = make_session(self.cluster, self.store, run_id, local)
         session.pushgateway = self.gauges
         yield session
 
 
 @pytest.fixture
-def night(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, database: None) -> Night:
-    """Steps and DAG are real; only the cluster, the pods and Airflow's REST API are not."""
-    night = Night(tmp_path / "store")
+def night(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, database: None, request: pytest.FixtureRequest
+) -> Night:
+    """Steps and DAG are real; only the cluster, the pods and Airflow's REST API are not. Parameter: its workers."""
+    night = Night(tmp_path / "store", getattr(request, "param", 2))
     for module in (operators, sensors, callbacks):
         monkeypatch.setattr(module, "open_session", night.open_session)
     monkeypatch.setattr(reporting, "show_note", lambda task, context, note: night.notes.append(note))

@@ -183,6 +183,10 @@ ROWS = {
     ),
     "ssh connection missing": closed("CONNECTION_MISSING", SSH, plant=lambda wire: wire.lose_connection(SSH)),
     "API away": closed("API_UNREACHABLE", "refused", plant=lambda wire: wire.stop_api(), answer="blind"),
+    "workload missing": closed(
+        *("WORKLOAD_MISSING", "Deployment shop/importer"),
+        policy="quiesce: [{kind: Deployment, namespace: shop, name: importer}]",
+    ),
     "no YAML": unreadable("not YAML", policy="target: ["),
     "unknown key in the YAML": unreadable("did you mean 'window'", policy="windw: {}"),
     "pin beyond the ceiling, policy": unreadable(

@@ -166,3 +166,31 @@ def test_dags_survive_serialisation(dag_bag: DagBag) -> None:
     for dag in dag_bag.dags.values():
         again = DagSerialization.from_dict(DagSerialization.to_dict(dag))
         assert {t.task_id for t in again.tasks} == set(dag.task_ids)
+
+
+def test_the_sweepers_own_runs_are_never_dry(dag_bag: DagBag) -> None:
+    sweeper = dag_bag.dags["recover_small"]
+    assert sweeper.params["dry_run"] is False
+    dry_run = sweeper.get_task("recover").inputs["dry_run"]
+    assert [dry_run({"params": {"dry_run": asked}}) for asked in (True, False)] == [True, False]
+
+
+def test_the_brake_is_ready_to_be_pressed_and_goes_first(dag_bag: DagBag) -> None:
+    for name in ("small", "broken", "torn"):
+        button = dag_bag.dags[f"brake_{name}"]
+        assert (button.schedule, button.is_paused_upon_creation, button.max_active_runs) == (None, False, 1)
+        sweeper = dag_bag.dags[f"recover_{name}"].get_task("recover")
+        assert button.get_task("set_brake").priority_weight > sweeper.priority_weight
+        assert button.get_task("set_brake").refusal is None
+
+
+@pytest.mark.parametrize("value", ["2027-01-15T06:00:00+00:00", "2027-01-15T06:00:00Z", None])
+def test_the_brakes_form_takes_a_moment_or_none(dag_bag: DagBag, value: str | None) -> None:
+    dag_bag.dags["brake_small"].params.get_param("until").resolve(value)
+
+
+def test_the_brakes_form_refuses_what_it_cannot_do(dag_bag: DagBag) -> None:
+    from airflow.sdk.exceptions import ParamValidationError
+
+    with pytest.raises(ParamValidationError):
+        dag_bag.dags["brake_small"].params.get_param("action").resolve("jump")

@@ -1,15 +1,18 @@
 """Whole nights in one process: real DAG, real steps, a cluster in memory."""
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from airflow.sdk import DAG
 from tests.airflow.conftest import Night
-from tests.fakes.cluster import job_failed
+from tests.fakes.cluster import FakeKube, job_failed
 
+from nightshift.clients.kube_api import Eviction, EvictionOutcome
 from nightshift.domain.errors import VerificationError
-from nightshift.domain.facts import PackageFacts
+from nightshift.domain.facts import PackageFacts, WorkloadName
+from nightshift.domain.policy import WindowPolicy
 from nightshift.orchestration import probe
 
 
@@ -52,6 +55,7 @@ def _debts(night: Night) -> list[str]:
     left = [f"{n.name} cordoned" for n in cluster.nodes.values() if n.is_unschedulable]
     left += [f"{n.name} marked" for n in cluster.nodes.values() if n.annotations]
     left += [f"Lease of {cluster.lease.holder}"] if cluster.lease.holder else []
+    left += [str(debt) for debt in cluster.debts.values()]
     left += ["in flight"] if night.gauges.values.get("k8s_upgrade_in_flight") else []
     return left + [f"mark {m}" for m in cluster.marks]
 
@@ -63,6 +67,7 @@ def test_a_whole_night(night: Night, upgrade_dag: DAG, pods: list[str]) -> None:
     assert _debts(night) == []
     assert sorted(pods) == ["cp1", "w1", "w2"]
     assert tasks["control_plane.slot_02.drain_node"] == "skipped"
+    assert (tasks["control_plane.quiesce"], tasks["control_plane.restore"]) == ("skipped", "skipped")
     assert tasks["workers.wave_02.uncordon_node[0]"] == "success"
     assert tasks["watcher"] == "skipped"
     assert "1.35.4" in night.notes[0]
@@ -72,6 +77,66 @@ def test_a_whole_night(night: Night, upgrade_dag: DAG, pods: list[str]) -> None:
     for node in entry["nodes"]:
         assert set(node["steps"]) >= {"drain", "kubeadm", "kubelet", "verify", "uncordon"}
         assert node["seconds"] >= sum(node["steps"].values()) - 1
+
+
+@pytest.fixture
+def shop(night: Night) -> list[WorkloadName]:
+    """What fleet.yaml quiesces."""
+    return [
+        night.cluster.add_workload("Deployment", "importer", 3),
+        night.cluster.add_workload("CronJob", "backup", False),
+    ]
+
+
+def _settings(night: Night, shop: list[WorkloadName]) -> list[int | bool]:
+    return [night.cluster.workloads[name].setting for name in shop]
+
+
+def _entry(night: Night) -> dict[str, Any]:
+    return json.loads(next((night.store / "lab" / "ledger").glob("*.json")).read_text())  # type: ignore[no-any-return]
+
+
+def test_quiet_from_the_first_control_planes_drain_to_the_workers(
+    night: Night, dag_bag: Any, shop: list[WorkloadName]
+) -> None:
+    seen: dict[str, list[int | bool]] = {}
+    for name, node in night.cluster.fakes.items():
+        node.before_job = lambda step, name=name: seen.update({f"{name} {step}": _settings(night, shop)})
+    state, tasks = _run(dag_bag.dags["upgrade_fleet"])
+    assert (state, tasks["control_plane.quiesce"], tasks["control_plane.restore"]) == ("success",) * 3
+    assert seen["cp1 stage"] == seen["w1 kubeadm-upgrade"] == _settings(night, shop) == [3, False]
+    assert seen["cp1 kubeadm-upgrade"] == seen["cp1 kubelet-upgrade"] == [0, True]
+    calls = night.cluster.api_calls
+    assert calls.index("set_workload Deployment shop/importer 0") < calls.index("cordon")
+    assert night.cluster.debts == {}
+    entry = _entry(night)
+    assert entry["quiesced"] == ["Deployment shop/importer", "CronJob shop/backup"]
+    assert entry["given_back"] == [
+        "Deployment shop/importer has 3 replicas again",
+        "CronJob shop/backup is not suspended again",
+    ]
+
+
+def test_a_night_that_fails_in_the_window_gives_back_what_was_quiet(
+    night: Night, dag_bag: Any, shop: list[WorkloadName]
+) -> None:
+    night.cluster.fakes["cp1"].failures["kubeadm-upgrade"] = job_failed()
+    state, tasks = _run(dag_bag.dags["upgrade_fleet"])
+    assert (state, tasks["control_plane.restore"]) == ("failed", "upstream_failed")
+    assert (_settings(night, shop), night.cluster.debts) == ([3, False], {})
+    assert "Deployment shop/importer has 3 replicas again" in _entry(night)["given_back"]
+
+
+def test_a_brake_before_the_control_plane_makes_nothing_quiet(
+    night: Night, dag_bag: Any, shop: list[WorkloadName]
+) -> None:
+    def brake(step: str) -> None:
+        night.cluster.paused = "anna"
+
+    night.cluster.fakes["w2"].before_job = brake
+    state, tasks = _run(dag_bag.dags["upgrade_fleet"])
+    assert (state, tasks["control_plane.quiesce"]) == ("success", "skipped")
+    assert not [call for call in night.cluster.api_calls if call.startswith("set_workload")]
 
 
 def test_nothing_to_do_is_green_and_touches_nothing(night: Night, upgrade_dag: DAG) -> None:
@@ -136,6 +201,67 @@ def test_a_failing_upgrade_stops_all_later_nodes_and_leaves_no_debt(night: Night
     assert {n.kubelet_version for n in night.cluster.nodes.values()} == {"1.35.4"}
 
 
+def _upgraded(night: Night) -> set[str]:
+    return {n.name for n in night.cluster.nodes.values() if n.kubelet_version == "1.35.4"}
+
+
+def _set_aside(night: Night) -> set[str]:
+    return {n.name for n in night.cluster.nodes.values() if "nightshift.io/quarantined" in n.annotations}
+
+
+@pytest.mark.parametrize("night", [4], indirect=True)
+def test_a_worker_that_fails_is_set_aside_and_the_others_go_on(
+    night: Night, dag_bag: Any, pods: list[str], shop: list[WorkloadName]
+) -> None:
+    night.cluster.fakes["w2"].failures["kubelet-upgrade"] = job_failed()
+    dag = dag_bag.dags["upgrade_fleet"]
+    state, tasks = _run(dag)
+    assert state == "failed", "a night that is half done is red"
+    assert tasks["workers.wave_02.upgrade_kubelet[0]"] == tasks["watcher"] == "failed"
+    assert (
+        tasks["workers.wave_02.quarantine_node[0]"] == tasks["workers.wave_03.uncordon_node[0]"] == "success"
+    )
+    skipped = ("02.quarantine_node[1]", "03.quarantine_node", "04.quarantine_node")
+    assert [tasks[f"workers.wave_{name}"] for name in skipped] == ["skipped"] * 3
+    assert (_upgraded(night), _set_aside(night)) == ({"cp1", "w1", "w3", "w4"}, {"w2"})
+    assert sorted(pods) == ["cp1", "w1", "w3", "w4"]
+    assert not night.cluster.nodes["w2"].is_unschedulable
+    assert "upgrade_kubelet failed (JOB_FAILED)" in night.notes[0]
+    assert "Set aside, the other workers went on: w2" in night.notes[0]
+    entry = _entry(night)
+    assert entry["answer"] == "partial"
+    assert {n["name"]: n["outcome"] for n in entry["nodes"]}["w2"] == "quarantined"
+    state, _ = _run(dag)
+    assert (state, _upgraded(night), _set_aside(night)) == ("success", set(night.cluster.nodes), set())
+    assert _debts(night) == []
+
+
+@pytest.mark.parametrize("night", [4], indirect=True)
+@pytest.mark.parametrize(
+    ("failing", "upgraded", "aside"),
+    [(("w1",), {"cp1"}, set()), (("w2", "w3"), {"cp1", "w1"}, {"w2"})],
+    ids=["the canary", "one more than the policy allows"],
+)
+def test_what_concerns_the_others_stops_them(
+    night: Night,
+    dag_bag: Any,
+    shop: list[WorkloadName],
+    failing: tuple[str, ...],
+    upgraded: set[str],
+    aside: set[str],
+) -> None:
+    for name in failing:
+        night.cluster.fakes[name].failures["kubelet-upgrade"] = job_failed()
+    state, tasks = _run(dag_bag.dags["upgrade_fleet"])
+    assert (state, tasks["workers.wave_04.drain_node"], tasks["release"]) == (
+        "failed",
+        "upstream_failed",
+        "success",
+    )
+    assert (_upgraded(night), _set_aside(night)) == (upgraded, aside)
+    assert not [n.name for n in night.cluster.nodes.values() if n.is_unschedulable]
+
+
 def test_a_gate_that_closes_in_the_night_leaves_later_nodes_alone(night: Night, upgrade_dag: DAG) -> None:
     """Only until its tries are used up; see the retry policy's own test."""
 
@@ -176,6 +302,104 @@ def test_a_brake_in_the_night_lets_the_other_nodes_continue_tomorrow(
     assert _debts(night) == []
     assert f'"answer": "{answer}"' in next((night.store / "lab" / "ledger").glob("*.json")).read_text()
     assert "anna" in night.notes[0]
+
+
+def _ledger(night: Night) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(max((night.store / "lab" / "ledger").glob("*.json")).read_text())
+    return found
+
+
+def _words(night: Night) -> dict[str, str]:
+    return {node["name"]: node["outcome"] for node in _ledger(night)["nodes"]}
+
+
+def test_a_pause_while_a_drain_waits_gives_the_node_back_and_the_run_ends_green(
+    night: Night, upgrade_dag: DAG, pods: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The look at the whole cluster comes before `release`: the node must be tidy by then. And a brake that is lifted
+    a moment later does not let a later wave go before an earlier one."""
+    for node, name in (("w1", "web-1"), ("w2", "db-1"), ("w2", "db-2")):
+        night.cluster.add_pod(node, name)
+    waiting = Eviction(EvictionOutcome.BUDGET_BLOCKED, "budget")
+    night.cluster.eviction_answers["web-1"] = [waiting] * 10_000
+    evict, uncordon, began = FakeKube.evict, FakeKube.uncordon, []
+
+    def pulled(kube: FakeKube, *arguments: Any) -> Any:
+        began.append(night.cluster.now)
+        night.cluster.paused = "anna" if night.cluster.now > began[0] + 30 else None
+        return evict(kube, *arguments)
+
+    def lifted(kube: FakeKube, *arguments: Any) -> Any:
+        night.cluster.paused = None
+        return uncordon(kube, *arguments)
+
+    monkeypatch.setattr(FakeKube, "evict", pulled)
+    monkeypatch.setattr(FakeKube, "uncordon", lifted)
+    state, tasks = _run(upgrade_dag)
+    assert (state, tasks["workers.wave_01.drain_node[0]"]) == ("success", "skipped")
+    assert (tasks["workers.wave_01.upgrade_node[0]"], tasks["workers.check_etcd_02"]) == (
+        "skipped",
+        "skipped",
+    )
+    assert _words(night) == {"cp1": "upgraded", "w1": "tomorrow", "w2": "tomorrow"}
+    assert (pods, _debts(night), night.cluster.brake) == (["cp1"], [], {})
+    assert "w1, w2 continue on the next night" in night.notes[0]
+
+
+@pytest.mark.parametrize("step", ["snapshot-etcd", "stage"])
+def test_stop_now_in_the_preparation_ends_the_night_before_its_next_step(
+    night: Night, upgrade_dag: DAG, step: str
+) -> None:
+    def stop(begun: str) -> None:
+        if begun == step:
+            night.cluster.brake = {"paused": "true", "mode": "stop now", "reason": "anna"}
+
+    night.cluster.fakes["cp1"].before_job = stop
+    state, tasks = _run(upgrade_dag)
+    assert (state, tasks["release"], tasks["control_plane.slot_01.drain_node"]) == (
+        "success",
+        "success",
+        "skipped",
+    )
+    assert tasks["stage"] == ("skipped" if step == "snapshot-etcd" else "success")
+    assert (_ledger(night)["answer"], set(_words(night).values())) == ("held", {"tomorrow"})
+    assert "cp1, w1, w2 continue on the next night" in night.notes[0]
+    assert _debts(night) == []
+
+
+def test_stop_now_while_kubeadm_works_ends_red_with_the_node_given_back(
+    night: Night, upgrade_dag: DAG
+) -> None:
+    def stop(begun: str) -> None:
+        if begun == "kubeadm-upgrade":
+            night.cluster.brake = {"paused": "true", "mode": "stop now", "reason": "anna"}
+
+    night.cluster.fakes["w1"].before_job = stop
+    state, tasks = _run(upgrade_dag)
+    assert (state, tasks["workers.wave_01.upgrade_kubelet[0]"]) == ("failed", "failed")
+    assert _ledger(night)["answer"] == "partial"
+    assert "w1 was stopped half way" in night.notes[0]
+    assert _debts(night) == []
+    night.cluster.brake, night.cluster.fakes["w1"].before_job = {}, lambda step: None
+    assert _run(upgrade_dag)[0] == "success"
+    assert {n.kubelet_version for n in night.cluster.nodes.values()} == {"1.35.4"}
+
+
+def test_what_does_not_fit_into_the_window_continues_tomorrow(
+    night: Night, upgrade_dag: DAG, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The control plane was measured on an earlier night and fits; the workers never were, and may take 90 minutes."""
+    window = WindowPolicy("02:00", "08:40")  # it is 08:00
+    monkeypatch.setattr(night, "change_policy", lambda policy: replace(policy, window=window))
+    (night.store / "lab").mkdir(parents=True)
+    (night.store / "lab" / "node_seconds.json").write_text('{"cp1": 600}')
+    state, tasks = _run(upgrade_dag)
+    assert (state, tasks["workers.check_etcd_01"]) == ("success", "skipped")
+    assert _words(night) == {"cp1": "upgraded", "w1": "tomorrow", "w2": "tomorrow"}
+    assert "w1 may take 90 min (it was never measured here)" in night.notes[0]
+    measured = json.loads((night.store / "lab" / "node_seconds.json").read_text())
+    assert set(measured) == {"cp1"}
+    assert measured["cp1"] < 60, "measured anew"
 
 
 def test_a_probe_that_fails_makes_the_run_red(

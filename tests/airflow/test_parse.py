@@ -45,7 +45,7 @@ _HEAVY = (
 )
 
 
-@pytest.fixture(scope="module", params=["upgrade.py", "recover.py"])
+@pytest.fixture(scope="module", params=["upgrade.py", "recover.py", "brake.py"])
 def observed(request: pytest.FixtureRequest) -> dict[str, object]:
     done = subprocess.run(
         [sys.executable, "-c", _OBSERVER, str(DAGS / request.param)],
@@ -61,7 +61,11 @@ def observed(request: pytest.FixtureRequest) -> dict[str, object]:
 
 def test_every_file_parses_without_errors(dag_bag: DagBag) -> None:
     assert dag_bag.import_errors == {}
-    kept = {f"{kind}_{name}" for kind in ("upgrade", "recover") for name in ("small", "broken", "torn")}
+    kept = {
+        f"{kind}_{name}"
+        for kind in ("upgrade", "recover", "brake")
+        for name in ("small", "fleet", "broken", "torn")
+    }
     assert set(dag_bag.dags) == kept | {"invalid_No_Name"}
 
 

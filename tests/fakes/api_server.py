@@ -13,7 +13,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
-_COLLECTIONS = ("nodes", "pods", "poddisruptionbudgets", "leases")
+_COLLECTIONS = ("nodes", "pods", "poddisruptionbudgets", "leases", "configmaps")
 
 
 class ApiState:
@@ -63,6 +63,13 @@ class ApiState:
         }
         self.put(f"/api/v1/namespaces/shop/pods/{name}", item)
 
+    def add_scale(self, plural: str, name: str, replicas: int) -> None:
+        """The Scale of a controller of namespace shop; as the API does, no replicas are not said."""
+        spec = {"replicas": replicas} if replicas else {}
+        metadata = {"name": name, "namespace": "shop", "uid": f"uid-{name}"}
+        path = f"/apis/apps/v1/namespaces/shop/{plural}/{name}/scale"
+        self.put(path, {"metadata": metadata, "spec": spec, "status": {"replicas": replicas}})
+
 
 def _merge(target: dict[str, Any], patch: dict[str, Any]) -> dict[str, Any]:
     """RFC 7386."""
@@ -106,7 +113,7 @@ def _collection(
     kind = path.rsplit("/", 1)[-1]
     if method == "POST":
         name = f"{path}/{body['metadata']['name']}"
-        namespace = path.split("/leases")[0].rsplit("/", 1)[-1]
+        namespace = path.split("/")[-2]
         if f"/api/v1/namespaces/{namespace}" not in state.objects:
             return 404, {"message": "namespace not found"}
         return (409, {"message": "exists"}) if name in state.objects else (201, state.put(name, body))
@@ -123,10 +130,14 @@ def _object(state: ApiState, method: str, path: str, body: Any) -> tuple[int, An
         return 404, {"message": f"{path} not found"}
     if method == "GET":
         return 200, current
+    if method == "DELETE":
+        return 200, state.objects.pop(path)
     wanted = body["metadata"].get("resourceVersion")
     if wanted not in (None, current["metadata"]["resourceVersion"]):
         return 409, {"message": "the object has been modified"}
-    merged = _merge(json.loads(json.dumps(current)), body) if method == "PATCH" else body
+    merged = json.loads(json.dumps(current if method == "PATCH" else body))  # what was sent is kept as it was
+    if method == "PATCH":
+        _merge(merged, body)
     return 200, state.put(path, merged)
 
 
@@ -149,7 +160,7 @@ def _handler(state: ApiState) -> type[BaseHTTPRequestHandler]:
             self.end_headers()
             self.wfile.write(data)
 
-        do_GET = do_POST = do_PUT = do_PATCH = _serve  # noqa: N815 - the names http.server calls
+        do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = _serve  # noqa: N815 - the names http.server calls
 
         def log_message(self, *args: Any) -> None:
             """Quiet."""

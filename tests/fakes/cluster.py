@@ -14,6 +14,7 @@ from typing import Any, BinaryIO
 
 from nightshift.clients.kube_api import Eviction, EvictionOutcome, Permission
 from nightshift.clients.stores import Store
+from nightshift.domain.debts import Debt
 from nightshift.domain.errors import FencedError, RemoteJobError, UnreachableError
 from nightshift.domain.facts import (
     BudgetFacts,
@@ -27,6 +28,8 @@ from nightshift.domain.facts import (
     PodFacts,
     RunningProcess,
     ScratchEntry,
+    WorkloadFacts,
+    WorkloadName,
 )
 from nightshift.domain.policy import ClusterPolicy
 from nightshift.steps.session import Session
@@ -87,7 +90,9 @@ class FakeCluster:
         self.dying: dict[str, float] = {}
         self.lease = NOBODY
         self.marks: dict[str, str] = {}
-        self.paused: str | None = None
+        self.debts: dict[str, Debt] = {}  # by their key
+        self.workloads: dict[WorkloadName, WorkloadFacts] = {}
+        self.brake: dict[str, str] = {}  # data of its ConfigMap; see `paused`
         self.denied: tuple[str, ...] = ()
         self.api_away_until = 0.0
         self.api_calls: list[str] = []
@@ -106,9 +111,23 @@ class FakeCluster:
             return self.now
 
     @property
+    def paused(self) -> str | None:
+        """The reason of a brake that somebody pulled by kubectl."""
+        return self.brake.get("reason")
+
+    @paused.setter
+    def paused(self, reason: str | None) -> None:
+        self.brake = {} if reason is None else {"paused": "true", "reason": reason}
+
+    @property
     def log(self) -> str:
         """All lines that sessions logged."""
         return "\n".join(self.lines)
+
+    def upgrade_control_plane(self, version: str) -> None:
+        """What kubeadm leaves on every control plane; their kubelets stay as they are."""
+        self.components = {name: dict.fromkeys(COMPONENTS, version) for name in self.components}
+        self.config_version = version
 
     def add_pod(self, node: str, name: str, **changes: Any) -> PodFacts:
         """Put a pod on a node."""
@@ -118,6 +137,23 @@ class FakeCluster:
         pod = replace(pod, **changes)
         self.pods[node].append(pod)
         return pod
+
+    def add_workload(
+        self, kind: str, name: str, setting: int | bool, namespace: str = "shop"
+    ) -> WorkloadName:
+        """Put a controller into the cluster."""
+        found = WorkloadName(kind, namespace, name)
+        running = 0 if isinstance(setting, bool) else setting
+        self.workloads[found] = WorkloadFacts(found, f"uid-{name}", "1", setting, running)
+        return found
+
+    def set_workload(self, name: WorkloadName, setting: int | bool) -> None:
+        """As anybody may at any time; replicas follow at once."""
+        with self.lock:
+            found = self.workloads[name]
+            running = found.running if isinstance(setting, bool) else setting
+            version = str(int(found.version) + 1)
+            self.workloads[name] = replace(found, setting=setting, running=running, version=version)
 
 
 class FakeNode:
@@ -323,6 +359,14 @@ class FakeKube:
         kept = {k: v for k, v in node.annotations.items() if k not in marks}
         self._c.nodes[name] = replace(node, annotations=kept)
 
+    def annotate_node(self, name: str, values: Mapping[str, str | None]) -> None:
+        """None drops."""
+        self._reach("annotate_node")
+        node = self._c.nodes[name]
+        merged = {**node.annotations, **values}
+        kept = {key: value for key, value in merged.items() if value is not None}
+        self._c.nodes[name] = replace(node, annotations=kept)
+
     def pods_on(self, node: str) -> tuple[PodFacts, ...]:
         """Pods that are not gone by now."""
         self._reach("pods_on")
@@ -434,6 +478,43 @@ class FakeKube:
             self._c.lease = new
             return new
 
+    def debts(self) -> tuple[Debt, ...]:
+        """The ledger."""
+        self._reach("debts")
+        return tuple(self._c.debts[key] for key in sorted(self._c.debts))
+
+    def record_debt(self, debt: Debt, instead_of: Debt | None = None) -> bool:
+        """Compare and swap."""
+        self._reach("record_debt")
+        with self._c.lock:
+            if self._c.debts.get(debt.key) != instead_of:
+                return False
+            self._c.debts[debt.key] = debt
+            return True
+
+    def forget_debt(self, debt: Debt) -> bool:
+        """Exactly this one."""
+        self._reach("forget_debt")
+        with self._c.lock:
+            if self._c.debts.get(debt.key) != debt:
+                return False
+            del self._c.debts[debt.key]
+            return True
+
+    def workload(self, name: WorkloadName) -> WorkloadFacts | None:
+        """One controller."""
+        self._reach(f"workload {name}")
+        return self._c.workloads.get(name)
+
+    def set_workload(self, found: WorkloadFacts, setting: int | bool) -> bool:
+        """Compare and swap."""
+        self._reach(f"set_workload {found.name} {setting}")
+        with self._c.lock:
+            if self._c.workloads.get(found.name) != found:
+                return False
+            self._c.set_workload(found.name, setting)
+            return True
+
     def namespace_annotations(self) -> dict[str, str]:
         """Marks."""
         self._reach("namespace_annotations")
@@ -448,10 +529,15 @@ class FakeKube:
             else:
                 self._c.marks[key] = value
 
-    def kill_switch(self) -> str | None:
+    def brake(self) -> dict[str, str]:
         """The brake."""
-        self._reach("kill_switch")
-        return self._c.paused
+        self._reach("brake")
+        return dict(self._c.brake)
+
+    def set_brake(self, data: Mapping[str, str] | None) -> None:
+        """As a whole."""
+        self._reach("set_brake")
+        self._c.brake = dict(data or {})
 
     def can_i(self, wanted: Iterable[Permission]) -> tuple[str, ...]:
         """What a test denies."""

@@ -17,7 +17,7 @@ import urllib.request
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 from urllib.parse import quote
 
 from nsdemo.api import AirflowApi, patiently
@@ -42,6 +42,25 @@ class Api(AirflowApi):
         body = {"logical_date": None, "conf": {"reason": "lab test", **conf}}
         return str(self._change("POST", f"/api/v2/dags/{DAG}/dagRuns", body)["dag_run_id"])
 
+    def mark_task_failed(self, run_id: str, task_id: str, map_index: int = -1) -> None:
+        """What the button of a running task does."""
+        self._change("PATCH", _instance(run_id, task_id, map_index), {"new_state": "failed"})
+
+    def clear(self, run_id: str, task_id: str, map_index: int = -1) -> None:
+        """Clear one task, also while it runs; nothing downstream of it."""
+        which: Any = task_id if map_index < 0 else [task_id, map_index]
+        body = {"dry_run": False, "dag_run_id": run_id, "task_ids": [which], "only_failed": False}
+        self._change("POST", f"/api/v2/dags/{DAG}/clearTaskInstances", body)
+
+    def tries(self, run_id: str) -> list[dict[str, Any]]:
+        """Every try that has begun of every task of a run."""
+        found = []
+        for task in self.tasks(DAG, run_id):
+            path = f"{_instance(run_id, task['task_id'], task['map_index'])}/tries"
+            is_first = task["try_number"] <= 1
+            found += [task] if is_first else self._get(path)["task_instances"]
+        return [row for row in found if row["start_date"]]
+
     def task_log(self, run_id: str, task_id: str) -> list[str]:
         """What stands in the log of a task's last try, line by line, as the UI shows it."""
         task = next(t for t in self.tasks(DAG, run_id) if t["task_id"] == task_id)
@@ -61,6 +80,12 @@ class Api(AirflowApi):
         return found
 
 
+def _instance(run_id: str, task_id: str, map_index: int) -> str:
+    """Where one task instance is found in Airflow's API."""
+    path = f"/api/v2/dags/{DAG}/dagRuns/{quote(run_id, safe='')}/taskInstances/{task_id}"
+    return path if map_index < 0 else f"{path}/{map_index}"
+
+
 class World:
     """The lab and its Airflow, brought up when first needed."""
 
@@ -77,7 +102,7 @@ class World:
             rest_airflow(self.home, DAG, print)
             self._bring_lab(profile, version)
         enrol_lab(self.home, self.facts)
-        start_airflow(self.home, lab_environment(self.facts), print)
+        start_airflow(self.home, self.airflow_settings(), print)
         self.api = Api(self.home)
         self.api.wait_until_healthy(240)
         for dag_id in (DAG, SWEEPER):
@@ -86,6 +111,10 @@ class World:
         self.api.unpause(DAG)
         self.used = False
         return self
+
+    def airflow_settings(self) -> dict[str, str]:
+        """What Airflow's processes are told beyond the installation's own settings."""
+        return lab_environment(self.facts)
 
     def up(self) -> World:
         """Bring the small lab up, or back to its fresh cluster; no Airflow."""
@@ -124,7 +153,7 @@ class World:
 
     def kubectl(self, *arguments: str) -> str:
         """Run kubectl as the lab's administrator, patient with an API that restarts."""
-        command = [self.facts["NSLAB_KUBECTL"], "--kubeconfig", self.facts["KUBECONFIG"], *arguments]
+        command = [*self.kubectl_command(), *arguments]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         for _ in range(30):
             if done.returncode == 0:
@@ -150,7 +179,11 @@ class World:
 
     def cordons(self) -> CordonWatch:
         """Watches which nodes are cordoned, while the context lasts."""
-        return CordonWatch([self.facts["NSLAB_KUBECTL"], "--kubeconfig", self.facts["KUBECONFIG"]])
+        return CordonWatch(self.kubectl_command())
+
+    def kubectl_command(self) -> list[str]:
+        """kubectl with the lab's administrator rights."""
+        return [self.facts["NSLAB_KUBECTL"], "--kubeconfig", self.facts["KUBECONFIG"]]
 
     def probed(self) -> dict[str, dict[str, Any]]:
         """What the availability probe saw, by target."""
@@ -228,10 +261,10 @@ class World:
         return {t["task_id"]: t["state"] for t in patiently(lambda: self.api.tasks(DAG, run_id))}
 
     def upgrade(self, seconds: float = NIGHT_SECONDS, **conf: Any) -> dict[str, Any]:
-        """A night that is expected to go through; see `_is_just_busy`."""
+        """A night that is expected to go through; see `is_just_busy`."""
         for _ in range(BUSY_NIGHTS):
             run = self.night(seconds, **conf)
-            if not self._is_just_busy(run):
+            if not self.is_just_busy(run):
                 break
         return run
 
@@ -243,8 +276,25 @@ class World:
             if wait_until(partial(self._job_or_end, run_id, task_id, node, unit), unit, seconds) == "working":
                 return run_id
             run = self.finish(run_id)
+            assert self.is_just_busy(run), run["note"]
+        raise AssertionError(f"this machine was too busy for {BUSY_NIGHTS} nights")
+
+    def upgrade_until_running(self, task_id: str, seconds: float = 1800) -> str:
+        """Start a night and wait until a task of it runs, on whichever node; returns the run's id."""
+        self.used = True
+        for _ in range(BUSY_NIGHTS):
+            run_id = self.api.start()
+            state = wait_until(partial(self._running_or_end, run_id, task_id), f"{task_id} runs", seconds)
+            if state == "running":
+                return run_id
+            run = self.finish(run_id)
             assert self._is_just_busy(run), run["note"]
         raise AssertionError(f"this machine was too busy for {BUSY_NIGHTS} nights")
+
+    def _running_or_end(self, run_id: str, task_id: str) -> str | None:
+        """The task's state once it runs, or will not any more; None: not yet."""
+        state = self.states(run_id).get(task_id)
+        return state if state in ("running", *ENDED, "upstream_failed", "skipped") else None
 
     def _job_or_end(self, run_id: str, task_id: str, node: str, unit: str) -> str | None:
         """Whether the task's unit works, or the run ended without it; None: not yet."""
@@ -257,7 +307,7 @@ class World:
         )
         return "working" if is_active else None
 
-    def _is_just_busy(self, run: dict[str, Any]) -> bool:
+    def is_just_busy(self, run: dict[str, Any]) -> bool:
         """Tell whether the etcd gate refused: work beside the lab on this machine's disk; the next night asks again."""
         entry = run["ledger"] or {"answer": "", "gates": []}
         codes = {gate["code"] for gate in entry["gates"] if gate["outcome"] == "block"}
@@ -298,19 +348,21 @@ class World:
         )
 
 
-class CordonWatch:
-    """Follows the nodes through a watch, not by asking: a short overlap of two cordons must not be missed."""
+class KubectlWatch:
+    """Follows objects through a watch, not by asking: what was so for a moment only must not be missed.
 
-    def __init__(self, kubectl: list[str]) -> None:
-        columns = "custom-columns=NAME:.metadata.name,OFF:.spec.unschedulable"
-        self._command = [*kubectl, "get", "nodes", "--watch", "--no-headers", "-o", columns]
-        self._now: set[str] = set()
-        self._moments: list[frozenset[str]] = []
+    Args:
+        kubectl: the command with its kubeconfig.
+        arguments: of `get`; without headers, one object a line.
+    """
+
+    def __init__(self, kubectl: list[str], *arguments: str) -> None:
+        self._command = [*kubectl, "get", *arguments, "--watch", "--no-headers"]
         self._ended = threading.Event()
         self._watch: subprocess.Popen[str] | None = None
         self._thread = threading.Thread(target=self._follow, daemon=True)
 
-    def __enter__(self) -> CordonWatch:
+    def __enter__(self) -> Self:
         self._thread.start()
         return self
 
@@ -319,6 +371,31 @@ class CordonWatch:
         if self._watch:
             self._watch.terminate()
         self._thread.join(10)
+
+    def take(self, line: str) -> None:
+        """One object as it is now."""
+        raise NotImplementedError
+
+    def _follow(self) -> None:
+        """One watch after the other: each ends when the API server behind it restarts, and lists everything anew."""
+        while not self._ended.wait(0.4):  # an API that is away refuses at once
+            self._watch = subprocess.Popen(
+                self._command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+            )
+            assert self._watch.stdout is not None
+            for line in self._watch.stdout:
+                self.take(line.rstrip("\n"))
+            self._watch.wait()
+
+
+class CordonWatch(KubectlWatch):
+    """Which nodes are cordoned, now and at every moment since the watch began."""
+
+    def __init__(self, kubectl: list[str], tell: Callable[[frozenset[str]], None] | None = None) -> None:
+        super().__init__(kubectl, "nodes", "-o", "custom-columns=NAME:.metadata.name,OFF:.spec.unschedulable")
+        self._tell = tell
+        self._now: set[str] = set()
+        self._moments: list[frozenset[str]] = []
 
     @property
     def seen(self) -> set[str]:
@@ -329,18 +406,13 @@ class CordonWatch:
         """How many nodes with this prefix were cordoned at the same time at most."""
         return max(len([n for n in moment if n.startswith(prefix)]) for moment in self._moments)
 
-    def _follow(self) -> None:
-        """One watch after the other: each ends when the API server behind it restarts, and lists all nodes anew."""
-        while not self._ended.wait(0.2):
-            self._watch = subprocess.Popen(
-                self._command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
-            )
-            assert self._watch.stdout is not None
-            for line in self._watch.stdout:
-                name, off = line.split()
-                (self._now.add if off == "true" else self._now.discard)(name)
-                self._moments.append(frozenset(self._now))
-            self._watch.wait()
+    def take(self, line: str) -> None:
+        """One node."""
+        name, off = line.split()
+        (self._now.add if off == "true" else self._now.discard)(name)
+        self._moments.append(frozenset(self._now))
+        if self._tell:
+            self._tell(self._moments[-1])
 
 
 def kill(pid: int) -> None:

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import argparse
+import os
 import subprocess
 import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 
-from nslab.faults import access, commands, control_plane, disks, etcd, records, supply
+from nslab.faults import access, commands, control_plane, disks, etcd, outages, records, supply
 from nslab.faults.model import Case, Fault
-from nslab.nodes import infra, state
+from nslab.nodes import infra, machine, state
 from nslab.shell import LabError
 
 GIB = 2**30
@@ -302,3 +304,76 @@ def test_the_true_host_key_survives_every_repetition(ssh_directory: Path) -> Non
     for _ in range(2):
         _in_directory(access.RESTORE, ssh_directory)
         assert {path.name: path.read_text() for path in ssh_directory.iterdir()} == before
+
+
+@pytest.mark.parametrize(
+    ("parse", "words", "cause"),
+    [
+        (outages.parse_ssh, [], "usage: lab/lab break ssh-cut NODE"),
+        (outages.parse_ssh, ["w9"], "no node w9"),
+        (outages.parse_api, ["w1"], "w1 is no control-plane node"),
+        (outages.parse_etcd, ["w1"], "w1 is no control-plane node"),
+    ],
+)
+def test_outages_refuse(parse: Callable[[Sequence[str]], list[Case]], words: list[str], cause: str) -> None:
+    with pytest.raises(LabError, match=cause):
+        parse(words)
+
+
+@pytest.mark.parametrize("fault", [outages.SSH_CUT, outages.API_DOWN])
+def test_an_outage_is_one_rule_however_often_it_is_made(
+    fault: Fault, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With an iptables on paper: a rule is a line of a file, -I puts it first, -D takes one away or fails."""
+    rules = tmp_path / "rules"
+    rules.touch()
+    program = tmp_path / "iptables"
+    program.write_text(f"""#!/bin/sh
+shift; act=$1; shift 2
+case $act in
+  -I) echo "$*" >>{rules} ;;
+  -D) grep -qxF -e "$*" {rules} || exit 1
+      grep -xF -e "$*" {rules} | tail -n +2 >{rules}.left; grep -vxF -e "$*" {rules} >>{rules}.left
+      mv {rules}.left {rules} ;;
+esac
+""")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    monkeypatch.setattr(machine, "enter", lambda _node, argv: subprocess.run(argv, check=True))
+    case = fault.parse(["cp1"])[0]
+    fault.inflict(case)
+    fault.inflict(case)
+    assert rules.read_text().splitlines() == [" ".join(outages.RULES[fault.name])]
+    rules.write_text(rules.read_text() * 2)  # as two interrupted commands may leave it
+    fault.undo(case)
+    fault.undo(case)
+    assert rules.read_text() == ""
+
+
+def test_etcd_is_stopped_and_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    with subprocess.Popen(["sleep", "60"]) as sleeper:
+        monkeypatch.setattr(outages, "find_etcd", lambda _node: sleeper.pid)
+        case = outages.parse_etcd(["cp1"])[0]
+        try:
+            outages.stop_etcd(case)
+            assert _state_of(sleeper.pid, "T") == "T"
+            outages.continue_etcd(case)
+            assert _state_of(sleeper.pid, "S") == "S"
+        finally:
+            sleeper.kill()
+
+
+def test_without_etcd_there_is_nothing_to_stop(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(outages, "find_etcd", lambda _node: None)
+    with pytest.raises(LabError, match="no etcd runs on cp1"):
+        outages.stop_etcd(outages.parse_etcd(["cp1"])[0])
+
+
+def _state_of(pid: int, wanted: str) -> str:
+    """The kernel's letter for a process, once it is the wanted one or after a second."""
+    for _ in range(100):
+        letter = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+        if letter == wanted:
+            break
+        time.sleep(0.01)
+    return letter

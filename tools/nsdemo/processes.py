@@ -50,7 +50,7 @@ def start_airflow(home: Home, extra: Mapping[str, str], say: Callable[[str], Non
     say("Airflow: preparing its database")
     _migrate(home, environment)
     for name in missing:
-        _start(home, name, environment)
+        start_component(home, name, environment)
     say(f"Airflow: started {', '.join(missing)}; output in {home.logs}")
 
 
@@ -65,10 +65,10 @@ def stop_airflow(home: Home, say: Callable[[str], None]) -> None:
     deadline = time.monotonic() + _STOP_SECONDS
     while any(running_pid(home, name) for name in pids) and time.monotonic() < deadline:
         time.sleep(0.2)
-    for name, pid in pids.items():
-        # What is left of its process group: of about 15 schedulers that were asked to stop, 2 hung for good.
-        with suppress(ProcessLookupError, PermissionError):
-            os.killpg(pid, signal.SIGKILL)
+    # What is left of them: of about 15 schedulers that were asked to stop, 2 hung for good. A task has a process group
+    # of its own and would live on, at a cluster that may be another one by then; its session is the scheduler's.
+    end_sessions(set(pids.values()))
+    for name in pids:
         (home.pids / name).unlink(missing_ok=True)
 
 
@@ -80,6 +80,32 @@ def running_pid(home: Home, name: str) -> int | None:
         return None
     # The start time tells our process from a later one with the same number.
     return int(pid) if _start_time(int(pid)) == started else None
+
+
+def process_table() -> dict[int, tuple[int, int]]:
+    """Parent and session of every process of this machine that lives, by process id."""
+    found = {}
+    for path in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError, ValueError, IndexError):
+            fields = (path / "stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
+            if fields[0] != "Z":
+                found[int(path.name)] = (int(fields[1]), int(fields[3]))
+    return found
+
+
+def in_sessions(leaders: set[int]) -> set[int]:
+    """Every process in the sessions of these processes, which may be dead by now."""
+    return {pid for pid, (_, session) in process_table().items() if session in leaders}
+
+
+def end_sessions(leaders: set[int]) -> None:
+    """SIGKILL every process in these sessions, also what one of them has just started."""
+    deadline = time.monotonic() + _STOP_SECONDS
+    while (left := in_sessions(leaders)) and time.monotonic() < deadline:
+        for pid in left:
+            with suppress(ProcessLookupError, PermissionError):
+                os.kill(pid, signal.SIGKILL)
+        time.sleep(0.02)
 
 
 def _migrate(home: Home, environment: Mapping[str, str]) -> None:
@@ -96,7 +122,8 @@ def _migrate(home: Home, environment: Mapping[str, str]) -> None:
         raise DemoError("Airflow's database could not be prepared", f"read {home.logs}/migrate.log")
 
 
-def _start(home: Home, name: str, environment: Mapping[str, str]) -> None:
+def start_component(home: Home, name: str, environment: Mapping[str, str]) -> None:
+    """Start one of `COMMANDS` in the background; its directories and its database are there."""
     with (home.logs / f"{name}.log").open("ab") as output:
         process = subprocess.Popen(
             [airflow_program(), *COMMANDS[name]],
@@ -104,7 +131,7 @@ def _start(home: Home, name: str, environment: Mapping[str, str]) -> None:
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
-            start_new_session=True,  # lives on when the terminal closes; its children are its process group
+            start_new_session=True,  # lives on when the terminal closes; its tasks are in its session
             cwd=home.path,
         )
     (home.pids / name).write_text(f"{process.pid} {_start_time(process.pid)}\n", encoding="utf-8")

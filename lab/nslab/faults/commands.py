@@ -12,6 +12,7 @@ from nslab.faults.control_plane import NODE_POWER_OFF, SCRATCH_PILE, STRAY_MANIF
 from nslab.faults.disks import DISK_CONTENDED, DISK_FILL
 from nslab.faults.etcd import ETCD_SLOW
 from nslab.faults.model import Case, Fault
+from nslab.faults.outages import API_DOWN, ETCD_STOPPED, SSH_CUT
 from nslab.faults.supply import IMAGE_MISSING, PACKAGE_MISSING
 from nslab.shell import LabError
 
@@ -19,7 +20,7 @@ FAULTS = {
     fault.name: fault
     for fault in (
         *(ETCD_SLOW, DISK_CONTENDED, DISK_FILL, STRAY_MANIFEST, NODE_POWER_OFF, SCRATCH_PILE),
-        *(IMAGE_MISSING, PACKAGE_MISSING, HOST_KEY_CHANGED),
+        *(IMAGE_MISSING, PACKAGE_MISSING, HOST_KEY_CHANGED, SSH_CUT, API_DOWN, ETCD_STOPPED),
     )
 }
 

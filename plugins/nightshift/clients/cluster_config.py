@@ -18,7 +18,7 @@ import sys
 from collections.abc import Iterator
 from datetime import date
 from pathlib import Path
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple, get_args
 
 import yaml
 from pydantic import (
@@ -32,6 +32,7 @@ from pydantic import (
 )
 
 from nightshift.domain.errors import ConfigError
+from nightshift.domain.facts import WorkloadName
 from nightshift.domain.policy import (
     ClusterPolicy,
     DiskPolicy,
@@ -96,6 +97,7 @@ ClockTime = Annotated[str, Field(pattern=r"^([01]\d|2[0-3]):[0-5]\d$")]
 IsoDate = Annotated[str, BeforeValidator(_is_iso_date)]
 Minor = Annotated[str, AfterValidator(_is_minor)]
 Release = Annotated[str, AfterValidator(_is_release)]
+ObjectName = Annotated[str, Field(pattern=r"^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$", max_length=150)]
 PreflightCheck = Annotated[str, Field(pattern=r"^[A-Za-z0-9-]{1,63}$")]
 Cron = Annotated[str, Field(pattern=r"^(@(hourly|daily|weekly|monthly)|\S+( \S+){4})$")]
 
@@ -223,11 +225,40 @@ class WorkerSection(_Section):
     """Shape of the worker waves; the first wave is one canary."""
 
     max_unavailable: int = Field(WorkerPolicy.max_unavailable, ge=1, le=100, description="Nodes at a time.")
+    on_failure: Literal["quarantine", "stop"] = Field(
+        WorkerPolicy.on_failure,
+        description="What happens when a worker behind the canary cannot be drained, upgraded or verified.",
+    )
+    max_quarantined: int = Field(
+        WorkerPolicy.max_quarantined, ge=1, le=100, description="One more in the same night stops it."
+    )
+    retry_quarantined: bool = Field(
+        WorkerPolicy.retry_quarantined,
+        description="Try them again in the next night, last. False: leave them out until a person drops the mark.",
+    )
     waves: int = Field(WorkerPolicy.waves, ge=1, le=100, description="What does not fit continues tomorrow.")
+    stage_at_once: int = Field(
+        WorkerPolicy.stage_at_once,
+        ge=1,
+        le=100,
+        description="Workers that fetch packages and images side by side; 1 when nodes share a disk with etcd.",
+    )
 
     def to_policy(self) -> WorkerPolicy:
         """Return the domain's form."""
         return WorkerPolicy(**dict(self))
+
+
+class QuiesceEntry(_Section):
+    """A controller that is quiet while the control plane is upgraded."""
+
+    kind: Literal["Deployment", "StatefulSet", "CronJob"]
+    namespace: ObjectName
+    name: ObjectName
+
+    def to_policy(self) -> WorkloadName:
+        """Return the domain's form."""
+        return WorkloadName(self.kind, self.namespace, self.name)
 
 
 class LimitSection(_Section):
@@ -286,6 +317,12 @@ class ClusterFile(_Section):
         strict=False,
         description="Errors of these kubeadm preflight checks count as warnings; every name hides a real finding.",
     )
+    quiesce: tuple[QuiesceEntry, ...] = Field(
+        (),
+        strict=False,
+        description="Deployments and StatefulSets without replicas, CronJobs suspended, from the first control-plane "
+        "node's drain to the last one's end. Enrol again after a change: the right to do it is given by name.",
+    )
     schedule: Cron | None = Field(ClusterPolicy.schedule, description="Cron in UTC, or null: by hand only.")
     target: TargetSection = Field(default_factory=TargetSection.model_construct)
     window: WindowSection = Field(default_factory=WindowSection.model_construct)
@@ -295,12 +332,20 @@ class ClusterFile(_Section):
     workers: WorkerSection = Field(default_factory=WorkerSection.model_construct)
     limits: LimitSection = Field(default_factory=LimitSection.model_construct)
 
+    @model_validator(mode="after")
+    def _quiesced_once(self) -> ClusterFile:
+        twice = {str(e.to_policy()) for e in self.quiesce if self.quiesce.count(e) > 1}
+        if twice:
+            raise ValueError(f"quiesce names {', '.join(sorted(twice))} twice")
+        return self
+
     def to_policy(self, name: str) -> ClusterPolicy:
         """Return the domain's form."""
         values = {
             key: value.to_policy() if hasattr(value, "to_policy") else value
             for key, value in dict(self).items()
         }
+        values["quiesce"] = tuple(entry.to_policy() for entry in self.quiesce)
         return ClusterPolicy(name=name, **values)
 
 
@@ -481,9 +526,12 @@ def _nearest(location: tuple[int | str, ...]) -> str:
     """Name the valid key that looks most like the unknown one."""
     model: type[BaseModel] = ClusterFile
     for part in location[:-1]:
-        annotation = model.model_fields[str(part)].annotation
-        if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-            model = annotation
+        if isinstance(part, int):  # an item of a list, whose model is known already
+            continue
+        annotation = model.model_fields[part].annotation
+        for found in (annotation, *get_args(annotation)):
+            if isinstance(found, type) and issubclass(found, BaseModel):
+                model = found
     close = difflib.get_close_matches(str(location[-1]), list(model.model_fields), n=1, cutoff=0.4)
     return f"; did you mean {close[0]!r}" if close else f"; valid keys: {', '.join(model.model_fields)}"
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +12,17 @@ import yaml
 from kubernetes import config
 from kubernetes.client import ApiClient
 
-from nightshift.clients.kube_api import NAMESPACE, KubeApi
+from nightshift.clients.kube_api import NAMESPACE, KubeApi, workload_permissions
 from nightshift.clients.kube_transport import KubeTransport, StatusError
 from nightshift.domain.errors import ConfigError, UnreachableError
+from nightshift.domain.facts import WorkloadName
 
 _MANIFESTS = Path(__file__).resolve().parents[3] / "include" / "manifests"
 _FIELD_MANAGER = "nightshift"
 _TOKEN_SECRET = "nightshift-token"
+_QUIESCE = "nightshift-quiesce"  # Role and RoleBinding in every namespace whose workloads the policy quiesces
+_QUIESCE_LABEL = "app.kubernetes.io/component"
+_ANYWHERE = "/apis/rbac.authorization.k8s.io/v1/{}"
 _TOKEN_SECONDS = 30
 _NAMESPACE_GONE_SECONDS = 120
 # Kind -> path of its collection; {} takes the namespace.
@@ -71,21 +75,55 @@ class ClusterSetup:
                 next_step="Give a kubeconfig of a cluster administrator, e.g. /etc/kubernetes/admin.conf.",
             ) from error
 
-    def apply(self) -> tuple[str, ...]:
-        """Apply all manifests (server-side apply: the same again changes nothing); return what was applied."""
-        for document in self._documents:
+    def apply(self, quiesce: Sequence[WorkloadName] = ()) -> tuple[str, ...]:
+        """Apply all manifests (server-side apply: the same again changes nothing); return what was applied.
+
+        Args:
+            quiesce: workloads that may be made quiet; rights to any other one are taken back.
+
+        Raises:
+            ConfigError: WORKLOAD_MISSING, a namespace they name does not exist.
+        """
+        roles = _quiesce_roles(quiesce)
+        for document in (*self._documents, *roles):
+            self._apply(document)
+        wanted = set(map(_object_path, roles))
+        for document in self._granted():
+            if _object_path(document) not in wanted:
+                self._delete(document)
+        return tuple(_label(document) for document in (*self._documents, *roles))
+
+    def _apply(self, document: dict[str, Any]) -> None:
+        try:
             self._http.call(
                 "PATCH",
                 _object_path(document),
                 query={"fieldManager": _FIELD_MANAGER, "force": "true"},
                 body=document,
                 content_type="application/apply-patch+yaml",
+                judged=(404,),
             )
-        return tuple(_label(document) for document in self._documents)
+        except StatusError as answer:
+            raise ConfigError(
+                "WORKLOAD_MISSING",
+                f"{_label(document)} cannot be put into namespace {document['metadata'].get('namespace')}.",
+                cause=f"{answer.text}.",
+                next_step="Correct namespace and name under quiesce in the cluster's YAML, then enrol again.",
+            ) from answer
+
+    def _granted(self) -> list[dict[str, Any]]:
+        """The rights to make workloads quiet that an enrolment gave, in all namespaces."""
+        query = {"labelSelector": f"{_QUIESCE_LABEL}={_QUIESCE}"}
+        return [
+            {"kind": kind, "metadata": item["metadata"]}
+            for kind, plural in (("RoleBinding", "rolebindings"), ("Role", "roles"))
+            for item in self._http.call("GET", _ANYWHERE.format(plural), query=query).get("items") or ()
+        ]
 
     def remove(self) -> tuple[str, ...]:
         """Delete all our objects, the namespace with what is in it last; return what was there."""
-        removed = [_label(document) for document in reversed(self._documents) if self._delete(document)]
+        removed = [_label(document) for document in self._granted() if self._delete(document)]
+        removed += [_label(document) for document in reversed(self._documents) if self._delete(document)]
         self._wait_until_namespace_gone()
         return tuple(removed)
 
@@ -157,6 +195,39 @@ def _read_manifests(directory: Path) -> list[dict[str, Any]]:
             next_step="Deploy plugins/ and include/ of the same version side by side.",
         )
     return documents
+
+
+def _quiesce_roles(names: Iterable[WorkloadName]) -> list[dict[str, Any]]:
+    """A Role and its binding for each namespace, with the right to exactly these workloads."""
+    found: dict[str, list[WorkloadName]] = {}
+    for name in names:
+        found.setdefault(name.namespace, []).append(name)
+    return [document for namespace, here in found.items() for document in _quiesce_role(namespace, here)]
+
+
+def _quiesce_role(namespace: str, names: Iterable[WorkloadName]) -> tuple[dict[str, Any], dict[str, Any]]:
+    api_version = "rbac.authorization.k8s.io/v1"
+    labels = {"app.kubernetes.io/name": "nightshift", _QUIESCE_LABEL: _QUIESCE}
+    metadata = {"name": _QUIESCE, "namespace": namespace, "labels": labels}
+    rules = [
+        {
+            "apiGroups": [p.group],
+            "resources": [p.resource],
+            "resourceNames": [p.name],
+            "verbs": [p.verb],
+        }
+        for name in names
+        for p in workload_permissions(name)
+    ]
+    role = {"apiVersion": api_version, "kind": "Role", "metadata": metadata, "rules": rules}
+    binding = {
+        "apiVersion": api_version,
+        "kind": "RoleBinding",
+        "metadata": metadata,
+        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": _QUIESCE},
+        "subjects": [{"kind": "ServiceAccount", "name": "nightshift", "namespace": NAMESPACE}],
+    }
+    return role, binding
 
 
 def _object_path(document: dict[str, Any]) -> str:

@@ -18,23 +18,40 @@ from nightshift.clients.kube_objects import (
     PREFIX,
     TOKEN,
     budget_facts,
+    cron_facts,
     image_version,
     lease_facts,
     micro_time,
     node_facts,
     pod_facts,
+    scale_facts,
 )
 from nightshift.clients.kube_transport import MERGE_PATCH, KubeTransport, StatusError
+from nightshift.domain.debts import DEBT_ANNOTATIONS, Debt, from_text, to_text
 from nightshift.domain.errors import ConfigError, UnreachableError
-from nightshift.domain.facts import BudgetFacts, LeaseFacts, NodeFacts, PodFacts
-from nightshift.domain.recovery import DEBT_ANNOTATIONS
+from nightshift.domain.facts import (
+    BudgetFacts,
+    LeaseFacts,
+    NodeFacts,
+    PodFacts,
+    WorkloadFacts,
+    WorkloadName,
+)
 
 NAMESPACE = "nightshift"
 LEASE_NAME = "nightshift"
 BRAKE_NAME = "nightshift-brake"
+DEBTS_NAME = "nightshift-debts"
 KUBELET_READER = "kubelet-reader"
 _NAMESPACE_PATH = f"/api/v1/namespaces/{NAMESPACE}"
+_CONFIG_MAPS_PATH = f"{_NAMESPACE_PATH}/configmaps"
 _LEASES_PATH = f"/apis/coordination.k8s.io/v1/namespaces/{NAMESPACE}/leases"
+# Kind -> group, resource as permissions name it, path below its namespace; {} takes the name.
+_WORKLOADS = {
+    "Deployment": ("apps", "deployments/scale", "deployments/{}/scale"),
+    "StatefulSet": ("apps", "statefulsets/scale", "statefulsets/{}/scale"),
+    "CronJob": ("batch", "cronjobs", "cronjobs/{}"),
+}
 _COMPARE_AND_SWAP_TRIES = 8  # kubelets write their Node's status between our read and our write
 _KUBELET_TOKEN_SECONDS = 600  # the shortest the API grants
 
@@ -95,6 +112,13 @@ class Permission:
         return f"{self.verb} {self.resource}{group}{name}{where}"
 
 
+def workload_permissions(name: WorkloadName) -> tuple[Permission, ...]:
+    """What making this workload quiet takes: of a controller its Scale only, which says nothing about its pods."""
+    group, resource, _ = _WORKLOADS[name.kind]
+    verbs = ("get", "patch") if name.kind == "CronJob" else ("get", "update")
+    return tuple(Permission(verb, group, resource, name.namespace, name.name) for verb in verbs)
+
+
 class KubeApi:
     """One cluster's API."""
 
@@ -147,6 +171,10 @@ class KubeApi:
             return {"metadata": {"annotations": marks}} if marks else None
 
         self._patch_node(name, change)
+
+    def annotate_node(self, name: str, values: Mapping[str, str | None]) -> None:
+        """Set (None: drop) annotations of a node."""
+        self._patch_node(name, lambda item: {"metadata": {"annotations": dict(values)}})
 
     def _patch_node(self, name: str, change: Callable[[dict[str, Any]], dict[str, Any] | None]) -> bool:
         """Apply `change` to exactly the version of the Node it was decided on; False when it wants none."""
@@ -329,6 +357,78 @@ class KubeApi:
                 raise _namespace_missing() from answer
             return None
 
+    # -- debts and what they are about --------------------------------------------------------------
+
+    def debts(self) -> tuple[Debt, ...]:
+        """Everything recorded in the ledger of debts, unreadable entries included."""
+        item = self._get(f"{_CONFIG_MAPS_PATH}/{DEBTS_NAME}") or {}
+        return tuple(from_text(key, text) for key, text in sorted((item.get("data") or {}).items()))
+
+    def record_debt(self, debt: Debt, instead_of: Debt | None = None) -> bool:
+        """Record a debt in place of `instead_of` (None: of nothing); False when the ledger has something else there."""
+        return self._swap_debt(debt.key, instead_of, debt)
+
+    def forget_debt(self, debt: Debt) -> bool:
+        """Remove exactly this debt; False when the ledger has none, or another one of that subject."""
+        return self._swap_debt(debt.key, debt, None)
+
+    def _swap_debt(self, key: str, expected: Debt | None, new: Debt | None) -> bool:
+        """Replace one entry if it is as expected; other entries are others' and may change meanwhile."""
+        path = f"{_CONFIG_MAPS_PATH}/{DEBTS_NAME}"
+        for _ in range(_COMPARE_AND_SWAP_TRIES):
+            item = self._get(path)
+            is_new = item is None
+            item = item or {
+                "apiVersion": "v1",
+                "kind": "ConfigMap",
+                "metadata": {"name": DEBTS_NAME, "namespace": NAMESPACE},
+            }
+            data = dict(item.get("data") or {})
+            if (from_text(key, data[key]) if key in data else None) != expected:
+                return False
+            data.pop(key, None)
+            item["data"] = data if new is None else {**data, key: to_text(new)}
+            method, target = ("POST", _CONFIG_MAPS_PATH) if is_new else ("PUT", path)
+            try:
+                self._http.call(method, target, body=item, judged=(404, 409))
+                return True
+            except StatusError as answer:
+                if answer.status == 404 and is_new:
+                    raise _namespace_missing() from answer
+        raise UnreachableError(
+            "API_UNREACHABLE",
+            f"ConfigMap {NAMESPACE}/{DEBTS_NAME} changed under each of {_COMPARE_AND_SWAP_TRIES} attempts to write it.",
+            cause="Something else writes it all the time.",
+            next_step=f"Look who: kubectl -n {NAMESPACE} get configmap {DEBTS_NAME} -o yaml --show-managed-fields",
+        )
+
+    def workload(self, name: WorkloadName) -> WorkloadFacts | None:
+        """A Deployment, StatefulSet or CronJob; None when it does not exist."""
+        item = self._get(_workload_path(name))
+        if item is None:
+            return None
+        return cron_facts(name, item) if name.kind == "CronJob" else scale_facts(name, item)
+
+    def set_workload(self, found: WorkloadFacts, setting: int | bool) -> bool:
+        """Set wanted replicas, or suspend; False when it changed since it was found.
+
+        Deployments and StatefulSets through their Scale: the right to write that is no right to change their pods.
+        """
+        path = _workload_path(found.name)
+        item = self._get(path)
+        if item is None or item["metadata"].get("resourceVersion") != found.version:
+            return False
+        try:
+            if found.name.kind == "CronJob":
+                patch = {"metadata": {"resourceVersion": found.version}, "spec": {"suspend": setting}}
+                self._http.call("PATCH", path, body=patch, content_type=MERGE_PATCH, judged=(404, 409))
+            else:
+                spec = {**(item.get("spec") or {}), "replicas": setting}
+                self._http.call("PUT", path, body={**item, "spec": spec}, judged=(404, 409))
+        except StatusError:
+            return False
+        return True
+
     # -- our namespace ------------------------------------------------------------------------------
 
     def namespace_annotations(self) -> dict[str, str]:
@@ -346,13 +446,30 @@ class KubeApi:
         except StatusError as answer:
             raise _namespace_missing() from answer
 
-    def kill_switch(self) -> str | None:
-        """Why the brake is on; None when it is off."""
-        item = self._get(f"{_NAMESPACE_PATH}/configmaps/{BRAKE_NAME}")
-        data = (item or {}).get("data") or {}
-        if str(data.get("paused", "")).strip().lower() != "true":
-            return None
-        return str(data.get("reason") or "no reason given")
+    def brake(self) -> dict[str, str]:
+        """What the brake's ConfigMap says, see domain/brake.py; empty when there is none."""
+        item = self._get(f"{_CONFIG_MAPS_PATH}/{BRAKE_NAME}")
+        return {str(key): str(value) for key, value in ((item or {}).get("data") or {}).items()}
+
+    def set_brake(self, data: Mapping[str, str] | None) -> None:
+        """Write the brake's ConfigMap as a whole, whatever it said; None: remove it."""
+        path = f"{_CONFIG_MAPS_PATH}/{BRAKE_NAME}"
+        metadata = {"name": BRAKE_NAME, "namespace": NAMESPACE}
+        body = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": dict(data or {})}
+        try:
+            if data is None:
+                self._http.call("DELETE", path, judged=(404,))
+            else:
+                self._http.call("PUT", path, body=body, judged=(404,))
+        except StatusError:
+            if data is not None:
+                self._create_brake(body)
+
+    def _create_brake(self, body: Mapping[str, Any]) -> None:
+        try:
+            self._http.call("POST", _CONFIG_MAPS_PATH, body=body, judged=(404,))
+        except StatusError as answer:
+            raise _namespace_missing() from answer
 
     def can_i(self, wanted: Iterable[Permission]) -> tuple[str, ...]:
         """Of the wanted permissions return those that are denied, as readable text.
@@ -416,6 +533,13 @@ def _node_path(name: str) -> str:
 
 def _pod_path(namespace: str, name: str) -> str:
     return f"/api/v1/namespaces/{quote(namespace, safe='')}/pods/{quote(name, safe='')}"
+
+
+def _workload_path(name: WorkloadName) -> str:
+    """Path of a CronJob, or of the Scale of a Deployment or StatefulSet."""
+    group, _, path = _WORKLOADS[name.kind]
+    below = path.format(quote(name.name, safe=""))
+    return f"/apis/{group}/v1/namespaces/{quote(name.namespace, safe='')}/{below}"
 
 
 def _namespace_missing() -> ConfigError:

@@ -6,8 +6,15 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from nightshift.domain.facts import BudgetFacts, LeaseFacts, NodeFacts, PodFacts
-from nightshift.domain.recovery import OWNER_ANNOTATION, TOKEN_ANNOTATION
+from nightshift.domain.debts import OWNER_ANNOTATION, TOKEN_ANNOTATION
+from nightshift.domain.facts import (
+    BudgetFacts,
+    LeaseFacts,
+    NodeFacts,
+    PodFacts,
+    WorkloadFacts,
+    WorkloadName,
+)
 
 PREFIX = "nightshift.io/"
 OWNER = OWNER_ANNOTATION  # who cordoned the node, see domain/owner.py
@@ -84,6 +91,23 @@ def lease_facts(item: Mapping[str, Any] | None) -> LeaseFacts:
         fenced_owner=annotations.get(FENCED_OWNER, ""),
         fenced_at=parse_time(annotations.get(FENCED_AT)),
     )
+
+
+def scale_facts(name: WorkloadName, item: Mapping[str, Any]) -> WorkloadFacts:
+    """A controller by its Scale: what is omitted there is zero."""
+    spec, status = item.get("spec") or {}, item.get("status") or {}
+    wanted, running = int(spec.get("replicas") or 0), int(status.get("replicas") or 0)
+    return WorkloadFacts(name, *_identity(item), wanted, running)
+
+
+def cron_facts(name: WorkloadName, item: Mapping[str, Any]) -> WorkloadFacts:
+    """A CronJob."""
+    spec, status = item.get("spec") or {}, item.get("status") or {}
+    return WorkloadFacts(name, *_identity(item), bool(spec.get("suspend")), len(status.get("active") or ()))
+
+
+def _identity(item: Mapping[str, Any]) -> tuple[str, str]:
+    return str(item["metadata"].get("uid", "")), str(item["metadata"].get("resourceVersion", ""))
 
 
 def parse_time(text: str | None) -> float | None:

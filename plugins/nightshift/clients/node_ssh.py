@@ -12,6 +12,7 @@ import json
 import re
 import threading
 import time
+import uuid
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -135,6 +136,11 @@ _FAILURES: dict[int, tuple[str, str, str]] = {
         "JOB_FAILED",
         "apt or dpkg could not install the staged package.",
         "Run `dpkg --audit` and `apt-get check` on the node.",
+    ),
+    ExitCode.BUSY: (
+        "JOB_BUSY",
+        "Somebody else was at work on the node when the job was about to begin; its last line says who.",
+        "Let it come to its end, then clear this task.",
     ),
     ExitCode.API_UNAVAILABLE: (
         "JOB_FAILED",
@@ -373,7 +379,9 @@ class NodeSsh:
             RemoteJobError: JOB_BUSY, JOB_FAILED (or the exit code's own code), JOB_LOST, JOB_TIMED_OUT.
             UnreachableError: NODE_UNREACHABLE, for longer than `reattach_seconds`.
         """
-        start = ("start-job", step, str(token), run_id, str(limit_seconds), *args)
+        # Named here, not there: asked again because an answer got lost, the node knows that it is the same request.
+        request = str(uuid.uuid4())
+        start = ("start-job", step, str(token), run_id, str(limit_seconds), request, *args)
         answer = self._demand(self._patiently(lambda: self.run(*start)), "start-job").text.split()
         if len(answer) != 2:
             raise self._unexpected("start-job", " ".join(answer))
@@ -448,7 +456,8 @@ class NodeSsh:
                 raise ValueError(f"not a cursor line: {mark[:200]!r}")
         except ValueError as error:
             raise self._unexpected("job-poll", str(error)) from error
-        return _Poll(status, new_cursor, tuple(log.splitlines()))
+        # The journal's own line ends only: a form feed or a progress bar's \r does not end a line of a job.
+        return _Poll(status, new_cursor, tuple(log.removesuffix("\n").split("\n")) if log else ())
 
     # -- connection ----------------------------------------------------------------------------------------
 

@@ -105,6 +105,17 @@ class GateClosedError(NightshiftError):
     """What was open when the night began refuses the next node; nothing of that node was upgraded."""
 
 
+class HeldError(NightshiftError):
+    """The owner's word (brake, window, frozen date) keeps a step from beginning; nothing is half done.
+
+    No failure: what was not begun continues on the next night, and the run stays green.
+    """
+
+
+class StoppedError(NightshiftError):
+    """The owner's word ended the work on a node between two of its steps: it was given back half done."""
+
+
 def merge(errors: Mapping[str, NightshiftError]) -> NightshiftError:
     """Return one error for what went wrong on several nodes: one cause and one next step, every node named.
 

@@ -78,6 +78,9 @@ class ScratchEntry:
     is_directory: bool
 
 
+ENDED_BADLY = ("failed", "lost")  # of a job's states
+
+
 @dataclass(frozen=True)
 class JobFacts:
     """One node-side job unit (`nightshift-<step>.service`) and what it left behind."""
@@ -204,3 +207,27 @@ class BudgetFacts:
     current_healthy: int
     desired_healthy: int
     expected_pods: int
+
+
+@dataclass(frozen=True)
+class WorkloadName:
+    """A controller that can be made quiet for a while: "Deployment", "StatefulSet" or "CronJob", and where it is."""
+
+    kind: str
+    namespace: str
+    name: str
+
+    def __str__(self) -> str:
+        """For people: "Deployment shop/web"."""
+        return f"{self.kind} {self.namespace}/{self.name}"
+
+
+@dataclass(frozen=True)
+class WorkloadFacts:
+    """One such controller as it is now."""
+
+    name: WorkloadName
+    uid: str
+    version: str  # resourceVersion, for compare-and-swap
+    setting: int | bool  # wanted replicas; of a CronJob: whether it is suspended
+    running: int  # replicas there are, those on their way out not counted; of a CronJob: jobs at work

@@ -22,7 +22,7 @@ class NodeEntry:
     name: str
     from_version: str
     to_version: str
-    outcome: str  # "upgraded", "already", "failed", "tomorrow", "untouched"
+    outcome: str  # "upgraded", "already", "failed", "quarantined", "tomorrow", "untouched"
     began: float | None = None  # when its drain began, seconds since the epoch
     seconds: float | None = None  # from cordon to uncordon
     steps: Mapping[str, float] = field(default_factory=dict)  # step -> seconds, see `step_seconds`
@@ -128,6 +128,8 @@ class LedgerEntry:
         what_next: what a person should do or expect, one sentence.
         snapshot: where the proven snapshot lies; None when none was taken.
         evidence: where evidence bundles lie.
+        quiesced: what was made quiet while the control plane was upgraded, "Deployment shop/web".
+        given_back: what came of it, in sentences without a full stop; also what somebody else had changed meanwhile.
     """
 
     cluster: str
@@ -144,6 +146,8 @@ class LedgerEntry:
     phase_seconds: Mapping[str, float] = field(default_factory=dict)
     snapshot: str | None = None
     evidence: tuple[str, ...] = ()
+    quiesced: tuple[str, ...] = ()
+    given_back: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON-serialisable data; times as UTC ISO strings."""
@@ -163,6 +167,8 @@ class LedgerEntry:
             "phase_seconds": {name: round(seconds, 1) for name, seconds in self.phase_seconds.items()},
             "snapshot": self.snapshot,
             "evidence": list(self.evidence),
+            "quiesced": list(self.quiesced),
+            "given_back": list(self.given_back),
         }
 
 

@@ -28,12 +28,19 @@ def task_seconds(policy: ClusterPolicy) -> dict[str, float]:
     return {
         "reclaim_scratch": rounds * _job(limits.package_job_seconds) + margin,
         "snapshot": _job(limits.snapshot_job_seconds) + FETCH_SECONDS + margin,
-        "stage": rounds * _job(limits.package_job_seconds) + margin,
+        "stage": _stage_rounds(policy) * _job(limits.package_job_seconds) + margin,
         "drain_node": drain,
-        "upgrade_node": drain + _job(limits.kubeadm_job_seconds) + EVIDENCE_SECONDS,
+        "quiesce": patience,
+        "restore": patience,
+        # A control plane's also makes quiet what is not so any more.
+        "upgrade_node": drain
+        + limits.node_ready_seconds
+        + _job(limits.kubeadm_job_seconds)
+        + EVIDENCE_SECONDS,
         "upgrade_kubelet": drain + _job(limits.package_job_seconds) + EVIDENCE_SECONDS,
         "verify_node": patience + LOOK_SECONDS,
         "uncordon_node": patience,
+        "quarantine_node": patience + LOOK_SECONDS,
         "release": limits.kubeadm_job_seconds + rounds * LOOK_SECONDS + margin,
     }
 
@@ -41,6 +48,13 @@ def task_seconds(policy: ClusterPolicy) -> dict[str, float]:
 def look_seconds(policy: ClusterPolicy) -> float:
     """Return the time limit of every other step: it asks each node something, many side by side."""
     return max(_LEAST_SECONDS, _rounds(policy) * LOOK_SECONDS + _margin(policy))
+
+
+def node_seconds(policy: ClusterPolicy) -> float:
+    """Return how long one node may take from its cordon to its uncordon, by the limits of what is done on it."""
+    limits = policy.limits
+    jobs = limits.kubeadm_job_seconds + limits.package_job_seconds
+    return float(policy.drain.timeout_seconds + jobs + limits.node_ready_seconds)
 
 
 def _margin(policy: ClusterPolicy) -> float:
@@ -51,6 +65,11 @@ def _margin(policy: ClusterPolicy) -> float:
 def _rounds(policy: ClusterPolicy) -> int:
     """How often `PARALLEL_NODES` nodes are done side by side until all were."""
     return math.ceil(policy.limits.expected_nodes / PARALLEL_NODES)
+
+
+def _stage_rounds(policy: ClusterPolicy) -> int:
+    """Control-plane nodes one after the other, then workers as many at once as the policy says."""
+    return policy.control_plane_slots + math.ceil(policy.limits.expected_nodes / policy.workers.stage_at_once)
 
 
 def _job(seconds: int) -> int:

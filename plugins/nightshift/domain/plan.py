@@ -8,6 +8,7 @@ from typing import Any
 
 from nightshift.domain.facts import JobFacts, NodeFacts
 from nightshift.domain.policy import ClusterPolicy, WorkerPolicy
+from nightshift.domain.quarantine import QUARANTINE_ANNOTATION, Quarantine, read_quarantine
 from nightshift.domain.target import CONTROL_PLANE_COMPONENTS, TargetChoice
 from nightshift.domain.verdicts import Outcome, Verdict
 from nightshift.domain.versions import Version
@@ -34,8 +35,9 @@ class Plan:
         control_plane: strictly one after the other.
         waves: worker nodes by wave; the first wave is one canary.
         leftover: nodes that do not fit into tonight and continue tomorrow.
+        quarantined: workers that an earlier night set aside and that the policy leaves out.
         sentence: the plan in plain words, the expected outage included.
-        verdict: PASS, or BLOCK with API_OUTAGE_NOT_ACCEPTED.
+        verdict: PASS, BLOCK with API_OUTAGE_NOT_ACCEPTED, or HOLD with NODES_QUARANTINED.
     """
 
     control_plane: tuple[ControlPlaneStep, ...]
@@ -43,6 +45,7 @@ class Plan:
     leftover: tuple[str, ...]
     sentence: str
     verdict: Verdict
+    quarantined: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON-serialisable data."""
@@ -50,6 +53,7 @@ class Plan:
             "control_plane": [{"node": s.node, "command": s.command} for s in self.control_plane],
             "waves": [list(wave) for wave in self.waves],
             "leftover": list(self.leftover),
+            "quarantined": list(self.quarantined),
             "sentence": self.sentence,
             "verdict": self.verdict.to_dict(),
         }
@@ -94,31 +98,53 @@ def build_plan(
     )
     tonight, late = steps[: policy.control_plane_slots], steps[policy.control_plane_slots :]
     workers = _canary_order(nodes, version, pod_counts or {})
+    set_aside = {
+        node.name: mark for node in nodes if node.name in workers and (mark := read_quarantine(node))
+    }
+    left_out = () if policy.workers.retry_quarantined else tuple(set_aside)
+    workers = tuple(name for name in workers if name not in left_out)
     # A kubelet must never be newer than an API server: no worker before the last control plane.
     waves, left = ((), workers) if late else _cut_waves(workers, policy.workers)
     leftover = (*(step.node for step in late), *left)
-    verdict = _judge_outage(len(control_planes), tonight, policy)
+    is_empty = not tonight and not workers
+    verdict = (
+        _held(set_aside) if is_empty and left_out else _judge_outage(len(control_planes), tonight, policy)
+    )
     sentence = _sentence(target, tonight, waves, leftover, len(control_planes))
-    return Plan(tonight, waves, leftover, sentence, verdict)
+    return Plan(
+        tonight, waves, leftover, f"{sentence}{_set_aside_sentence(set_aside, left_out)}", verdict, left_out
+    )
 
 
-def end_plan_at(plan: Mapping[str, Any], place: str, index: int) -> dict[str, Any]:
-    """Return a plan (as `Plan.to_dict`) that ended in front of one of its places: all from there on is leftover.
+def end_plan(plan: Mapping[str, Any], ends: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Return a plan (as `Plan.to_dict`) that ended early: what was not begun is leftover.
 
     Args:
         plan: tonight's plan.
-        place: "control_plane" or "waves".
-        index: of the first place that was not begun. Waves come after all control planes.
+        ends: where: `place` ("control_plane" or "waves"), `index`, and `nodes`: those of that place that were not
+            begun (absent: none of it was). All places after the first of them are leftover. Waves come last.
     """
     steps, waves = plan["control_plane"], plan["waves"]
+    place, index = min(
+        ((str(end["place"]), int(end["index"])) for end in ends), key=lambda at: (at[0] == "waves", at[1])
+    )
+    here = [end.get("nodes") for end in ends if (end["place"], end["index"]) == (place, index)]
     begun, reached = (index, 0) if place == "control_plane" else (len(steps), index)
-    late = [step["node"] for step in steps[begun:]] + [node for wave in waves[reached:] for node in wave]
-    return {
-        **plan,
+    done = {
         "control_plane": steps[:begun],
-        "waves": waves[:reached],
-        "leftover": [*late, *plan["leftover"]],
+        "waves": [list(wave) for wave in waves[:reached]],
     }
+    if None not in here:  # some nodes of this place were begun before the night ended
+        held = {node for nodes in here for node in nodes or ()}
+        if place == "control_plane":
+            done["control_plane"] += [step for step in steps[index : index + 1] if step["node"] not in held]
+        else:
+            last = [node for wave in waves[index : index + 1] for node in wave if node not in held]
+            done["waves"] += [last] if last else []
+    kept = {step["node"] for step in done["control_plane"]} | {n for wave in done["waves"] for n in wave}
+    planned = [step["node"] for step in steps] + [node for wave in waves for node in wave]
+    late = [node for node in planned if node not in kept]
+    return {**plan, **done, "leftover": [*late, *plan["leftover"]]}
 
 
 def kubeadm_command(
@@ -181,9 +207,20 @@ def _is_applied(
 def _canary_order(
     nodes: Sequence[NodeFacts], version: Version, pod_counts: Mapping[str, int]
 ) -> tuple[str, ...]:
-    """Order the workers that are behind: the canary is the one whose loss would matter least."""
+    """Order the workers that are behind: the canary is the one whose loss would matter least.
+
+    Those that an earlier night set aside come last: they would say nothing about the others.
+    """
     due = [n for n in nodes if not n.is_control_plane and not _runs(n.kubelet_version, version)]
-    ordered = sorted(due, key=lambda n: (n.is_ready is not True, pod_counts.get(n.name, 0), n.name))
+    ordered = sorted(
+        due,
+        key=lambda n: (
+            read_quarantine(n) is not None,
+            n.is_ready is not True,
+            pod_counts.get(n.name, 0),
+            n.name,
+        ),
+    )
     return tuple(node.name for node in ordered)
 
 
@@ -216,6 +253,26 @@ def _judge_outage(members: int, steps: Sequence[ControlPlaneStep], policy: Clust
     return Verdict(
         GATE, Outcome.PASS, "OK", "The plan keeps what the policy asks for.", value=f"{members} members"
     )
+
+
+def _held(set_aside: Mapping[str, Quarantine]) -> Verdict:
+    """All that is left to do is what the policy leaves out."""
+    named = ", ".join(f"{name} ({mark})" for name, mark in set_aside.items())
+    return Verdict(
+        GATE,
+        Outcome.HOLD,
+        "NODES_QUARANTINED",
+        f"Only nodes that were set aside are still behind: {named}.",
+        cause="An earlier night could not upgrade them, and workers.retry_quarantined is false.",
+        resolution="When a node is right again: kubectl annotate node NODE " + QUARANTINE_ANNOTATION + "-",
+    )
+
+
+def _set_aside_sentence(set_aside: Mapping[str, Quarantine], left_out: Sequence[str]) -> str:
+    if not set_aside:
+        return ""
+    named = ", ".join(f"{name} ({mark})" for name, mark in set_aside.items())
+    return f" Set aside by an earlier night: {named}; {'left out' if left_out else 'tried again, last'}."
 
 
 def _sentence(

@@ -6,6 +6,9 @@ Every field carries its unit in its name. Defaults are the shipped ones; the lab
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Literal
+
+from nightshift.domain.facts import WorkloadName
 
 
 @dataclass(frozen=True)
@@ -69,6 +72,10 @@ class WorkerPolicy:
 
     max_unavailable: int = 1
     waves: int = 8  # nodes beyond these waves continue tomorrow
+    stage_at_once: int = 4  # workers that fetch packages and images side by side
+    on_failure: Literal["quarantine", "stop"] = "quarantine"  # of a worker behind the canary
+    max_quarantined: int = 1  # more failing workers than this in one night stop it
+    retry_quarantined: bool = True  # the next night tries them again, last; else until the mark is dropped
 
 
 @dataclass(frozen=True)
@@ -99,6 +106,7 @@ class ClusterPolicy:
     accept_api_outage: bool = False  # single-member control planes are refused without it
     control_plane_slots: int = 3
     ignored_preflight_checks: tuple[str, ...] = ()  # kubeadm's names, e.g. "SystemVerification"; none is best
+    quiesce: tuple[WorkloadName, ...] = ()  # quiet while the control plane is upgraded
     schedule: str | None = "0 23 * * *"
     target: TargetPolicy = field(default_factory=TargetPolicy)
     window: WindowPolicy = field(default_factory=WindowPolicy)

@@ -5,13 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from nightshift.domain.debts import OWNER_ANNOTATION, Debt, DebtKind, in_order, node_debt, workload_debts
 from nightshift.domain.facts import LeaseFacts, NodeFacts, NodeProbe
 from nightshift.domain.owner import is_recovery, recovery_of, run_behind
-
-OWNER_ANNOTATION = "nightshift.io/owner"
-TOKEN_ANNOTATION = "nightshift.io/token"
-# On nodes; written in one patch with the cordon, dropped after the uncordon.
-DEBT_ANNOTATIONS = (OWNER_ANNOTATION, TOKEN_ANNOTATION)
 
 
 @dataclass(frozen=True)
@@ -27,9 +23,11 @@ class RecoveryPlan:
         wait_for: "cp1: kubeadm-upgrade (run r1)": work still running; its node's debts stay until it ended.
         uncordon: nodes cordoned by a dead run or by this one, to make schedulable again.
         drop_annotations: nodes whose `DEBT_ANNOTATIONS` go.
+        repay: recorded debts to undo after that, one after the other; while one of them is left, neither the marks nor
+            the Lease may go.
         clear_in_flight: push 0 and clear the namespace annotations.
         empty_lease: empty the Lease's holder, keep its token.
-        unknown: what stays because a node could not be seen, one sentence each.
+        unknown: what stays because a node could not be seen or a record not be read, one sentence each.
     """
 
     may_act: bool
@@ -38,6 +36,7 @@ class RecoveryPlan:
     wait_for: tuple[str, ...] = ()
     uncordon: tuple[str, ...] = ()
     drop_annotations: tuple[str, ...] = ()
+    repay: tuple[Debt, ...] = ()
     clear_in_flight: bool = False
     empty_lease: bool = False
     unknown: tuple[str, ...] = ()
@@ -49,6 +48,7 @@ def plan_recovery(
     probes: Mapping[str, NodeProbe | None],
     now: float,
     own: str | None,
+    debts: Sequence[Debt] = (),
 ) -> RecoveryPlan:
     """Plan the repair of what a dead run (or this one, at its end) left behind.
 
@@ -58,20 +58,20 @@ def plan_recovery(
         probes: node name -> what was read over SSH; None or absent = unreachable, which is not "dead".
         now: seconds since the epoch.
         own: the owner that is recovering itself; None for the sweeper.
+        debts: what the ledger on the cluster records. Whose they are does not matter, only we and the dead are at the
+            cluster.
     """
     if lease is not None and lease.is_live(now) and not _is_own(lease.holder, own):
         since = now - (lease.renewed or now)
         who = f"{lease.holder} is at work" if is_recovery(lease.holder) else f"Run {lease.holder} is alive"
         return RecoveryPlan(False, f"{who}: it renewed the Lease {since:.0f} s ago.")
-    owed = {node.name for node in nodes if _has_debt(node)}
-    busy = {node.name: _work(probes.get(node.name)) for node in nodes}
-    free = [node for node in nodes if node.name in owed and busy[node.name] == ()]
+    owed = in_order([*debts, *filter(None, map(node_debt, nodes))])
+    marked = {debt.subject for debt in owed if debt.kind is DebtKind.CORDON}
+    busy = {node.name: work_on(probes.get(node.name)) for node in nodes}
+    free = [node for node in nodes if f"Node/{node.name}" in marked and busy[node.name] == ()]
     wait_for = tuple(f"{name}: {work}" for name, works in busy.items() for work in works or ())
-    unknown = tuple(
-        f"{name} could not be reached: whether work still runs there is unknown, its cordon and marks stay."
-        for name in sorted(owed)
-        if busy[name] is None
-    )
+    unseen = [node for node in nodes if busy[node.name] is None and _may_be_at_work_on(node, debts)]
+    unknown = (*map(_unseen_sentence, unseen), *map(_unread_sentence, _unreadable(debts)))
     is_settled = not wait_for and not unknown
     holder = lease.holder if lease is not None else ""
     return RecoveryPlan(
@@ -83,9 +83,27 @@ def plan_recovery(
             node.name for node in free if node.is_unschedulable and OWNER_ANNOTATION in node.annotations
         ),
         drop_annotations=tuple(node.name for node in free),
+        repay=() if _is_window_open(nodes, busy, unseen) else workload_debts(owed),
         clear_in_flight=is_settled,
         empty_lease=is_settled and bool(holder),
         unknown=unknown,
+    )
+
+
+def foresee(plan: RecoveryPlan) -> tuple[str, ...]:
+    """Say what this plan does, one clause for each of its parts, in the order in which they are done."""
+    parts = (
+        ("raise the fencing token on", plan.fence),
+        ("wait for", plan.wait_for),
+        ("uncordon", plan.uncordon),
+        ("drop the marks of", plan.drop_annotations),
+        ("give back", tuple(str(debt) for debt in plan.repay)),
+        ("clear the in-flight marks and the gauge", plan.clear_in_flight),
+        ("empty the Lease and keep its token", plan.empty_lease),
+        ("leave what cannot be seen:", tuple(text.rstrip(".") for text in plan.unknown)),
+    )
+    return tuple(
+        f"{verb} {', '.join(what)}" if isinstance(what, tuple) else verb for verb, what in parts if what
     )
 
 
@@ -94,13 +112,38 @@ def _is_own(holder: str, own: str | None) -> bool:
     return own is not None and holder in (own, recovery_of(own))
 
 
-def _has_debt(node: NodeFacts) -> bool:
-    """Tell whether a run left its mark; whose does not matter, only we and the dead are at the cluster."""
-    return any(key in node.annotations for key in DEBT_ANNOTATIONS)
+def _may_be_at_work_on(node: NodeFacts, debts: Sequence[Debt]) -> bool:
+    """Tell whether a node that cannot be seen may still carry work of a run: none works on a node it did not drain.
+
+    A node that somebody else had cordoned has no mark of ours. It matters where something was made quiet for it.
+    """
+    is_window = bool(debts) and node.is_control_plane and node.is_unschedulable
+    return node_debt(node) is not None or is_window
 
 
-def _work(probe: NodeProbe | None) -> tuple[str, ...] | None:
-    """Name what still runs on the node; None = the node could not be seen."""
+def _is_window_open(
+    nodes: Sequence[NodeFacts],
+    busy: Mapping[str, tuple[str, ...] | None],
+    unseen: Sequence[NodeFacts],
+) -> bool:
+    """Tell whether a control plane is or may be at work still: workloads are quiet for exactly that long."""
+    return any(node.is_control_plane and (busy[node.name] or node in unseen) for node in nodes)
+
+
+def _unreadable(debts: Sequence[Debt]) -> tuple[Debt, ...]:
+    return tuple(debt for debt in debts if debt.kind is DebtKind.UNREADABLE)
+
+
+def _unseen_sentence(node: NodeFacts) -> str:
+    return f"{node.name} could not be reached: whether work still runs there is unknown, its cordon and marks stay."
+
+
+def _unread_sentence(debt: Debt) -> str:
+    return f"Entry {debt.key} of the ledger of debts cannot be read: what it is about stays as it is."
+
+
+def work_on(probe: NodeProbe | None) -> tuple[str, ...] | None:
+    """Name what still runs on a node; None = the node could not be seen."""
     if probe is None:
         return None
     jobs = [f"{job.step} (run {job.run_id})" for job in probe.jobs if job.state == "running"]
@@ -109,13 +152,17 @@ def _work(probe: NodeProbe | None) -> tuple[str, ...] | None:
     return tuple(jobs)
 
 
-def _reason(owed: set[str], wait_for: tuple[str, ...], unknown: tuple[str, ...], holder: str) -> str:
+def _reason(owed: Sequence[Debt], wait_for: tuple[str, ...], unknown: tuple[str, ...], holder: str) -> str:
     if wait_for:
         return f"Waiting for work that still runs: {', '.join(wait_for)}."
     if unknown:
         return " ".join(unknown)
     if owed:
-        return f"Repairing what a run left on {', '.join(sorted(owed))}."
+        return f"Repairing what a run left on {', '.join(_named(debt) for debt in owed)}."
     if holder:
         return f"Emptying the Lease that run {run_behind(holder)} left."
     return "Nothing was left behind."
+
+
+def _named(debt: Debt) -> str:
+    return debt.subject.removeprefix("Node/") if debt.kind is DebtKind.CORDON else str(debt)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from nightshift.domain.debts import DEBT_ANNOTATIONS
 from nightshift.domain.facts import EtcdSample, NodeFacts
 from nightshift.domain.plan import MEMBERS_FOR_QUORUM
-from nightshift.domain.recovery import DEBT_ANNOTATIONS
 
 
 def others_in_hand(node: NodeFacts, nodes: Sequence[NodeFacts]) -> tuple[str, ...]:

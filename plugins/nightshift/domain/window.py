@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, time, timedelta
 
 from nightshift.domain.policy import WindowPolicy
@@ -10,6 +11,8 @@ from nightshift.domain.verdicts import Outcome, Verdict
 GATE = "window"
 # A scheduled night may wait this long for Airflow to come up; later it is no night any more.
 LATEST_START = timedelta(hours=2)
+_SLACK = 1.5  # a node may take this much longer than it last took
+_DAY = timedelta(days=1)
 
 
 def check_window(policy: WindowPolicy, now: datetime) -> Verdict:
@@ -42,6 +45,73 @@ def check_window(policy: WindowPolicy, now: datetime) -> Verdict:
             threshold=f"{policy.start}-{policy.end} UTC",
         )
     return Verdict(GATE, Outcome.PASS, "OK", f"The window is open ({said}).", value=said)
+
+
+def check_fit(
+    policy: WindowPolicy,
+    now: datetime,
+    nodes: Sequence[str],
+    measured: Mapping[str, float],
+    limit_seconds: float,
+) -> Verdict:
+    """Say whether nodes that are begun together now will be done before the window closes or a frozen date begins.
+
+    A node that was upgraded before may take half as long again as it then took; any other as long as its limits
+    allow. Neither counts for more than half the window: otherwise a node that is slower than a short window is long
+    would wait for ever, and nobody would be told.
+
+    Args:
+        policy: the owner's calendar.
+        now: an aware datetime within the window.
+        nodes: who would be begun.
+        measured: node -> seconds its last upgrade took.
+        limit_seconds: what one node may take at most.
+    """
+    left = _time_left(policy, now.astimezone(UTC))
+    if left is None or not nodes:
+        return Verdict(GATE, Outcome.PASS, "OK", "Nothing closes tonight.")
+    most = _length(policy).total_seconds() / 2
+    may_take = {name: _SLACK * measured[name] if name in measured else limit_seconds for name in nodes}
+    slowest = max(nodes, key=lambda name: may_take[name])
+    needed = min(may_take[slowest], most)
+    value, threshold = f"{needed / 60:.0f} min", f"{left.total_seconds() / 60:.0f} min"
+    if needed <= left.total_seconds():
+        return Verdict(GATE, Outcome.PASS, "OK", "The nodes fit.", value=value, threshold=threshold)
+    known = measured.get(slowest)
+    why = f"it took {known / 60:.0f} min last time" if known is not None else "it was never measured here"
+    return Verdict(
+        GATE,
+        Outcome.HOLD,
+        "NODE_DOES_NOT_FIT",
+        f"{slowest} may take {value} ({why}), and {_closing(policy, now, left)} in {threshold}.",
+        cause="A node is begun only if it will be done before the window closes or a frozen date begins.",
+        resolution="Nothing has to be done; the next night begins with it. A longer window takes more nodes.",
+        value=value,
+        threshold=threshold,
+    )
+
+
+def _time_left(policy: WindowPolicy, moment: datetime) -> timedelta | None:
+    """Until the window closes or a frozen date begins; None: neither comes within a day."""
+    midnight = datetime.combine(moment.date() + _DAY, time(), UTC)
+    left = [midnight - moment] if midnight.date().isoformat() in policy.frozen_dates else []
+    if policy.start != policy.end:
+        end = datetime.combine(moment.date(), _parse(policy.end), UTC)
+        left.append((end if end > moment else end + _DAY) - moment)
+    return min(left, default=None)
+
+
+def _closing(policy: WindowPolicy, now: datetime, left: timedelta) -> str:
+    """What ends the time that is left."""
+    end = now.astimezone(UTC) + left
+    is_frozen = end.time() == time() and end.date().isoformat() in policy.frozen_dates
+    return f"{end.date().isoformat()} (frozen) begins" if is_frozen else "the window closes"
+
+
+def _length(policy: WindowPolicy) -> timedelta:
+    """How long the window is open each day."""
+    start, end = (datetime.combine(datetime.min, _parse(text)) for text in (policy.start, policy.end))
+    return (end - start) % _DAY or _DAY
 
 
 def check_late_start(planned: datetime | None, now: datetime) -> Verdict:

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import (
     DAG,
@@ -35,12 +35,15 @@ from nightshift.domain.errors import ConfigError
 from nightshift.domain.gates import GATES
 from nightshift.domain.limits import look_seconds, task_seconds
 from nightshift.domain.policy import ClusterPolicy
+from nightshift.domain.verdicts import Answer
 from nightshift.orchestration.callbacks import recover_failed_run
 from nightshift.orchestration.docs import TASKS, invalid_doc, recover_doc, upgrade_doc
 from nightshift.orchestration.operators import (
     DecideOperator,
     GateOperator,
+    Input,
     OpenNightOperator,
+    QuarantineOperator,
     RecoverOperator,
     StepOperator,
     own_run_id,
@@ -52,6 +55,9 @@ from nightshift.orchestration.probe import ProbePodOperator
 from nightshift.orchestration.reporting import InvalidFileOperator, NightShape, PlaceTasks, ReportOperator
 from nightshift.orchestration.retries import retry_arguments
 from nightshift.orchestration.sensors import DiskUsageSensor, EtcdLatencySensor, Place
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
 
 # Airflow starts the last missed run as soon as a DAG is unpaused for the first time; a night waits for its hour.
 # (Runs missed later are held by `open_night`.) That works only without a start date.
@@ -79,6 +85,7 @@ class _Night:
     phases: dict[str, list[str]] = field(default_factory=dict)
     places: list[PlaceTasks] = field(default_factory=list)
     etcd_gates: list[str] = field(default_factory=list)  # task ids, in the order of the night
+    enders: list[str] = field(default_factory=list)  # task ids: where brake or window may end the night
 
     def limit(self, step: str = "") -> timedelta:
         """The time limit of a step's task."""
@@ -102,11 +109,18 @@ class _Night:
         """Note which tasks belong to a phase, for the report."""
         self.phases.setdefault(phase, []).extend(t.task_id for t in tasks)
 
-    def remember_place(self, phase: str, gate: BaseOperator, steps: Sequence[BaseOperator]) -> None:
-        """Note a slot or wave with its gate and steps, for the report."""
-        self.remember(phase, gate, *steps)
-        ids = [step.task_id for step in steps]
-        self.places.append(PlaceTasks(gate.task_id, dict(zip(_NODE_STEPS.values(), ids, strict=True))))
+    def remember_place(self, phase: str, gate: BaseOperator, tasks: Sequence[BaseOperator]) -> None:
+        """Note a slot or wave with its gate, its node's steps and where there is one its quarantine, for the report."""
+        self.remember(phase, gate, *tasks)
+        steps, quarantine = tasks[: len(_NODE_STEPS)], tasks[len(_NODE_STEPS) :]
+        self.enders += [gate.task_id, *(step.task_id for step in steps[:2])]  # until kubeadm begins
+        ids = _by_step(steps)
+        self.places.append(PlaceTasks(gate.task_id, ids, quarantine[0].task_id if quarantine else None))
+
+
+def _by_step(steps: Sequence[BaseOperator]) -> dict[str, str]:
+    """Step -> id of its task."""
+    return dict(zip(_NODE_STEPS.values(), (step.task_id for step in steps), strict=True))
 
 
 def build_upgrade_dag(policy: ClusterPolicy, error: ConfigError | None = None) -> DAG:
@@ -244,16 +258,18 @@ def _preparation(night: _Night) -> tuple[StepOperator, StepOperator, StepOperato
         snapshot = night.step("snapshot", inputs=choice)
         stage = night.step("stage", inputs=choice)
     night.remember("preparation", claim, snapshot, stage)
+    night.enders += [claim.task_id, snapshot.task_id, stage.task_id]
     return claim, snapshot, stage
 
 
-def _node_steps(night: _Night, node: Any) -> list[StepOperator]:
+def _node_steps(night: _Night, node: Any, place: Place) -> list[StepOperator]:
     """The five tasks of one node, chained."""
     choice = {"choice": pull("detect_target")}
     tasks = [
         night.step(
             name,
             node=node,
+            place=(place.list_name, place.index),
             map_index_template=_LABEL,
             inputs={} if name in ("drain_node", "uncordon_node") else choice,
         )
@@ -263,12 +279,27 @@ def _node_steps(night: _Night, node: Any) -> list[StepOperator]:
     return tasks
 
 
+def _quarantine(night: _Night, node: Any, steps: Sequence[StepOperator]) -> StepOperator:
+    """The task behind a node's steps that is skipped when they came to their end."""
+    quarantine = night.step(
+        "quarantine_node",
+        operator=QuarantineOperator,
+        node=node,
+        steps=_by_step(steps),
+        map_index_template=_LABEL,
+        trigger_rule=TriggerRule.ONE_FAILED,
+    )
+    chain(steps[-1], quarantine)
+    return quarantine
+
+
 def _gate_in_front(night: _Night, task_id: str, place: Place) -> EtcdLatencySensor:
     """The etcd gate before a slot or wave; skipped when the plan leaves the place empty or the night ends here."""
     gate = EtcdLatencySensor(
         task_id=task_id,
         policy=night.policy,
         earlier=night.etcd_gates,
+        enders=night.enders,
         place=place,
         plan=pull("decide", "plan"),
         doc_md=TASKS["check_etcd"],
@@ -280,32 +311,72 @@ def _gate_in_front(night: _Night, task_id: str, place: Place) -> EtcdLatencySens
     return gate
 
 
+def _if_quiesced(policy: ClusterPolicy) -> Input:
+    """Return the input that says whether the policy makes anything quiet, or did so when this night began."""
+
+    def read(context: Context, jinja_env: object = None) -> Any:
+        if policy.quiesce or pull("control_plane.quiesce")(context):
+            return {"answer": Answer.GO.value}
+        return {"answer": Answer.NOTHING.value, "sentence": "The policy quiesces nothing."}
+
+    return read
+
+
 def _control_plane(night: _Night, stage: BaseOperator) -> BaseOperator:
-    """Control-plane nodes, strictly one after the other; returns what comes last."""
+    """Control-plane nodes, strictly one after the other; returns what comes last.
+
+    What the policy quiesces is so from the first node's drain on: the gate in front of it may wait, or say no.
+    """
     last = stage
     with TaskGroup("control_plane", tooltip="One control-plane node at a time."):
+        quiesce = night.step("quiesce", proceed_if=[_if_quiesced(night.policy)])
+        night.remember("control_plane", quiesce)
         for index in range(night.policy.control_plane_slots):
             with TaskGroup(f"slot_{index + 1:02d}") as group:
-                gate = _gate_in_front(night, "check_etcd", Place("control_plane", index))
-                steps = _node_steps(night, pull(f"{group.group_id}.check_etcd"))
+                place = Place("control_plane", index)
+                gate = _gate_in_front(night, "check_etcd", place)
+                steps = _node_steps(night, pull(f"{group.group_id}.check_etcd"), place)
                 chain(gate, steps[0])
+            if index == 0:
+                chain(gate, quiesce, steps[0])
+                steps[0].trigger_rule = _AFTER_PLACE  # `quiesce` is skipped when there is nothing to quiesce
             _after(gate, stage, last)
             last = steps[-1]
             night.remember_place("control_plane", gate, steps)
-    return last
+        restore = night.step(
+            "restore",
+            step="quiesce:restore",
+            proceed_if=[_if_quiesced(night.policy)],
+            trigger_rule=_AFTER_PLACE,
+        )
+        _after(restore, stage, last)
+        night.remember("control_plane", restore)
+    return restore
 
 
 def _workers(night: _Night, stage: BaseOperator, last: BaseOperator) -> BaseOperator:
-    """Waves of workers, one wave after the other; the nodes of a wave go side by side."""
-    with TaskGroup("workers", tooltip="Waves, the first one a canary. A failure stops all later waves."):
+    """Waves of workers, one wave after the other; the nodes of a wave go side by side.
+
+    Behind the canary each node's failure is first asked whether it concerns the others: the next wave hangs on the
+    answer, and not on the node.
+    """
+    with TaskGroup("workers", tooltip="Waves, the first one a canary. A failed canary stops all others."):
         for index in range(night.policy.workers.waves):
             number = f"{index + 1:02d}"
-            gate = _gate_in_front(night, f"check_etcd_{number}", Place("waves", index))
+            place = Place("waves", index)
+            gate = _gate_in_front(night, f"check_etcd_{number}", place)
             steps: list[StepOperator] = []
 
             @task_group(group_id=f"wave_{number}")
-            def wave(node: str, steps: list[StepOperator] = steps) -> None:
-                steps.extend(_node_steps(night, node))
+            def wave(
+                node: str,
+                steps: list[StepOperator] = steps,
+                place: Place = place,
+                is_canary: bool = index == 0,
+            ) -> None:
+                steps.extend(_node_steps(night, node, place))
+                if not is_canary:
+                    steps.append(_quarantine(night, node, steps))
 
             wave.expand(node=gate.output)
             _after(gate, stage, last)
@@ -321,12 +392,14 @@ def _after(gate: BaseOperator, stage: BaseOperator, last: BaseOperator) -> None:
 
 def _postflight(night: _Night, stage: BaseOperator, last: BaseOperator) -> Any:
     """Look at the whole cluster, from outside and from a pod on each upgraded node."""
-    begun = plan_begun(tuple(night.etcd_gates))
+    begun = plan_begun(tuple(night.enders))
 
     @task(doc_md=TASKS["list_nodes"])
     def list_nodes(**context: Any) -> list[str]:
         plan = begun(context)
-        return [s["node"] for s in plan["control_plane"]] + [n for wave in plan["waves"] for n in wave]
+        aside = pull("postflight.verify_cluster", "quarantined")(context) or ()
+        workers = [n for wave in plan["waves"] for n in wave if n not in aside]
+        return [s["node"] for s in plan["control_plane"]] + workers
 
     with TaskGroup("postflight", tooltip="Is the whole cluster what it should be? Only looks."):
         verify = night.step(
@@ -379,11 +452,14 @@ def _closing(night: _Night, claim: StepOperator, probes: Any) -> None:
         )
 
     chain(probes, release, report)
-    # Whatever fails before the probes reaches them as "upstream failed": three edges watch everything.
-    chain([probes, release, report], watcher())
+    # Whatever fails before the probes reaches them as "upstream failed": three edges watch everything, but for a node
+    # that is set aside, behind which the night goes on.
+    get = claim.dag.get_task
+    asides = [place for place in night.places if place.quarantine]
+    chain([probes, release, report, *(get(place.steps["uncordon"]) for place in asides)], watcher())
     if night.policy.workers.max_unavailable > 1:
         # A wave's other nodes may still be at work when one fails: the cluster is given back after them.
-        chain([claim.dag.get_task(place.steps["uncordon"]) for place in night.places], release)
+        chain([get(place.quarantine or place.steps["uncordon"]) for place in night.places], release)
 
 
 def build_recover_dag(policy: ClusterPolicy) -> DAG:
@@ -405,7 +481,13 @@ def build_recover_dag(policy: ClusterPolicy) -> DAG:
                 description="End this run's hold on the cluster although its Lease is alive: a run id of this Airflow, "
                 "e.g. manual__2026-11-22T23:00:00+00:00, or a holder as the Lease shows it. "
                 "Empty: only what nobody alive owns.",
-            )
+            ),
+            "dry_run": Param(
+                False,
+                type="boolean",
+                title="Only say what it would do",
+                description="Looks as it always does, writes nothing, and puts the answer into this run's note.",
+            ),
         },
         default_args={"owner": "nightshift"},
     ) as dag:
@@ -413,7 +495,11 @@ def build_recover_dag(policy: ClusterPolicy) -> DAG:
             task_id="recover",
             policy=policy,
             step="recover:sweep",
-            inputs={"own_run_id": param("run_id"), "reason": f"sweeper recover_{policy.name}"},
+            inputs={
+                "own_run_id": param("run_id"),
+                "reason": f"sweeper recover_{policy.name}",
+                "dry_run": param("dry_run"),
+            },
             doc_md=TASKS["recover"],
             execution_timeout=timedelta(seconds=look_seconds(policy)),
             retries=0,  # the next one comes in a minute

@@ -46,14 +46,26 @@ the target minor's repository beside the live one. Nothing is installed. {_ANY_T
 **Is etcd still fast enough for the next node?** The same gate as before the night, asked again. Red means: this
 node and all later ones stay as they are. It asks three more times by itself before it gives up.
 
-The brake, the window and frozen dates are asked again, too: when they say no, this task and everything up to
-`postflight` is skipped, and these nodes continue on the next night. The run stays green.
+The brake, the window and frozen dates are asked again, too, also while it waits, and whether the nodes will be done
+before the window closes: when they say no, this task and everything up to `postflight` is skipped, and these nodes
+continue on the next night. The run stays green.
 
 Clear this task (with *downstream*) when etcd is fast again: the night goes on from here.
 """,
+    "quiesce": f"""
+**Makes quiet what the policy names under `quiesce`**, before the first control-plane node is drained: Deployments and
+StatefulSets without replicas, CronJobs suspended (their jobs that run already come to their own end). Each is recorded on
+the cluster first, in the ConfigMap `nightshift-debts`, so that it is given back whatever happens. Skipped when the policy
+names nothing. {_ANY_TIME}
+""",
+    "restore": f"""
+**Gives back what was made quiet**, after the last control-plane node: replicas and `suspend` as they were. What somebody
+else changed or deleted meanwhile stays as it is, and is said here. After a failure `release` does it. {_ANY_TIME}
+""",
     "drain_node": f"""
 **Cordons the node and empties it** through the eviction API, so PodDisruptionBudgets are law. Nothing is deleted
-by force. Red names the pods that would not go, and their budgets. {_ANY_TIME}
+by force. Red names the pods that would not go, and their budgets. When brake or window end the night meanwhile, the
+node takes pods again, the task is skipped, and the node continues on the next night. {_ANY_TIME}
 """,
     "upgrade_node": f"""
 **`kubeadm upgrade`** (`apply` once, `node` elsewhere) as a systemd unit on the node: it outlives this task. A retry
@@ -68,6 +80,12 @@ or a second run attaches to it instead of starting another. Evidence is saved of
     "uncordon_node": f"""
 **Gives the node back**, if it was this project that cordoned it. {_ANY_TIME}
 """,
+    "quarantine_node": f"""
+**Sets a failed worker aside** so that the others go on: gives it back, marks it with `nightshift.io/quarantined` (reason, run,
+time), tells it. Skipped when nothing failed. Green: set aside; the run still ends red. Red: the night stops here, because
+the policy says so (`workers.on_failure`, `workers.max_quarantined`) or because it is not this node alone. The canary's
+wave has no such task. Clearing the red task of the node (with *downstream*) tries it again. {_ANY_TIME}
+""",
     "verify_cluster": f"""
 **The whole cluster after the night**: versions, readiness, arguments and marks of every node. Only looks. {_ANY_TIME}
 """,
@@ -78,8 +96,8 @@ resolution, Service routing, CNI and certificates of that node in one request. {
 """,
     "release": f"""
 **Gives the cluster back**, whatever happened (a teardown: it also runs when a task is killed or the run is marked
-failed): fences this run, waits for a kubeadm that still works, uncordons what this run cordoned, drops marks,
-empties the Lease, clears `k8s_upgrade_in_flight`. {_ANY_TIME}
+failed): fences this run, waits for a kubeadm that still works, uncordons what this run cordoned, starts what it made quiet,
+drops marks, empties the Lease, clears `k8s_upgrade_in_flight`. {_ANY_TIME}
 """,
     "report": f"""
 **One ledger entry and two sentences**, also when nothing was done; the sentences are the run's note. {_ANY_TIME}
@@ -92,6 +110,10 @@ only at the last tasks. It does nothing else.
 **The one recovery**: takes back what a dead run left (cordons, marks, Lease, gauge). It looks at the cluster, not
 at Airflow's opinion; a live run or a working kubeadm is left alone. Red means that something is still owed. While
 the API is away it is green and says that it knows nothing; the next one comes in a minute. {_ANY_TIME}
+""",
+    "set_brake": f"""
+**Pulls or releases the brake** (ConfigMap `nightshift-brake`), reads it back, and says in the run's note what goes on
+in the cluster at this moment and what comes of it. Waits for an API that is away. {_ANY_TIME}
 """,
 }
 
@@ -128,12 +150,12 @@ or exactly why it did not. **Read the run's note first.**
 | blind (could not know) | red | make it readable; no node was touched |
 | failed or half done | red | the first red task names cause and next step; clearing it goes on from there |
 
-* **Stop it**: `kubectl -n nightshift create configmap nightshift-brake --from-literal=paused=true
-  --from-literal=reason=…` holds all later nights, and a running one in front of its next node; marking the run as
-  failed gives the cluster back now.
+* **Stop it**: trigger `brake_{policy.name}`. *pause* holds all later nights, and a running one in front of its next
+  node; *stop now* ends a running one after the job that works at this moment. Its run's note says what comes of it.
 * **Retry one task**: clear it with *downstream*, and "only failed" switched off. Every task looks first and does only
   what is still missing.
 * **One node at a time**: control-plane nodes fill the slots in order; workers go in waves, the first wave is a canary.
+  A worker behind it that fails is set aside, if the policy says so, and the others go on; the run ends red.
 * Whatever dies, the sweeper `recover_{policy.name}` takes back what was left within minutes.
 
 Policy: `{policy.name}.yaml` in `include/clusters`, or where `NIGHTSHIFT_CLUSTERS` points.
@@ -150,4 +172,23 @@ uncordon what it cordoned, drop its marks, empty the Lease, clear `k8s_upgrade_i
 Airflow. Leave this DAG unpaused.
 
 By hand: *Trigger* it; name a run in the form to end that run's hold on the cluster although its Lease is still alive.
+With *Only say what it would do* it writes nothing, and the run's note says what a recovery would do now.
+"""
+
+
+def brake_doc(policy: ClusterPolicy) -> str:
+    """Return the text above the brake of one cluster."""
+    return f"""
+# Brake of `{policy.name}`
+
+*Trigger* it. **The run's note says what goes on in the cluster at this moment, and what will happen.**
+
+| You choose | A running night | Later nights |
+|---|---|---|
+| pause | begins no other node; one whose kubeadm was begun is carried to its end, one that is being drained is given back; ends green | held |
+| stop now | ends after the job that runs at this moment (a kubeadm is never interrupted); green, or red when that leaves a node half done | held |
+| release | goes on; what it already left for the next night stays there | begin again |
+
+A time in *Until* releases it by itself. Without Airflow: `kubectl -n nightshift create configmap nightshift-brake
+--from-literal=paused=true --from-literal=reason=…`, and with `--from-literal=mode='stop now'` it stops; `delete` releases.
 """

@@ -6,13 +6,13 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from airflow.sdk import BaseOperator
 from airflow.sdk.exceptions import AirflowSkipException, AirflowTaskTimeout
 
-from nightshift.domain.errors import BlindError, ConfigError, NightshiftError, VerificationError
-from nightshift.domain.plan import end_plan_at
+from nightshift.domain.errors import BlindError, ConfigError, HeldError, NightshiftError, VerificationError
+from nightshift.domain.plan import end_plan
 from nightshift.domain.policy import ClusterPolicy
 from nightshift.domain.verdicts import BLIND_CAUSE, BLIND_NEXT_STEP, Answer, Outcome
 from nightshift.domain.window import check_late_start
@@ -46,18 +46,18 @@ def param(name: str) -> Input:
     return lambda context: context["params"].get(name)
 
 
-def night_end(context: Context, gates: Sequence[str]) -> Mapping[str, Any] | None:
-    """Return why the night ended in front of a slot or wave ({"sentence", "place", "index", …}); None: it did not."""
-    found = context["ti"].xcom_pull(task_ids=list(gates), key=ENDED_KEY) if gates else None
-    return next((ended for ended in found or () if ended), None)
+def night_ends(context: Context, tasks: Sequence[str]) -> list[Mapping[str, Any]]:
+    """Return where and why the night ended early ({"sentence", "place", "index", …}), as these tasks left it."""
+    found = context["ti"].xcom_pull(task_ids=list(tasks), key=ENDED_KEY) if tasks else None
+    return [ended for ended in found or () if ended]
 
 
-def plan_begun(gates: Sequence[str]) -> Input:
+def plan_begun(tasks: Sequence[str]) -> Input:
     """Return the input that is the night's plan, without what a brake or a closed window left for tomorrow."""
 
     def read(context: Context, jinja_env: object = None) -> Any:
-        plan, ended = pull("decide", "plan")(context), night_end(context, gates)
-        return end_plan_at(plan, ended["place"], ended["index"]) if plan and ended else plan
+        plan, ends = pull("decide", "plan")(context), night_ends(context, tasks)
+        return end_plan(plan, ends) if plan and ends else plan
 
     return read
 
@@ -81,6 +81,8 @@ class StepOperator(BaseOperator):
         inputs: keyword arguments of the step; functions are called with the task's context.
         node: name of the node (or an input that finds it); handed to the step as `node_name`, shown as the label.
         proceed_if: answers of earlier steps; unless all of them are "go" this task skips itself.
+        place: "control_plane" or "waves", and the index from 0: where the night ends when brake or window keep this
+            step from beginning. It skips itself then, and so does everything behind it.
         refusal: why this task fails instead of running its step: the cluster's file cannot be read.
     """
 
@@ -97,11 +99,13 @@ class StepOperator(BaseOperator):
         inputs: Mapping[str, Any] | None = None,
         node: Any = None,
         proceed_if: Sequence[Input] = (),
+        place: tuple[str, int] = ("control_plane", 0),
         refusal: ConfigError | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         self.policy = policy
+        self.place = place
         self.step = step
         self.inputs = inputs or {}
         self.node = node
@@ -123,13 +127,29 @@ class StepOperator(BaseOperator):
         inputs = {name: resolve(value, context) for name, value in self.inputs.items()}
         if self.node is not None:
             inputs["node_name"] = label(context, resolve(self.node, context))
-        with (
-            remembered(self, context),
-            open_session(
-                self.policy, context["run_id"], self.log.info, began=_began(context), needs_api=self.needs_api
-            ) as session,
-        ):
-            return import_step(self.step)(session, **inputs)
+        try:
+            with (
+                remembered(self, context),
+                open_session(
+                    self.policy,
+                    context["run_id"],
+                    self.log.info,
+                    began=_began(context),
+                    needs_api=self.needs_api,
+                ) as session,
+            ):
+                return import_step(self.step)(session, **inputs)
+        except HeldError as error:
+            self._end_night(context, error, inputs.get("node_name"))
+
+    def _end_night(self, context: Context, error: HeldError, node: str | None) -> NoReturn:
+        """Leave where the night ended, and skip this task and everything behind it."""
+        place, index = self.place
+        ended = {"code": error.code, "sentence": error.message, "place": place, "index": index}
+        if node is not None:
+            ended["nodes"] = [node]
+        context["ti"].xcom_push(key=ENDED_KEY, value=ended)
+        raise AirflowSkipException(f"Continues on the next night: {error.message}") from error
 
 
 def _began(context: Context) -> float:
@@ -212,6 +232,37 @@ class DecideOperator(StepOperator):
         return folded
 
 
+class QuarantineOperator(StepOperator):
+    """Sets a failed worker aside, or ends red, so that nothing follows; the failed task has told the error.
+
+    Args:
+        steps: step -> id of its task, in order; the failure is looked for in this node's own instances of them.
+    """
+
+    ui_color = "#fef3e8"
+
+    def __init__(self, *, steps: Mapping[str, str], **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.steps = steps
+
+    def execute(self, context: Context) -> Any:
+        """Return what was set aside and why."""
+        self.inputs = {"failure": self._failure(context)}
+        result = super().execute(context)
+        if result["answer"] == "stop":
+            raise RuntimeError(f"The night stops here: {result['sentence']}")
+        return result
+
+    def _failure(self, context: Context) -> dict[str, Any] | None:
+        """The failed step's word."""
+        ti = context["ti"]
+        for step, task_id in self.steps.items():
+            told = ti.xcom_pull(task_ids=task_id, key=FAILURE_KEY, map_indexes=ti.map_index)
+            if told:
+                return {"step": step, "code": told["code"]}
+        return None
+
+
 class RecoverOperator(StepOperator):
     """Runs the one recovery; red when something is still owed, so that a person looks."""
 
@@ -232,6 +283,8 @@ class RecoverOperator(StepOperator):
             if error.code != "CONNECTION_MISSING" or resolve(self.inputs.get("own_run_id"), context):
                 raise
             raise AirflowSkipException(f"Nothing was looked at: {error.message}") from error
+        if result["answer"] == "dry_run":
+            tell(self, context, result["sentence"])
         if result["answer"] == "partial":
             context["ti"].xcom_push(key="return_value", value=result)
             with remembered(self, context):
@@ -276,11 +329,20 @@ def note_orphan(task: BaseOperator, context: Context) -> None:
         )
 
 
+def tell(task: BaseOperator, context: Context, note: str) -> None:
+    """Put a note onto the run of a button: whoever pressed it reads the answer there."""
+    from nightshift.orchestration import reporting  # which imports this module
+
+    reporting.show_note(task, context, note)
+
+
 @contextmanager
 def remembered(task: BaseOperator, context: Context) -> Iterator[None]:
     """Leave a known error where the report finds it, and in plain words at the end of the log."""
     try:
         yield
+    except HeldError:  # no failure, and nobody has to do anything
+        raise
     except NightshiftError as error:
         _tell(task, context, error)
         raise

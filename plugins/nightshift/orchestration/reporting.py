@@ -16,7 +16,7 @@ from nightshift.orchestration.operators import (
     FAILURE_KEY,
     VERDICT_KEY,
     StepOperator,
-    night_end,
+    night_ends,
     plan_begun,
     remembered,
 )
@@ -36,10 +36,12 @@ class PlaceTasks:
     Args:
         gate: the gate in front of it.
         steps: step (drain, kubeadm, kubelet, verify, uncordon) -> its task, in order.
+        quarantine: the task that sets a failed node aside; None where a failure ends the night.
     """
 
     gate: str
     steps: Mapping[str, str]
+    quarantine: str | None = None
 
 
 @dataclass(frozen=True)
@@ -142,8 +144,10 @@ def gather_facts(context: Context, shape: NightShape) -> dict[str, Any]:
         "choice": _one(answers, "detect_target"),
         "decision": decision,
         "plan": plan_begun(shape.tasks)(context),
-        "ended": night_end(context, shape.tasks),
+        "ended": next(iter(night_ends(context, shape.tasks)), None),
         "snapshot": _one(answers, "snapshot"),
+        "quiesce": _one(answers, "control_plane.quiesce"),
+        "restore": _one(answers, "control_plane.restore"),
         "postflight": _one(answers, "postflight.verify_cluster"),
         "recovery": _one(answers, "release"),
         # A blind decision is red, and yet an answer: what it could not know, also from a gate that was killed, is in
@@ -151,6 +155,9 @@ def gather_facts(context: Context, shape: NightShape) -> dict[str, Any]:
         "failure": find_failure(context, shape, ignored=shape.looks if is_blind else ()),
         "started": started.timestamp() if started else None,
         "finished": time.time(),
+        "quarantined": [
+            said["node"] for place in shape.places if place.quarantine for said in answers[place.quarantine]
+        ],
         "node_gates": _node_gates(context, shape),
         "node_steps": _node_steps(answers, shape),
         "phase_seconds": _phase_seconds(answers, shape),

@@ -24,7 +24,7 @@ from nightshift.orchestration.operators import (
     VERDICT_KEY,
     Input,
     label,
-    night_end,
+    night_ends,
     remembered,
     resolve,
 )
@@ -110,7 +110,13 @@ class GateSensor(BaseSensorOperator):
         """Give the slot back for `seconds`, then go on in `resume`; `kept` is a JSON value for then (see `kept`)."""
         context["ti"].xcom_push(key=_KEPT_KEY, value=kept)
         self.defer(
-            trigger=WindowTrigger(self.policy.name, context["run_id"], time.time() + seconds, _RENEW_SECONDS),
+            trigger=WindowTrigger(
+                self.policy.name,
+                context["run_id"],
+                time.time() + seconds,
+                _RENEW_SECONDS,
+                asks_brake=self.place is not None,
+            ),
             method_name="resume",
             timeout=timedelta(seconds=self.timeout),
         )
@@ -158,12 +164,16 @@ class EtcdLatencySensor(GateSensor):
 
     Args:
         earlier: task ids of the etcd gates before this one.
+        enders: task ids before this one that may have ended the night.
     """
 
-    def __init__(self, *, policy: ClusterPolicy, earlier: Sequence[str] = (), **kwargs: Any) -> None:
+    def __init__(
+        self, *, policy: ClusterPolicy, earlier: Sequence[str] = (), enders: Sequence[str] = (), **kwargs: Any
+    ) -> None:
         longest = max(policy.etcd_latency.window_seconds, policy.etcd_latency.longest_window_seconds)
         super().__init__(policy=policy, window_seconds=longest, **kwargs)
         self.earlier = tuple(earlier)
+        self.enders = tuple(enders)
 
     def execute(self, context: Context) -> Any:
         """Take the first sample and wait for what is left of the window."""
@@ -182,7 +192,8 @@ class EtcdLatencySensor(GateSensor):
         return self._judge(context, opened, now)
 
     def resume(self, context: Context, event: Mapping[str, Any]) -> Any:
-        """Take the second sample and judge."""
+        """Take the second sample and judge; a wait that the owner's word cut short ends before that."""
+        self.nodes(context)
         with remembered(self, context), self._session(context) as session:
             after = import_step("gates:gather_etcd_samples")(session)
         return self._judge(context, self.kept(context), after)
@@ -209,16 +220,17 @@ class EtcdLatencySensor(GateSensor):
     def nodes(self, context: Context) -> list[str]:
         """Return the nodes behind this gate; skip it when its place is empty, or when the night ends in front of it.
 
-        Brake, window and frozen dates are asked again, before the window of samples and after it. Once the night
-        has ended it stays so, whoever lifts the brake: no worker before a control plane that was left out.
+        Brake, window and frozen dates are asked again, before the window of samples and after it, and whether the
+        nodes will be done before the window closes. Once the night has ended it stays so, whoever lifts the brake: no
+        worker before a control plane that was left out.
         """
         nodes = super().nodes(context)
         if self.place is None:
             return nodes
-        ended = night_end(context, self.earlier)
+        ended = next(iter(night_ends(context, self.enders)), None)
         if ended is None:
             with remembered(self, context), self._session(context) as session:
-                said = import_step("open_night:may_go_on")(session)
+                said = import_step("brake:may_go_on")(session, nodes)
             if said["answer"] == Answer.GO:
                 return nodes
             ended = {**said, "place": self.place.list_name, "index": self.place.index}

@@ -19,14 +19,18 @@ class WindowTrigger(BaseTrigger):
         run_id: Airflow's run id of the run that holds the Lease.
         until: when to go on, seconds since the epoch; a triggerer restart does not start the wait anew.
         renew_seconds: pause between two renewals.
+        asks_brake: go on at once when the owner's word (brake, window, frozen date) ends the night meanwhile.
     """
 
-    def __init__(self, cluster: str, run_id: str, until: float, renew_seconds: float) -> None:
+    def __init__(
+        self, cluster: str, run_id: str, until: float, renew_seconds: float, asks_brake: bool = False
+    ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]  # Airflow leaves it unannotated
         self.cluster = cluster
         self.run_id = run_id
         self.until = until
         self.renew_seconds = renew_seconds
+        self.asks_brake = asks_brake
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """Return class path and arguments."""
@@ -37,6 +41,7 @@ class WindowTrigger(BaseTrigger):
                 "run_id": self.run_id,
                 "until": self.until,
                 "renew_seconds": self.renew_seconds,
+                "asks_brake": self.asks_brake,
             },
         )
 
@@ -48,18 +53,27 @@ class WindowTrigger(BaseTrigger):
 
         while (left := self.until - time.time()) > 0:
             await asyncio.sleep(min(left, self.renew_seconds))
-            if self.until - time.time() > self.renew_seconds / 2:  # else the resumed task does it itself
-                await sync_to_async(self._renew)()
+            is_early = (
+                self.until - time.time() > self.renew_seconds / 2
+            )  # else the resumed task does it itself
+            if is_early and await sync_to_async(self._renew)():
+                break
         yield TriggerEvent({"until": self.until})
 
-    def _renew(self) -> None:
-        """Renew once. Failing is no reason to stop waiting: the step that comes next claims the Lease itself."""
+    def _renew(self) -> bool:
+        """Renew once; True when the night ends meanwhile, and nobody need wait any more.
+
+        Failing is no reason to stop waiting: the step that comes next claims the Lease itself.
+        """
         from nightshift.domain.errors import NightshiftError
         from nightshift.orchestration.runtime import open_session, policy_named
+        from nightshift.steps.brake import held
         from nightshift.steps.hold import renew_if_ours
 
         try:
             with open_session(policy_named(self.cluster), self.run_id, self.log.info) as session:
                 renew_if_ours(session)
+                return self.asks_brake and held(session) is not None
         except NightshiftError as error:
             self.log.warning("The Lease could not be renewed: %s", error)
+            return False

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from nightshift.steps.brake import require_may_begin
 from nightshift.steps.hold import TARGET_ANNOTATION, acquire, announce, push
 from nightshift.steps.session import Session
 
@@ -15,6 +16,7 @@ def claim(session: Session, choice: Mapping[str, Any]) -> dict[str, Any]:
     Raises:
         LeaseHeldError: LEASE_HELD, somebody else is at it.
     """
+    require_may_begin(session)
     token = acquire(session)
     announce(session)
     version = str(choice["target"]["version"])

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
 from nightshift.clients.kube_api import Eviction, EvictionOutcome
+from nightshift.domain.debts import OWNER_ANNOTATION
 from nightshift.domain.drain import DrainPlan, plan_drain, require_drainable
 from nightshift.domain.errors import DrainBlockedError, GateClosedError, VerificationError
 from nightshift.domain.facts import NodeFacts, PodFacts
-from nightshift.domain.recovery import OWNER_ANNOTATION
+from nightshift.steps.brake import KUBEADM_JOB, asking, given_back
 from nightshift.steps.hold import Held, hold
 from nightshift.steps.session import Session, patiently
 from nightshift.steps.turn import require_turn
@@ -35,14 +36,20 @@ def drain_node(session: Session, node_name: str) -> dict[str, Any]:
 
     Raises:
         DrainBlockedError: DRAIN_BLOCKED, naming pods and budgets. The node stays cordoned; recovery gives it back.
+        HeldError: brake or window; the node is given back.
         GateClosedError: CONTROL_PLANE_BUSY, another control-plane node is in the hands of a run.
     """
-    with hold(session, []) as held:
-        return drain_held(session, node_name, held)
+    ask = asking(session, session.node(node_name), KUBEADM_JOB, begins=True)
+    with hold(session, []) as held, given_back(session, node_name):
+        ask()
+        return drain_held(session, node_name, held, ask)
 
 
-def drain_held(session: Session, node_name: str, held: Held) -> dict[str, Any]:
-    """The drain itself, under a Lease that is already held. On a drained node it is two quick questions."""
+def drain_held(session: Session, node_name: str, held: Held, ask: Callable[[], None]) -> dict[str, Any]:
+    """The drain itself, under a Lease that is already held. On a drained node it is two quick questions.
+
+    `ask` raises when the owner's word ends it, see steps/brake.py.
+    """
     started = session.clock()
     node = session.node(node_name)
     require_turn(session, node)
@@ -53,7 +60,7 @@ def drain_held(session: Session, node_name: str, held: Held) -> dict[str, Any]:
         session.log(f"{node_name} was cordoned by somebody else before; it will be left cordoned")
     _announce(session, node_name, plan)
     progress = _Progress()
-    _evict_all(session, node_name, held, progress)
+    _evict_all(session, node_name, held, ask, progress)
     _require_cordoned(session, node_name)
     seconds = round(session.clock() - started, 1)
     evicted = sorted(progress.accepted.values())
@@ -102,7 +109,9 @@ def _announce(session: Session, node_name: str, plan: DrainPlan) -> None:
         session.log(f"{_name(note.pod)} waits for {', '.join(note.budgets) or 'its budget'}: {note.reason}")
 
 
-def _evict_all(session: Session, node_name: str, held: Held, progress: _Progress) -> None:
+def _evict_all(
+    session: Session, node_name: str, held: Held, ask: Callable[[], None], progress: _Progress
+) -> None:
     """Look, ask, wait, until nothing is left to evict or the time is up.
 
     Each round looks at the node afresh: a pod counts as gone when its UID is, and a newcomer is seen.
@@ -112,6 +121,7 @@ def _evict_all(session: Session, node_name: str, held: Held, progress: _Progress
     with ThreadPoolExecutor(max_workers=_PARALLEL_EVICTIONS) as pool:
         while True:
             held.check()
+            ask()
             plan = _plan(session, node_name, with_budgets=False)
             require_drainable(node_name, plan)
             if not plan.evict:

@@ -11,8 +11,11 @@ from nightshift.clients.node_install import install_scripts, remove_scripts
 from nightshift.clients.node_ssh import NodeSsh
 from nightshift.clients.script_bundle import SSH_USER, ScriptBundle
 from nightshift.clients.ssh_connect import KeyPair, connector
+from nightshift.domain.debts import workload_debts
 from nightshift.domain.errors import ConfigError, LeaseHeldError, NightshiftError
-from nightshift.domain.facts import NodeFacts
+from nightshift.domain.facts import NodeFacts, WorkloadName
+from nightshift.domain.quarantine import QUARANTINE_ANNOTATION
+from nightshift.steps.debts import repay, repay_all
 from nightshift.steps.session import on_all
 
 
@@ -26,6 +29,7 @@ class Access:
         ssh_key: that user's private key, PEM.
         host_key: finds a node's pinned host key; None when it is not known.
         log: one line for the person who watches.
+        quiesce: workloads of the policy that the night may make quiet.
     """
 
     setup: ClusterSetup
@@ -33,6 +37,7 @@ class Access:
     ssh_key: str
     host_key: Callable[[NodeFacts], str | None]
     log: Callable[[str], None]
+    quiesce: tuple[WorkloadName, ...] = ()
 
 
 def enrol(access: Access, key: KeyPair) -> dict[str, Any]:
@@ -60,7 +65,7 @@ def enrol(access: Access, key: KeyPair) -> dict[str, Any]:
         return (*changes, _verified(node, key, pinned, bundle))
 
     _report(access, on_all(nodes, prepare))
-    applied = access.setup.apply()
+    applied = access.setup.apply(access.quiesce)
     access.log(f"cluster: applied {len(applied)} objects in namespace nightshift and around it")
     return {"kube_config": access.setup.kube_config(), "host_keys": host_keys}
 
@@ -95,11 +100,28 @@ def unenrol(access: Access, now: float) -> None:
         if access.setup.api.uncordon(node.name):
             changes = (*changes, "uncordoned, a run that died had cordoned it")
         access.setup.api.drop_node_annotations(node.name)
+        if QUARANTINE_ANNOTATION in node.annotations:
+            access.setup.api.annotate_node(node.name, {QUARANTINE_ANNOTATION: None})
         return changes or ("nothing was there",)
 
     _report(access, on_all(nodes, clean))
+    _repay_recorded(access)
     removed = access.setup.remove()
     access.log(f"cluster: removed {len(removed)} objects")
+
+
+def _repay_recorded(access: Access) -> None:
+    """Give back what a dead run had made quiet: the record of it goes with the namespace."""
+    api = access.setup.api
+    done, failed = repay_all(workload_debts(api.debts()), lambda debt: repay(api, debt))
+    for line in done:
+        access.log(f"cluster: {line}")
+    for debt in api.debts():
+        access.log(
+            f"cluster: FAILED {failed.get(str(debt), f'the record of {debt} cannot be read: {debt.undo}')}"
+        )
+    for error in failed.values():
+        raise error
 
 
 def pinned_host_keys(access: Access, nodes: Sequence[NodeFacts]) -> dict[str, str]:

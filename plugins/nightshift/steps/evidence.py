@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 from nightshift.domain.errors import NightshiftError, RemoteJobError, VerificationError
-from nightshift.domain.facts import NodeFacts
+from nightshift.domain.facts import ENDED_BADLY, JobFacts, NodeFacts
 from nightshift.steps.session import Session, path_safe
 
 _BEFORE_SECONDS = 120.0  # what led to a failure is often said just before the job began
@@ -28,6 +28,18 @@ def evidence_first(session: Session, node: NodeFacts, step: str, since: float) -
         said = _save(session, node, step, since)
         session.log(f"{node.name}: {said}")
         raise error.saying(said) from error
+
+
+def evidence_of_unseen(session: Session, node: NodeFacts, known: JobFacts) -> None:
+    """Save the logs of this run's own job that failed while nobody followed it, before it is started again.
+
+    Args:
+        session: the run.
+        node: where the job ran.
+        known: the job, as the node tells it; nothing is done for one that ended well, or of another run.
+    """
+    if known.state in ENDED_BADLY and known.run_id == session.owner and not _bundles(session, node.name):
+        session.log(f"{node.name}: {_save(session, node, known.step, known.started)}")
 
 
 def _save(session: Session, node: NodeFacts, step: str, since: float) -> str:

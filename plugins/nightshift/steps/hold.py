@@ -31,7 +31,7 @@ TARGET_ANNOTATION = "nightshift.io/target"
 _CLAIM_TRIES = 3
 _FENCE_TRIES = 3
 _RECOVERY_POLL_SECONDS = 1.0
-_JOIN_SECONDS = 15.0  # a renewal on its way takes at most one API time limit
+RENEWAL_SECONDS = 15.0  # a renewal on its way takes at most one API time limit
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ def renewing(session: Session, holder: str, token: int) -> Iterator[threading.Ev
         yield lost
     finally:
         stop.set()
-        thread.join(timeout=_JOIN_SECONDS)
+        thread.join(timeout=RENEWAL_SECONDS)
 
 
 def acquire(session: Session) -> int:

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import Any
 
-from nightshift.clients.kube_api import BRAKE_NAME, KUBELET_READER, LEASE_NAME, NAMESPACE, Permission
+from nightshift.clients.kube_api import (
+    BRAKE_NAME,
+    DEBTS_NAME,
+    KUBELET_READER,
+    NAMESPACE,
+    Permission,
+    workload_permissions,
+)
 from nightshift.domain.errors import ConfigError, NightshiftError, merge
-from nightshift.domain.verdicts import Answer, Outcome
-from nightshift.domain.window import check_window
+from nightshift.domain.verdicts import Answer
+from nightshift.steps.brake import held
 from nightshift.steps.hold import await_recovery, describe_holder, push
+from nightshift.steps.quiesce import require_workloads
 from nightshift.steps.recover import recover
 from nightshift.steps.session import Session, on_all
 
@@ -27,6 +34,9 @@ PERMISSIONS = (
     Permission("patch", "", "namespaces", name=NAMESPACE),
     Permission("get", "", "configmaps", "kube-system", "kubeadm-config"),
     Permission("get", "", "configmaps", NAMESPACE, BRAKE_NAME),
+    Permission("get", "", "configmaps", NAMESPACE, DEBTS_NAME),
+    Permission("create", "", "configmaps", NAMESPACE),
+    Permission("update", "", "configmaps", NAMESPACE, DEBTS_NAME),
     Permission("get", _COORDINATION, "leases", NAMESPACE),
     Permission("create", _COORDINATION, "leases", NAMESPACE),
     Permission("update", _COORDINATION, "leases", NAMESPACE),
@@ -41,12 +51,12 @@ def open_night(session: Session) -> dict[str, Any]:
     """Answer {"answer": go|held|blind, "sentence", "code", "recovered": dict|None}.
 
     Raises:
-        ConfigError: API_FORBIDDEN.
+        ConfigError: API_FORBIDDEN, or WORKLOAD_MISSING.
         NightshiftError: a node that lets nobody in, see `require_nodes`.
     """
-    held = _held(session)
-    if held is not None:
-        return held
+    found = held(session)
+    if found is not None:
+        return _said(session, Answer.HELD, found.code, found.sentence)
     require_permissions(session)
     lease = session.kube.lease()
     if lease.holder == session.owner:  # this task was cleared in the middle of its own run
@@ -57,37 +67,23 @@ def open_night(session: Session) -> dict[str, Any]:
     return _after_healing(session)
 
 
-def may_go_on(session: Session) -> dict[str, Any]:
-    """Ask brake, window and frozen dates again in front of a slot or wave; answer "go" or "held" as above."""
-    return _held(session) or _said(session, Answer.GO, "OK", "The window is open and the brake is off.")
-
-
-def _held(session: Session) -> dict[str, Any] | None:
-    """What keeps every mutating step from starting now, by the owner's own word; None: nothing."""
-    paused = session.kube.kill_switch()
-    if paused is not None:
-        return _said(session, Answer.HELD, "BRAKE_ON", _brake_sentence(paused))
-    window = check_window(session.policy.window, datetime.fromtimestamp(session.clock(), UTC))
-    if window.outcome is not Outcome.PASS:
-        return _said(session, Answer.HELD, window.code, window.message)
-    return None
-
-
 def require_permissions(session: Session) -> None:
     """Ask the API itself for every permission the night needs, before anything depends on one.
 
     Raises:
         ConfigError: API_FORBIDDEN, listing all that is missing.
     """
-    denied = session.kube.can_i(PERMISSIONS)
+    quiesce = [p for name in session.policy.quiesce for p in workload_permissions(name)]
+    denied = session.kube.can_i([*PERMISSIONS, *quiesce])
     if denied:
         raise ConfigError(
             "API_FORBIDDEN",
             f"Connection {session.policy.kubernetes_connection} may not: {', '.join(denied)}.",
-            cause="Its user lacks a role binding, or the role is older than this version of Nightshift.",
-            next_step="Apply the shipped ClusterRole (the enrol command does it) and start the run again.",
+            cause="Its user lacks a role binding, or the roles are older than this version of Nightshift or than quiesce "
+            "in the cluster's YAML.",
+            next_step="Run the enrol command for this cluster again (it applies the roles) and start the run again.",
         )
-    session.log(f"All {len(PERMISSIONS)} permissions are there")
+    session.log(f"All {len(PERMISSIONS) + len(quiesce)} permissions are there")
 
 
 def require_nodes(session: Session) -> None:
@@ -114,6 +110,7 @@ def _after_healing(session: Session) -> dict[str, Any]:
         # A push that failed when the last run ended, or a Pushgateway restored from its file, still says 1.
         push(session, {"k8s_upgrade_in_flight": 0.0})
         require_nodes(session)
+        require_workloads(session)
         sentence = "The night is open."
         if healed["answer"] == "recovered":
             sentence = f"The night is open; a dead run's leftovers were repaired first: {healed['sentence']}"
@@ -121,13 +118,6 @@ def _after_healing(session: Session) -> dict[str, Any]:
     if healed["answer"] == "partial":
         return _said(session, Answer.BLIND, "LEFTOVERS_UNKNOWN", healed["sentence"], healed)
     return _said(session, Answer.HELD, "LEFTOVERS_RUNNING", healed["sentence"], healed)
-
-
-def _brake_sentence(reason: str) -> str:
-    return (
-        f"The brake is on: {reason}. To release it: "
-        f"kubectl -n {NAMESPACE} delete configmap {BRAKE_NAME} (the Lease is {NAMESPACE}/{LEASE_NAME})."
-    )
 
 
 def _said(

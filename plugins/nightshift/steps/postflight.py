@@ -5,27 +5,32 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from nightshift.domain.debts import OWNER_ANNOTATION
 from nightshift.domain.errors import NightshiftError, VerificationError
 from nightshift.domain.facts import NodeFacts
-from nightshift.domain.recovery import OWNER_ANNOTATION
+from nightshift.domain.quarantine import set_aside_by
 from nightshift.steps.session import Session, on_all
 from nightshift.steps.verify_node import node_problems
 
 
 def postflight(session: Session, choice: Mapping[str, Any], plan: Mapping[str, Any]) -> dict[str, Any]:
-    """Answer {"nodes": {name: {"kubelet", "ready"}}, "leftover": [...], "sentence"}.
+    """Answer {"nodes": {name: {"kubelet", "ready"}}, "leftover": [...], "quarantined": [...], "sentence"}.
+
+    What this night or an earlier one set aside is named and not judged.
 
     Raises:
         VerificationError: VERIFY_FAILED, naming every node and what is wrong with it.
     """
     version, leftover = str(choice["target"]["version"]), set(plan["leftover"])
     nodes = session.kube.nodes()
-    done = [n for n in nodes if n.name not in leftover]
+    aside = {*set_aside_by(session.owner, nodes), *plan.get("quarantined", ())}
+    done = [n for n in nodes if n.name not in leftover | aside]
     problems: list[str] = []
     for name, found in on_all(done, lambda node: _problems(session, node, version)).items():
         said = [str(found)] if isinstance(found, NightshiftError) else found
         problems += [f"{name}: {problem}" for problem in said]
         session.log(f"{name}: {'; '.join(said) or f'on {version}, as written'}")
+    problems += [f"{debt} is still owed by run {debt.owner}" for debt in session.kube.debts()]
     if problems:
         raise VerificationError(
             "VERIFY_FAILED",
@@ -36,11 +41,13 @@ def postflight(session: Session, choice: Mapping[str, Any], plan: Mapping[str, A
     running = choice["target"].get("running")
     head = f"Upgraded from {running} to {version}: " if running else ""
     tail = f" {len(leftover)} nodes continue tomorrow." if leftover else ""
+    tail += f" Set aside: {', '.join(sorted(aside))}." if aside else ""
     sentence = f"{head}{len(done)} of {len(nodes)} nodes run {version}, Ready and as written.{tail}"
     session.log(sentence)
     return {
         "nodes": {n.name: {"kubelet": n.kubelet_version, "ready": n.is_ready} for n in nodes},
         "leftover": sorted(leftover),
+        "quarantined": sorted(aside),
         "sentence": sentence,
     }
 

@@ -10,22 +10,19 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, TypeVar
 
+from nightshift.domain.debts import DEBT_ANNOTATIONS, OWNER_ANNOTATION, TOKEN_ANNOTATION, Debt
 from nightshift.domain.errors import FencedError, NightshiftError, UnreachableError
 from nightshift.domain.facts import LeaseFacts, NodeFacts, NodeProbe
 from nightshift.domain.owner import is_recovery, meant_owner, run_behind
-from nightshift.domain.recovery import (
-    DEBT_ANNOTATIONS,
-    OWNER_ANNOTATION,
-    TOKEN_ANNOTATION,
-    RecoveryPlan,
-    plan_recovery,
-)
+from nightshift.domain.recovery import RecoveryPlan, foresee, plan_recovery
 from nightshift.domain.takeover import fence
-from nightshift.steps.hold import RUN_ANNOTATION, push, renewing
+from nightshift.steps.debts import repay, repay_all
+from nightshift.steps.hold import RENEWAL_SECONDS, RUN_ANNOTATION, push, renewing
 from nightshift.steps.session import Session, on_all, patiently
 
 _FENCE_TRIES = 3
 _POLL_SECONDS = 5.0
+_WATCH_SECONDS = 2.0  # between two looks at a Lease that seems dead
 T = TypeVar("T")
 _NO_PLAN = RecoveryPlan(False, "Nothing was looked at yet.")
 
@@ -58,13 +55,14 @@ class _Look:
     lease: LeaseFacts
     nodes: tuple[NodeFacts, ...]
     marks: Mapping[str, str]  # nightshift.io/ annotations of our namespace
+    debts: tuple[Debt, ...]  # recorded in the ledger
     probes: Mapping[str, NodeProbe | None] = field(default_factory=dict)
     plan: RecoveryPlan = _NO_PLAN
 
     @property
     def has_debts(self) -> bool:
         """Tell whether anything at all was left behind."""
-        return bool(self.lease.holder or self.marks or self.indebted)
+        return bool(self.lease.holder or self.marks or self.debts or self.indebted)
 
     @property
     def indebted(self) -> tuple[str, ...]:
@@ -73,9 +71,16 @@ class _Look:
 
 
 def recover(
-    session: Session, own_run_id: str | None, reason: str, *, wait_seconds: float = 0.0
+    session: Session,
+    own_run_id: str | None,
+    reason: str,
+    *,
+    wait_seconds: float = 0.0,
+    dry_run: bool = False,
 ) -> dict[str, Any]:
-    """Answer {"answer": recovered|nothing|live|waiting|partial, "done": [...], "remaining": [...], "sentence"}.
+    """Answer {"answer": recovered|nothing|live|waiting|partial|dry_run, "done", "repaid", "remaining": [...], "sentence"}.
+
+    `repaid` is what of `done` came out of the ledger of debts.
 
     Args:
         session: the cluster.
@@ -84,29 +89,37 @@ def recover(
             dead: its debts stay.
         reason: why recovery was called, for the log.
         wait_seconds: how long to wait for jobs that still run, and for an API that is away.
+        dry_run: only look, and say what would be done.
     """
     session.log(f"Recovery: {reason}")
     own = _meant(session, own_run_id)
     ask = _Patience(session, session.clock() + wait_seconds)
     for _ in range(_FENCE_TRIES):
         look = ask(lambda: _look(session, own))
+        if dry_run:
+            return _foretell(session, look, own)
         nothing_to_do = _stand_back(session, look, own, may_wait=wait_seconds > 0)
         if nothing_to_do is not None:
             return nothing_to_do
+        if own is None and not _is_surely_dead(session, look.lease):
+            continue
         taken = _take_lease(session, look, own, ask)
         if taken is not None:
             return _work(session, taken, ask)
     return _said(session, "live", [], [], "Others write the Lease all the time; the cluster is theirs.")
 
 
-def sweep(session: Session, own_run_id: str | None, reason: str) -> dict[str, Any]:
+def sweep(session: Session, own_run_id: str | None, reason: str, *, dry_run: bool = False) -> dict[str, Any]:
     """Recover as the sweeper does: "away" is an answer, while the API does not say anything.
 
     It comes every minute, also in the middle of every night of a single control plane. When a person named a run,
     the API's absence stays an error.
     """
     try:
-        return recover(session, own_run_id, reason)
+        result = recover(session, own_run_id, reason, dry_run=dry_run)
+        if result["answer"] == "nothing":
+            _settle_gauge(session)
+        return result
     except UnreachableError as error:
         if _meant(session, own_run_id) is not None:
             raise
@@ -115,6 +128,47 @@ def sweep(session: Session, own_run_id: str | None, reason: str) -> dict[str, An
             "behind; the sweeper looks again in a minute."
         )
         return _said(session, "away", [], [], sentence)
+
+
+def _foretell(session: Session, look: _Look, own: str | None) -> dict[str, Any]:
+    """Say what a recovery would do now; nothing is written."""
+    if not look.plan.may_act or not look.has_debts:
+        would = f"do nothing. {look.plan.reason}"
+    elif look.plan.wait_for and own is None:
+        would = f"do nothing yet. {look.plan.reason}"
+    else:
+        whose = f" (held by {look.lease.holder})" if look.lease.holder else ""
+        would = f"{'; '.join(foresee(look.plan))}{whose}."
+    remaining = [*look.plan.wait_for, *look.plan.unknown]
+    return _said(session, "dry_run", [], remaining, f"Dry run, nothing was written. It would {would}")
+
+
+def _is_surely_dead(session: Session, lease: LeaseFacts) -> bool:
+    """Watch an expired Lease for longer than a live run needs to renew it; False as soon as anybody writes it.
+
+    A run whose API was away for longer than its Lease lives renews seconds after the API's return, and the sweeper
+    may be there first. An API that goes away meanwhile is raised: the next sweep begins to watch anew.
+    """
+    if not lease.holder or lease.renewed is None:  # nobody's, or given up by a recovery
+        return True
+    deadline = session.clock() + session.policy.limits.lease_renew_seconds + RENEWAL_SECONDS
+    while session.clock() < deadline:
+        session.sleep(_WATCH_SECONDS)
+        if session.kube.lease() != lease:
+            session.log(f"The Lease of {lease.holder} was expired and is written again: its run is alive")
+            return False
+    return True
+
+
+def _settle_gauge(session: Session) -> None:
+    """Clear the gauge of a run that ended while the Pushgateway was away, and keep that of one that claims now.
+
+    A run says 1 after its claim. So a claim that came before this push shows in the Lease, and one that comes later
+    is said later.
+    """
+    push(session, {"k8s_upgrade_in_flight": 0.0})
+    if session.kube.lease().holder:
+        push(session, {"k8s_upgrade_in_flight": 1.0})
 
 
 def _stand_back(session: Session, look: _Look, own: str | None, *, may_wait: bool) -> dict[str, Any] | None:
@@ -189,7 +243,8 @@ def _look(session: Session, own: str | None, fenced: Collection[str] | None = No
             settles nothing. None: no node was fenced yet.
     """
     lease, nodes = session.kube.lease(), session.kube.nodes()
-    look = _planned(session, _Look(lease, nodes, session.kube.namespace_annotations()), own)
+    marks, debts = session.kube.namespace_annotations(), session.kube.debts()
+    look = _planned(session, _Look(lease, nodes, marks, debts), own)
     if not look.plan.may_act or not look.has_debts:
         return look
     probes: dict[str, NodeProbe | None] = {}
@@ -204,7 +259,8 @@ def _look(session: Session, own: str | None, fenced: Collection[str] | None = No
 
 def _planned(session: Session, look: _Look, own: str | None) -> _Look:
     """The same look with the plan that follows from it."""
-    return replace(look, plan=plan_recovery(look.lease, look.nodes, look.probes, session.clock(), own))
+    plan = plan_recovery(look.lease, look.nodes, look.probes, session.clock(), own, look.debts)
+    return replace(look, plan=plan)
 
 
 def _fence_nodes(session: Session, nodes: list[NodeFacts], token: int) -> list[str]:
@@ -229,15 +285,19 @@ def _repay(session: Session, look: _Look, ask: _Patience) -> dict[str, Any]:
     holder, token = look.lease.holder, look.lease.token
     if not _is_same(ask(session.kube.lease), look.lease):
         return ask(lambda: _overtaken(session))
-    done = [*_repay_nodes(session, look, ask), *_clear_marks(session, look, ask)]
-    if look.plan.empty_lease and ask(lambda: session.kube.release_lease(holder, token)):
-        done.append(f"Lease of {run_behind(holder)} emptied, token {token} kept")
+    done = _repay_nodes(session, look, ask)
+    repaid, kept = _repay_recorded(session, look, ask)
+    done += repaid
+    if not kept:
+        done += _clear_marks(session, look, ask)
+        if look.plan.empty_lease and ask(lambda: session.kube.release_lease(holder, token)):
+            done.append(f"Lease of {run_behind(holder)} emptied, token {token} kept")
     left = [
         f"{n.name} still carries our marks"
         for n in ask(session.kube.nodes)
         if _is_left(n, look.plan.drop_annotations)
     ]
-    remaining = [*look.plan.wait_for, *look.plan.unknown, *left]
+    remaining = [*look.plan.wait_for, *look.plan.unknown, *left, *kept]
     if look.plan.wait_for:
         answer = "waiting"
     elif remaining:
@@ -247,7 +307,7 @@ def _repay(session: Session, look: _Look, ask: _Patience) -> dict[str, Any]:
     sentence = "; ".join(done) + "." if done else "Nothing could be repaired yet."
     if remaining:
         sentence += f" Left for the next recovery: {'; '.join(remaining)}."
-    return _said(session, answer, done, remaining, sentence)
+    return {**_said(session, answer, done, remaining, sentence), "repaid": repaid}
 
 
 def _overtaken(session: Session) -> dict[str, Any]:
@@ -276,6 +336,18 @@ def _repay_nodes(session: Session, look: _Look, ask: _Patience) -> list[str]:
             ask(partial(session.kube.drop_node_annotations, name))
             done.append(f"marks of {name} dropped")
     return done
+
+
+def _repay_recorded(session: Session, look: _Look, ask: _Patience) -> tuple[list[str], list[str]]:
+    """Undo what the ledger records, one debt after the other; what was done, and what had to be left and why.
+
+    One that is refused keeps no other back, but marks and Lease stay, so that the next recovery comes for it.
+    """
+    done, failed = repay_all(look.plan.repay, lambda debt: ask(partial(repay, session.kube, debt)))
+    for name, error in failed.items():
+        session.log(f"{name}: {error}")
+    kept = [f"{name} is not given back ({e.code}: {e.cause.rstrip('.')})" for name, e in failed.items()]
+    return done, kept
 
 
 def _clear_marks(session: Session, look: _Look, ask: _Patience) -> list[str]:

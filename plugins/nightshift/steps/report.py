@@ -10,6 +10,7 @@ from nightshift.domain.errors import NightshiftError
 from nightshift.domain.ledger import Failure, LedgerEntry, NodeEntry, NodeGate, step_seconds, write_note
 from nightshift.domain.target import TargetKind
 from nightshift.domain.verdicts import BLIND_CAUSE, BLIND_NEXT_STEP, Answer, Verdict
+from nightshift.steps.brake import MEASURED_FILE
 from nightshift.steps.evidence import saved_evidence
 from nightshift.steps.session import Session, path_safe
 
@@ -24,10 +25,10 @@ _NEXT = {
 def report(session: Session, facts: Mapping[str, Any]) -> dict[str, Any]:
     """Answer {"note", "path", "answer", "entry"}.
 
-    `facts`: whatever the run has of {open_night, choice, decision, plan, snapshot, postflight, recovery}
+    `facts`: whatever the run has of {open_night, choice, decision, plan, snapshot, quiesce, restore, postflight, recovery}
     (each as returned by its step; `plan` without what was not begun), `ended` (why that was not begun: {"sentence",
     …}), `failure` (a `Failure`, or None), `started` and `finished` (epoch seconds),
-    `node_steps` {node: {step: its task's answer}}, `node_gates` [verdicts in front of nodes, with `task`, `nodes`,
+    `quarantined` [names of the nodes that were set aside], `node_steps` {node: {step: its task's answer}}, `node_gates` [verdicts in front of nodes, with `task`, `nodes`,
     `began`, `ended`], `phase_seconds` {phase: seconds}. Absent or None: it did not run.
     """
     nodes = node_entries(session, facts)
@@ -47,15 +48,43 @@ def report(session: Session, facts: Mapping[str, Any]) -> dict[str, Any]:
         phase_seconds=facts.get("phase_seconds") or {},
         snapshot=(facts.get("snapshot") or {}).get("path"),
         evidence=saved_evidence(session, [n.name for n in nodes if n.outcome not in _NOT_BEGUN]),
+        quiesced=tuple((facts.get("quiesce") or {}).get("quiesced", ())),
+        given_back=_given_back(facts),
     )
     stamp = datetime.fromtimestamp(entry.started, UTC).strftime("%Y%m%dT%H%M%SZ")
     path = session.store.write_json(f"ledger/{stamp}-{path_safe(session.run_id)}.json", entry.to_dict())
     note = write_note(entry)
-    is_done = answer == "upgraded" and not _plan(facts).get("leftover")
+    plan = _plan(facts)
+    is_done = answer == "upgraded" and not plan.get("leftover") and not plan.get("quarantined")
     publish(session, answer, entry.target, is_done=is_done)
+    _remember_seconds(session, facts.get("node_steps") or {})
     session.log(note)
     session.log(f"Ledger entry: {path}")
     return {"note": note, "path": path, "answer": answer, "entry": entry.to_dict()}
+
+
+def _given_back(facts: Mapping[str, Any]) -> tuple[str, ...]:
+    """What came of the workloads that were quiet: by their own task, or by the recovery when that did not run."""
+    restore, recovery = facts.get("restore"), facts.get("recovery") or {}
+    return tuple(restore["restored"] if restore else recovery.get("repaid", ()))
+
+
+def _remember_seconds(session: Session, steps: Mapping[str, Mapping[str, Any]]) -> None:
+    """Keep how long each node took, for the night that asks whether it still fits into the window.
+
+    The steps alone count: between two of them a person may have slept. One that attached to a running job saw its end
+    only.
+    """
+    measured = {
+        node: sum(step_seconds(done).values())
+        for node, done in steps.items()
+        if {"drain", "kubeadm", "kubelet", "verify", "uncordon"} <= done.keys()
+        and not any(done[step].get("attached") for step in ("kubeadm", "kubelet"))
+    }
+    if measured:
+        session.store.write_json(
+            MEASURED_FILE, {**(session.store.read_json(MEASURED_FILE) or {}), **measured}
+        )
 
 
 def judge_night(facts: Mapping[str, Any], nodes: tuple[NodeEntry, ...]) -> tuple[str, str]:
@@ -63,21 +92,24 @@ def judge_night(facts: Mapping[str, Any], nodes: tuple[NodeEntry, ...]) -> tuple
     upgraded = [n.name for n in nodes if n.outcome == "upgraded"]
     failure: Failure | None = facts.get("failure")
     if failure:
-        tail = f" Already upgraded: {', '.join(upgraded)}." if upgraded else ""
-        return "partial" if upgraded else failure.answer, f"{failure.sentence}{tail}"
+        aside = ", ".join(facts.get("quarantined") or ())
+        tail = f" Set aside, the other workers went on: {aside}." if aside else ""
+        tail += f" Already upgraded: {', '.join(upgraded)}." if upgraded else ""
+        is_partial = upgraded or failure.code == "STOPPED_HALF_WAY"
+        return "partial" if is_partial else failure.answer, f"{failure.sentence}{tail}"
     for phase in ("open_night", "choice", "decision"):
         said = facts.get(phase)
         if said and said["answer"] != Answer.GO:
             return str(said["answer"]), _reasoned(said)
     if not _plan(facts):
         return "failed", "The run ended before it decided anything."
+    why = str((facts.get("ended") or {}).get("sentence", ""))
+    if why and not upgraded:
+        return Answer.HELD.value, why
     if not facts.get("postflight"):
         return ("partial" if upgraded else "failed"), "The run ended before the upgrade was complete."
     said = str(facts["postflight"]["sentence"])
-    if not facts.get("ended"):
-        return "upgraded", said
-    why = str(facts["ended"]["sentence"])
-    return ("upgraded", f"{said} The night ended early. {why}") if upgraded else (Answer.HELD.value, why)
+    return "upgraded", f"{said} The night ended early. {why}" if why else said
 
 
 def _reasoned(said: Mapping[str, Any]) -> str:
@@ -93,7 +125,7 @@ def _reasoned(said: Mapping[str, Any]) -> str:
 def what_next(answer: str, facts: Mapping[str, Any]) -> str:
     """What a person should do or expect, one sentence."""
     leftover = _plan(facts).get("leftover") or ()
-    if answer == "upgraded" and leftover:
+    if answer in ("upgraded", "held") and leftover:
         return f"{', '.join(leftover)} continue on the next night."
     if answer in _NEXT:
         return _NEXT[answer]
@@ -129,12 +161,13 @@ def node_entries(session: Session, facts: Mapping[str, Any]) -> tuple[NodeEntry,
         session.log(f"The nodes could not be read for the report: {error}")
         now = {}
     plan = _plan(facts)
+    aside = {*(facts.get("quarantined") or ()), *plan.get("quarantined", ())}
     return tuple(
         NodeEntry(
             name=name,
             from_version=version,
             to_version=now.get(name, "unknown"),
-            outcome=_outcome(name, version, now.get(name), target, plan),
+            outcome=_outcome(name, version, now.get(name), target, {**plan, "aside": aside}),
             **_times(steps.get(name) or {}),
         )
         for name, version in sorted(before.items())
@@ -160,6 +193,8 @@ def _outcome(name: str, before: str, now: str | None, target: str | None, plan: 
     }
     if target is not None and now == target:
         return "already" if before == target else "upgraded"
+    if name in plan["aside"]:
+        return "quarantined"
     return "failed" if name in planned else "untouched"
 
 

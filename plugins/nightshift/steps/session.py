@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any, BinaryIO, Protocol, TypeVar
 
 from nightshift.clients.kube_api import Eviction, Permission
+from nightshift.domain.debts import Debt
 from nightshift.domain.errors import ConfigError, NightshiftError, UnreachableError
 from nightshift.domain.facts import (
     BudgetFacts,
@@ -21,6 +22,8 @@ from nightshift.domain.facts import (
     NodeProbe,
     PackageFacts,
     PodFacts,
+    WorkloadFacts,
+    WorkloadName,
 )
 from nightshift.domain.limits import PARALLEL_NODES
 from nightshift.domain.owner import DEFAULT_INSTALLATION, owner_name
@@ -112,6 +115,9 @@ class KubePort(Protocol):
     def drop_node_annotations(self, name: str) -> None:
         """Drop the marks a run left on a node."""
 
+    def annotate_node(self, name: str, values: Mapping[str, str | None]) -> None:
+        """Set (None: drop) annotations of a node."""
+
     def pods_on(self, node: str) -> tuple[PodFacts, ...]:
         """Pods bound to a node."""
 
@@ -151,6 +157,21 @@ class KubePort(Protocol):
     def fence_lease(self, expected: LeaseFacts, fenced: LeaseFacts) -> LeaseFacts | None:
         """Write the Lease as `fenced` (see domain/takeover.py); None when it changed since `expected`."""
 
+    def debts(self) -> tuple[Debt, ...]:
+        """Everything recorded in the ledger of debts, unreadable entries included."""
+
+    def record_debt(self, debt: Debt, instead_of: Debt | None = None) -> bool:
+        """Record a debt in place of `instead_of` (None: of nothing); False when the ledger has something else there."""
+
+    def forget_debt(self, debt: Debt) -> bool:
+        """Remove exactly this debt; False when the ledger has none, or another one of that subject."""
+
+    def workload(self, name: WorkloadName) -> WorkloadFacts | None:
+        """A Deployment, StatefulSet or CronJob; None when it does not exist."""
+
+    def set_workload(self, found: WorkloadFacts, setting: int | bool) -> bool:
+        """Set wanted replicas, or suspend; False when it changed since it was found."""
+
     def namespace_annotations(self) -> dict[str, str]:
         """The nightshift.io/ annotations of our namespace."""
 
@@ -163,8 +184,11 @@ class KubePort(Protocol):
     def evictable_pod_counts(self) -> dict[str, int]:
         """Pods per node that a drain would evict (no DaemonSet, no mirror)."""
 
-    def kill_switch(self) -> str | None:
-        """Why the brake is on; None when it is off."""
+    def brake(self) -> dict[str, str]:
+        """What the brake's ConfigMap says, see domain/brake.py; empty when there is none."""
+
+    def set_brake(self, data: Mapping[str, str] | None) -> None:
+        """Write the brake's ConfigMap as a whole, whatever it said; None: remove it."""
 
     def can_i(self, wanted: Iterable[Permission]) -> tuple[str, ...]:
         """Of the wanted permissions return those that are denied, as readable text."""
@@ -309,8 +333,10 @@ def path_safe(text: str) -> str:
     return re.sub(r"[^A-Za-z0-9_.-]", "-", text)
 
 
-def on_all(nodes: Sequence[NodeFacts], work: Callable[[NodeFacts], T]) -> dict[str, T | NightshiftError]:
-    """Do `work` for all nodes side by side; an expected error becomes that node's value.
+def on_all(
+    nodes: Sequence[NodeFacts], work: Callable[[NodeFacts], T], at_once: int = PARALLEL_NODES
+) -> dict[str, T | NightshiftError]:
+    """Do `work` for all nodes, `at_once` side by side; an expected error becomes that node's value.
 
     Anything that is not a `NightshiftError` is a bug and raised.
     """
@@ -323,5 +349,5 @@ def on_all(nodes: Sequence[NodeFacts], work: Callable[[NodeFacts], T]) -> dict[s
 
     if not nodes:
         return {}
-    with ThreadPoolExecutor(max_workers=min(PARALLEL_NODES, len(nodes))) as pool:
+    with ThreadPoolExecutor(max_workers=min(at_once, len(nodes))) as pool:
         return dict(zip((node.name for node in nodes), pool.map(one, nodes), strict=True))

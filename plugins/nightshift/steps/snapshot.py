@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, BinaryIO
 
 from nightshift.clients.etcd_metrics import parse_etcd_metrics
-from nightshift.domain.errors import BlindError, UnreachableError
+from nightshift.domain.errors import BlindError, UnreachableError, VerificationError
 from nightshift.domain.facts import NodeFacts
 from nightshift.domain.snapshot import (
     Bundle,
@@ -16,6 +16,7 @@ from nightshift.domain.snapshot import (
     require_intact,
     require_proven,
 )
+from nightshift.steps.brake import require_may_begin
 from nightshift.steps.hold import Held, hold, push
 from nightshift.steps.session import Session, node_log, path_safe
 
@@ -31,6 +32,7 @@ def snapshot(session: Session, choice: Mapping[str, Any]) -> dict[str, Any]:
             not the bundle that was proven; SNAPSHOT_UNREADABLE.
         BlindError: ETCD_UNHEALTHY, no member to take it from.
     """
+    require_may_begin(session)
     base = f"snapshots/{path_safe(session.run_id)}"
     if known := _known(session, base):
         session.log(f"Kept: {known['sentence']}")
@@ -59,6 +61,23 @@ def snapshot(session: Session, choice: Mapping[str, Any]) -> dict[str, Any]:
     push(session, {"k8s_upgrade_snapshot_taken": 1.0})
     session.log(sentence)
     return {**entry, "kept": False}
+
+
+def require_way_back(session: Session) -> None:
+    """Let no control plane be changed without a proven snapshot of this run, however old it is by now.
+
+    Raises:
+        VerificationError: SNAPSHOT_ABSENT.
+    """
+    base = f"snapshots/{path_safe(session.run_id)}"
+    known = session.store.read_json(f"{base}.json") or {}
+    if not known.get("file") or not session.store.exists(known["file"]):
+        raise VerificationError(
+            "SNAPSHOT_ABSENT",
+            f"Run {session.run_id} has no proven etcd snapshot in the store.",
+            cause="The task `snapshot` was marked as success before it was done, or its file was removed.",
+            next_step="Clear `snapshot` with downstream: it takes one, and the night goes on from there.",
+        )
 
 
 def _known(session: Session, base: str) -> dict[str, Any] | None:

@@ -1,4 +1,8 @@
-"""Packages and images on every node before anything is touched; nothing is installed."""
+"""Packages and images on every node before anything is touched; nothing is installed.
+
+Unpacking images keeps a disk busy. Control-plane nodes fetch one after the other, so that never more than one member of
+etcd is slow at a time; of workers only as many at once as the policy says, because nodes may share a disk.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +11,7 @@ from typing import Any
 
 from nightshift.domain.errors import NightshiftError, merge
 from nightshift.domain.facts import NodeFacts
+from nightshift.steps.brake import require_may_begin
 from nightshift.steps.hold import Held, hold
 from nightshift.steps.session import Session, node_log, on_all
 
@@ -19,11 +24,19 @@ def stage(session: Session, choice: Mapping[str, Any]) -> dict[str, Any]:
     Raises:
         NightshiftError: what went wrong, as one error that names every node; the log has each node's own words.
     """
+    require_may_begin(session)
     nodes = session.kube.nodes()
     images = node_images(session, str(choice["target"]["version"]))
     session.log(f"Staging {choice['target']['package_version']} on {len(nodes)} nodes")
+
+    def one(node: NodeFacts) -> dict[str, Any]:
+        return _stage_on(session, node, choice["target"], images, held)
+
     with hold(session, nodes) as held:
-        answers = on_all(nodes, lambda node: _stage_on(session, node, choice["target"], images, held))
+        answers = {
+            **on_all([n for n in nodes if n.is_control_plane], one, at_once=1),
+            **on_all([n for n in nodes if not n.is_control_plane], one, session.policy.workers.stage_at_once),
+        }
     staged: dict[str, dict[str, Any]] = {}
     failed: dict[str, NightshiftError] = {}
     for name, answer in answers.items():

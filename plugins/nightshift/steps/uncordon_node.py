@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from typing import Any
 
+from nightshift.domain.debts import OWNER_ANNOTATION
 from nightshift.domain.errors import VerificationError
-from nightshift.domain.recovery import OWNER_ANNOTATION
+from nightshift.domain.quarantine import QUARANTINE_ANNOTATION
 from nightshift.steps.hold import hold
 from nightshift.steps.session import Session, patiently
 
 
 def uncordon_node(session: Session, node_name: str) -> dict[str, Any]:
     """Answer {"node", "uncordoned": bool, "sentence"}; a node cordoned by somebody else is left as it is.
+
+    It came to the end of its upgrade: a mark of an earlier night that had set it aside goes.
 
     Raises:
         VerificationError: VERIFY_FAILED, the node still carries our mark.
@@ -20,6 +23,9 @@ def uncordon_node(session: Session, node_name: str) -> dict[str, Any]:
         is_done = patiently(
             session, f"uncordoning {node_name}", lambda: session.kube.uncordon(node_name, session.owner)
         )
+        if QUARANTINE_ANNOTATION in session.node(node_name).annotations:
+            session.log(f"{node_name} is not set aside any more")
+            session.kube.annotate_node(node_name, {QUARANTINE_ANNOTATION: None})
         after = session.node(node_name)
     if OWNER_ANNOTATION in after.annotations:
         raise VerificationError(

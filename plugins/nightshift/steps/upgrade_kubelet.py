@@ -6,10 +6,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from nightshift.domain.errors import VerificationError
+from nightshift.domain.facts import NodeFacts
+from nightshift.domain.versions import Version
+from nightshift.steps.brake import KUBELET_JOB, asking, noticing
 from nightshift.steps.drain_node import drain_held
 from nightshift.steps.evidence import evidence_first
 from nightshift.steps.hold import hold
-from nightshift.steps.session import Session, node_log, wait_until
+from nightshift.steps.session import Session, node_log, patiently, wait_until
 
 
 def upgrade_kubelet(session: Session, node_name: str, choice: Mapping[str, Any]) -> dict[str, Any]:
@@ -19,23 +22,29 @@ def upgrade_kubelet(session: Session, node_name: str, choice: Mapping[str, Any])
 
     Raises:
         RemoteJobError: JOB_FAILED and relatives; the message says where the evidence lies.
-        VerificationError: VERIFY_FAILED, the node did not come back Ready with the new kubelet.
+        VerificationError: KUBELET_TOO_EARLY; VERIFY_FAILED, the node did not come back Ready with the new kubelet.
+        StoppedError: STOPPED_HALF_WAY, the brake says "stop now"; recovery gives the node back.
     """
     version = str(choice["target"]["version"])
     node = session.node(node_name)
     started = session.clock()
+    is_done = node.kubelet_version == version
+    ask = _nothing_to_ask if is_done else asking(session, node, KUBELET_JOB)
+    if not is_done:
+        require_api_first(session, node, version)
     with hold(session, [node]) as held:
-        drain_held(session, node_name, held)
+        ask()
+        drain_held(session, node_name, held, ask)
         session.log(f"{node_name}: kubelet {node.kubelet_version} to {version}")
-        with evidence_first(session, node, "kubelet-upgrade", session.clock()):
+        with evidence_first(session, node, KUBELET_JOB, session.clock()):
             outcome = session.on(node).run_job(
-                "kubelet-upgrade",
+                KUBELET_JOB,
                 held.token,
                 session.owner,
                 [version],
                 session.policy.limits.package_job_seconds,
                 node_log(session, node_name),
-                held.check,
+                noticing(session, held.check),
             )
             require_kubelet(session, node_name, version)
     seconds = round(session.clock() - started, 1)
@@ -48,6 +57,38 @@ def upgrade_kubelet(session: Session, node_name: str, choice: Mapping[str, Any])
         "seconds": seconds,
         "sentence": sentence,
     }
+
+
+def _nothing_to_ask() -> None:
+    """The new kubelet runs already: nothing is begun that anybody could stop."""
+
+
+def require_api_first(session: Session, node: NodeFacts, version: str) -> None:
+    """Let no kubelet become newer than the API servers: a control plane's than its own, a worker's than any.
+
+    Raises:
+        VerificationError: KUBELET_TOO_EARLY.
+    """
+    found = patiently(session, "reading the API servers' versions", session.kube.component_versions)
+    asked = [node.name] if node.is_control_plane else sorted(found)
+    servers = {name: found.get(name, {}).get("kube-apiserver", "") for name in asked}
+    late = [
+        f"{name} ({seen or 'absent'})" for name, seen in servers.items() if not _is_reached(seen, version)
+    ]
+    if late or not servers:
+        raise VerificationError(
+            "KUBELET_TOO_EARLY",
+            f"Kubelet {version} on {node.name} would be newer than the API server of {', '.join(late) or 'nobody'}.",
+            cause="A task before this one was marked as success before it was done.",
+            next_step="Clear `upgrade_node` of the node named, with downstream: the night goes on from there.",
+        )
+
+
+def _is_reached(seen: str, version: str) -> bool:
+    try:
+        return Version.parse(seen) >= Version.parse(version)
+    except ValueError:
+        return False
 
 
 def require_kubelet(session: Session, node_name: str, version: str) -> None:

@@ -6,43 +6,54 @@ from collections.abc import Mapping
 from typing import Any
 
 from nightshift.domain.errors import VerificationError
-from nightshift.domain.facts import JobFacts, NodeFacts
+from nightshift.domain.facts import ENDED_BADLY, JobFacts, NodeFacts
 from nightshift.domain.plan import kubeadm_command
 from nightshift.domain.target import CONTROL_PLANE_COMPONENTS
+from nightshift.steps.brake import KUBEADM_JOB, asking, given_back, noticing
 from nightshift.steps.drain_node import drain_held
-from nightshift.steps.evidence import evidence_first
+from nightshift.steps.evidence import evidence_first, evidence_of_unseen
 from nightshift.steps.hold import Held, hold
+from nightshift.steps.quiesce import quiesce_again
 from nightshift.steps.session import JobResult, Session, node_log, patiently, wait_until
+from nightshift.steps.snapshot import require_way_back
 from nightshift.steps.turn import require_quorum
-
-_JOB = "kubeadm-upgrade"
 
 
 def upgrade_node(session: Session, node_name: str, choice: Mapping[str, Any]) -> dict[str, Any]:
     """Answer {"node", "version", "command", "attached", "seconds", "package_seconds", "sentence"}.
 
     `package_seconds` is what of it was the installation of kubeadm's package; None when the job did not say.
-    A node that lost its cordon meanwhile (a recovery gave it back) is drained again first.
+    A node that lost its cordon meanwhile (a recovery gave it back) is drained again first, and for a control plane
+    what the policy quiesces is made quiet again.
 
     Raises:
         RemoteJobError: JOB_FAILED and relatives; the message says where the evidence lies.
-        VerificationError: VERIFY_FAILED, kubeadm was content and the world did not follow.
+        VerificationError: VERIFY_FAILED, kubeadm was content and the world did not follow; SNAPSHOT_ABSENT.
         GateClosedError: QUORUM_AT_RISK, etcd needs this node's member now; CONTROL_PLANE_BUSY.
+        HeldError: brake or window, before kubeadm was begun; the node is given back.
+        StoppedError: STOPPED_HALF_WAY.
     """
     version = str(choice["target"]["version"])
     node = session.node(node_name)
     started = session.clock()
-    with hold(session, [node]) as held:
-        drain_held(session, node_name, held)
-        known = session.on(node).job(_JOB)
+    ask = asking(session, node, KUBEADM_JOB)
+    with hold(session, [node]) as held, given_back(session, node_name):
+        ask()
+        drain_held(session, node_name, held, ask)
+        if node.is_control_plane:
+            quiesce_again(session, held)
+        known = session.on(node).job(KUBEADM_JOB)
+        is_running = known is not None and known.state == "running"
+        if node.is_control_plane and not is_running:
+            require_way_back(session)
+        _tell_earlier_end(session, node, known)
         command = _choose_command(session, node, version, known)
         session.log(f"{node_name}: kubeadm upgrade {command} to {version}")
-        is_begun = known is not None and known.state == "running"
-        if node.is_control_plane and not is_begun:
+        if node.is_control_plane and not is_running:
             require_quorum(session, node)
         # A job that is attached to began before this try.
-        since = known.started if known and is_begun else session.clock()
-        with evidence_first(session, node, _JOB, since):
+        since = known.started if known and is_running else session.clock()
+        with evidence_first(session, node, KUBEADM_JOB, since):
             outcome = _run(session, node, command, version, held)
             if node.is_control_plane:
                 require_components(session, node_name, version)
@@ -58,6 +69,19 @@ def upgrade_node(session: Session, node_name: str, choice: Mapping[str, Any]) ->
         "package_seconds": (outcome.result or {}).get("package_seconds"),
         "sentence": sentence,
     }
+
+
+def _tell_earlier_end(session: Session, node: NodeFacts, known: JobFacts | None) -> None:
+    """Say what the node's last kubeadm job came to, when that was no good end; a first look at it is saved."""
+    if known is None or known.state not in ENDED_BADLY:
+        return
+    how = f"failed with exit code {known.exit_code}"
+    if known.state == "lost":
+        how = "was lost when the node was rebooted" if known.rebooted else "was lost without a last word"
+    session.log(
+        f"{node.name}: the last {KUBEADM_JOB} (run {known.run_id}) {how}; it looks first what is done"
+    )
+    evidence_of_unseen(session, node, known)
 
 
 def _choose_command(session: Session, node: NodeFacts, version: str, known: JobFacts | None) -> str:
@@ -77,13 +101,13 @@ def _run(session: Session, node: NodeFacts, command: str, version: str, held: He
         *session.policy.ignored_preflight_checks,
     )
     return session.on(node).run_job(
-        _JOB,
+        KUBEADM_JOB,
         held.token,
         session.owner,
         arguments,
         limits.kubeadm_job_seconds,
         node_log(session, node.name),
-        held.check,
+        noticing(session, held.check),
     )
 
 

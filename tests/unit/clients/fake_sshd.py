@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 import paramiko
 
-Answer = tuple[int, bytes, bytes]  # exit code (-1: cut the connection), stdout, stderr
+Answer = tuple[int, bytes, bytes]  # exit code (-1: cut the connection after stdout), stdout, stderr
 
 
 @dataclass
@@ -84,10 +84,10 @@ class _Session(paramiko.ServerInterface):
         while chunk := channel.recv(65536):
             stdin += chunk
         code, stdout, stderr = self._server.answer(command, stdin)
+        channel.sendall(stdout)
         if code < 0:
             self._transport.close()
             return
-        channel.sendall(stdout)
         channel.sendall_stderr(stderr)
         channel.send_exit_status(code)
         channel.close()

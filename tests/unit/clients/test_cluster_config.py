@@ -16,6 +16,7 @@ from nightshift.clients.cluster_config import (
     write_schema,
 )
 from nightshift.domain.errors import ConfigError
+from nightshift.domain.facts import WorkloadName
 from nightshift.domain.policy import ClusterPolicy
 
 PROJECT = Path(__file__).parents[3]
@@ -56,6 +57,7 @@ def test_every_value_arrives(tmp_path: Path) -> None:
         "target:\n  newest_minor: '1.35'\n  pinned_version: 1.34.4\n  patch_first: false\n"
         "window:\n  start: '22:00'\n  end: '04:00'\n  frozen_dates: [2026-12-24, '2026-12-31']\n"
         "disk:\n  margin_percent: 5\nworkers:\n  max_unavailable: 3\n"
+        "quiesce:\n- {kind: StatefulSet, namespace: shop, name: queue}\n"
     )
     policy = load_cluster(written(tmp_path, text))
     assert policy.pushgateway_url == "http://push:9091"
@@ -66,6 +68,7 @@ def test_every_value_arrives(tmp_path: Path) -> None:
     assert policy.window.frozen_dates == ("2026-12-24", "2026-12-31")
     assert policy.disk.margin_percent == 5.0
     assert policy.workers.max_unavailable == 3
+    assert policy.quiesce == (WorkloadName("StatefulSet", "shop", "queue"),)
 
 
 @pytest.mark.parametrize(
@@ -100,7 +103,34 @@ def test_every_value_arrives(tmp_path: Path) -> None:
         pytest.param(
             MINIMAL + "limits:\n  upgrade_manifests_seconds: 3600\n", 4, "must be more", id="time limits"
         ),
+        pytest.param(
+            MINIMAL + "workers:\n  on_failure: ignore\n", 5, "'quarantine' or 'stop'", id="no such choice"
+        ),
         pytest.param(MINIMAL + "schedule: sometimes\n", 4, "schedule", id="cron"),
+        pytest.param(
+            MINIMAL + "quiesce:\n- kind: Deployment\n  namespace: a\n  nmae: b\n",
+            5,
+            "line 7: unknown key 'quiesce.0.nmae'; did you mean 'name'",
+            id="typo in a list",
+        ),
+        pytest.param(
+            MINIMAL + "quiesce:\n- {kind: DaemonSet, namespace: a, name: b}\n",
+            5,
+            "'Deployment', 'StatefulSet' or 'CronJob'",
+            id="what cannot be quiesced",
+        ),
+        pytest.param(
+            MINIMAL + "quiesce:\n- {kind: CronJob, namespace: a, name: B_}\n",
+            5,
+            "quiesce.0.name",
+            id="no name",
+        ),
+        pytest.param(
+            MINIMAL + "quiesce:\n" + 2 * "- {kind: CronJob, namespace: a, name: b}\n",
+            1,
+            "quiesce names CronJob a/b twice",
+            id="quiesced twice",
+        ),
         pytest.param(MINIMAL + "disk: 5\n", 4, "disk", id="section is no mapping"),
         pytest.param(MINIMAL + "pushgateway_url: push:9091\n", 4, "pushgateway_url", id="no URL"),
         pytest.param(MINIMAL + "store: file:///b\n", 4, "was given before, in line 3", id="key twice"),
@@ -190,6 +220,13 @@ def test_of_a_broken_file_everything_else_is_salvaged(tmp_path: Path, wrong: str
     assert (salvaged.name, salvaged.kubernetes_connection, salvaged.ssh_connection) == ("prod", "k", "s")
     assert (salvaged.store, salvaged.control_plane_slots) == ("file:///store", 5)
     assert (salvaged.workers.waves, salvaged.workers.max_unavailable) == (3, 2)
+
+
+def test_a_list_that_is_quiesced_does_not_disturb_what_is_salvaged(tmp_path: Path) -> None:
+    broken = "workers:\n  waves: 3\nquiesce:\n- kind: CronJob\n  namespace: a\n  name: b\n- [\n"
+    written(tmp_path, MINIMAL + broken)
+    salvaged = load_clusters(tmp_path).salvaged["prod.yaml"]
+    assert (salvaged.ssh_connection, salvaged.workers.waves, salvaged.quiesce) == ("s", 3, ())
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,5 @@
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -6,16 +7,29 @@ from kubernetes.client import ApiClient, Configuration
 from tests.fakes.api_server import ApiState, serve
 from tests.fakes.cluster import FakeCluster, FakeKube
 
-from nightshift.clients.kube_api import Eviction, EvictionOutcome, KubeApi, Permission
+from nightshift.clients.kube_api import (
+    Eviction,
+    EvictionOutcome,
+    KubeApi,
+    Permission,
+    workload_permissions,
+)
 from nightshift.clients.kube_objects import image_version, micro_time, parse_time
+from nightshift.domain.debts import Debt, DebtKind, quiesce_debt
 from nightshift.domain.errors import ConfigError, UnreachableError
-from nightshift.domain.facts import LeaseFacts
+from nightshift.domain.facts import LeaseFacts, WorkloadName
 from nightshift.domain.takeover import fence
 from nightshift.steps.session import KubePort
 
 NOW = 1_800_000_000.0
 NODE = "/api/v1/nodes/n1"
 NAMESPACE = "/api/v1/namespaces/nightshift"
+WEB, QUEUE, BACKUP = (
+    WorkloadName(kind, "shop", name)
+    for kind, name in (("Deployment", "web"), ("StatefulSet", "queue"), ("CronJob", "backup"))
+)
+BACKUP_PATH = "/apis/batch/v1/namespaces/shop/cronjobs/backup"
+DEBTS = f"{NAMESPACE}/configmaps/nightshift-debts"
 EVICTION = ("POST", "/api/v1/namespaces/shop/pods/p1/eviction")
 
 
@@ -24,6 +38,11 @@ def state() -> ApiState:
     state = ApiState()
     state.put(NAMESPACE, {"metadata": {"name": "nightshift"}})
     state.add_node("n1")
+    state.add_scale("deployments", "web", 3)
+    state.add_scale("statefulsets", "queue", 0)
+    state.put(
+        BACKUP_PATH, {"metadata": {"name": "backup", "uid": "uid-backup"}, "spec": {"schedule": "@daily"}}
+    )
     return state
 
 
@@ -41,10 +60,23 @@ def kube(request: pytest.FixtureRequest) -> KubePort:
         return real
     cluster = FakeCluster(0, 0)
     cluster.nodes["n1"] = FakeCluster(1, 0).nodes["cp1"]
+    cluster.add_workload("Deployment", "web", 3)
+    cluster.add_workload("StatefulSet", "queue", 0)
+    cluster.add_workload("CronJob", "backup", False)
     return FakeKube(cluster)
 
 
 # -- the same for both -----------------------------------------------------------------------------------
+
+
+def test_the_brake_is_written_as_a_whole_and_taken_away(kube: KubePort) -> None:
+    assert kube.brake() == {}
+    kube.set_brake(None)
+    kube.set_brake({"paused": "true", "reason": "anna", "until": "2027-01-15T06:00:00+00:00"})
+    kube.set_brake({"paused": "true", "reason": "bert"})
+    assert kube.brake() == {"paused": "true", "reason": "bert"}
+    kube.set_brake(None)
+    assert kube.brake() == {}
 
 
 def test_the_lease_is_claimed_by_one_and_its_token_only_grows(kube: KubePort) -> None:
@@ -163,11 +195,76 @@ def test_cordon_marks_and_uncordon_forgets(kube: KubePort) -> None:
     assert not kube.uncordon("n1")
 
 
+def test_annotations_of_a_node_come_and_go_and_leave_others(kube: KubePort) -> None:
+    kube.cordon("n1", "a", 3)
+    kube.annotate_node("n1", {"nightshift.io/quarantined": "x"})
+    node = kube.node("n1")
+    assert node is not None
+    assert node.annotations["nightshift.io/quarantined"] == "x"
+    assert kube.uncordon("n1", "a")
+    after = kube.node("n1")
+    assert after is not None
+    assert after.annotations == {"nightshift.io/quarantined": "x"}
+    kube.annotate_node("n1", {"nightshift.io/quarantined": None})
+    last = kube.node("n1")
+    assert last is not None
+    assert last.annotations == {}
+
+
 def test_namespace_marks(kube: KubePort) -> None:
     kube.set_namespace_annotations({"nightshift.io/run-id": "a"})
     assert kube.namespace_annotations() == {"nightshift.io/run-id": "a"}
     kube.set_namespace_annotations({"nightshift.io/run-id": None})
     assert kube.namespace_annotations() == {}
+
+
+@pytest.mark.parametrize(("name", "before", "quiet"), [(WEB, 3, 0), (QUEUE, 0, 2), (BACKUP, False, True)])
+def test_a_workload_is_set_once_and_not_over_somebody_elses_change(
+    kube: KubePort, name: WorkloadName, before: int | bool, quiet: int | bool
+) -> None:
+    found = kube.workload(name)
+    assert found is not None
+    assert (found.name, found.setting, found.uid) == (name, before, f"uid-{name.name}")
+    assert kube.set_workload(found, quiet)
+    now = kube.workload(name)
+    assert now is not None
+    assert now.setting == quiet
+    assert not kube.set_workload(found, before), "it changed since it was found"
+    assert kube.set_workload(now, before)
+    again = kube.workload(name)
+    assert again is not None
+    assert (again.setting, again.uid) == (before, found.uid)
+
+
+def test_a_workload_that_does_not_exist(kube: KubePort) -> None:
+    found = kube.workload(WEB)
+    assert found is not None
+    nowhere = WorkloadName("Deployment", "shop", "nowhere")
+    assert kube.workload(nowhere) is None
+    assert not kube.set_workload(replace(found, name=nowhere), 0)
+
+
+def _debt(kube: KubePort, name: WorkloadName) -> Debt:
+    found = kube.workload(name)
+    assert found is not None
+    return quiesce_debt(found, "a/b/c", 3, NOW + 0.25)
+
+
+def test_debts_are_recorded_and_forgotten_by_compare_and_swap(kube: KubePort) -> None:
+    assert kube.debts() == ()
+    web, backup = _debt(kube, WEB), _debt(kube, BACKUP)
+    assert kube.record_debt(web)
+    assert kube.record_debt(backup)
+    assert kube.debts() == (backup, web)
+    assert not kube.record_debt(replace(web, owner="x")), "somebody else's record is not written over"
+    taken = replace(web, owner="x", token=4)
+    assert kube.record_debt(taken, instead_of=web)
+    assert not kube.forget_debt(web), "it is another's by now"
+    assert kube.debts() == (backup, taken)
+    assert kube.forget_debt(taken)
+    assert not kube.forget_debt(taken)
+    assert kube.debts() == (backup,)
+    assert not kube.record_debt(taken, instead_of=web), "there is nothing to replace any more"
 
 
 # -- the client only -------------------------------------------------------------------------------------
@@ -205,6 +302,60 @@ def test_a_node_that_never_stands_still_is_an_error(state: ApiState, api: KubeAp
     state.answers["PATCH", NODE] = [(409, {"message": "modified"})] * 50
     with pytest.raises(UnreachableError, match="changed under each of 8"):
         api.cordon("n1", "a", 1)
+
+
+def test_a_controller_is_written_through_its_scale_and_keeps_the_rest(state: ApiState, api: KubeApi) -> None:
+    """The right to write a Scale is none to change what runs in the pods."""
+    found = api.workload(WEB)
+    assert found is not None
+    api.set_workload(found, 0)
+    method, path, body = state.requests[-1]
+    assert (method, path) == ("PUT", "/apis/apps/v1/namespaces/shop/deployments/web/scale")
+    assert (body["spec"], body["metadata"]["resourceVersion"]) == ({"replicas": 0}, found.version)
+    cron = api.workload(BACKUP)
+    assert cron is not None
+    api.set_workload(cron, True)
+    assert state.objects[BACKUP_PATH]["spec"] == {"schedule": "@daily", "suspend": True}
+
+
+@pytest.mark.parametrize("name", [WEB, BACKUP])
+def test_a_workload_that_changes_between_look_and_write_is_left_alone(
+    state: ApiState, api: KubeApi, name: WorkloadName
+) -> None:
+    found = api.workload(name)
+    assert found is not None
+    path = state.requests[-1][1]
+    state.answers["PUT", path] = state.answers["PATCH", path] = [(409, {"message": "modified"})]
+    assert not api.set_workload(found, 0)
+
+
+@pytest.mark.parametrize(
+    ("name", "wanted"),
+    [
+        (WEB, "get deployments/scale.apps web -n shop, update deployments/scale.apps web -n shop"),
+        (BACKUP, "get cronjobs.batch backup -n shop, patch cronjobs.batch backup -n shop"),
+    ],
+)
+def test_what_making_quiet_takes(name: WorkloadName, wanted: str) -> None:
+    assert ", ".join(map(str, workload_permissions(name))) == wanted
+
+
+def test_a_debt_is_recorded_although_others_write_the_ledger_too(state: ApiState, api: KubeApi) -> None:
+    state.put(DEBTS, {"metadata": {}, "data": {"Job.of.tomorrow": "{}"}})
+    state.answers["PUT", DEBTS] = [(409, {"message": "modified"})] * 2
+    debt = _debt(api, WEB)
+    assert api.record_debt(debt)
+    unreadable, recorded = sorted(api.debts(), key=lambda d: d.kind == DebtKind.REPLICAS)
+    assert (unreadable.kind, recorded) == (DebtKind.UNREADABLE, debt)
+    assert api.forget_debt(debt)
+    assert state.objects[DEBTS]["data"] == {"Job.of.tomorrow": "{}"}, "what nobody understands stays"
+
+
+def test_a_ledger_that_never_stands_still_is_an_error(state: ApiState, api: KubeApi) -> None:
+    state.put(DEBTS, {"metadata": {}})
+    state.answers["PUT", DEBTS] = [(409, {"message": "modified"})] * 50
+    with pytest.raises(UnreachableError, match="changed under each of 8"):
+        api.record_debt(_debt(api, WEB))
 
 
 def test_pods_are_asked_for_by_node(state: ApiState, api: KubeApi) -> None:
@@ -298,21 +449,6 @@ def test_kubeadm_config_may_be_absent(api: KubeApi) -> None:
     assert api.kubeadm_config() == {}
 
 
-@pytest.mark.parametrize(
-    ("data", "expected"),
-    [
-        ({"paused": "true", "reason": "holidays"}, "holidays"),
-        ({"paused": " True "}, "no reason given"),
-        ({"paused": "false", "reason": "x"}, None),
-        ({}, None),
-    ],
-)
-def test_the_brake(state: ApiState, api: KubeApi, data: dict[str, str], expected: str | None) -> None:
-    assert api.kill_switch() is None
-    state.put(f"{NAMESPACE}/configmaps/nightshift-brake", {"data": data})
-    assert api.kill_switch() == expected
-
-
 def test_denied_permissions_are_readable(state: ApiState, api: KubeApi) -> None:
     state.denied = {"pods", "leases"}
     wanted = [
@@ -329,9 +465,11 @@ def test_denied_permissions_are_readable(state: ApiState, api: KubeApi) -> None:
 def test_a_cluster_that_is_not_enrolled_says_so(state: ApiState, api: KubeApi) -> None:
     del state.objects[NAMESPACE]
     for call in (
+        lambda: api.set_brake({"paused": "true"}),
         api.namespace_annotations,
         lambda: api.set_namespace_annotations({"nightshift.io/x": "1"}),
         lambda: api.claim_lease("a", NOW, 120, api.lease()),
+        lambda: api.record_debt(_debt(api, WEB)),
     ):
         with pytest.raises(ConfigError, match=r"NAMESPACE_MISSING.*enrol"):
             call()

@@ -13,6 +13,7 @@ from nightshift.clients import cluster_setup
 from nightshift.clients.cluster_setup import ClusterSetup
 from nightshift.clients.kube_transport import StatusError
 from nightshift.domain.errors import ConfigError, UnreachableError
+from nightshift.domain.facts import WorkloadName
 
 MANIFEST = REPOSITORY / "include" / "manifests" / "nightshift.yaml"
 DOCUMENTS = [d for d in yaml.safe_load_all(MANIFEST.read_text()) if d]
@@ -22,9 +23,18 @@ class FakeTransport:
     def __init__(self, tokens: list[dict]) -> None:
         self.calls: list[tuple[str, str]] = []
         self.tokens = tokens
+        self.granted: dict[str, list[dict]] = {}  # what a list of all namespaces answers
+        self.applied: dict[str, dict] = {}
+        self.refused: str | None = None
 
-    def call(self, method, path, **_):
+    def call(self, method, path, body=None, **_):
         self.calls.append((method, path))
+        if self.refused is not None and self.refused in path:
+            raise StatusError(404, {}, "namespaces not found")
+        if method == "PATCH":
+            self.applied[path] = body
+        if path.rsplit("/", 1)[-1] in self.granted:
+            return {"items": self.granted[path.rsplit("/", 1)[-1]]}
         if path.endswith("/secrets/nightshift-token") and method == "GET":
             return {"data": self.tokens.pop(0)}
         if method == "GET" and path.endswith("/namespaces/nightshift"):
@@ -43,12 +53,59 @@ def setup(monkeypatch, tokens=()):
 def test_everything_is_applied_and_removed_in_reverse(monkeypatch):
     made, transport = setup(monkeypatch)
     applied = made.apply()
-    assert {method for method, _ in transport.calls} == {"PATCH"}
+    assert {method for method, _ in transport.calls} == {"PATCH", "GET"}
     assert "Namespace/nightshift" in applied
     assert len(applied) == len(DOCUMENTS)
     made.remove()
     deleted = [path for method, path in transport.calls if method == "DELETE"]
     assert deleted[-1] == "/api/v1/namespaces/nightshift"
+
+
+QUIESCE = (
+    WorkloadName("Deployment", "shop", "web"),
+    WorkloadName("CronJob", "shop", "backup"),
+    WorkloadName("StatefulSet", "db", "pg"),
+)
+_RBAC = "/apis/rbac.authorization.k8s.io/v1/namespaces/{}/{}/nightshift-quiesce"
+
+
+def test_quiesce_gives_the_right_to_exactly_what_it_names(monkeypatch):
+    made, transport = setup(monkeypatch)
+    applied = made.apply(QUIESCE)
+    assert applied[-4:] == ("Role/nightshift-quiesce", "RoleBinding/nightshift-quiesce") * 2
+    rules = [
+        (r["apiGroups"], r["resources"], r["resourceNames"], r["verbs"])
+        for r in transport.applied[_RBAC.format("shop", "roles")]["rules"]
+    ]
+    assert rules == [
+        (["apps"], ["deployments/scale"], ["web"], ["get"]),
+        (["apps"], ["deployments/scale"], ["web"], ["update"]),
+        (["batch"], ["cronjobs"], ["backup"], ["get"]),
+        (["batch"], ["cronjobs"], ["backup"], ["patch"]),
+    ]
+    binding = transport.applied[_RBAC.format("db", "rolebindings")]
+    assert binding["subjects"] == [
+        {"kind": "ServiceAccount", "name": "nightshift", "namespace": "nightshift"}
+    ]
+
+
+def test_what_is_quiesced_no_more_loses_its_right_and_unenrolment_takes_all(monkeypatch):
+    made, transport = setup(monkeypatch)
+    items = [{"metadata": {"name": "nightshift-quiesce", "namespace": n}} for n in ("shop", "old")]
+    transport.granted = {"roles": items, "rolebindings": items}
+    made.apply(QUIESCE)
+    deleted = [path for method, path in transport.calls if method == "DELETE"]
+    assert deleted == [_RBAC.format("old", "rolebindings"), _RBAC.format("old", "roles")]
+    made.remove()
+    deleted = {path for method, path in transport.calls if method == "DELETE"}
+    assert {_RBAC.format("shop", "roles"), _RBAC.format("shop", "rolebindings")} <= deleted
+
+
+def test_a_namespace_that_does_not_exist_is_said(monkeypatch):
+    made, transport = setup(monkeypatch)
+    transport.refused = "/namespaces/db/"
+    with pytest.raises(ConfigError, match=r"WORKLOAD_MISSING.*namespace db.*not found"):
+        made.apply(QUIESCE)
 
 
 def test_kubeconfig_waits_for_the_token(monkeypatch):

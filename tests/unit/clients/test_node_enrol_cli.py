@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import json
 import subprocess
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
 
 from nightshift import cli
 from nightshift.clients.ssh_connect import generate_key_pair
+from nightshift.domain.debts import Debt, DebtKind
 from nightshift.domain.errors import ConfigError, LeaseHeldError
-from nightshift.domain.facts import LeaseFacts, NodeFacts
+from nightshift.domain.facts import LeaseFacts, NodeFacts, WorkloadFacts, WorkloadName
 from nightshift.steps import enrol as enrol_step
 from nightshift.steps.enrol import Access, enrol, unenrol
 
@@ -23,15 +25,30 @@ class FakeSetup:
         empty = LeaseFacts("", 0, None, None, 120)
         self.done: list[str] = []
         self.api = SimpleNamespace(
-            nodes=lambda: (NODE,),
+            nodes=lambda: (self.node,),
+            annotate_node=lambda name, values: self.done.append(f"annotate {name} {dict(values)}"),
             lease=lambda: lease or empty,
             drop_node_annotations=self.done.append,
             uncordon=lambda name: self.done.append(f"uncordon {name}") or self.is_ours,
+            debts=lambda: tuple(self.debts),
+            forget_debt=lambda debt: self.debts.remove(debt) or True,
+            workload=lambda name: self.workload,
+            set_workload=self.set_workload,
         )
         self.is_ours = False
+        self.node = NODE
+        self.debts: list[Debt] = []
+        self.workload = WorkloadFacts(WorkloadName("Deployment", "shop", "web"), "u", "1", 0, 0)
+        self.quiesce: tuple[WorkloadName, ...] = ()
 
-    def apply(self):
+    def set_workload(self, found, setting):
+        self.done.append(f"set {found.name} {setting}")
+        self.workload = replace(found, setting=setting)
+        return True
+
+    def apply(self, quiesce=()):
         self.done.append("apply")
+        self.quiesce = quiesce
         return ("x",)
 
     def remove(self):
@@ -115,6 +132,32 @@ def test_unenrol_gives_back_what_a_dead_run_cordoned(world, is_ours):
     unenrol(Access(world.setup, "root", "key", lambda _: "k", said.append), now=0.0)
     assert world.setup.done == ["uncordon cp1", "cp1", "remove"]
     assert ("cp1: uncordoned, a run that died had cordoned it" in said) is is_ours
+
+
+def test_unenrol_starts_what_a_dead_run_had_made_quiet(world):
+    """Before the namespace goes, and the record with it."""
+    subject, undo = "Deployment/shop/web", {"before": 3, "uid": "u"}
+    world.setup.debts = [Debt(DebtKind.REPLICAS, subject, undo, "dead"), Debt(DebtKind.UNREADABLE, "x")]
+    said: list[str] = []
+    unenrol(Access(world.setup, "root", "key", lambda _: "k", said.append), now=0.0)
+    assert world.setup.done[-2:] == ["set Deployment shop/web 3", "remove"]
+    assert "cluster: Deployment shop/web has 3 replicas again" in said
+    assert "the record of x cannot be read" in "".join(said)
+
+
+def test_the_rights_to_make_quiet_come_from_the_clusters_file(world, monkeypatch):
+    monkeypatch.setenv("NIGHTSHIFT_CLUSTERS", str(world.directory))
+    file = "kubernetes_connection: k\nssh_connection: n\nstore: file:///s\n"
+    quiesce = "quiesce: [{kind: CronJob, namespace: shop, name: backup}]\n"
+    (world.directory / "prod.yaml").write_text(file + quiesce)
+    assert run(world, "enrol", "prod") == 0
+    assert world.setup.quiesce == (WorkloadName("CronJob", "shop", "backup"),)
+
+
+def test_unenrol_drops_the_mark_of_a_node_that_was_set_aside(world):
+    world.setup.node = replace(NODE, annotations={"nightshift.io/quarantined": "{}"})
+    unenrol(access(world.setup), now=0.0)
+    assert "annotate cp1 {'nightshift.io/quarantined': None}" in world.setup.done
 
 
 def test_unenrol_leaves_the_marks_while_a_job_is_at_work(world, monkeypatch):

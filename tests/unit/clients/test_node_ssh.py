@@ -6,6 +6,7 @@ import base64
 import hashlib
 import io
 import json
+import re
 import socket
 
 import paramiko
@@ -172,8 +173,8 @@ def test_job_is_followed_to_its_end_each_line_once(serve):
     lines: list[str] = []
     polls: list[int] = []
     outcome = ssh.run_job("stage", 5, "run-1", ["1.35"], 60, lines.append, lambda: polls.append(1))
-    assert script.verbs == [
-        "start-job stage 5 run-1 60 1.35",
+    assert re.fullmatch(r"start-job stage 5 run-1 60 [0-9a-f-]{36} 1\.35", script.verbs[0])
+    assert script.verbs[1:] == [
         "job-poll stage -",
         "job-poll stage -",
         "job-poll stage c1",
@@ -216,6 +217,55 @@ def test_broken_connection_while_following_is_taken_up_where_it_was(serve):
     assert server.connections == 3
 
 
+def test_what_came_before_the_line_broke_is_asked_for_again_and_told_once(serve):
+    ssh, script, _ = serve(
+        "started id-1\n",
+        f"{job_line('running')}\nCURSOR\tc1\none\n",
+        (-1, f"{job_line('running')}\nCURSOR\tc2\ntwo\nthr", ""),
+        f"{job_line('succeeded', '0')}\nCURSOR\tc3\ntwo\nthree\n",
+    )
+    lines: list[str] = []
+    ssh.run_job("stage", 5, "run-1", [], 60, lines.append)
+    assert lines[1:] == ["one", "two", "three"]
+    assert script.verbs[2:] == ["job-poll stage c1"] * 2
+
+
+def test_a_start_whose_answer_was_lost_is_asked_for_again_as_the_same_request(serve):
+    ssh, script, _ = serve(
+        (-1, "", ""), "started id-1\n", f"{job_line('failed', '26')}\nCURSOR\tc\nkubeadm said no\n"
+    )
+    with pytest.raises(RemoteJobError, match=r"exit code 26.*kubeadm said no"):
+        ssh.run_job("stage", 5, "run-1", [], 60, lambda _: None)
+    assert script.verbs[0] == script.verbs[1]
+    other, of_other, _ = serve("started id-1\n", f"{job_line('succeeded', '0')}\nCURSOR\tc\n")
+    other.run_job("stage", 5, "run-1", [], 60, lambda _: None)
+    assert of_other.verbs[0] != script.verbs[0]
+
+
+def test_only_the_journals_line_ends_end_a_line(serve):
+    ssh, _, _ = serve(
+        "started id-1\n", f"{job_line('succeeded', '0')}\nCURSOR\tc\n10%\r100%\x0cdone\u2028x\n\nlast\n"
+    )
+    lines: list[str] = []
+    ssh.run_job("stage", 5, "run-1", [], 60, lines.append)
+    assert lines[1:] == ["10%100%done\u2028x", "", "last"]
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        (job_line("lost", rebooted="1"), "The node was rebooted under it"),
+        (job_line("lost"), "It died without a last word"),
+        (job_line("running", job_id="id-2"), "started anew by somebody else"),
+    ],
+)
+def test_why_a_job_is_lost_is_told_apart(serve, line, said):
+    ssh, _, _ = serve("started id-1\n", f"{line}\nCURSOR\tc\n")
+    with pytest.raises(RemoteJobError, match=said) as caught:
+        ssh.run_job("stage", 5, "run-1", [], 60, lambda _: None)
+    assert caught.value.code == "JOB_LOST"
+
+
 def test_node_that_stays_away_is_unreachable_in_the_end(serve):
     ssh, _, _ = serve("started id-1\n", (-1, "", ""), reattach_seconds=0.3)
     with pytest.raises(UnreachableError):
@@ -230,6 +280,7 @@ def test_node_that_stays_away_is_unreachable_in_the_end(serve):
         (job_line("failed", "22"), "REPOSITORY_REFUSED", 22),
         (job_line("failed", "23"), "SNAPSHOT_MISMATCH", 23),
         (job_line("failed", "26"), "JOB_FAILED", 26),
+        (job_line("failed", "76"), "JOB_BUSY", 76),
         (job_line("failed", "137"), "JOB_FAILED", 137),
         (job_line("timed-out", "124"), "JOB_TIMED_OUT", 124),
         (job_line("lost"), "JOB_LOST", None),

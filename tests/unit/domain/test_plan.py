@@ -7,8 +7,9 @@ import pytest
 from tests.unit.domain.builders import components, node
 
 from nightshift.domain.facts import JobFacts
-from nightshift.domain.plan import Plan, build_plan, end_plan_at, kubeadm_command
+from nightshift.domain.plan import Plan, build_plan, end_plan, kubeadm_command
 from nightshift.domain.policy import ClusterPolicy, WorkerPolicy
+from nightshift.domain.quarantine import QUARANTINE_ANNOTATION, new_quarantine
 from nightshift.domain.target import TargetChoice, TargetKind
 from nightshift.domain.verdicts import Outcome
 
@@ -223,20 +224,61 @@ def test_a_node_ends_with_the_command_it_began_with(arguments: tuple[str, ...], 
     assert kubeadm_command(node("cp1"), "1.35.4", "1.35.4", known) == command
 
 
+def _end(place: str, index: int, *nodes: str) -> dict[str, Any]:
+    return {"place": place, "index": index, **({"nodes": list(nodes)} if nodes else {})}
+
+
 @pytest.mark.parametrize(
-    ("place", "index", "begun", "leftover"),
+    ("ends", "begun", "leftover"),
     [
-        ("control_plane", 0, [], ["cp1", "cp2", "w1", "w2", "w9"]),
-        ("control_plane", 1, ["cp1"], ["cp2", "w1", "w2", "w9"]),
-        ("waves", 0, ["cp1", "cp2"], ["w1", "w2", "w9"]),
-        ("waves", 1, ["cp1", "cp2", "w1"], ["w2", "w9"]),
+        ([_end("control_plane", 0)], [], ["cp1", "cp2", "w1", "w2", "w3", "w9"]),
+        ([_end("control_plane", 1)], ["cp1"], ["cp2", "w1", "w2", "w3", "w9"]),
+        ([_end("control_plane", 0, "cp1")], [], ["cp1", "cp2", "w1", "w2", "w3", "w9"]),
+        ([_end("waves", 0)], ["cp1", "cp2"], ["w1", "w2", "w3", "w9"]),
+        ([_end("waves", 1)], ["cp1", "cp2", "w1"], ["w2", "w3", "w9"]),
+        ([_end("waves", 1, "w3")], ["cp1", "cp2", "w1", "w2"], ["w3", "w9"]),
+        ([_end("waves", 1, "w2"), _end("waves", 1, "w3")], ["cp1", "cp2", "w1"], ["w2", "w3", "w9"]),
+        ([_end("waves", 1), _end("control_plane", 1, "cp2")], ["cp1"], ["cp2", "w1", "w2", "w3", "w9"]),
     ],
 )
 def test_a_plan_that_ends_early_leaves_the_rest_for_tomorrow(
-    place: str, index: int, begun: list[str], leftover: list[str]
+    ends: list[dict[str, Any]], begun: list[str], leftover: list[str]
 ) -> None:
     steps = [{"node": "cp1", "command": "apply"}, {"node": "cp2", "command": "node"}]
-    tonight = {"control_plane": steps, "waves": [["w1"], ["w2"]], "leftover": ["w9"], "sentence": "s"}
-    done = end_plan_at(tonight, place, index)
+    tonight = {"control_plane": steps, "waves": [["w1"], ["w2", "w3"]], "leftover": ["w9"], "sentence": "s"}
+    done = end_plan(tonight, ends)
     assert [s["node"] for s in done["control_plane"]] + [n for wave in done["waves"] for n in wave] == begun
     assert (done["leftover"], done["sentence"]) == (leftover, "s")
+    assert tonight["waves"] == [["w1"], ["w2", "w3"]]
+
+
+def _with_marks(*marked: str, retry: bool = True, late: tuple[str, ...] = ("w1", "w2", "w3")) -> Plan:
+    """A cluster whose control plane is done; these workers are behind, some of them set aside by an earlier night."""
+    mark = {QUARANTINE_ANNOTATION: new_quarantine("DRAIN_BLOCKED", "a/b/c", 0.0).to_text()}
+    nodes = [node("cp1", "1.35.4")]
+    nodes += [node(name, annotations=mark if name in marked else {}) for name in late]
+    chosen = policy(workers=WorkerPolicy(retry_quarantined=retry))
+    return build_plan(nodes, {"cp1": NEW}, TARGET, chosen, config_version="1.35.4")
+
+
+def test_who_was_set_aside_is_tried_again_last_and_never_as_a_canary_of_others() -> None:
+    made = _with_marks("w1")
+    assert made.waves == (("w2",), ("w3",), ("w1",))
+    assert made.quarantined == ()
+    assert "w1 (DRAIN_BLOCKED, since 1970-01-01T00:00:00+00:00); tried again, last" in made.sentence
+
+
+def test_who_was_set_aside_is_left_out_when_the_policy_says_so() -> None:
+    made = _with_marks("w1", retry=False)
+    assert (made.waves, made.quarantined, made.leftover) == ((("w2",), ("w3",)), ("w1",), ())
+    assert made.to_dict()["quarantined"] == ["w1"]
+    assert "w1 (DRAIN_BLOCKED" in made.sentence
+    assert "left out" in made.sentence
+    assert made.verdict.outcome is Outcome.PASS
+
+
+def test_nothing_but_who_is_left_out_holds_the_night() -> None:
+    made = _with_marks("w1", retry=False, late=("w1",))
+    assert (made.verdict.outcome, made.verdict.code) == (Outcome.HOLD, "NODES_QUARANTINED")
+    assert "kubectl annotate node NODE nightshift.io/quarantined-" in made.verdict.resolution
+    assert _with_marks("w1", late=("w1",)).verdict.outcome is Outcome.PASS

@@ -1,13 +1,14 @@
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import fields, replace
 from typing import Any
 
 import pytest
 from tests.unit.domain.builders import node, probe
 
+from nightshift.domain.debts import OWNER_ANNOTATION, TOKEN_ANNOTATION, Debt, DebtKind
 from nightshift.domain.facts import JobFacts, LeaseFacts, NodeFacts, NodeProbe
-from nightshift.domain.recovery import OWNER_ANNOTATION, TOKEN_ANNOTATION, RecoveryPlan, plan_recovery
+from nightshift.domain.recovery import RecoveryPlan, foresee, plan_recovery
 
 NOW = 10_000.0
 MARKS = {OWNER_ANNOTATION: "dead", TOKEN_ANNOTATION: "7"}
@@ -15,6 +16,7 @@ DEAD = LeaseFacts(holder="dead", token=7, acquired=1.0, renewed=NOW - 121, durat
 LIVE = replace(DEAD, holder="other", renewed=NOW - 5)
 FREE = replace(DEAD, holder="")
 CORDONED = node("cp1", is_unschedulable=True, annotations=MARKS)
+QUIET = Debt(DebtKind.REPLICAS, "Deployment/shop/web", {"before": 3, "uid": "u"}, "dead", 7, 1.0)
 RUNNING = JobFacts("kubeadm-upgrade", "running", None, "dead", 7, (), 1.0, None)
 
 
@@ -23,9 +25,10 @@ def recover(
     nodes: list[NodeFacts],
     probes: dict[str, NodeProbe | None] | None = None,
     own: str | None = None,
+    debts: tuple[Debt, ...] = (),
 ) -> RecoveryPlan:
     seen = {n.name: probe(n.name) for n in nodes} if probes is None else probes
-    return plan_recovery(lease, nodes, seen, NOW, own)
+    return plan_recovery(lease, nodes, seen, NOW, own, debts)
 
 
 def test_a_dead_runs_debts_are_repaid_and_the_lease_comes_last() -> None:
@@ -167,3 +170,59 @@ def test_dying_half_way_is_found_again() -> None:
     assert plan.drop_annotations == ("cp1",)
     assert plan.clear_in_flight
     assert plan.empty_lease
+
+
+def test_recorded_debts_are_repaid_in_order_and_named() -> None:
+    cron = replace(QUIET, kind=DebtKind.SUSPEND, subject="CronJob/shop/backup")
+    late = replace(QUIET, subject="Deployment/shop/api", recorded=2.0)
+    plan = recover(DEAD, [CORDONED], debts=(cron, QUIET, late))
+    assert plan.repay == (late, QUIET, cron)
+    assert (plan.uncordon, plan.empty_lease, plan.clear_in_flight) == (("cp1",), True, True)
+    assert "cp1, Deployment shop/api, Deployment shop/web, CronJob shop/backup" in plan.reason
+
+
+def test_a_recorded_debt_alone_is_enough_to_fence_and_repay() -> None:
+    plan = recover(FREE, [node("cp1")], debts=(QUIET,))
+    assert (plan.fence, plan.repay) == (("cp1",), (QUIET,))
+
+
+def test_nothing_is_started_again_while_a_control_plane_is_at_work() -> None:
+    nodes = [CORDONED, node("w1")]
+    at_work = {"cp1": probe("cp1", jobs=(RUNNING,)), "w1": probe("w1")}
+    plan = recover(DEAD, nodes, at_work, debts=(QUIET,))
+    assert (plan.repay, plan.empty_lease) == ((), False)
+    unseen = recover(DEAD, nodes, {"cp1": None, "w1": probe("w1")}, debts=(QUIET,))
+    assert (unseen.repay, unseen.empty_lease) == ((), False)
+
+
+@pytest.mark.parametrize("on_worker", [probe("w1", jobs=(RUNNING,)), None])
+def test_a_worker_at_work_or_away_keeps_no_workload_quiet(on_worker: NodeProbe | None) -> None:
+    worker = node("w1", is_control_plane=False, is_unschedulable=True, annotations=MARKS)
+    plan = recover(DEAD, [node("cp1"), worker], {"cp1": probe("cp1"), "w1": on_worker}, debts=(QUIET,))
+    assert plan.repay == (QUIET,)
+    assert not plan.empty_lease
+
+
+def test_an_unseen_control_plane_that_somebody_else_cordoned_may_be_at_work_too() -> None:
+    """It was upgraded all the same, and carries no mark of ours."""
+    foreign = node("cp1", is_unschedulable=True)
+    assert recover(DEAD, [foreign], {"cp1": None}).empty_lease
+    plan = recover(DEAD, [foreign], {"cp1": None}, debts=(QUIET,))
+    assert (plan.repay, plan.empty_lease) == ((), False)
+    assert "cp1 could not be reached" in plan.unknown[0]
+
+
+def test_a_record_that_nobody_understands_stays_and_is_said() -> None:
+    plan = recover(DEAD, [CORDONED], debts=(Debt(DebtKind.UNREADABLE, "Deployment.shop.web"), QUIET))
+    assert plan.repay == (QUIET,)
+    assert not plan.empty_lease
+    assert "Entry Deployment.shop.web" in plan.unknown[0]
+
+
+def test_every_part_of_a_plan_is_foreseen() -> None:
+    """A part that is added to the plan and not told would make the dry run a lie."""
+    silent = {"may_act", "reason"}
+    for part in (f for f in fields(RecoveryPlan) if f.name not in silent):
+        value = True if part.type == "bool" else ("cp1",)
+        assert len(foresee(replace(RecoveryPlan(True, ""), **{part.name: value}))) == 1, part.name
+    assert foresee(RecoveryPlan(True, "")) == ()

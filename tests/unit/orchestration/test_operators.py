@@ -5,12 +5,15 @@ from typing import Any
 import pytest
 from airflow.sdk.exceptions import AirflowSkipException, AirflowTaskTimeout
 
-from nightshift.domain.errors import BlindError, ConfigError, UnreachableError, VerificationError
+from nightshift.domain.errors import BlindError, ConfigError, HeldError, UnreachableError, VerificationError
 from nightshift.domain.policy import ClusterPolicy
+from nightshift.orchestration import reporting
+from nightshift.orchestration.brake_dag import BrakeOperator, who_asks
 from nightshift.orchestration.callbacks import recover_failed_run
 from nightshift.orchestration.operators import (
     DecideOperator,
     OpenNightOperator,
+    QuarantineOperator,
     RecoverOperator,
     StepOperator,
     own_run_id,
@@ -178,6 +181,53 @@ def test_a_recovery_that_cannot_reach_the_cluster_is_red(
         operator(RecoverOperator, policy, inputs={"own_run_id": run_id}).execute(context)
 
 
+HELD = HeldError("BRAKE_ON", "The brake is on: anna.", cause="c", next_step="n")
+
+
+@pytest.mark.parametrize(("node", "nodes"), [("w1", {"nodes": ["w1"]}), (None, {})])
+def test_a_step_that_the_owner_kept_from_beginning_is_skipped_and_leaves_where_the_night_ended(
+    steps: Any,
+    context: Any,
+    policy: ClusterPolicy,
+    capsys: pytest.CaptureFixture[str],
+    node: str | None,
+    nodes: dict[str, Any],
+) -> None:
+    steps.answers["a_step"] = HELD
+    with pytest.raises(AirflowSkipException, match="on the next night: The brake is on: anna"):
+        operator(StepOperator, policy, node=node, place=("waves", 2)).execute(context)
+    ended = {"code": "BRAKE_ON", "sentence": "The brake is on: anna.", "place": "waves", "index": 2, **nodes}
+    assert context["ti"].xcoms == {("me", "ended"): ended}
+    assert "Next step" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("who", "by"), [("anna", "anna"), (None, "")])
+def test_the_brakes_run_tells_what_comes_of_it_and_who_asked(
+    steps: Any, context: Any, policy: ClusterPolicy, monkeypatch: pytest.MonkeyPatch, who: str | None, by: str
+) -> None:
+    notes: list[str] = []
+    monkeypatch.setattr(reporting, "show_note", lambda task, context, note: notes.append(note))
+    context["dag_run"] = SimpleNamespace(triggering_user_name=who)
+    steps.answers["a_step"] = {"answer": "on", "sentence": "w1 is carried to its end."}
+    operator(BrakeOperator, policy, inputs={"by": who_asks}).execute(context)
+    assert (steps.calls, notes) == ([("a_step", {"by": by})], ["w1 is carried to its end."])
+
+
+def test_a_dry_run_is_told_to_whoever_asked_and_every_other_recovery_to_nobody(
+    steps: Any, context: Any, policy: ClusterPolicy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    notes: list[str] = []
+    monkeypatch.setattr(reporting, "show_note", lambda task, context, note: notes.append(note))
+    context["params"] = {"dry_run": True}
+    steps.answers["a_step"] = [
+        {"answer": answer, "sentence": answer, "remaining": []} for answer in ("recovered", "dry_run")
+    ]
+    sweeper = operator(RecoverOperator, policy, inputs={"dry_run": param("dry_run")})
+    assert [sweeper.execute(context)["answer"] for _ in range(2)] == ["recovered", "dry_run"]
+    assert notes == ["dry_run"]
+    assert steps.calls[0] == ("a_step", {"dry_run": True})
+
+
 @pytest.mark.parametrize("answer", ["recovered", "nothing", "live", "waiting", "away"])
 def test_every_other_answer_of_a_recovery_is_green(
     steps: Any, context: Any, policy: ClusterPolicy, answer: str
@@ -208,3 +258,45 @@ def test_config_errors_are_told_like_all_others(steps: Any, context: Any, policy
     steps.answers["a_step"] = ConfigError("CONNECTION_MISSING", "m", cause="c", next_step="n")
     with pytest.raises(ConfigError):
         operator(StepOperator, policy).execute(context)
+
+
+STEPS = {"drain": "wave.drain_node", "verify": "wave.verify_node"}
+
+
+@pytest.mark.parametrize(
+    ("xcoms", "failure"),
+    [
+        (
+            {("wave.verify_node", "failure"): {"code": "VERIFY_FAILED"}},
+            {"step": "verify", "code": "VERIFY_FAILED"},
+        ),
+        ({}, None),
+    ],
+)
+def test_a_failed_node_is_set_aside_with_what_its_own_tasks_told(
+    steps: Any, context: Any, policy: ClusterPolicy, xcoms: dict[Any, Any], failure: Any
+) -> None:
+    asked: list[Any] = []
+    ti = context["ti"]
+    ti.map_index, ti.xcoms, pulled = 3, xcoms, ti.xcom_pull
+
+    def pull_of_instance(task_ids: Any, key: str = "return_value", map_indexes: Any = None) -> Any:
+        asked.append(map_indexes)
+        return pulled(task_ids, key)
+
+    ti.xcom_pull = pull_of_instance
+    steps.answers["a_step"] = {"answer": "quarantined", "node": "w2", "sentence": "s"}
+    said = operator(QuarantineOperator, policy, steps=STEPS, node="w2").execute(context)
+    assert said["answer"] == "quarantined"
+    assert steps.calls == [("a_step", {"failure": failure, "node_name": "w2"})]
+    assert set(asked) == {3}, "the other nodes of its wave have errors of their own"
+
+
+def test_a_node_that_is_not_set_aside_stops_the_night_with_no_error_of_its_own(
+    steps: Any, context: Any, policy: ClusterPolicy
+) -> None:
+    context["ti"].map_index = 0
+    steps.answers["a_step"] = {"answer": "stop", "node": "w2", "sentence": "the policy says stop."}
+    with pytest.raises(RuntimeError, match=r"The night stops here: the policy says stop"):
+        operator(QuarantineOperator, policy, steps=STEPS, node="w2").execute(context)
+    assert ("me", "failure") not in context["ti"].xcoms

@@ -96,3 +96,12 @@ def test_times_of_nodes_and_phases(context: Any) -> None:
     assert facts["node_gates"] == [{"task": "w.check_etcd", **said}]
     assert facts["phase_seconds"] == {"workers": 12.5}
     assert facts["decision"] is None
+
+
+def test_who_was_set_aside_is_collected_from_each_wave_that_may(context: Any) -> None:
+    steps = {"drain": "w.drain_node"}
+    places = [PlaceTasks("c.check_etcd", steps), PlaceTasks("w.check_etcd", steps, "w.quarantine_node")]
+    shape = NightShape({"workers": ["w.drain_node", "w.quarantine_node"], "gates": ["decide"]}, places)
+    context["dag_run"] = SimpleNamespace(start_date=None)
+    context["ti"].xcoms = {("w.quarantine_node", "return_value"): {"node": "w2"}}
+    assert gather_facts(context, shape)["quarantined"] == ["w2"]

@@ -37,10 +37,15 @@ def test_a_slot_holds_one_control_plane_node_however_many_are_due() -> None:
 
 
 def etcd(
-    policy: ClusterPolicy, place: Place | None = None, earlier: tuple[str, ...] = ()
+    policy: ClusterPolicy,
+    place: Place | None = None,
+    earlier: tuple[str, ...] = (),
+    enders: tuple[str, ...] = (),
 ) -> EtcdLatencySensor:
     plan = pull("decide", "plan") if place else None
-    return EtcdLatencySensor(task_id="me", policy=policy, place=place, plan=plan, earlier=earlier)
+    return EtcdLatencySensor(
+        task_id="me", policy=policy, place=place, plan=plan, earlier=earlier, enders=enders
+    )
 
 
 def sample(taken: float) -> dict[str, Any]:
@@ -154,13 +159,13 @@ BRAKED = {"answer": "held", "code": "BRAKE_ON", "sentence": "The brake is on: an
 
 def test_a_brake_ends_the_night_in_front_of_a_place(steps: Any, context: Any, policy: ClusterPolicy) -> None:
     context["ti"].xcoms[("decide", "return_value")] = {"plan": PLAN}
-    steps.answers["open_night:may_go_on"] = BRAKED
+    steps.answers["brake:may_go_on"] = BRAKED
     with pytest.raises(
         AirflowSkipException, match=r"w1, w2 continue on the next night: The brake is on: anna"
     ):
         etcd(policy, Place("waves", 0)).execute(context)
     assert context["ti"].xcoms[("me", "ended")] == {**BRAKED, "place": "waves", "index": 0}
-    assert [path for path, _ in steps.calls] == ["open_night:may_go_on"]
+    assert [path for path, _ in steps.calls] == ["brake:may_go_on"]
 
 
 def test_a_window_that_closes_while_etcd_is_watched_ends_the_night(
@@ -172,9 +177,28 @@ def test_a_window_that_closes_while_etcd_is_watched_ends_the_night(
     }
     steps.answers["gates:gather_etcd_samples"] = sample(60)
     steps.answers["gates:check_etcd_latency"] = verdict()
-    steps.answers["open_night:may_go_on"] = BRAKED
+    steps.answers["brake:may_go_on"] = [{"answer": "go"}, BRAKED]
     with pytest.raises(AirflowSkipException):
         etcd(policy, Place("control_plane", 0)).resume(context, {})
+
+
+def test_a_wait_that_was_cut_short_judges_no_samples(steps: Any, context: Any, policy: ClusterPolicy) -> None:
+    context["ti"].xcoms[("decide", "return_value")] = {"plan": PLAN}
+    steps.answers["brake:may_go_on"] = BRAKED
+    with pytest.raises(AirflowSkipException):
+        etcd(policy, Place("waves", 0)).resume(context, {})
+    assert [path for path, _ in steps.calls] == ["brake:may_go_on"]
+
+
+@pytest.mark.parametrize("place", [None, Place("control_plane", 0)])
+def test_only_in_front_of_a_node_the_wait_asks_the_brake(
+    steps: Any, context: Any, policy: ClusterPolicy, place: Place | None
+) -> None:
+    context["ti"].xcoms[("decide", "return_value")] = {"plan": PLAN}
+    steps.answers["gates:gather_etcd_samples"] = sample(0)
+    with pytest.raises(TaskDeferred) as deferred:
+        etcd(policy, place).execute(context)
+    assert deferred.value.trigger.asks_brake is (place is not None)
 
 
 def test_a_night_that_ended_stays_so_for_all_later_places(
@@ -182,7 +206,7 @@ def test_a_night_that_ended_stays_so_for_all_later_places(
 ) -> None:
     context["ti"].xcoms |= {("decide", "return_value"): {"plan": PLAN}, ("first", "ended"): BRAKED}
     with pytest.raises(AirflowSkipException, match="anna"):
-        etcd(policy, Place("waves", 0), earlier=("first",)).execute(context)
+        etcd(policy, Place("waves", 0), enders=("first",)).execute(context)
     assert steps.calls == []
     assert ("me", "ended") not in context["ti"].xcoms
 

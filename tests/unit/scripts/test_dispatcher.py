@@ -6,6 +6,8 @@ import base64
 import signal
 import subprocess
 import time
+import uuid
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -18,9 +20,13 @@ STEP = "reclaim-scratch"
 
 
 def start_words(
-    *args: str, token: int = 1, run_id: str = "airflow/lab/run-1", step: str = STEP
+    *args: str,
+    token: int = 1,
+    run_id: str = "airflow/lab/run-1",
+    step: str = STEP,
+    request: str | None = None,
 ) -> tuple[str, ...]:
-    return ("start-job", step, str(token), run_id, "60", *args)
+    return ("start-job", step, str(token), run_id, "60", request or str(uuid.uuid4()), *args)
 
 
 def poll(node, cursor: str = "-", step: str = STEP):
@@ -77,9 +83,45 @@ def test_other_arguments_are_busy(node):
 def test_same_arguments_attach_whatever_their_length(node, count):
     """Base64 pads with "=": reading the status must not eat it."""
     node.hold_jobs()
-    words = start_words("3", "n" * count or "x")
-    started = node.run(*words).stdout.split()
-    assert node.run(*words).stdout.split() == ["attached", started[1]]
+    words = ("3", "n" * count or "x")
+    started = node.run(*start_words(*words)).stdout.split()
+    assert node.run(*start_words(*words)).stdout.split() == ["attached", started[1]]
+
+
+def test_an_older_token_is_refused_also_where_it_would_only_attach(node):
+    node.hold_jobs()
+    started = node.run(*start_words("3", token=5)).stdout.split()
+    assert node.run("fence", "7").returncode == 0
+    older = node.run(*start_words("3", token=6))
+    assert (older.returncode, older.stdout) == (ExitCode.FENCED, "")
+    assert node.run(*start_words("3", token=8)).stdout.split() == ["attached", started[1]]
+    assert (node.state / "token").read_text().strip() == "8"
+    assert node.run(*start_words("3", token=7)).returncode == ExitCode.FENCED
+
+
+@pytest.mark.parametrize("ended", [False, True])
+def test_a_request_whose_answer_was_lost_starts_nothing_a_second_time(node, ended):
+    """Also when the job ended meanwhile: what failed is not run again because a line broke."""
+    node.environment = {"FAKE_RESULT": "exit-code", "FAKE_EXIT_STATUS": "26"}
+    node.hold_jobs()
+    words = start_words("3", request="request-of-one-call")
+    first = node.run(*words).stdout
+    if ended:
+        node.let_jobs_end()
+    assert first == node.run(*words).stdout == "started request-of-one-call\n"
+    assert len(list((node.systemd / "journal").iterdir())) == 1
+    assert poll(node)[0].facts.state == ("failed" if ended else "running")
+    fenced = node.run("fence", "9")
+    assert fenced.returncode == 0
+    assert node.run(*words).returncode == ExitCode.FENCED
+
+
+def test_systemd_ends_all_of_a_job_at_its_limit(node):
+    node.run(*start_words("3"))
+    words = (node.systemd / "systemd-run").read_text().splitlines()
+    assert {"--property=RuntimeMaxSec=60", "--property=KillMode=control-group"} <= set(words)
+    assert "--property=TimeoutStopSec=30" in words, "what does not heed TERM is killed"
+    assert f"--unit=nightshift-{STEP}.service" in words
 
 
 def test_other_step_is_busy(node):
@@ -90,15 +132,36 @@ def test_other_step_is_busy(node):
 
 @pytest.mark.parametrize(("word", "expected"), [("upgrade", ExitCode.BUSY), ("version", ExitCode.OK)])
 def test_a_persons_kubeadm_is_busy_but_its_version_is_not(node, tmp_path, word, expected):
-    (tmp_path / word).write_text("read -r _\n")
-    process = subprocess.Popen(["bash", word], cwd=tmp_path, stdin=subprocess.PIPE)
-    try:
-        node.pretend_process("kubeadm", process.pid)
+    with somebodys_kubeadm(node, tmp_path, word):
         done = node.run(*start_words("3"))
+    assert done.returncode == expected, done.stderr
+
+
+def test_who_is_at_it_is_told_with_user_pid_time_and_command_but_no_secret(node, tmp_path):
+    key = "c0ffee" * 8
+    words = ("join", "10.0.0.1:6443", "--token", "abcdef.0123456789abcdef", "--certificate-key", key)
+    with somebodys_kubeadm(node, tmp_path, *words) as process:
+        said = node.run(*start_words("3")).stderr.strip()
+        since = subprocess.run(
+            ["ps", "-o", "lstart=", "-p", str(process.pid)], capture_output=True, text=True, check=True
+        )
+    assert said.startswith("somebody else is at it: kubeadm is run by root")
+    assert f"pid {process.pid}, since {since.stdout.strip()}: " in said
+    assert "join 10.0.0.1:6443 --token [REDACTED" in said
+    assert "abcdef.0123456789abcdef" not in said
+    assert key not in said
+
+
+@contextmanager
+def somebodys_kubeadm(node, tmp_path, *words):
+    (tmp_path / words[0]).write_text("read -r _\n")
+    process = subprocess.Popen(["bash", *words], cwd=tmp_path, stdin=subprocess.PIPE)
+    node.pretend_process("kubeadm", process.pid)
+    try:
+        yield process
     finally:
         process.kill()
         process.communicate()
-    assert done.returncode == expected, done.stderr
 
 
 def test_finished_job_starts_anew(node):
@@ -145,6 +208,11 @@ def test_end_is_written_whatever_ended_it(node):
             {"FAKE_RESULT": "exit-code", "FAKE_EXIT_CODE": "exited", "FAKE_EXIT_STATUS": "26"},
             ("failed", "26"),
         ),
+        # somebody's `systemctl stop`: systemd calls that a success
+        (
+            {"FAKE_RESULT": "success", "FAKE_EXIT_CODE": "killed", "FAKE_EXIT_STATUS": "TERM"},
+            ("failed", "143"),
+        ),
     ):
         node.environment = variables
         node.run(*start_words("3"))
@@ -168,6 +236,25 @@ def test_job_that_died_is_lost_and_a_reboot_is_said(node):
     assert (facts.state, facts.rebooted) == ("lost", True)
 
 
+@pytest.mark.parametrize(
+    ("status", "expected"), [("TERM", "lost"), ("0", "succeeded")], ids=["in the middle", "at its good end"]
+)
+def test_a_job_ended_by_a_shutdown_is_lost_by_a_reboot_not_failed(node, status, expected):
+    node.environment = {
+        "FAKE_SYSTEM_STATE": "stopping",
+        "FAKE_RESULT": "success",
+        "FAKE_EXIT_CODE": "exited" if status == "0" else "killed",
+        "FAKE_EXIT_STATUS": status,
+    }
+    node.run(*start_words("3"))
+    node.let_jobs_end()
+    path = node.state / "jobs" / STEP
+    path.write_text(path.read_text().replace(node.status(STEP)["boot_id"], "the-boot-before"))
+    facts = poll(node)[0].facts
+    assert facts.state == expected
+    assert facts.rebooted is (expected == "lost")
+
+
 def test_job_that_never_ran_is_absent(node):
     status, cursor, lines = poll(node, step="stage")
     assert status.facts.state == "absent"
@@ -184,11 +271,13 @@ def test_unit_that_does_not_start_is_a_failed_job(node):
     "words",
     [
         ("nonsense",),
-        ("start-job", "rm", "1", "run", "60"),
-        ("start-job", STEP, "1", "run", "60", "$HOME"),
-        ("start-job", STEP, "1", "run", "60", "a b"),
-        ("start-job", STEP, "1", "run\tid", "60"),
-        ("start-job", STEP, "1", "run", "sixty"),
+        ("start-job", "rm", "1", "run", "60", "request-1"),
+        ("start-job", STEP, "1", "run", "60", "request-1", "$HOME"),
+        ("start-job", STEP, "1", "run", "60", "request-1", "a b"),
+        ("start-job", STEP, "1", "run\tid", "60", "request-1"),
+        ("start-job", STEP, "1", "run", "sixty", "request-1"),
+        ("start-job", STEP, "1", "run", "60"),
+        ("start-job", STEP, "1", "run", "60", "a b c d e"),
         ("fetch-file", "/etc/shadow"),
         ("fetch-file", "/etc/shadow", "etcd-20260101T000000Z.tar.gz"),
         ("fetch-file", "snapshot"),

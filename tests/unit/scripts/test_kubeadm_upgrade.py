@@ -194,10 +194,112 @@ def finish_cluster(node: FakeNode) -> None:
         manifest.write_text(manifest.read_text().replace("1.34.4", "1.35.4"))
 
 
+def begin(node: FakeNode, *, etcd: bool = False, servers: tuple[str, ...] = ()) -> None:
+    """kubeadm's package is installed, and so much of the control plane is new."""
+    (node.systemd / "installed-kubeadm").write_text("1.35.4-1.1\n")
+    (node.systemd / "kubeadm-version").write_text("v1.35.4\n")
+    manifests = node.root / "fs/etc/kubernetes/manifests"
+    backup = node.scratch / "kubeadm-backup-manifests-2026-11-24-23-10-00"
+    backup.mkdir()
+    (manifests / "etcd.yaml").write_text("    image: registry.k8s.io/etcd:3.6.5-0\n")
+    if etcd:
+        (manifests / "etcd.yaml").rename(backup / "etcd.yaml")
+        (manifests / "etcd.yaml").write_text("    image: registry.k8s.io/etcd:3.6.6-0\n")
+    for name in servers:
+        path = manifests / f"{name}.yaml"
+        path.write_text(path.read_text().replace("1.34.4", "1.35.4"))
+
+
+@pytest.mark.parametrize(
+    ("state", "said"),
+    [
+        ({}, "every component is old: it had not begun, or it rolled back; it begins"),
+        (
+            {"etcd": True},
+            "a control plane upgraded half way: etcd new, kube-apiserver kube-scheduler old; kubeadm goes on",
+        ),
+        (
+            {"etcd": True, "servers": ("kube-apiserver",)},
+            "a control plane upgraded half way: etcd kube-apiserver new, kube-scheduler old; kubeadm goes on",
+        ),
+        (
+            {"etcd": True, "servers": ("kube-apiserver", "kube-scheduler")},
+            "every component is new and kubeadm did not come to its end; it goes on",
+        ),
+    ],
+    ids=["rolled back", "etcd new and apiserver old", "half-upgraded", "not ended"],
+)
+def test_what_an_earlier_kubeadm_left_is_named_and_carried_on(control_plane, state, said):
+    begin(control_plane, **state)
+    done = upgrade(control_plane)
+    assert result(done)["already"] is False
+    assert f"found: {said}" in done.stdout or f"found: kubeadm 1.35.4 is installed and {said}" in done.stdout
+    assert [call for call in calls(control_plane) if call.startswith("kubeadm upgrade")]
+    assert not [call for call in calls(control_plane) if call.startswith("apt-get install")]
+
+
+def test_an_etcd_of_an_earlier_hop_does_not_count_as_new(control_plane):
+    begin(control_plane)
+    backup = control_plane.scratch / "kubeadm-backup-manifests-2026-08-24-23-10-00"
+    backup.mkdir()
+    (backup / "etcd.yaml").write_text("    image: registry.k8s.io/etcd:3.5.21-0\n")
+    tools = control_plane.root / "later"  # kubeadm's package came after that backup
+    tools.mkdir()
+    (tools / "kubeadm").symlink_to(TOOLS / "fake")
+    control_plane.environment["PATH"] = f"{tools}:{control_plane.variables()['PATH']}"
+    assert "every component is old" in upgrade(control_plane).stdout
+
+
+def test_a_node_that_was_not_begun_has_nothing_to_be_found(control_plane):
+    assert "found:" not in upgrade(control_plane).stdout
+
+
+def test_a_kubeadm_that_somebody_starts_meanwhile_is_not_run_beside(control_plane, tmp_path):
+    """start-job has looked, then the package took its time."""
+    (tmp_path / "upgrade").write_text("read -r _\n")
+    process = subprocess.Popen(["bash", "upgrade"], cwd=tmp_path, stdin=subprocess.PIPE)
+    (control_plane.systemd / "kubeadm-after-apt").write_text(f"{process.pid}\n")
+    try:
+        done = upgrade(control_plane)
+    finally:
+        process.kill()
+        process.communicate()
+    assert done.returncode == ExitCode.BUSY
+    assert (
+        f"somebody else is at it: kubeadm is run by root, pid {process.pid}, since "
+        in done.stderr.replace(" (logged in as root)", "")
+    )
+    assert [call for call in calls(control_plane) if call.startswith("apt-get install")]
+    assert not [call for call in calls(control_plane) if call.startswith("kubeadm upgrade")]
+
+
 def test_failed_kubeadm_leaves_no_mark(control_plane):
     (control_plane.systemd / "kubeadm-exit").write_text("1")
     assert upgrade(control_plane).returncode == ExitCode.KUBEADM_FAILED
     assert not (control_plane.state / "done").exists()
+
+
+def test_failed_kubeadm_leaves_the_source_line_where_the_node_is(control_plane):
+    """Else the node's own apt would offer a kubelet that is newer than its API server."""
+    source = control_plane.root / "fs/etc/apt/sources.list.d/kubernetes.list"
+    (control_plane.systemd / "kubeadm-exit").write_text("1")
+    upgrade(control_plane)
+    assert source.read_text() == SOURCE_LINE
+    (control_plane.systemd / "kubeadm-exit").unlink()
+    upgrade(control_plane)
+    assert source.read_text() == SOURCE_LINE.replace("v1.34", "v1.35")
+
+
+@pytest.mark.parametrize("is_at_work", [False, True])
+def test_holds_that_a_dead_job_left_off_come_back_with_the_next_fence(control_plane, is_at_work):
+    (control_plane.systemd / "calls").write_text("")
+    (control_plane.state / "held").write_text("kubeadm\nkubelet\n")
+    if is_at_work:
+        control_plane.hold_jobs()
+        control_plane.run("start-job", "reclaim-scratch", "1", "airflow/lab/run-1", "60", "request-1", "3")
+    assert control_plane.run("fence", "2").returncode == 0
+    assert ("apt-mark hold kubeadm kubelet" in calls(control_plane)) is not is_at_work
+    assert (control_plane.state / "held").exists() is is_at_work
 
 
 def test_held_package_is_held_again_even_when_apt_failed_once(control_plane):
@@ -222,7 +324,8 @@ def test_unstaged_or_changed_packages_are_refused(control_plane):
 
 def test_interrupted_dpkg_is_played_back_first(control_plane):
     (control_plane.root / "fs/var/lib/dpkg/updates/0001").touch()
-    upgrade(control_plane)
+    done = upgrade(control_plane)
+    assert "found: dpkg was interrupted; it is brought to its end first" in done.stdout
     assert "dpkg --configure -a --force-confold" in calls(control_plane)
 
 

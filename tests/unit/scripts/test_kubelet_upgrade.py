@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
@@ -19,7 +21,9 @@ def worker(node: FakeNode) -> FakeNode:
     node.environment["PATH"] = f"{TOOLS}:{node.variables()['PATH']}"
     for directory in ("var/lib/kubelet", "var/lib/dpkg/updates"):
         (node.root / "fs" / directory).mkdir(parents=True)
-    (node.root / "fs/var/lib/kubelet/config.yaml").write_text("kind: KubeletConfiguration\n")
+    config = node.root / "fs/var/lib/kubelet/config.yaml"
+    config.write_text("kind: KubeletConfiguration\n")
+    os.utime(config, (0, 0))  # long before the kubelet began
     (node.systemd / "health").write_text("ok")
     node.pretend_process("kubelet", os.getpid())
     set_installed(node, "1.34.4-1.1", "1.34.4-1.1")
@@ -61,6 +65,59 @@ def test_nothing_happens_when_it_is_so_already(worker):
     done = upgrade(worker)
     assert json.loads(done.stdout.splitlines()[-1].removeprefix("RESULT "))["already"] is True
     assert installed_files(worker) == []
+
+
+def restarts(node: FakeNode) -> int:
+    path = node.systemd / "systemctl-calls"
+    return path.read_text().splitlines().count("restart kubelet") if path.exists() else 0
+
+
+def test_a_package_without_its_restart_is_recognised_and_restarted(worker, tmp_path):
+    """dpkg put the new file in place and the job died: the old binary runs on, from a file that is gone."""
+    set_installed(worker, "1.35.4-1.1", "1.35.4-1.1")
+    binary = tmp_path / "kubelet"
+    shutil.copy("/bin/sleep", binary)
+    process = subprocess.Popen([str(binary), "60"])
+    try:
+        binary.unlink()
+        worker.pretend_process("kubelet", process.pid)
+        # as systemd would: after the restart another process is the kubelet
+        (worker.systemd / "on-restart").write_text(f"{os.getpid()}")
+        done = upgrade(worker)
+    finally:
+        process.kill()
+        process.communicate()
+    assert done.returncode == 0, done.stderr
+    assert "found: kubelet 1.35.4 is installed and not the one that runs" in done.stdout
+    assert restarts(worker) == 1
+    assert installed_files(worker) == []
+
+
+@pytest.mark.parametrize("name", ["config.yaml", "kubeadm-flags.env"])
+def test_a_kubelet_older_than_its_configuration_is_recognised_and_restarted(worker, name):
+    set_installed(worker, "1.35.4-1.1", "1.35.4-1.1")
+    path = worker.root / "fs/var/lib/kubelet" / name
+    path.touch()
+    tomorrow = time.time() + 86400
+    os.utime(path, (tomorrow, tomorrow))  # written after this process, which stands for the kubelet, began
+    done = upgrade(worker)
+    assert done.returncode == 0, done.stderr
+    assert "found: the running kubelet is older than its configuration" in done.stdout
+    assert restarts(worker) == 1
+
+
+def test_a_kubectl_that_dpkg_left_half_installed_is_no_absent_one(worker):
+    set_installed(worker, "1.35.4-1.1", "1.34.4-1.1")
+    (worker.systemd / "state-kubectl").write_text("half-installed")
+    (worker.root / "fs/var/lib/dpkg/updates/0001").touch()
+    done = upgrade(worker)
+    assert done.returncode == 0, done.stderr
+    assert "found: dpkg was interrupted" in done.stdout
+    assert installed_files(worker) == ["kubectl"]
+    order = [
+        call.split()[0] for call in calls(worker) if call.startswith(("dpkg --configure", "apt-get install"))
+    ]
+    assert order[0] == "dpkg"
 
 
 def test_only_what_is_missing_and_no_kubectl_where_there_was_none(worker):

@@ -80,6 +80,33 @@ def test_equal_sides_leave_one_private_bundle(member):
         assert {"snapshot.db", "status.json", "kubernetes/pki", "kubernetes/manifests"} <= set(tar.getnames())
 
 
+def test_the_bundle_says_what_was_proven(member):
+    """restore-etcd compares with it, in the morning, when nobody is left to ask."""
+    assert take(member).returncode == 0
+    (bundle,) = bundles(member)
+    with tarfile.open(bundle) as tar:
+        text = tar.extractfile("proof.txt").read().decode()
+    proof = dict(line.split("=", 1) for line in text.splitlines())
+    assert proof.pop("taken").endswith("Z")
+    assert proof == {
+        "revision": "1234",
+        "key_count": "567",
+        "hash": "89",
+        "etcd_version": "3.6.5",
+        "members": "cp1=https://10.0.0.11:2380",
+    }
+
+
+def test_a_snapshot_left_half_written_is_recognised_and_taken_anew(member):
+    partial = member.state / "snapshots/.partial.abc123"
+    partial.mkdir(parents=True)
+    (partial / "snapshot.db.part").write_text("half")
+    done = take(member)
+    assert done.returncode == 0, done.stderr
+    assert "found: a snapshot that was left half written" in done.stdout
+    assert [path.name for path in bundles(member)] == [result(done)["bundle"]]
+
+
 @pytest.mark.parametrize(
     ("restored", "different"),
     [("1233 567 89 1000", "revision"), ("1234 566 89 1000", "key_count"), ("1234 567 88 1000", "hash")],

@@ -152,6 +152,19 @@ def test_packages_and_images_are_fetched_and_nothing_is_installed(staging: FakeN
     assert files(staging.root / "fs") == before
 
 
+def test_unpacked_images_are_on_the_disk_before_the_next_gate_looks_at_etcd(
+    staging: FakeNode, address: str, tmp_path: Path
+) -> None:
+    containerd = staging.root / "fs/var/lib/containerd"
+    containerd.mkdir(parents=True)
+    sync = tmp_path / "tools/sync"
+    sync.write_text(f'#!/bin/sh\necho "$@" >>{tmp_path}/synced\n')
+    sync.chmod(0o755)
+    done = stage(staging, address)
+    assert done.returncode == 0, done.stderr
+    assert f"--file-system {containerd}" in (tmp_path / "synced").read_text().splitlines()
+
+
 @pytest.mark.parametrize(
     ("plant", "code", "said"),
     [
@@ -186,6 +199,25 @@ def test_what_is_missing_is_told_apart_and_leaves_nothing_half_done(
     assert list((staging.state / "packages").glob(".partial.*")) == []
     if code == ExitCode.PACKAGE_MISSING:
         assert list((staging.state / "packages").iterdir()) == []
+
+
+@pytest.mark.parametrize("left", ["half downloaded", "changed"])
+def test_what_an_earlier_download_left_is_named_and_fetched_anew(
+    staging: FakeNode, address: str, left: str
+) -> None:
+    final = staging.state / "packages" / PACKAGE
+    if left == "changed":
+        assert stage(staging, address).returncode == 0
+        next(final.glob("kubelet_*.deb")).write_text("changed")
+    else:
+        (staging.state / "packages/.partial.abc123").mkdir(parents=True)
+    done = stage(staging, address)
+    assert done.returncode == 0, done.stderr
+    assert "found: packages " in done.stdout
+    assert list((staging.state / "packages").iterdir()) == [final]
+    check = subprocess.run(["sha256sum", "--quiet", "-c", "SHA256SUMS"], cwd=final, check=False)
+    assert check.returncode == 0
+    assert "found:" not in stage(staging, address).stdout
 
 
 def offered(node: FakeNode, address: str, minor: str = "1.35") -> tuple[int, list[str]]:

@@ -1,5 +1,8 @@
 """Three control planes: who is asked first, who is spared."""
 
+import time
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +16,13 @@ from nightshift.domain.errors import (
     UnreachableError,
     VerificationError,
 )
+from nightshift.domain.policy import WorkerPolicy
 from nightshift.steps import gates
 from nightshift.steps.decide import find_etcd_leader
 from nightshift.steps.drain_node import drain_node
 from nightshift.steps.session import Session
 from nightshift.steps.snapshot import snapshot
+from nightshift.steps.stage import stage
 from nightshift.steps.uncordon_node import uncordon_node
 from nightshift.steps.upgrade_kubelet import upgrade_kubelet
 from nightshift.steps.upgrade_node import upgrade_node
@@ -59,6 +64,32 @@ def test_one_member_that_cannot_be_read_makes_the_etcd_gate_blind(
     verdict = gates.check_etcd_latency(ha_session, before, gates.gather_etcd_samples(ha_session))
     assert (verdict["outcome"], verdict["code"]) == ("blind", "ETCD_UNREADABLE")
     assert "cp2" in verdict["message"]
+
+
+def test_unpacking_images_keeps_one_member_busy_at_a_time_and_few_workers(
+    choice: dict[str, Any], tmp_path: Path
+) -> None:
+    cluster = FakeCluster(control_planes=3, workers=4)
+    session = make_session(cluster, tmp_path)
+    session.policy = replace(session.policy, workers=WorkerPolicy(stage_at_once=2))
+    busy: list[str] = []
+    seen: list[tuple[str, ...]] = []
+
+    def watch(name: str) -> Callable[[str], None]:
+        def job(step: str) -> None:
+            busy.append(name)
+            time.sleep(0.05)  # long enough for the others to come, if they may
+            seen.append(tuple(busy))
+            busy.remove(name)
+
+        return job
+
+    for name, node in cluster.fakes.items():
+        node.before_job = watch(name)
+    stage(session, choice)
+    assert seen[:3] == [("cp1",), ("cp2",), ("cp3",)]
+    assert len(seen) == 7
+    assert max(len(moment) for moment in seen) == 2
 
 
 def test_the_snapshot_comes_from_a_follower(ha_session: Session, choice: dict[str, Any]) -> None:
@@ -106,6 +137,7 @@ def test_a_pod_that_does_not_end_is_named(session: Session, cluster: FakeCluster
 
 
 def test_a_worker_is_verified_too(session: Session, cluster: FakeCluster, choice: dict[str, Any]) -> None:
+    cluster.upgrade_control_plane("1.35.4")
     upgrade_kubelet(session, "w1", choice)
     assert "w1 runs 1.35.4" in verify_node(session, "w1", choice)["sentence"]
     cluster.fakes["w1"].is_away = True
@@ -117,6 +149,7 @@ def test_a_cleared_task_of_another_control_plane_is_refused(
     ha: FakeCluster, ha_session: Session, choice: dict[str, Any]
 ) -> None:
     """A person may clear a task of cp1 while the night is at cp2: simulation seeds 52, 2358 and 2464."""
+    ha.upgrade_control_plane("1.35.4")  # else the kubelet is refused before that
     drain_node(ha_session, "cp2")
     for step in (
         lambda: drain_node(ha_session, "cp1"),
@@ -152,6 +185,7 @@ def test_kubeadm_is_not_started_while_another_member_is_missing(
     ha: FakeCluster, ha_session: Session, choice: dict[str, Any], how: str
 ) -> None:
     """The gate may be minutes ago, and a cleared task has none: simulation, etcd away during the drain."""
+    snapshot(ha_session, choice)
     if how == "away":
         ha.fakes["cp3"].is_away = True
     else:
@@ -159,7 +193,7 @@ def test_kubeadm_is_not_started_while_another_member_is_missing(
     with pytest.raises(GateClosedError, match="without its member and cp3") as caught:
         upgrade_node(ha_session, "cp1", choice)
     assert caught.value.code == "QUORUM_AT_RISK"
-    assert not ha.fakes["cp1"].jobs
+    assert "kubeadm-upgrade" not in ha.fakes["cp1"].jobs
 
 
 def test_a_kubeadm_that_runs_is_attached_to_whatever_the_other_members_say(

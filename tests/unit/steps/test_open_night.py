@@ -7,8 +7,9 @@ from nightshift.domain.errors import BlindError, ConfigError, TrustError, Unreac
 from nightshift.domain.facts import LeaseFacts
 from nightshift.domain.policy import WindowPolicy
 from nightshift.domain.takeover import fence
+from nightshift.steps.brake import may_go_on
 from nightshift.steps.hold import acquire
-from nightshift.steps.open_night import may_go_on, open_night
+from nightshift.steps.open_night import open_night
 from nightshift.steps.session import Session
 
 

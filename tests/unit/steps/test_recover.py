@@ -1,3 +1,4 @@
+import re
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -15,6 +16,7 @@ from nightshift.steps.drain_node import drain_node
 from nightshift.steps.hold import acquire, hold
 from nightshift.steps.recover import recover, sweep
 from nightshift.steps.session import Session
+from nightshift.steps.upgrade_node import upgrade_node
 
 _RENEWING = ClusterPolicy("lab", "k", "s", "/", limits=LimitPolicy(lease_renew_seconds=0))
 
@@ -598,3 +600,168 @@ def test_the_sweeper_is_the_one_recovery(
 ) -> None:
     cluster.sleep(asleep)
     assert sweep(other_session, None, "sweeper")["answer"] == answer
+
+
+@pytest.mark.usefixtures("half_done")
+@pytest.mark.parametrize("renews_after", [1.0, 9.0, 23.0])
+def test_a_run_whose_api_was_away_longer_than_its_lease_lives_is_not_taken_for_dead(
+    cluster: FakeCluster, session: Session, other_session: Session, renews_after: float
+) -> None:
+    """The sweeper asks the API in the seconds between its return and the run's next renewal."""
+    cluster.sleep(300)
+    back, token = cluster.now, cluster.lease.token
+
+    def renew() -> None:
+        if cluster.now >= back + renews_after:
+            session.kube.renew_lease(session.owner, token, cluster.now)
+
+    _each_poll(other_session, cluster, renew)
+    assert sweep(other_session, None, "sweeper")["answer"] == "live"
+    assert cluster.nodes["w1"].is_unschedulable
+    assert (cluster.lease.holder, cluster.lease.token) == (session.owner, token)
+
+
+@pytest.mark.usefixtures("half_done")
+def test_a_lease_that_is_not_renewed_for_a_whole_interval_is_a_dead_runs(
+    cluster: FakeCluster, session: Session, other_session: Session
+) -> None:
+    cluster.sleep(121)
+    began, limits = cluster.now, session.policy.limits
+    assert sweep(other_session, None, "sweeper")["answer"] == "recovered"
+    assert limits.lease_renew_seconds + 13 < cluster.now - began < 30
+    assert _is_clean(cluster, session)
+
+
+@pytest.mark.usefixtures("half_done")
+def test_an_api_that_goes_away_while_the_sweeper_watches_proves_nothing(
+    cluster: FakeCluster, session: Session, other_session: Session
+) -> None:
+    cluster.sleep(121)
+    _each_poll(other_session, cluster, lambda: setattr(cluster, "api_away_until", cluster.now + 20))
+    assert sweep(other_session, None, "sweeper")["answer"] == "away"
+    assert (cluster.lease.holder, cluster.nodes["w1"].is_unschedulable) == (session.owner, True)
+
+
+@pytest.mark.usefixtures("half_done")
+def test_the_sweeper_clears_a_gauge_that_could_not_be_cleared_at_the_runs_end(
+    session: Session, other_session: Session
+) -> None:
+    gauges = other_session.pushgateway = session.pushgateway
+    gauges.problem = "connection refused"
+    recover(session, "run-1", "teardown")
+    assert gauges.values["k8s_upgrade_in_flight"] == 1
+    gauges.problem = None
+    assert sweep(other_session, None, "sweeper")["answer"] == "nothing"
+    assert gauges.values["k8s_upgrade_in_flight"] == 0
+
+
+@pytest.mark.parametrize("moment", ["before the push", "after the push", "after the second look"])
+def test_a_run_that_claims_beside_the_sweeper_keeps_its_gauge(
+    session: Session, other_session: Session, monkeypatch: pytest.MonkeyPatch, moment: str
+) -> None:
+    gauges = session.pushgateway = other_session.pushgateway
+    push, lease, looks = gauges.push, other_session.kube.lease, [0]
+
+    def claimed_around(values: Any, labelled: Any = ()) -> Any:
+        monkeypatch.undo()
+        if moment == "before the push":
+            acquire(session)
+        problem = push(values, labelled)
+        if moment == "after the push":
+            acquire(session)
+        if moment == "after the second look":
+            monkeypatch.setattr(other_session.kube, "lease", claimed_after)
+        return problem
+
+    def claimed_after() -> LeaseFacts:
+        looks[0] += 1
+        monkeypatch.undo()
+        seen = lease()
+        acquire(session)
+        return seen
+
+    monkeypatch.setattr(gauges, "push", claimed_around)
+    assert sweep(other_session, None, "sweeper")["answer"] == "nothing"
+    assert gauges.values["k8s_upgrade_in_flight"] == 1
+    assert looks[0] == (moment == "after the second look")
+
+
+def _state(cluster: FakeCluster, session: Session) -> tuple[Any, ...]:
+    tokens = {name: node.token for name, node in cluster.fakes.items()}
+    return cluster.lease, dict(cluster.nodes), dict(cluster.marks), tokens, dict(session.pushgateway.values)
+
+
+@pytest.mark.usefixtures("half_done")
+@pytest.mark.parametrize(
+    ("asleep", "named", "would"),
+    [
+        (0, None, "It would do nothing. Run airflow/lab/run-1 is alive"),
+        (121, None, "raise the fencing token on cp1, w1, w2; uncordon w1; drop the marks of w1; clear"),
+        (0, "run-1", r"uncordon w1.*empty the Lease and keep its token \(held by airflow/lab/run-1\)"),
+    ],
+)
+def test_a_dry_run_says_what_would_be_done_and_writes_nothing(
+    cluster: FakeCluster, other_session: Session, asleep: float, named: str | None, would: str
+) -> None:
+    cluster.sleep(asleep)
+    before = _state(cluster, other_session)
+    said = sweep(other_session, named, "the form", dry_run=True)
+    assert (said["answer"], said["done"]) == ("dry_run", [])
+    assert re.search(f"nothing was written.*{would}", said["sentence"])
+    assert said["sentence"] in cluster.log
+    assert _state(cluster, other_session) == before
+
+
+def test_a_dry_run_names_what_it_would_wait_for_or_leave(
+    cluster: FakeCluster, other_session: Session, kubeadm: Callable[[], None]
+) -> None:
+    cluster.sleep(121)
+    assert (
+        "do nothing yet. Waiting for work that still runs: w1: kubeadm"
+        in (sweep(other_session, None, "the form", dry_run=True)["sentence"])
+    )
+    cluster.fakes["w1"].is_away = True
+    said = sweep(other_session, None, "the form", dry_run=True)
+    assert "leave what cannot be seen: w1 could not be reached" in said["sentence"]
+    assert said["remaining"]
+
+
+def test_a_dry_run_on_a_tidy_cluster_has_nothing_to_say(cluster: FakeCluster, session: Session) -> None:
+    said = sweep(session, None, "the form", dry_run=True)
+    assert "It would do nothing. Nothing was left behind." in said["sentence"]
+    assert session.pushgateway.values == {}
+
+
+@pytest.mark.usefixtures("half_done")
+def test_what_a_cleared_task_takes_without_its_release_is_repaid_by_the_sweeper(
+    cluster: FakeCluster, session: Session, other_session: Session, cleared_session: Callable[[], Session]
+) -> None:
+    """Clearing one task in the UI arms neither setup nor teardown."""
+    recover(session, "run-1", "teardown")
+    drain_node(cleared_session(), "w2")
+    assert sweep(other_session, None, "sweeper")["answer"] == "live"
+    cluster.sleep(121)
+    assert sweep(other_session, None, "sweeper")["answer"] == "recovered"
+    assert _is_clean(cluster, session)
+
+
+@pytest.mark.usefixtures("half_done")
+def test_a_run_that_was_paused_until_it_was_swept_goes_on_where_it_was(
+    cluster: FakeCluster,
+    session: Session,
+    other_session: Session,
+    cleared_session: Callable[[], Session],
+    choice: dict[str, Any],
+) -> None:
+    """A paused DAG starts no task, `release` neither; its next one is a new try, hours later."""
+    cluster.upgrade_control_plane("1.35.4")
+    cluster.sleep(121)
+    assert sweep(other_session, None, "sweeper")["answer"] == "recovered"
+    assert not cluster.nodes["w1"].is_unschedulable
+    cluster.add_pod("w1", "came-back")
+    cluster.sleep(10_000)
+    upgrade_node(cleared_session(), "w1", choice)
+    assert (cluster.pods["w1"], cluster.nodes["w1"].is_unschedulable) == ([], True)
+    assert cluster.lease.token == 3
+    assert recover(cleared_session(), "run-1", "teardown")["answer"] == "recovered"
+    assert _is_clean(cluster, session)

@@ -6,6 +6,7 @@ import pytest
 from tests.fakes.cluster import FakeCluster
 
 from nightshift.domain.ledger import Failure
+from nightshift.steps.brake import MEASURED_FILE
 from nightshift.steps.report import report
 from nightshift.steps.session import Session
 from nightshift.steps.upgrade_kubelet import upgrade_kubelet
@@ -40,6 +41,31 @@ def test_nothing_to_do_is_written_too(session: Session) -> None:
     assert "/lab/ledger/" in said["path"]
 
 
+@pytest.mark.parametrize(
+    ("ending", "given_back"),
+    [
+        (
+            {
+                "restore": {"restored": ["Deployment shop/web has 3 replicas again"]},
+                "recovery": {"repaid": ["x"]},
+            },
+            3,
+        ),
+        ({"recovery": {"repaid": ["Deployment shop/web has 5 replicas: somebody"]}}, 5),
+        ({"recovery": {"answer": "live"}}, None),
+    ],
+)
+def test_what_was_quiet_and_what_came_of_it_is_written(
+    session: Session, ending: dict[str, Any], given_back: int | None
+) -> None:
+    said = report(session, {"open_night": _GO, "quiesce": {"quiesced": ["Deployment shop/web"]}, **ending})
+    entry = json.loads(Path(said["path"]).read_text())
+    assert entry["quiesced"] == ["Deployment shop/web"]
+    assert [line.split(" replicas")[0] for line in entry["given_back"]] == (
+        [f"Deployment shop/web has {given_back}"] if given_back else []
+    )
+
+
 def test_blocked_raises_the_gauge_and_says_what_would_flip_it(
     session: Session, choice: dict[str, Any]
 ) -> None:
@@ -51,6 +77,7 @@ def test_blocked_raises_the_gauge_and_says_what_would_flip_it(
 
 
 def test_an_upgrade_lists_its_nodes(cluster: FakeCluster, session: Session, choice: dict[str, Any]) -> None:
+    cluster.upgrade_control_plane("1.35.4")
     for name in ("cp1", "w1"):
         upgrade_kubelet(session, name, choice)
     facts = {
@@ -79,8 +106,9 @@ def test_an_upgrade_lists_its_nodes(cluster: FakeCluster, session: Session, choi
 
 @pytest.mark.parametrize(("is_upgraded", "answer"), [(True, "partial"), (False, "failed")])
 def test_a_failure_is_told_with_what_is_done_already(
-    session: Session, choice: dict[str, Any], is_upgraded: bool, answer: str
+    cluster: FakeCluster, session: Session, choice: dict[str, Any], is_upgraded: bool, answer: str
 ) -> None:
+    cluster.upgrade_control_plane("1.35.4")
     if is_upgraded:
         upgrade_kubelet(session, "cp1", choice)
     facts = {"open_night": _GO, "choice": choice, "decision": _decision("go"), "failure": _FAILURE}
@@ -110,6 +138,7 @@ def test_an_api_that_is_away_does_not_stop_the_report(
 def test_a_night_that_ended_early_says_what_continues(
     cluster: FakeCluster, session: Session, choice: dict[str, Any]
 ) -> None:
+    cluster.upgrade_control_plane("1.35.4")
     plan = {"control_plane": [{"node": "cp1", "command": "apply"}], "waves": [], "leftover": ["w1", "w2"]}
     facts = {
         "open_night": _GO,
@@ -192,3 +221,68 @@ def test_a_blind_night_says_code_cause_and_next_step(session: Session, choice: d
 def test_a_look_that_failed_is_blind_and_touched_nothing(session: Session) -> None:
     failure = Failure("open_night", "w2 is away.", "NODE_UNREACHABLE", "x.", "y.", True, before_claim=True)
     assert report(session, {"failure": failure})["answer"] == "blind"
+
+
+def test_a_node_that_was_set_aside_has_its_own_word_and_the_night_stays_partial(
+    cluster: FakeCluster, session: Session, choice: dict[str, Any]
+) -> None:
+    cluster.upgrade_control_plane("1.35.4")
+    upgrade_kubelet(session, "w1", choice)
+    decision = _decision("go")
+    decision["plan"].update(waves=[["w1"], ["w2"]], leftover=[])
+    facts = {"open_night": _GO, "choice": choice, "decision": decision, "quarantined": ["w2"]}
+    said = report(session, {**facts, "failure": _FAILURE, "postflight": {"sentence": "Fine."}})
+    assert said["answer"] == "partial"
+    assert "Set aside, the other workers went on: w2; Already upgraded: w1" in said["note"]
+    assert {n["name"]: n["outcome"] for n in said["entry"]["nodes"]}["w2"] == "quarantined"
+
+
+def test_a_node_that_the_policy_leaves_out_still_waits(
+    cluster: FakeCluster, session: Session, choice: dict[str, Any]
+) -> None:
+    cluster.upgrade_control_plane("1.35.4")
+    for name in ("cp1", "w1"):
+        upgrade_kubelet(session, name, choice)
+    decision = _decision("go")
+    decision["plan"].update(leftover=[], quarantined=["w2"])
+    facts = {"open_night": _GO, "choice": choice, "decision": decision, "postflight": {"sentence": "Fine."}}
+    said = report(session, facts)
+    assert said["answer"] == "upgraded"
+    assert {n["name"]: n["outcome"] for n in said["entry"]["nodes"]}["w2"] == "quarantined"
+    assert session.pushgateway.labelled[0][2] == 1.0, "an upgrade is still available"
+
+
+def test_a_night_that_ended_before_it_took_a_node_is_held_and_names_who_continues(
+    session: Session, choice: dict[str, Any]
+) -> None:
+    plan = {"control_plane": [], "waves": [], "leftover": ["cp1", "w1", "w2"]}
+    facts = {"open_night": _GO, "choice": choice, "decision": _decision("go"), "plan": plan}
+    said = report(session, {**facts, "ended": {"code": "BRAKE_ON", "sentence": "The brake is on: anna."}})
+    assert (said["answer"], said["entry"]["sentence"]) == ("held", "The brake is on: anna.")
+    assert said["entry"]["what_next"] == "cp1, w1, w2 continue on the next night."
+    assert session.pushgateway.values["k8s_upgrade_held"] == 1
+
+
+def test_a_node_that_was_stopped_half_way_makes_the_night_partial(
+    session: Session, choice: dict[str, Any]
+) -> None:
+    failure = Failure("upgrade_kubelet", "w1 was stopped half way.", "STOPPED_HALF_WAY", "c.", "n.")
+    facts = {"open_night": _GO, "choice": choice, "decision": _decision("go"), "failure": failure}
+    assert report(session, facts)["answer"] == "partial"
+
+
+def _timed(**attached: bool) -> dict[str, Any]:
+    names = ("drain", "kubeadm", "kubelet", "verify", "uncordon")
+    return {
+        name: {"began": 1000.0 * at, "ended": 1000.0 * at + 10, "attached": attached.get(name, False)}
+        for at, name in enumerate(names)
+    }
+
+
+def test_how_long_nodes_took_is_kept_for_later_nights(session: Session, choice: dict[str, Any]) -> None:
+    """Not the time between the steps, not what a task that attached saw, and never instead of what is known of others."""
+    session.store.write_json(MEASURED_FILE, {"w1": 77.0, "w2": 88.0, "w3": 99.0})
+    unfinished = {"drain": _timed()["drain"]}
+    steps = {"cp1": _timed(), "w1": _timed(kubeadm=True), "w2": unfinished}
+    report(session, {"open_night": _GO, "choice": choice, "node_steps": steps})
+    assert session.store.read_json(MEASURED_FILE) == {"cp1": 50.0, "w1": 77.0, "w2": 88.0, "w3": 99.0}

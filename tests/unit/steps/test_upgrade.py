@@ -6,9 +6,10 @@ from threading import Barrier
 from typing import Any
 
 import pytest
-from tests.fakes.cluster import FakeCluster, job_failed
+from tests.fakes.cluster import FakeCluster, job_failed, running_job
 
 from nightshift.domain.errors import FencedError, LeaseHeldError, RemoteJobError, VerificationError
+from nightshift.domain.facts import JobFacts
 from nightshift.steps.claim import claim
 from nightshift.steps.drain_node import drain_node
 from nightshift.steps.evidence import saved_evidence
@@ -45,6 +46,7 @@ def test_a_whole_night_by_hand(cluster: FakeCluster, session: Session, choice: d
 def test_a_failed_job_leaves_its_evidence_before_it_is_raised(
     cluster: FakeCluster, session: Session, choice: dict[str, Any]
 ) -> None:
+    snapshot(session, choice)
     cluster.fakes["cp1"].failures["kubeadm-upgrade"] = job_failed()
     with pytest.raises(RemoteJobError, match=r"JOB_FAILED.*Evidence: .*cp1-kubeadm-upgrade") as caught:
         upgrade_node(session, "cp1", choice)
@@ -58,6 +60,7 @@ def test_a_failed_job_leaves_its_evidence_before_it_is_raised(
 def test_evidence_that_cannot_be_taken_does_not_hide_the_failure(
     cluster: FakeCluster, session: Session, choice: dict[str, Any]
 ) -> None:
+    cluster.upgrade_control_plane("1.35.4")
     node = cluster.fakes["w1"]
     node.failures["kubelet-upgrade"] = job_failed("JOB_LOST")
     node.before_job = lambda step: setattr(node, "is_away", True)
@@ -79,6 +82,7 @@ def test_a_node_that_lost_its_cordon_is_drained_again_before_kubeadm(
 def test_the_time_of_kubeadms_package_is_passed_on(
     cluster: FakeCluster, session: Session, choice: dict[str, Any]
 ) -> None:
+    snapshot(session, choice)
     assert upgrade_node(session, "cp1", choice)["package_seconds"] is None
     cluster.fakes["w1"].results["kubeadm-upgrade"] = {"package_seconds": 4.5}
     assert upgrade_node(session, "w1", choice)["package_seconds"] == 4.5
@@ -87,6 +91,7 @@ def test_the_time_of_kubeadms_package_is_passed_on(
 def test_a_node_that_lost_its_cordon_is_drained_again_before_its_kubelet(
     cluster: FakeCluster, session: Session, choice: dict[str, Any]
 ) -> None:
+    cluster.upgrade_control_plane("1.35.4")
     cluster.add_pod("w1", "newcomer")
     upgrade_kubelet(session, "w1", choice)
     assert cluster.pods["w1"] == []
@@ -96,14 +101,61 @@ def test_a_node_that_lost_its_cordon_is_drained_again_before_its_kubelet(
 def test_a_second_try_ends_with_the_command_of_the_first(
     cluster: FakeCluster, session: Session, choice: dict[str, Any]
 ) -> None:
+    snapshot(session, choice)
     upgrade_node(session, "cp1", choice)
     assert cluster.config_version == "1.35.4"
     assert upgrade_node(session, "cp1", choice)["command"] == "apply"
 
 
+@pytest.mark.parametrize(
+    ("ended", "said"),
+    [
+        ({"state": "failed", "exit_code": 26}, "failed with exit code 26"),
+        ({"state": "lost", "exit_code": None, "rebooted": True}, "was lost when the node was rebooted"),
+        ({"state": "lost", "exit_code": None}, "was lost without a last word"),
+    ],
+)
+def test_a_kubeadm_that_failed_unseen_is_named_and_leaves_evidence_before_it_is_run_again(
+    cluster: FakeCluster, session: Session, choice: dict[str, Any], ended: dict[str, Any], said: str
+) -> None:
+    """The task was killed, its job failed with nobody there; the next try must not wipe the traces."""
+    snapshot(session, choice)
+    node = cluster.fakes["cp1"]
+    base = session.policy.target.package_repository
+    words = ("apply", "1.35.4", "900", base)
+    node.jobs["kubeadm-upgrade"] = JobFacts(
+        step="kubeadm-upgrade",
+        run_id=session.owner,
+        token=1,
+        arguments=words,
+        started=cluster.now - 60,
+        finished=None,
+        **ended,
+    )
+    saved_before_the_job: list[tuple[str, ...]] = []
+    node.before_job = lambda step: saved_before_the_job.append(saved_evidence(session, ["cp1"]))
+    assert upgrade_node(session, "cp1", choice)["command"] == "apply"
+    assert f"the last kubeadm-upgrade (run {session.owner}) {said}" in cluster.log
+    assert len(saved_before_the_job[0]) == 1
+    upgrade_node(session, "cp1", choice)
+    assert len(saved_evidence(session, ["cp1"])) == 1
+
+
+def test_what_another_run_left_is_named_without_new_evidence(
+    cluster: FakeCluster, session: Session, choice: dict[str, Any]
+) -> None:
+    cluster.fakes["w1"].jobs["kubeadm-upgrade"] = JobFacts(
+        "kubeadm-upgrade", "failed", 26, "airflow/lab/last-night", 1, ("node", "1.35.4"), 0.0, 9.0
+    )
+    upgrade_node(session, "w1", choice)
+    assert "(run airflow/lab/last-night) failed with exit code 26" in cluster.log
+    assert saved_evidence(session, ["w1"]) == ()
+
+
 def test_a_world_that_did_not_follow_leaves_evidence_too(
     cluster: FakeCluster, session: Session, choice: dict[str, Any]
 ) -> None:
+    cluster.upgrade_control_plane("1.35.4")
     cluster.nodes["w1"] = replace(cluster.nodes["w1"], is_ready=False)
     with pytest.raises(VerificationError, match=r"NotReady.*Evidence: .*w1-kubelet-upgrade"):
         upgrade_kubelet(session, "w1", choice)
@@ -116,6 +168,7 @@ def test_two_nodes_that_fail_together_both_keep_their_evidence(
     session: Session, choice: dict[str, Any], cluster: FakeCluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each is a task of its own: nothing keeps one from reading the index before the other has written it."""
+    cluster.upgrade_control_plane("1.35.4")
     for name in ("w1", "w2"):
         cluster.fakes[name].failures["kubelet-upgrade"] = job_failed()
     meeting, read = Barrier(2, timeout=10), session.store.read_json
@@ -137,6 +190,7 @@ def test_two_nodes_that_fail_together_both_keep_their_evidence(
 def test_kubeadm_content_but_old_pods_is_an_error(
     cluster: FakeCluster, session: Session, choice: dict[str, Any]
 ) -> None:
+    snapshot(session, choice)
     cluster.fakes["cp1"]._kubeadm_upgrade = lambda args: None  # type: ignore[method-assign]
     with pytest.raises(
         VerificationError, match=r"cp1 did not reach 1.35.4 within 300 s: kube-apiserver 1.34.4"
@@ -147,6 +201,7 @@ def test_kubeadm_content_but_old_pods_is_an_error(
 def test_a_kubelet_that_does_not_come_back_is_an_error(
     cluster: FakeCluster, session: Session, choice: dict[str, Any]
 ) -> None:
+    cluster.upgrade_control_plane("1.35.4")
     cluster.nodes["w1"] = replace(cluster.nodes["w1"], is_ready=False)
     with pytest.raises(VerificationError, match=r"it reports kubelet 1.35.4, NotReady"):
         upgrade_kubelet(session, "w1", choice)
@@ -165,6 +220,7 @@ def test_verify_names_everything_that_is_wrong(
 def test_a_run_fenced_while_it_works_starts_no_job(
     cluster: FakeCluster, session: Session, choice: dict[str, Any]
 ) -> None:
+    cluster.upgrade_control_plane("1.35.4")
     node = cluster.fakes["w1"]
     fence = node.fence
 
@@ -185,6 +241,7 @@ def test_a_run_fenced_while_it_works_starts_no_job(
 def test_the_kubeadm_command_follows_the_clusters_configuration(
     cluster: FakeCluster, session: Session, choice: dict[str, Any], config_version: str, command: str
 ) -> None:
+    snapshot(session, choice)
     cluster.config_version = config_version
     assert upgrade_node(session, "cp1", choice)["command"] == command
     assert upgrade_node(session, "w1", choice)["command"] == "node"
@@ -307,6 +364,7 @@ def test_stage_says_which_node_failed_and_raises(
 def test_postflight_names_nodes_that_did_not_follow(
     cluster: FakeCluster, session: Session, choice: dict[str, Any]
 ) -> None:
+    snapshot(session, choice)
     for name in ("cp1", "w1"):
         upgrade_node(session, name, choice)
         upgrade_kubelet(session, name, choice)
@@ -319,6 +377,7 @@ def test_postflight_names_nodes_that_did_not_follow(
 def test_postflight_sees_a_mark_that_was_left(
     cluster: FakeCluster, session: Session, choice: dict[str, Any]
 ) -> None:
+    snapshot(session, choice)
     for name in ("cp1", "w1", "w2"):
         upgrade_node(session, name, choice)
         upgrade_kubelet(session, name, choice)
@@ -326,3 +385,58 @@ def test_postflight_sees_a_mark_that_was_left(
         uncordon_node(session, name)
     with pytest.raises(VerificationError, match=r"w2: still marked by run airflow/lab/run-1"):
         postflight(session, choice, {"leftover": []})
+
+
+def test_no_control_plane_is_changed_without_a_proven_snapshot(
+    cluster: FakeCluster, session: Session, choice: dict[str, Any]
+) -> None:
+    """A person who marks `snapshot` as success must not take the way back away."""
+    with pytest.raises(VerificationError, match="SNAPSHOT_ABSENT"):
+        upgrade_node(session, "cp1", choice)
+    taken = snapshot(session, choice)
+    Path(taken["path"]).rename(f"{taken['path']}.gone")
+    with pytest.raises(VerificationError, match="SNAPSHOT_ABSENT"):
+        upgrade_node(session, "cp1", choice)
+    assert "kubeadm-upgrade" not in [call[0] for call in cluster.fakes["cp1"].calls]
+    Path(f"{taken['path']}.gone").rename(taken["path"])
+    cluster.sleep(100_000)
+    assert upgrade_node(session, "cp1", choice)["command"] == "apply"
+
+
+def test_a_kubeadm_that_runs_is_followed_whatever_became_of_the_snapshot(
+    cluster: FakeCluster, session: Session, choice: dict[str, Any]
+) -> None:
+    cluster.fakes["cp1"].jobs["kubeadm-upgrade"] = running_job("kubeadm-upgrade")
+    assert upgrade_node(session, "cp1", choice)["node"] == "cp1"
+
+
+@pytest.mark.parametrize(("node", "behind"), [("cp1", "cp1"), ("w1", "cp1"), ("w1", "cp2")])
+def test_no_kubelet_becomes_newer_than_the_api_servers(
+    session: Session, cluster: FakeCluster, choice: dict[str, Any], node: str, behind: str
+) -> None:
+    """A person who marks `upgrade_node` as success must not part kubelet and control plane."""
+    cluster.components["cp2"] = dict(cluster.components["cp1"])
+    cluster.upgrade_control_plane("1.35.4")
+    cluster.components[behind] = dict.fromkeys(cluster.components[behind], "1.34.4")
+    with pytest.raises(
+        VerificationError, match=rf"KUBELET_TOO_EARLY.*{node}.*API server of {behind} \(1.34.4"
+    ):
+        upgrade_kubelet(session, node, choice)
+    assert cluster.fakes[node].calls == []
+
+
+@pytest.mark.parametrize(("seen", "said"), [({}, "nobody"), ({"cp1": {}}, r"cp1 \(absent\)")])
+def test_an_api_server_that_cannot_be_seen_is_not_a_new_one(
+    cluster: FakeCluster, session: Session, choice: dict[str, Any], seen: dict[str, Any], said: str
+) -> None:
+    cluster.components = seen
+    with pytest.raises(VerificationError, match=rf"KUBELET_TOO_EARLY.*API server of {said}"):
+        upgrade_kubelet(session, "w1", choice)
+
+
+def test_a_control_planes_kubelet_waits_for_its_own_api_server_only(
+    cluster: FakeCluster, session: Session, choice: dict[str, Any]
+) -> None:
+    cluster.components["cp2"] = dict(cluster.components["cp1"])
+    cluster.components["cp1"] = dict.fromkeys(cluster.components["cp1"], "1.35.4")
+    assert upgrade_kubelet(session, "cp1", choice)["version"] == "1.35.4"

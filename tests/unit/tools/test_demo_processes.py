@@ -1,7 +1,8 @@
 import os
 import socket
+import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -45,6 +46,22 @@ def test_all_four_start_once_and_stop_for_good(home: Home) -> None:
         os.waitpid(pid, 0)
 
 
+def test_a_task_ends_with_its_scheduler(home: Home, tmp_path: Path) -> None:
+    """As Airflow starts it: below the scheduler, in a process group of its own."""
+    task, program = tmp_path / "task", tmp_path / "airflow"
+    script = f"import os, time; os.setpgid(0, 0); open('{task}', 'w').write(str(os.getpid())); time.sleep(60)"
+    program.write_text(
+        f'#!/bin/sh\n[ "$1" = db ] && exit 0\n[ "$1" = scheduler ] && {sys.executable} -c "{script}" &\n'
+        "while :; do sleep 0.1; done\n",
+        encoding="utf-8",
+    )
+    processes.start_airflow(home, {}, lambda text: None)
+    _wait(lambda: task.exists() and task.read_text() != "")
+    pid = int(task.read_text())
+    processes.stop_airflow(home, lambda text: None)
+    _wait(lambda: pid not in processes.process_table())
+
+
 def test_log_servers_are_not_started(home: Home) -> None:
     processes.start_airflow(home, {}, lambda text: None)
     log = home.logs / "scheduler.log"
@@ -73,3 +90,10 @@ def test_a_database_that_cannot_be_prepared_is_said(home: Home, monkeypatch: pyt
     monkeypatch.setenv("MIGRATE", "3")
     with pytest.raises(DemoError, match="database"):
         processes.start_airflow(home, {}, lambda text: None)
+
+
+def _wait(is_so: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 10
+    while not is_so():
+        assert time.monotonic() < deadline, "not within 10 s"
+        time.sleep(0.05)

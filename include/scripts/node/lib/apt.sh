@@ -1,6 +1,6 @@
 #!/bin/bash
 # apt beside the live one: own sources, own lists, own archives, the live keyring. Nothing of the node's apt
-# configuration or lists is changed here. Sourced after common.sh; the caller sets APT_PRIVATE to a directory.
+# configuration or lists is changed here. Sourced after common.sh, and holds.sh to install; the caller sets APT_PRIVATE to a directory.
 # shellcheck disable=SC2034  # APT_OPTIONS is used by the sourcing scripts
 
 umask 022 # files of packages, of kubeadm and of apt's unprivileged user get the modes they ask for
@@ -130,10 +130,17 @@ installed_version() {
     dpkg-query -W -f '${db:Status-Status} ${Version}\n' "$1" 2>/dev/null | sed -n 's/^installed //p'
 }
 
+# is_known PACKAGE: the node has it, be it half installed: an interrupted package is no absent one.
+is_known() {
+    local state
+    state=$(dpkg-query -W -f '${db:Status-Status} ${Version}\n' "$1" 2>/dev/null) || return 1
+    [[ -n $state && $state != not-installed* && $state != config-files* ]]
+}
+
 # node_packages: what this node is upgraded with, one per line; kubectl only where it is installed.
 node_packages() {
     printf '%s\n' kubeadm kubelet
-    [[ -z $(installed_version kubectl) ]] || echo kubectl
+    ! is_known kubectl || echo kubectl
 }
 
 # offered_versions PACKAGE…: versions in which the private index has all of these packages, newest first. A mirror
@@ -165,26 +172,17 @@ install_staged() {
         find "$directory" -name '*.deb' ! -name 'kubeadm_*' ! -name 'kubelet_*' ! -name 'kubectl_*'
     )
     remember_holds
-    # A power loss inside dpkg leaves a journal; nothing can be installed until it is played back.
-    if [[ -n $(ls -A "$FS_ROOT/var/lib/dpkg/updates") || -n $(dpkg --audit) ]]; then
-        dpkg --configure -a --force-confold || die "$EX_INSTALL_FAILED" "dpkg --configure -a failed"
-    fi
+    mend_dpkg
     apt-get install -y --no-install-recommends --no-remove --allow-change-held-packages \
         -o DPkg::Lock::Timeout=300 -o Dpkg::Options::=--force-confdef -o Dpkg::Options::=--force-confold \
         "${files[@]}" </dev/null || die "$EX_INSTALL_FAILED" "apt-get could not install: ${files[*]}"
     restore_holds
 }
 
-# Holds are remembered in a file, because a job that dies between install and hold would lose them.
-remember_holds() {
-    local held
-    held=$(apt-mark showhold | grep -xE 'kubeadm|kubelet|kubectl|kubernetes-cni|cri-tools' || true)
-    { cat "$STATE_DIR/held" 2>/dev/null || true; echo "$held"; } | grep . | sort -u | atomic_write "$STATE_DIR/held" || true
-}
-
-restore_holds() {
-    local held=()
-    mapfile -t held < <(grep . "$STATE_DIR/held" || true)
-    ((${#held[@]} == 0)) || apt-mark hold "${held[@]}" >/dev/null
-    rm -f "$STATE_DIR/held"
+# mend_dpkg: a power loss inside dpkg leaves a journal and half installed packages; nothing can be installed before
+# they are brought to their end.
+mend_dpkg() {
+    [[ -n $(ls -A "$FS_ROOT/var/lib/dpkg/updates") || -n $(dpkg --audit) ]] || return 0
+    echo "found: dpkg was interrupted; it is brought to its end first"
+    dpkg --configure -a --force-confold || die "$EX_INSTALL_FAILED" "dpkg --configure -a failed"
 }

@@ -172,6 +172,20 @@ kubeadm_pids() {
     done
 }
 
+# foreign_kubeadm: who runs a kubeadm by hand, since when, and how it was called; nothing when nobody does.
+foreign_kubeadm() {
+    local pid user since login called
+    for pid in $(kubeadm_pids); do
+        ! grep -qsE '/nightshift-[a-z-]+\.service(/|$)' "/proc/$pid/cgroup" || continue
+        read -r user since < <(ps -o user=,lstart= -p "$pid") || continue # it has just ended
+        # sudo makes everybody root; who logged in is remembered by the kernel.
+        login=$(id -nu "$(cat "/proc/$pid/loginuid" 2>/dev/null)" 2>/dev/null) || login=
+        called=$(tr '\0' ' ' <"/proc/$pid/cmdline" | sed -E -f "$NIGHTSHIFT_ROOT/lib/redact.sed")
+        echo "somebody else is at it: kubeadm is run by $user${login:+ (logged in as $login)}, pid $pid, since $since: ${called:0:200}"
+        return 0
+    done
+}
+
 # process_flag PID NAME: value of --NAME=… in a running process's arguments; empty when absent.
 process_flag() {
     tr '\0' '\n' <"/proc/$1/cmdline" | sed -n "s|^--$2=||p" | head -n 1

@@ -81,14 +81,3 @@ job_line() {
         "${STATUS[run_id]}" "${STATUS[token]}" "${STATUS[job_id]}" "${STATUS[started]}" "${STATUS[finished]}" \
         "$rebooted" "${STATUS[arguments]}"
 }
-
-# foreign_kubeadm: describe a kubeadm somebody runs by hand; nothing when there is none.
-foreign_kubeadm() {
-    local pid
-    for pid in $(kubeadm_pids); do
-        if ! grep -qs 'nightshift-' "/proc/$pid/cgroup"; then
-            echo "kubeadm is run by somebody else: pid $pid, since $(ps -o lstart= -p "$pid")"
-            return 0
-        fi
-    done
-}

@@ -15,8 +15,8 @@ s/:\/\/[^\/@ :]+:[^\/@ ]+@/:\/\/[REDACTED]@/g
 s/(authorization["']?[:=] *["']?)[^"']+/\1[REDACTED]/gi
 s/(bearer +)[A-Za-z0-9._~+\/=-]{8,}/\1[REDACTED]/gi
 # name: value, name=value, "name": "value" and --name value, where the name says that it is secret.
-s/((client-key-data|client-secret|client_secret|clientsecret|password|passwd|passphrase|secret|token|api-?_?key|access-?_?key|secret-?_?key|private-?_?key|encryption-?_?key)["']?(: *|=|: ?["']|=["'])["']?)[^"' ,}]+/\1[REDACTED]/gi
-s/(--[a-z-]*(client-secret|password|passphrase|token|api-key) +)[^ "']+/\1[REDACTED]/gi
+s/((client-key-data|client-secret|client_secret|clientsecret|password|passwd|passphrase|secret|token|api-?_?key|access-?_?key|secret-?_?key|private-?_?key|encryption-?_?key|certificate-?_?key)["']?(: *|=|: ?["']|=["'])["']?)[^"' ,}]+/\1[REDACTED]/gi
+s/(--[a-z-]*(client-secret|password|passphrase|token|api-key|certificate-key) +)[^ "']+/\1[REDACTED]/gi
 # An environment variable in a manifest: the name on one line, the value on the next.
 /^ *- *name: .*(SECRET|TOKEN|PASSWORD|PASSWD|PASSPHRASE|_KEY|APIKEY|CREDENTIAL)/I {
     n

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from nightshift.domain.debts import OWNER_ANNOTATION
 from nightshift.domain.facts import NodeFacts
 from nightshift.domain.gates.findings import Finding, conclude
-from nightshift.domain.recovery import OWNER_ANNOTATION
 from nightshift.domain.verdicts import Outcome, Verdict
 
 NAME = "node_health"

@@ -1,0 +1,162 @@
+"""Debts: what a run must undo again, recorded on the cluster before it is done.
+
+A cordon is recorded on its node, in the same write. Everything else is an entry in one ConfigMap, written before the
+change and removed after the undo was read back. So a record without its change may exist, never a change without its
+record; and every undo asks first whether there is still something to undo.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field
+from enum import StrEnum
+from typing import Any
+
+from nightshift.domain.facts import NodeFacts, WorkloadFacts, WorkloadName
+
+OWNER_ANNOTATION = "nightshift.io/owner"
+TOKEN_ANNOTATION = "nightshift.io/token"
+# On nodes; written in one patch with the cordon, dropped after the uncordon.
+DEBT_ANNOTATIONS = (OWNER_ANNOTATION, TOKEN_ANNOTATION)
+
+
+class DebtKind(StrEnum):
+    """What was done, in the order in which it is undone."""
+
+    CORDON = "cordon"  # pods need somewhere to go before anything starts new ones
+    REPLICAS = "replicas"
+    SUSPEND = "suspend"  # what a CronJob starts may need the controllers
+    UNREADABLE = "unreadable"  # an entry nobody understands: it stays, and is said
+
+
+_KINDS = {"Deployment": DebtKind.REPLICAS, "StatefulSet": DebtKind.REPLICAS, "CronJob": DebtKind.SUSPEND}
+_QUIET: Mapping[DebtKind, int | bool] = {DebtKind.REPLICAS: 0, DebtKind.SUSPEND: True}
+
+
+@dataclass(frozen=True)
+class Debt:
+    """One change that must be undone.
+
+    Args:
+        kind: what was done.
+        subject: to what: "Node/w1", "Deployment/shop/web"; of an unreadable entry its key.
+        undo: what is needed to undo it; for workloads {"before": the setting, "uid": of the object}.
+        owner: who did it, see domain/owner.py.
+        token: the fencing token under which it was done.
+        recorded: seconds since the epoch; 0 when the record does not say (cordons).
+    """
+
+    kind: DebtKind
+    subject: str
+    undo: Mapping[str, Any] = field(default_factory=dict)
+    owner: str = ""
+    token: int = 0
+    recorded: float = 0.0
+
+    @property
+    def key(self) -> str:
+        """Its key in the ConfigMap; a subject has one debt at most."""
+        return self.subject if self.kind is DebtKind.UNREADABLE else self.subject.replace("/", ".")
+
+    @property
+    def workload(self) -> WorkloadName:
+        """The workload it is about."""
+        return WorkloadName(*self.subject.split("/"))
+
+    def __str__(self) -> str:
+        """For people: "Deployment shop/web"."""
+        return self.subject.replace("/", " ", 1)
+
+
+@dataclass(frozen=True)
+class Repayment:
+    """What is to be done about a debt now.
+
+    Args:
+        setting: what the workload is set to; None: nothing to undo any more, only the record goes.
+        why: one clause for people, without the subject.
+    """
+
+    setting: int | bool | None
+    why: str
+
+
+def to_text(debt: Debt) -> str:
+    """Serialise a debt for the ConfigMap."""
+    return json.dumps(asdict(debt), sort_keys=True)
+
+
+def from_text(key: str, text: str) -> Debt:
+    """Read an entry back; one that cannot be understood is a debt too, of the kind "unreadable"."""
+    try:
+        debt = Debt(**{**json.loads(text), "kind": DebtKind(json.loads(text)["kind"])})
+        is_sound = debt.key == key and debt.kind in _QUIET and {"before", "uid"} <= set(debt.undo)
+        is_sound = is_sound and _KINDS[debt.workload.kind] is debt.kind
+    except (ValueError, TypeError, KeyError, AttributeError):
+        is_sound = False
+    return debt if is_sound else Debt(DebtKind.UNREADABLE, key, {"text": text})
+
+
+def node_debt(node: NodeFacts) -> Debt | None:
+    """The debt that a node's own annotations record; None when it carries none."""
+    marks = node.annotations
+    if not any(key in marks for key in DEBT_ANNOTATIONS):
+        return None
+    token = marks.get(TOKEN_ANNOTATION, "")
+    owner = marks.get(OWNER_ANNOTATION, "")
+    return Debt(DebtKind.CORDON, f"Node/{node.name}", {}, owner, int(token) if token.isdecimal() else 0)
+
+
+def quiet_setting(kind: str) -> int | bool:
+    """What makes a workload of that kind quiet: no replicas, or suspended."""
+    return _QUIET[_KINDS[kind]]
+
+
+def workload_subject(name: WorkloadName) -> str:
+    """How a debt names a workload."""
+    return f"{name.kind}/{name.namespace}/{name.name}"
+
+
+def quiesce_debt(found: WorkloadFacts, owner: str, token: int, now: float) -> Debt:
+    """The debt of making this workload quiet; to be recorded before that is done."""
+    undo = {"before": found.setting, "uid": found.uid}
+    return Debt(_KINDS[found.name.kind], workload_subject(found.name), undo, owner, token, now)
+
+
+def judge_workload_debt(debt: Debt, found: WorkloadFacts | None) -> Repayment:
+    """Decide what is to be done about a workload now; whatever somebody else did to it meanwhile stays.
+
+    Args:
+        debt: of kind REPLICAS or SUSPEND.
+        found: the workload as it is; None: it does not exist any more.
+    """
+    before = debt.undo["before"]
+    if found is None:
+        return Repayment(None, "was deleted meanwhile; nothing is owed")
+    if found.uid != debt.undo["uid"]:
+        return Repayment(None, "was deleted and made anew meanwhile; it stays as it is")
+    if found.setting == before:
+        return Repayment(None, f"{_said(debt.kind, before)} as before")
+    if found.setting != _QUIET[debt.kind]:
+        return Repayment(
+            None, f"{_said(debt.kind, found.setting)}: somebody set that meanwhile, and it stays"
+        )
+    return Repayment(before, f"{_said(debt.kind, before)} again")
+
+
+def workload_debts(debts: Iterable[Debt]) -> tuple[Debt, ...]:
+    """Those of workloads, as they are to be repaid."""
+    return in_order(debt for debt in debts if debt.kind in _QUIET)
+
+
+def in_order(debts: Iterable[Debt]) -> tuple[Debt, ...]:
+    """Sort debts as they are to be repaid: by kind, of one kind the latest first."""
+    kinds = list(DebtKind)
+    return tuple(sorted(debts, key=lambda d: (kinds.index(d.kind), -d.recorded, d.subject)))
+
+
+def _said(kind: DebtKind, setting: int | bool) -> str:
+    if kind is DebtKind.SUSPEND:
+        return "is suspended" if setting else "is not suspended"
+    return f"has {setting} replicas"

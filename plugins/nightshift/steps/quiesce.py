@@ -1,0 +1,157 @@
+"""Make workloads quiet while the control plane is upgraded, and give them back: recorded as debts before they are touched."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+from nightshift.domain.debts import Debt, quiesce_debt, quiet_setting, workload_debts, workload_subject
+from nightshift.domain.errors import ConfigError, VerificationError, merge
+from nightshift.domain.facts import WorkloadFacts, WorkloadName
+from nightshift.steps.debts import repay, repay_all
+from nightshift.steps.hold import Held, hold
+from nightshift.steps.session import Session, patiently, wait_until
+
+_TRIES = 5  # autoscalers and people write the same objects
+
+
+def quiesce(session: Session) -> dict[str, Any]:
+    """Answer {"quiesced": ["Deployment shop/web", ...], "sentence"}: everything the policy names is quiet now.
+
+    Raises:
+        ConfigError: WORKLOAD_MISSING.
+        VerificationError: VERIFY_FAILED, something does not become quiet.
+    """
+    with hold(session, []) as held:
+        quiet = [name for name in session.policy.quiesce if _make_quiet(session, name, held)]
+        _require_quiet(session, session.policy.quiesce)
+    listed = ", ".join(map(str, quiet))
+    sentence = f"Quiet until the control plane is done: {listed or 'nothing that was not so before'}."
+    session.log(sentence)
+    return {"quiesced": list(map(str, quiet)), "sentence": sentence}
+
+
+def quiesce_again(session: Session, held: Held) -> None:
+    """Make quiet again what a recovery gave back meanwhile: a cleared slot is under way without its `quiesce`.
+
+    What is still recorded was set by somebody else, if it is not quiet, and is not fought over.
+    """
+    recorded = {
+        debt.subject for debt in patiently(session, "reading the ledger of debts", session.kube.debts)
+    }
+    missing = [name for name in session.policy.quiesce if workload_subject(name) not in recorded]
+    for name in missing:
+        _make_quiet(session, name, held)
+    if missing:
+        _require_quiet(session, missing)
+
+
+def restore(session: Session) -> dict[str, Any]:
+    """Answer {"restored": ["Deployment shop/web has 3 replicas again", ...], "sentence"}.
+
+    Raises:
+        NightshiftError: what could not be given back, as one error; the rest was.
+    """
+    with hold(session, []):
+        owed = workload_debts(patiently(session, "reading the ledger of debts", session.kube.debts))
+
+        def repay_one(debt: Debt) -> str:
+            return patiently(session, f"giving back {debt}", lambda: repay(session.kube, debt))
+
+        done, failed = repay_all(owed, repay_one)
+    sentence = f"{'; '.join(done) or 'Nothing was quiet'}."
+    session.log(sentence)
+    if failed:
+        raise merge(failed)
+    return {"restored": done, "sentence": sentence}
+
+
+def require_workloads(session: Session) -> None:
+    """Look up everything the policy wants quiet, before anything is touched.
+
+    Raises:
+        ConfigError: WORKLOAD_MISSING, naming all that do not exist.
+    """
+    missing = [name for name in session.policy.quiesce if session.kube.workload(name) is None]
+    if missing:
+        raise _missing(missing)
+
+
+def _make_quiet(session: Session, name: WorkloadName, held: Held) -> bool:
+    """Record, then change; False when it was quiet before, which is nobody's debt."""
+    return patiently(session, f"making {name} quiet", lambda: _make_quiet_now(session, name, held))
+
+
+def _make_quiet_now(session: Session, name: WorkloadName, held: Held) -> bool:
+    """One attempt; safe to repeat when the API went away in the middle of it."""
+    for _ in range(_TRIES):
+        held.check()
+        found, known = session.kube.workload(name), _known(session, name)
+        if found is None:
+            raise _missing([name])
+        if found.setting == quiet_setting(name.kind):
+            return known is not None and _take_over(session, known, held)
+        debt = quiesce_debt(found, session.owner, held.token, session.clock())
+        if not session.kube.record_debt(debt, instead_of=known):
+            continue
+        if session.kube.set_workload(found, quiet_setting(name.kind)):
+            session.log(f"{name}: made quiet, {_as_it_was(found)} before")
+            return True
+    raise VerificationError(
+        "VERIFY_FAILED",
+        f"{name} could not be made quiet in {_TRIES} attempts.",
+        cause="Something else writes it all the time.",
+        next_step="Look who does (kubectl get -o yaml --show-managed-fields), then clear this task.",
+    )
+
+
+def _take_over(session: Session, known: Debt, held: Held) -> bool:
+    """Make the debt of a run that died ours: what it was before that run is what will be given back."""
+    if known.owner != session.owner:
+        session.kube.record_debt(replace(known, owner=session.owner, token=held.token), instead_of=known)
+    return True
+
+
+def _known(session: Session, name: WorkloadName) -> Debt | None:
+    """What the ledger records about this workload."""
+    return next((debt for debt in session.kube.debts() if debt.subject == workload_subject(name)), None)
+
+
+def _require_quiet(session: Session, names: Sequence[WorkloadName]) -> None:
+    """Read back: settings kept, and no replica left; a CronJob's jobs that run already come to their own end."""
+    loud: list[str] = []
+
+    def is_quiet() -> bool:
+        found = [(name, session.kube.workload(name)) for name in names]
+        loud[:] = [f"{name} {_as_it_was(now)}" for name, now in found if now is not None and _is_loud(now)]
+        return not loud
+
+    limit = session.policy.limits.node_ready_seconds
+    if not wait_until(session, limit, is_quiet):
+        raise VerificationError(
+            "VERIFY_FAILED",
+            f"Not quiet within {limit} s: {'; '.join(loud) or 'the API did not answer'}.",
+            cause="Their controllers do not follow, or something sets them back.",
+            next_step="Look at them (kubectl describe), or take them out of quiesce; then clear this task.",
+        )
+
+
+def _is_loud(found: WorkloadFacts) -> bool:
+    is_cron = found.name.kind == "CronJob"
+    return found.setting != quiet_setting(found.name.kind) or (not is_cron and found.running > 0)
+
+
+def _as_it_was(found: WorkloadFacts) -> str:
+    if found.name.kind == "CronJob":
+        return "suspended" if found.setting else f"not suspended, {found.running} jobs at work"
+    return f"{found.setting} replicas wanted, {found.running} there"
+
+
+def _missing(names: list[WorkloadName]) -> ConfigError:
+    return ConfigError(
+        "WORKLOAD_MISSING",
+        f"The cluster has no {', '.join(map(str, names))}.",
+        cause="quiesce in the cluster's YAML names it; it was deleted, renamed, or is spelled differently.",
+        next_step="Correct quiesce in the cluster's YAML, enrol again, and start the run again.",
+    )

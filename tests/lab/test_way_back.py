@@ -1,0 +1,201 @@
+"""The way back by hand: last night's snapshot is restored as docs/restore.md says, and the next night works."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+from tests.lab.test_night import SLOT, TARGET, assert_clean, assert_on_target
+from tests.lab.world import World, wait_until
+
+from nightshift.steps.session import path_safe
+from nsdemo.settings import PROJECT
+
+SCRIPTS = PROJECT / "include" / "scripts"
+RUNBOOK = PROJECT / "docs" / "restore.md"
+OLD = "v1.34.4"
+THERE = "/root/way-back"
+SWEEPER_SECONDS = 300
+
+
+def snapshot_of(world: World, run_id: str) -> tuple[Path, str]:
+    """Bundle and SHA-256, where the runbook says a person finds them."""
+    entry = json.loads(
+        Path(world.home.store, "lab", "snapshots", f"{path_safe(run_id)}.json").read_text(encoding="utf-8")
+    )
+    return Path(entry["path"]), entry["sha256"]
+
+
+def ssh_words(world: World) -> list[str]:
+    return [
+        *("ssh", "-F", "none", "-i", world.facts["NSLAB_SSH_KEY"], "-o", "BatchMode=yes"),
+        *("-o", f"UserKnownHostsFile={world.facts['NSLAB_KNOWN_HOSTS']}", "-o", "StrictHostKeyChecking=yes"),
+        *("-o", "IdentitiesOnly=yes", "-o", "LogLevel=ERROR"),
+    ]
+
+
+def address_of(world: World, node: str) -> str:
+    return dict(pair.split("=") for pair in world.facts["NSLAB_NODES"].split())[node]
+
+
+def copy_to(world: World, node: str, *files: Path) -> None:
+    """Into THERE, as root."""
+    world.on_node(node, f"mkdir -p {THERE}")
+    for file in files:
+        with file.open("rb") as source:
+            command = [
+                *ssh_words(world),
+                f"root@{address_of(world, node)}",
+                f"cat >{THERE}/{file.name}; chmod 700 {THERE}/{file.name}",
+            ]
+            subprocess.run(command, stdin=source, check=True)
+
+
+def play(command: list[str], **environment: str) -> str:
+    """Run it, show what it says, and return that; it must succeed."""
+    began = time.monotonic()
+    done = subprocess.run(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env={**os.environ, **environment},
+        check=False,
+    )
+    print(done.stdout, f"\n{time.monotonic() - began:.0f} s", flush=True)
+    assert done.returncode == 0, done.stdout
+    return done.stdout
+
+
+def commands_of(heading: str) -> str:
+    """The first shell block below a heading of the runbook."""
+    text = RUNBOOK.read_text(encoding="utf-8").split(f"\n## {heading}\n", 1)[1]
+    found = re.search(r"^```bash\n(.*?)^```$", text, flags=re.DOTALL | re.MULTILINE)
+    assert found, heading
+    return found[1]
+
+
+def take_packages_back(world: World, node: str) -> None:
+    """What the runbook says about kubelets that are newer than the API server."""
+    is_worker = node.startswith("w")
+    if is_worker:
+        world.kubectl("drain", node, "--ignore-daemonsets", "--delete-emptydir-data", "--timeout=300s")
+    script = commands_of("Kubelets and packages")
+    assert f"VERSION={OLD.removeprefix('v')} " in script
+    world.on_node(node, f"set -e\n{script}")
+    wait_until(lambda: world.kubelet_versions()[node] == OLD, f"{node} on {OLD}", 180, pause=3)
+    wait_until(lambda: is_ready(world, node), f"{node} Ready", 180, pause=3)
+    if is_worker:
+        world.kubectl("uncordon", node)
+
+
+def is_ready(world: World, node: str) -> bool:
+    conditions = world.nodes()[node]["status"]["conditions"]
+    return {c["type"]: c["status"] for c in conditions}["Ready"] == "True"
+
+
+def configmaps(world: World) -> set[str]:
+    return set(world.kubectl("get", "configmaps", "-o", "name").split())
+
+
+def live_on_after(world: World) -> None:
+    """What happens in a cluster between snapshot and restore: something is made, something is deleted."""
+    world.kubectl("create", "configmap", "made-after")
+    world.kubectl("delete", "configmap", "made-before")
+
+
+def assert_is_back(world: World) -> None:
+    now = configmaps(world)
+    assert "configmap/made-before" in now
+    assert "configmap/made-after" not in now
+    assert all(is_ready(world, node) for node in world.nodes())
+    images = world.kubectl(
+        *("-n", "kube-system", "get", "pods", "-l", "tier=control-plane"),
+        *("-o", "jsonpath={..containers[*].image}"),
+    )
+    assert {image.rsplit(":", 1)[1] for image in images.split() if "/kube-" in image} == {OLD}
+    brake = world.kubectl("-n", "nightshift", "get", "configmap", "nightshift-brake", "-o", "yaml")
+    assert 'paused: "true"' in brake
+    # Writing works, and everybody sees it: revisions went forward.
+    world.kubectl("create", "deployment", "after-restore", "--image=registry.k8s.io/nightshift-lab/web:1")
+    world.kubectl("rollout", "status", "deployment/after-restore", "--timeout=180s")
+    world.kubectl("delete", "deployment", "after-restore")
+
+
+def go_forward_again(world: World, seconds: float) -> None:
+    """The snapshot remembers a run that was at work: the sweeper ends it. Then the brake is released."""
+    wait_until(world.is_clean, "what the snapshot's run held is given back", SWEEPER_SECONDS, pause=5)
+    world.kubectl("-n", "nightshift", "delete", "configmap", "nightshift-brake")
+    run = world.upgrade(seconds=seconds)
+    assert run["state"] == "success", run["note"]
+    assert_on_target(world)
+    assert_clean(world)
+
+
+@pytest.mark.timeout(7200)
+def test_a_night_that_went_through_is_taken_back_on_a_single_control_plane(world: World) -> None:
+    world.fresh()
+    world.kubectl("create", "configmap", "made-before")
+    run = world.upgrade()
+    assert run["state"] == "success", run["note"]
+    assert_on_target(world, TARGET)
+    live_on_after(world)
+
+    bundle, sha256 = snapshot_of(world, run["dag_run_id"])
+    copy_to(world, "cp1", SCRIPTS / "restore-etcd", bundle)
+    command = f"{THERE}/restore-etcd run --bundle {THERE}/{bundle.name} --sha256 {sha256} --yes"
+    on_cp1 = [*ssh_words(world), f"root@{address_of(world, 'cp1')}"]
+    before = world.fingerprint()
+    assert "etcdutl snapshot restore" in play([*on_cp1, f"{command} --dry-run"])
+    assert world.fingerprint() == before
+    assert "configmap/made-after" in configmaps(world)
+
+    said = play([*on_cp1, command])
+
+    assert_is_back(world)
+    for node in ("cp1", "w1", "w2"):
+        assert f"{node}: kubelet {TARGET} is newer than the API server {OLD}" in said
+        take_packages_back(world, node)
+    go_forward_again(world, 2400)
+
+
+@pytest.mark.timeout(10800)
+def test_a_night_that_stopped_half_way_is_taken_back_on_three_control_planes(world: World) -> None:
+    world.fresh("ha")
+    world.kubectl("create", "configmap", "made-before")
+    run_id = world.upgrade_until_running(SLOT)
+    world.kubectl(
+        *("-n", "nightshift", "create", "configmap", "nightshift-brake"),
+        *("--from-literal=paused=true", "--from-literal=reason=lab"),
+    )
+    run = world.finish(run_id, 3600)
+    assert run["state"] == "success", run["note"]
+    upgraded = [name for name, version in world.kubelet_versions().items() if version == TARGET]
+    assert len(upgraded) == 1, "one control plane is new, all the others are old"
+    live_on_after(world)
+
+    bundle, sha256 = snapshot_of(world, run_id)
+    targets = [f"{name}=root@{address_of(world, name)}" for name in ("cp1", "cp2", "cp3")]
+    command = [str(SCRIPTS / "restore-etcd-ha"), "--bundle", str(bundle), "--sha256", sha256, "--yes"]
+    by_ssh = {"RESTORE_SSH": " ".join(ssh_words(world))}
+    before = world.fingerprint()
+    play([*command, "--dry-run", *targets], **by_ssh)
+    assert world.fingerprint() == before
+
+    play([*command, *targets], **by_ssh)
+
+    assert_is_back(world)
+    for name in ("cp1", "cp2", "cp3"):
+        health = world.on_node(
+            name,
+            "curl -s --cacert /etc/kubernetes/pki/etcd/ca.crt --cert /etc/kubernetes/pki/etcd/healthcheck-client.crt "
+            "--key /etc/kubernetes/pki/etcd/healthcheck-client.key https://127.0.0.1:2379/health",
+        )
+        assert json.loads(health)["health"] == "true", name
+    take_packages_back(world, upgraded[0])
+    go_forward_again(world, 5400)

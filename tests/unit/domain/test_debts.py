@@ -1,0 +1,108 @@
+from dataclasses import replace
+
+import pytest
+from tests.unit.domain.builders import node
+
+from nightshift.domain.debts import (
+    Debt,
+    DebtKind,
+    from_text,
+    in_order,
+    judge_workload_debt,
+    node_debt,
+    quiesce_debt,
+    quiet_setting,
+    to_text,
+)
+from nightshift.domain.facts import WorkloadFacts, WorkloadName
+
+WEB = WorkloadFacts(WorkloadName("Deployment", "shop", "web.v2"), "u1", "7", 3, 3)
+BACKUP = WorkloadFacts(WorkloadName("CronJob", "shop", "backup"), "u2", "8", False, 0)
+
+
+@pytest.mark.parametrize("found", [WEB, BACKUP, replace(WEB, name=WorkloadName("StatefulSet", "db", "pg"))])
+def test_a_debt_comes_back_from_the_cluster_as_it_was(found: WorkloadFacts) -> None:
+    debt = quiesce_debt(found, "a/b/c", 4, 1234.5)
+    assert from_text(debt.key, to_text(debt)) == debt
+    assert debt.workload == found.name
+    assert debt.undo == {"before": found.setting, "uid": found.uid}
+    assert (debt.owner, debt.token, debt.recorded) == ("a/b/c", 4, 1234.5)
+
+
+def test_keys_are_those_a_config_map_takes_and_people_can_read() -> None:
+    debt = quiesce_debt(WEB, "o", 1, 0.0)
+    assert (debt.key, str(debt)) == ("Deployment.shop.web.v2", "Deployment shop/web.v2")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "[]",
+        "{}",
+        "not JSON",
+        to_text(replace(quiesce_debt(WEB, "o", 1, 0.0), subject="Deployment/shop/other")),  # another's key
+        to_text(replace(quiesce_debt(WEB, "o", 1, 0.0), kind=DebtKind.SUSPEND)),
+        to_text(replace(quiesce_debt(WEB, "o", 1, 0.0), undo={"uid": "u"})),
+        to_text(quiesce_debt(WEB, "o", 1, 0.0)).replace('"replicas"', '"of a later version"'),
+    ],
+)
+def test_what_cannot_be_read_is_a_debt_of_its_own(text: str) -> None:
+    found = from_text("Deployment.shop.web.v2", text)
+    assert (found.kind, found.key) == (DebtKind.UNREADABLE, "Deployment.shop.web.v2")
+    assert found.undo == {"text": text}, "nobody loses what stood there"
+
+
+@pytest.mark.parametrize(
+    ("found", "setting", "why"),
+    [
+        (replace(WEB, setting=0), 3, "has 3 replicas again"),
+        (WEB, None, "has 3 replicas as before"),
+        (replace(WEB, setting=5), None, "has 5 replicas: somebody set that meanwhile, and it stays"),
+        (replace(WEB, setting=0, uid="u9"), None, "made anew"),
+        (None, None, "was deleted"),
+    ],
+)
+def test_only_what_is_still_as_we_left_it_is_undone(
+    found: WorkloadFacts | None, setting: int | None, why: str
+) -> None:
+    due = judge_workload_debt(quiesce_debt(WEB, "o", 1, 0.0), found)
+    assert due.setting == setting
+    assert why in due.why
+
+
+@pytest.mark.parametrize(
+    ("suspended", "setting", "why"), [(True, False, "is not suspended again"), (False, None, "as before")]
+)
+def test_a_cron_job_is_resumed(suspended: bool, setting: bool | None, why: str) -> None:
+    due = judge_workload_debt(quiesce_debt(BACKUP, "o", 1, 0.0), replace(BACKUP, setting=suspended))
+    assert (due.setting, why in due.why) == (setting, True)
+
+
+def test_nodes_first_then_controllers_then_what_starts_by_the_clock_latest_first() -> None:
+    web, backup = quiesce_debt(WEB, "o", 1, 1.0), quiesce_debt(BACKUP, "o", 1, 9.0)
+    later = replace(web, subject="Deployment/shop/later", recorded=2.0)
+    cordon = Debt(DebtKind.CORDON, "Node/w1")
+    assert in_order([backup, web, cordon, later]) == (cordon, later, web, backup)
+
+
+@pytest.mark.parametrize(
+    ("annotations", "debt"),
+    [
+        ({}, None),
+        ({"other.io/owner": "x"}, None),
+        (
+            {"nightshift.io/owner": "o", "nightshift.io/token": "7"},
+            Debt(DebtKind.CORDON, "Node/w1", {}, "o", 7),
+        ),
+        ({"nightshift.io/owner": "o"}, Debt(DebtKind.CORDON, "Node/w1", {}, "o", 0)),
+        ({"nightshift.io/token": "?"}, Debt(DebtKind.CORDON, "Node/w1", {}, "", 0)),
+    ],
+)
+def test_a_cordons_debt_is_on_its_node(annotations: dict[str, str], debt: Debt | None) -> None:
+    assert node_debt(node("w1", annotations=annotations)) == debt
+
+
+@pytest.mark.parametrize(("kind", "setting"), [("Deployment", 0), ("StatefulSet", 0), ("CronJob", True)])
+def test_quiet_means(kind: str, setting: int | bool) -> None:
+    assert quiet_setting(kind) == setting
