@@ -13,17 +13,26 @@ from typing import TYPE_CHECKING, Any
 
 from tests.simulation.hub import Event, Executor, Process
 
-from nightshift.domain.errors import GateClosedError, LateTryError, NightshiftError, TransientError
-from nightshift.domain.plan import end_plan_at
+from nightshift.domain.errors import (
+    GateClosedError,
+    HeldError,
+    LateTryError,
+    NightshiftError,
+    TransientError,
+)
+from nightshift.domain.plan import end_plan
 from nightshift.domain.verdicts import Answer, Outcome
 from nightshift.steps import gates, recover
+from nightshift.steps.brake import held, may_go_on
 from nightshift.steps.claim import claim
 from nightshift.steps.decide import decide
 from nightshift.steps.detect_target import detect_target
 from nightshift.steps.drain_node import drain_node
 from nightshift.steps.hold import renew_if_ours
-from nightshift.steps.open_night import may_go_on, open_night
+from nightshift.steps.open_night import open_night
 from nightshift.steps.postflight import postflight
+from nightshift.steps.quarantine_node import quarantine_node
+from nightshift.steps.quiesce import quiesce, restore
 from nightshift.steps.reclaim_scratch import reclaim_scratch
 from nightshift.steps.session import Session
 from nightshift.steps.snapshot import snapshot
@@ -36,7 +45,14 @@ from nightshift.steps.verify_node import verify_node
 if TYPE_CHECKING:
     from tests.simulation.world import World
 
-NODE_STEPS = ("drain_node", "upgrade_node", "upgrade_kubelet", "verify_node", "uncordon_node")
+# Task -> its name in the ledger.
+NODE_STEPS = {
+    "drain_node": "drain",
+    "upgrade_node": "kubeadm",
+    "upgrade_kubelet": "kubelet",
+    "verify_node": "verify",
+    "uncordon_node": "uncordon",
+}
 RECOVERIES = ("release", "callback", "sweep")
 STEPS = (
     *(
@@ -49,18 +65,32 @@ STEPS = (
         "snapshot",
         "stage",
         "gate",
+        "quiesce",
     ),
     *NODE_STEPS,
-    *("postflight", *RECOVERIES),
+    *("quarantine_node", "restore", "postflight", *RECOVERIES),
 )
-MUTATING = ("claim", "snapshot", "stage", *NODE_STEPS)
+MUTATING = ("claim", "snapshot", "stage", "quiesce", *NODE_STEPS, "quarantine_node", "restore")
 RETRIES = 3
 HEARTBEAT_TIMEOUT = 120.0
 _OPEN = (Outcome.PASS.value, Outcome.WARN.value)
 
 
 class TaskFailed(Exception):
-    """A task has no tries left, or a person failed it: what comes after it does not run."""
+    """A task has no tries left, or a person failed it: what comes after it does not run.
+
+    Args:
+        step: which one.
+        code: of its error; None: it left no word.
+    """
+
+    def __init__(self, step: str, code: str | None = None) -> None:
+        super().__init__(step)
+        self.step, self.code = step, code
+
+
+class TaskSkipped(Exception):
+    """The owner's word kept a task from beginning: it skips itself, and what hangs on it alone."""
 
 
 def retry_delay(error: BaseException | None, tries: int) -> float | None:
@@ -110,6 +140,8 @@ class Run:
         self.clear_after = False
         self.choice: Mapping[str, Any] = {}
         self.plan: Mapping[str, Any] = {}
+        self.ends: list[Mapping[str, Any]] = []  # where brake or window ended it
+        self.has_set_aside = False  # a worker was set aside: the run is red
         self.extra = 0  # cleared tasks at work beside or after the night
         self.process = Process(f"{airflow.installation}:{run_id}")
 
@@ -168,7 +200,8 @@ class Airflow:
 
     def _exited(self, task: Task, process: Process, value: Any, error: BaseException | None) -> None:
         self.world.said(process, f"ended: {error or _short(value)}")
-        self.hub.after(0.5, lambda: task.end(process, "failed" if error else "success", error or value))
+        how = "success" if error is None else "skipped" if isinstance(error, HeldError) else "failed"
+        self.hub.after(0.5, lambda: task.end(process, how, error or value))
 
     def process_died(self, process: Process, seconds: float) -> None:
         """Airflow notices after a while that a try's process is gone."""
@@ -183,6 +216,7 @@ class Airflow:
 
         Raises:
             TaskFailed: no tries left, or failed by a person.
+            TaskSkipped: the owner's word.
         """
         if run.is_marked and step != "release":
             raise TaskFailed(step)
@@ -200,12 +234,14 @@ class Airflow:
             how, value = task.outcome or ("failed", None)
             if how == "success":
                 return value
+            if how == "skipped":
+                raise TaskSkipped(task.step)
             if how == "again":
                 continue
             delay = retry_delay(value, failed) if how == "failed" else None
             failed += 1
             if delay is None or failed > RETRIES or (task.run.is_marked and task.step != "release"):
-                raise TaskFailed(task.step)
+                raise TaskFailed(task.step, getattr(value, "code", None))
             self.hub.sleep(delay)
 
     # -- a night -------------------------------------------------------------------------------------------
@@ -227,7 +263,9 @@ class Airflow:
                 is_claimed = True
                 self.perform(run, "snapshot", partial(snapshot, choice=run.choice))
                 self.perform(run, "stage", partial(stage, choice=run.choice))
-                self._work(run, run.plan)
+                self._work(run)
+        except TaskSkipped as held_back:
+            self.world.say(f"{run.owner}: ended in front of {held_back}")
         except TaskFailed as failure:
             is_failed = True
             self.world.say(f"{run.owner}: {failure} failed")
@@ -241,6 +279,7 @@ class Airflow:
                 self.perform(run, "release", lambda session: red_if_partial(ends(session)))
             except TaskFailed:
                 is_failed = True
+        is_failed = is_failed or run.has_set_aside
         self._close(run, is_failed=is_failed and not (run.is_marked and is_claimed))
 
     def _close(self, run: Run, *, is_failed: bool) -> None:
@@ -279,35 +318,60 @@ class Airflow:
         run.plan = decision["plan"] or {}
         return decision["answer"] == Answer.GO
 
-    def _work(self, run: Run, plan: Mapping[str, Any], first: str | None = None) -> None:
-        """Places in their order, then the look at everything."""
-        places = [("control_plane", i, [s["node"]]) for i, s in enumerate(plan["control_plane"])]
-        places += [("waves", i, list(nodes)) for i, nodes in enumerate(plan["waves"])]
-        for place, index, nodes in places:
-            if first is not None and first not in nodes:
-                continue
-            first = None
-            if not self.perform(run, "gate", partial(_gate, nodes=nodes), nodes[0]):
-                plan = end_plan_at(plan, place, index)
-                break
-            self._nodes(run, nodes)
+    def _work(self, run: Run, start: int = 0) -> None:
+        """Places in their order, the first of them being `start`, then the look at everything."""
+        slots, waves = run.plan["control_plane"], run.plan["waves"]
+        for index in range(start, len(slots)):
+            self._place(run, "control_plane", index, [slots[index]["node"]])
+        if start <= len(slots) and self.world.policy.quiesce:
+            self.perform(run, "restore", restore)
+        for index in range(max(0, start - len(slots)), len(waves)):
+            self._place(run, "waves", index, list(waves[index]))
+        plan = end_plan(run.plan, run.ends) if run.ends else run.plan
         self.perform(run, "postflight", partial(postflight, choice=run.choice, plan=plan))
 
-    def _nodes(self, run: Run, nodes: list[str]) -> None:
-        """The nodes of one place, side by side; what another node does goes on when one fails."""
+    def _place(self, run: Run, place: str, index: int, nodes: list[str]) -> None:
+        """A gate and the nodes behind it, side by side; what another node does goes on when one fails."""
+        if run.ends:
+            return
+        if not self.perform(run, "gate", partial(_gate, nodes=nodes), nodes[0]):
+            run.ends.append({"place": place, "index": index})
+            return
+        if (place, index) == ("control_plane", 0) and self.world.policy.quiesce:
+            self.perform(run, "quiesce", quiesce)
 
-        def one(node: str) -> str | None:
+        def one(node: str) -> TaskFailed | None:
             try:
-                for step in NODE_STEPS:
-                    self.perform(run, step, node_work(step, node, run.choice), node)
+                self._node(run, place, index, node)
             except TaskFailed as failure:
-                return str(failure)
+                return failure
             return None
 
         with Executor(self.hub) as pool:
             failures = [failure for failure in pool.map(one, nodes) if failure]
         if failures:
-            raise TaskFailed(failures[0])
+            raise failures[0]
+
+    def _node(self, run: Run, place: str, index: int, node: str, first: str = "drain_node") -> None:
+        """The steps of one node from `first` on; behind the canary one that fails may be set aside.
+
+        Raises:
+            TaskFailed: the night stops.
+        """
+        steps = tuple(NODE_STEPS)
+        try:
+            for step in steps[steps.index(first) :]:
+                self.perform(run, step, node_work(step, node, run.choice), node)
+        except TaskSkipped:
+            run.ends.append({"place": place, "index": index, "nodes": [node]})
+        except TaskFailed as failure:
+            if place != "waves" or index == 0:
+                raise
+            code = failure.code
+            told = {"step": NODE_STEPS[failure.step], "code": code} if code is not None else None
+            aside = partial(quarantine_node, node_name=node, failure=told)
+            self.perform(run, "quarantine_node", lambda session: red_if_stopped(aside(session)), node)
+            run.has_set_aside = True
 
     # -- people and accidents ------------------------------------------------------------------------------
 
@@ -318,7 +382,7 @@ class Airflow:
         run.extra += 1
 
         def work() -> None:
-            with suppress(TaskFailed):
+            with suppress(TaskFailed, TaskSkipped):
                 self.try_all(again)
             run.extra -= 1
 
@@ -327,33 +391,39 @@ class Airflow:
     def _clear_failed(self, run: Run) -> None:
         """A person clears what failed, with downstream: no setup and no teardown runs."""
         failed = next(
-            (t for t in run.tasks if t.step in NODE_STEPS and t.state not in ("success", "running")), None
+            (
+                t
+                for t in run.tasks
+                if t.step in NODE_STEPS and t.state not in ("success", "skipped", "running")
+            ),
+            None,
         )
         if failed is None or not run.plan:
             return
         run.is_marked = False
+        run.ends.clear()
         run.extra += 1
         self.world.say(f"a person clears {failed.step}({failed.node}) of {run.owner} and what follows")
 
         def work() -> None:
             try:
-                rest = NODE_STEPS[NODE_STEPS.index(failed.step) :]
-                for step in rest:
-                    self.perform(run, step, node_work(step, str(failed.node), run.choice), failed.node)
-                self._work(run, run.plan, self._after(run, str(failed.node)))
+                at, place, index = self._position(run, str(failed.node))
+                self._node(run, place, index, str(failed.node), failed.step)
+                self._work(run, at + 1)
             except TaskFailed as failure:
                 self.world.say(f"{run.owner}: cleared, and {failure} failed")
             run.extra -= 1
 
         self.hub.spawn(run.process, work, self.world.rng.uniform(1, 90))
 
-    def _after(self, run: Run, node: str) -> str | None:
-        """The place behind a node's; a name nobody has when it was the last."""
-        order = [s["node"] for s in run.plan["control_plane"]] + [
-            n for wave in run.plan["waves"] for n in wave
-        ]
-        left = order[order.index(node) + 1 :]
-        return left[0] if left else "nobody"
+    def _position(self, run: Run, node: str) -> tuple[int, str, int]:
+        """Where a node's place is among all places, and among its own kind."""
+        slots, waves = run.plan["control_plane"], run.plan["waves"]
+        for index, slot in enumerate(slots):
+            if slot["node"] == node:
+                return index, "control_plane", index
+        index = next(index for index, wave in enumerate(waves) if node in wave)
+        return len(slots) + index, "waves", index
 
     def mark_failed(self, task: Task) -> None:
         """A person marks a task as failed: its process lives on for some seconds."""
@@ -414,6 +484,13 @@ def red_if_partial(result: Mapping[str, Any]) -> Mapping[str, Any]:
     return result
 
 
+def red_if_stopped(result: Mapping[str, Any]) -> Mapping[str, Any]:
+    """As QuarantineOperator has it: a node that is not set aside stops the night."""
+    if result["answer"] == "stop":
+        raise RedError(result["sentence"])
+    return result
+
+
 def quiet(work: Callable[[Session], Any], session: Session) -> Any:
     """As the failure callback has it: nothing is raised."""
     try:
@@ -452,22 +529,29 @@ def _all_gates(session: Session, choice: Mapping[str, Any]) -> list[Any]:
 
 def _gate(session: Session, nodes: list[str]) -> bool:
     """The gate in front of a place, with the trigger's renewals; False: the night ends here."""
-    if may_go_on(session)["answer"] != Answer.GO:
+    if may_go_on(session, nodes)["answer"] != Answer.GO:
         return False
     first = gates.gather_etcd_samples(session)
     for _ in range(int(session.policy.etcd_latency.window_seconds // 10) - 1):
         session.sleep(10.0)
         try:
             renew_if_ours(session)
+            if held(session) is not None:
+                break
         except NightshiftError as error:
             session.log(str(error))
-    session.sleep(10.0)
+    else:
+        session.sleep(10.0)
+    if may_go_on(session, nodes)["answer"] != Answer.GO:
+        return False
     verdict = gates.check_etcd_latency(session, first, gates.gather_etcd_samples(session))
+    if may_go_on(session, nodes)["answer"] != Answer.GO:
+        return False
     if verdict["outcome"] not in _OPEN:
         raise GateClosedError(
             verdict["code"], verdict["message"], cause="The gate closed.", next_step="Wait."
         )
-    return may_go_on(session)["answer"] == Answer.GO
+    return True
 
 
 def _short(value: Any) -> str:

@@ -11,6 +11,7 @@ from tests.simulation.hub import Process
 from tests.simulation.model import SimNode
 
 from nightshift.clients.kube_api import Eviction, EvictionOutcome
+from nightshift.domain.brake import Brake, BrakeMode
 
 if TYPE_CHECKING:
     from tests.simulation.world import World
@@ -261,10 +262,12 @@ def _budget(call: Call) -> None:
 
 
 def _brake(call: Call) -> None:
-    """A person pulls the brake, and releases it later."""
+    """A person pulls the brake, this hard or that, and releases it later."""
     cluster = call.world.cluster
-    cluster.paused = "a person"
-    call.world.hub.after(call.rng.uniform(20, 400), lambda: setattr(cluster, "paused", None))
+    mode = call.rng.choice(tuple(BrakeMode))
+    cluster.brake = Brake(mode, "a reason", "a person").to_data()
+    call.world.watch.brake_since = call.world.hub.now
+    call.world.hub.after(call.rng.uniform(20, 400), lambda: setattr(cluster, "brake", {}))
 
 
 def _pushgateway(call: Call) -> None:
@@ -312,13 +315,32 @@ _MOMENTS = {
     "claim": ("claim_lease", "set_namespace"),
     "snapshot": ("start-job", "job-poll"),
     "stage": ("start-job", "job-poll"),
-    "drain_node": ("cordon", "evict"),
+    "quiesce": ("record_debt", "set_workload", "workload"),
+    "drain_node": ("cordon", "evict", "brake"),
     "upgrade_node": ("start-job", "start-job", "job-poll", "cordon"),
     "upgrade_kubelet": ("start-job", "start-job", "job-poll", "cordon"),
     "uncordon_node": ("uncordon",),
-    "release": ("fence_lease", "fence", "uncordon", "release_lease", "set_namespace"),
-    "callback": ("fence_lease", "fence", "uncordon", "release_lease"),
-    "sweep": ("fence_lease", "fence", "uncordon", "release_lease", "set_namespace"),
+    "quarantine_node": ("annotate_node", "uncordon"),
+    "restore": ("set_workload", "forget_debt", "workload"),
+    "release": (
+        "fence_lease",
+        "fence",
+        "uncordon",
+        "set_workload",
+        "forget_debt",
+        "release_lease",
+        "set_namespace",
+    ),
+    "callback": ("fence_lease", "fence", "uncordon", "set_workload", "release_lease"),
+    "sweep": (
+        "fence_lease",
+        "fence",
+        "uncordon",
+        "set_workload",
+        "forget_debt",
+        "release_lease",
+        "set_namespace",
+    ),
 }
 _ON_NODES = ("gate", *NODE_STEPS)
 _HIDES = ("freeze", "orphan", "cut", "power", "late")
@@ -349,6 +371,14 @@ class Plan:
 
         if rng.random() < 0.5:
             self._add_story(rng)
+        self.has_bad_worker = "quarantine_node" in self.pending
+        self.quiesces = bool({"quiesce", "restore"} & set(self.pending)) or self._is_about_quiet()
+
+    def _is_about_quiet(self) -> bool:
+        """A fault at a call that only a ledger of debts has."""
+        return any(
+            verb in ("set_workload", "forget_debt") for found in self.pending.values() for _, _, verb in found
+        )
 
     def _add_story(self, rng: Random) -> None:
         """Two accidents that are known to be bad together; by chance alone they would meet once in a thousand seeds."""

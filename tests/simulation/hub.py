@@ -258,8 +258,8 @@ class Thread:
 class Executor:
     """concurrent.futures.ThreadPoolExecutor, as fibers of the process that asks."""
 
-    def __init__(self, hub: Hub) -> None:
-        self._hub = hub
+    def __init__(self, hub: Hub, max_workers: int | None = None) -> None:
+        self._hub, self._max_workers = hub, max_workers
         self._fibers: list[Fiber] = []
 
     def __enter__(self) -> Executor:
@@ -270,11 +270,19 @@ class Executor:
             _join(fiber)
 
     def map(self, work: Callable[[Any], Any], items: Iterable[Any]) -> Iterator[Any]:
-        """As the real one: all begin now, results come in order, the first error is raised where it is reached."""
+        """As the real one: as many as may begin now, results in order, the first error is raised where it is reached."""
         process = self._hub.current.process  # type: ignore[union-attr]  # called by a fiber
-        begun = [self._hub.spawn(process, lambda item=item: work(item)) for item in items]  # type: ignore[misc]
-        for fiber in begun:
+        begun: list[Fiber] = []
+
+        def one(index: int, item: Any) -> Any:
+            if self._max_workers is not None and index >= self._max_workers:
+                _join(begun[index - self._max_workers])
+            return work(item)
+
+        for index, item in enumerate(items):
+            fiber = self._hub.spawn(process, lambda index=index, item=item: one(index, item))  # type: ignore[misc]
             fiber.done = Event(self._hub)
+            begun.append(fiber)
         self._fibers += begun
         return (_join(fiber, must_raise=True) for fiber in begun)
 

@@ -21,6 +21,7 @@ from nightshift.clients import etcd_metrics, node_ssh
 from nightshift.clients.kube_api import Eviction, EvictionOutcome
 from nightshift.clients.node_probe import JobStatus
 from nightshift.clients.node_ssh import CommandResult, ExitCode, NodeSsh
+from nightshift.domain.debts import Debt
 from nightshift.domain.errors import UnreachableError
 from nightshift.domain.facts import (
     JobFacts,
@@ -30,6 +31,7 @@ from nightshift.domain.facts import (
     NodeProbe,
     PackageFacts,
     RunningProcess,
+    WorkloadFacts,
 )
 from nightshift.domain.versions import Version
 
@@ -71,6 +73,7 @@ class Job:
     process: Process | None = None
     is_timed_out: bool = False
     starter: Process | None = None  # whose call started it
+    is_again: bool = False  # the same owner had begun such a job here before
     acts: bool = False  # it found that something is to be done
 
     @property
@@ -176,6 +179,7 @@ class SimNode(FakeNode):
         self.by_hand_until = 0.0
         self.fails = 0  # how many of the next jobs fail half-way
         self.slow = 0  # how many of the next jobs take very long
+        self.bad_upgrades = 0  # how many of the next jobs that upgrade it fail
         self.offers = {
             "1.34": PackageFacts("1.34", ("1.34.4-1.1",)),
             "1.35": PackageFacts("1.35", (PACKAGE,)),
@@ -322,7 +326,7 @@ class SimNode(FakeNode):
             code = self._require_token(int(words[0]))
             return code, "", "token is older" if code else ""
         assert verb == "start-job", verb
-        return self._start(words[0], int(words[1]), words[2], int(words[3]), tuple(words[4:]))
+        return self._start(words[0], int(words[1]), words[2], int(words[3]), words[4], tuple(words[5:]))
 
     def is_token_old(self, token: int) -> bool:
         """As `require_token` judges it."""
@@ -337,10 +341,13 @@ class SimNode(FakeNode):
         return ExitCode.OK
 
     def _start(
-        self, step: str, token: int, owner: str, limit: int, arguments: tuple[str, ...]
+        self, step: str, token: int, owner: str, limit: int, request: str, arguments: tuple[str, ...]
     ) -> tuple[int, str, str]:
         if self._require_token(token):
             return ExitCode.FENCED, "", "token is older"
+        known = self.units.get(step)
+        if known is not None and known.job_id == request:
+            return ExitCode.OK, f"started {request}", ""  # the answer was lost on its way
         for job in self.active:
             if job.step == step and job.arguments == arguments:
                 return ExitCode.OK, f"attached {job.job_id}", ""
@@ -348,7 +355,8 @@ class SimNode(FakeNode):
         if self.by_hand_until > self.cluster.now:
             return ExitCode.BUSY, "", "kubeadm is run by somebody else"
         hub = self.cluster.hub
-        job = Job(step, f"j{hub.events}", owner, token, arguments, hub.now, self.boot)
+        job = Job(step, request, owner, token, arguments, hub.now, self.boot)
+        job.is_again = known is not None and known.owner == owner
         self.cluster.world.watch.job_starts(self, job)
         self.units[step] = job
         job.process = Process(f"{self.name}:{step}")
@@ -375,6 +383,9 @@ class SimNode(FakeNode):
         if self.fails > 0 and job.step in (*UPGRADES, "stage", "snapshot-etcd"):
             self.fails -= 1
             fails_at = world.rng.randrange(5)
+        elif self.bad_upgrades > 0 and job.step in UPGRADES:
+            self.bad_upgrades -= 1
+            fails_at = 0
         try:
             for phase, seconds in enumerate(getattr(self, f"_{job.step.replace('-', '_')}")(job)):
                 if phase == fails_at:
@@ -669,6 +680,24 @@ class SimApi(FakeKube):
         """As the fake."""
         super().set_namespace_annotations(values)
         self._c.changes += 1
+
+    def record_debt(self, debt: Debt, instead_of: Debt | None = None) -> bool:
+        """As the fake."""
+        self._c.changes += 1
+        return super().record_debt(debt, instead_of)
+
+    def forget_debt(self, debt: Debt) -> bool:
+        """As the fake."""
+        self._c.changes += 1
+        return super().forget_debt(debt)
+
+    def set_workload(self, found: WorkloadFacts, setting: int | bool) -> bool:
+        """As the fake; whoever gives one back is watched."""
+        is_set = super().set_workload(found, setting)
+        self._c.changes += 1
+        if is_set:
+            self._c.world.watch.workload_set(found.name, setting)
+        return is_set
 
 
 class MemoryStore:

@@ -10,8 +10,8 @@ from typing import Any
 from tests.fakes.cluster import FakeKube
 from tests.simulation.model import SimApi, SimKube, SimNode
 
-from nightshift.domain import recovery
-from nightshift.steps import hold, turn
+from nightshift.domain import debts, recovery
+from nightshift.steps import brake, hold, turn, upgrade_node
 
 
 @dataclass(frozen=True)
@@ -47,10 +47,10 @@ def _cordons_first(self: SimKube, name: str, owner: str, token: int) -> bool:
         cluster.nodes[name] = replace(cluster.nodes[name], **changes)
 
     node = cluster.nodes[name]
-    if node.is_unschedulable and recovery.OWNER_ANNOTATION not in node.annotations:
+    if node.is_unschedulable and debts.OWNER_ANNOTATION not in node.annotations:
         return False
     self._world.call("api", None, f"cordon {name}", lambda: change(is_unschedulable=True))
-    marks = {recovery.OWNER_ANNOTATION: owner, recovery.TOKEN_ANNOTATION: str(token)}
+    marks = {debts.OWNER_ANNOTATION: owner, debts.TOKEN_ANNOTATION: str(token)}
     self._world.call("api", None, f"mark {name}", lambda: change(annotations=marks))
     return True
 
@@ -71,6 +71,18 @@ def _sees_nobody(*_: object) -> tuple[str, ...]:
     return ()
 
 
+def _records_nothing(self: SimApi, debt: debts.Debt, instead_of: debts.Debt | None = None) -> bool:
+    return True
+
+
+def _asks_nobody(*_: object) -> None:
+    """No brake, no window."""
+
+
+def _is_never_open(*_: object) -> bool:
+    return False
+
+
 MUTANTS = {
     "uncordons a foreign cordon": Mutant((SimApi, "uncordon"), _uncordons_anything, ("foreign cordon",)),
     "records the debt after the act": Mutant((SimKube, "cordon"), _cordons_first, ("unrecorded",)),
@@ -79,13 +91,18 @@ MUTANTS = {
         (hold, "_keep_renewing"), _never_renews, ("took the cluster from a live run",)
     ),
     "treats unreachable as dead": Mutant(
-        (recovery, "_work"),
-        _unreachable_is_idle(recovery._work),
+        (recovery, "work_on"),
+        _unreachable_is_idle(recovery.work_on),
         ("unreachable is not dead", "uncordoned under work"),
     ),
     # What the simulation found in the product, and what was mended then.
     "looks at no other control plane": Mutant((turn, "others_in_hand"), _sees_nobody, ("control plane",)),
     "asks for quorum at the gate only": Mutant((turn, "members_missing"), _sees_nobody, ("quorum",)),
+    # What came later than the simulation.
+    "makes quiet without a record": Mutant((SimApi, "record_debt"), _records_nothing, ("unrecorded",)),
+    "gives back while kubeadm works": Mutant((recovery, "_is_window_open"), _is_never_open, ("loud",)),
+    "leaves what was given back loud": Mutant((upgrade_node, "quiesce_again"), _asks_nobody, ("loud",)),
+    "does not ask the brake": Mutant((brake, "held"), _asks_nobody, ("brake",)),
 }
 
 

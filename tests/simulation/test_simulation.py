@@ -66,7 +66,8 @@ def test_a_night_without_faults_takes_every_node_to_the_target() -> None:
 
 def test_what_is_played_is_what_is_built() -> None:
     """The order of a node's tasks and the tries are Airflow's wiring, which the simulation only plays."""
-    assert tuple(dag_builder._NODE_STEPS) == airflow.NODE_STEPS
+    assert dag_builder._NODE_STEPS == airflow.NODE_STEPS
+    assert list(dag_builder._NODE_STEPS) == list(airflow.NODE_STEPS)
     assert dag_builder.retry_arguments()["retries"] == airflow.RETRIES
 
 
@@ -82,6 +83,7 @@ def test_what_is_played_is_what_is_built() -> None:
         errors.LeaseHeldError,
         errors.VerificationError,
         errors.DrainBlockedError,
+        errors.StoppedError,
     ],
 )
 def test_tries_are_those_of_the_policy(error: type[errors.NightshiftError]) -> None:

@@ -8,9 +8,10 @@ from tests.simulation.airflow import MUTATING, RECOVERIES
 from tests.simulation.hub import Process
 from tests.simulation.model import NEW, UPGRADES, Job, SimNode
 
-from nightshift.domain.facts import LeaseFacts, NodeFacts
+from nightshift.domain.brake import BrakeMode, read_brake
+from nightshift.domain.debts import OWNER_ANNOTATION, quiet_setting, workload_subject
+from nightshift.domain.facts import LeaseFacts, NodeFacts, WorkloadName
 from nightshift.domain.owner import is_recovery, run_behind
-from nightshift.domain.recovery import OWNER_ANNOTATION
 from nightshift.domain.versions import Version
 from nightshift.steps.hold import RUN_ANNOTATION
 
@@ -20,7 +21,16 @@ if TYPE_CHECKING:
 DEBT_SECONDS = 300.0  # promise 3
 _BLINK_SECONDS = 30.0  # two control planes that come at once see each other, and both are given back
 _LIVE_SECONDS = 150.0  # a Lease's life and a few renewals
-_HOLDING = ("snapshot", "stage", "drain_node", "upgrade_node", "upgrade_kubelet", "uncordon_node")
+_HOLDING = (
+    "snapshot",
+    "stage",
+    "quiesce",
+    "drain_node",
+    "upgrade_node",
+    "upgrade_kubelet",
+    "uncordon_node",
+    "restore",
+)
 
 
 class Watch:
@@ -31,6 +41,7 @@ class Watch:
         self.ours: dict[str, Process | None] = {}  # nodes we cordoned, and which process did
         self.busy: set[str] = set()  # control planes that were worked on: by evictions, or a job
         self.foreign: set[str] = set()  # nodes a person cordoned
+        self.brake_since = 0.0  # of the brake that is on
         self.api_down_last = -1e9
         self.debt_since = 0.0
         self.longest_debt = 0.0
@@ -47,6 +58,7 @@ class Watch:
         actor = self.world.actor
         if new.is_unschedulable and not old.is_unschedulable and actor is not None:
             self.ours[name] = actor
+            self._may_begin(self.world.cluster.fakes[name], actor, "cordons")
         if old.is_unschedulable and not new.is_unschedulable:
             if actor is not None:
                 self._uncordoned(name, actor)
@@ -130,8 +142,46 @@ class Watch:
     def job_acts(self, node: SimNode, job: Job) -> None:
         """A job found that something is to be done; one that finds everything done touches nothing."""
         self._alone(node, f"{job.step} works on")
+        if job.starter is not None:
+            self._may_begin(node, job.starter, f"starts {job.step} on", job)
         if job.step == "kubeadm-upgrade" and node.is_cp and job.starter is not None:
             self._keeps_quorum(node, job.starter)
+            self._is_quiet(node)
+
+    def _may_begin(self, node: SimNode, actor: Process, what: str, job: Job | None = None) -> None:
+        """A brake that was on when a try began lets it begin no node; "stop now" no job on a begun one either."""
+        brake = read_brake(self.world.cluster.brake, self.world.hub.now)
+        if brake is None or self.brake_since >= actor.began:
+            return
+        if not self._is_begun(node, actor, job) or (brake.mode is BrakeMode.STOP and job is not None):
+            self.world.breach(f"brake: {actor.name} {what} {node.name} under a brake that is on")
+
+    @staticmethod
+    def _is_begun(node: SimNode, actor: Process, job: Job | None) -> bool:
+        """Tell whether the run had begun this node's kubeadm before: then it is carried to its end."""
+        if job is not None:
+            return job.step != "kubeadm-upgrade" or job.is_again
+        kubeadm = node.units.get("kubeadm-upgrade")
+        is_known = kubeadm is not None and (kubeadm.is_running or kubeadm.owner == actor.owner)
+        return is_known or actor.step == "upgrade_kubelet"
+
+    def _is_quiet(self, node: SimNode) -> None:
+        """What the policy quiesces is so while kubeadm changes a control-plane node."""
+        for name in self.world.policy.quiesce:
+            if self.world.cluster.workloads[name].setting != quiet_setting(name.kind):
+                self.world.breach(f"loud: kubeadm works on {node.name} while {name} is not quiet")
+
+    def workload_set(self, name: WorkloadName, setting: int | bool) -> None:
+        """Somebody of ours set a workload."""
+        if setting == quiet_setting(name.kind):
+            return
+        for member in self.world.cluster.members:
+            node = self.world.cluster.fakes[member]
+            if any(job.acts and job.step == "kubeadm-upgrade" for job in node.active):
+                actor = self.world.actor
+                self.world.breach(
+                    f"loud: {actor.name if actor else '?'} gives {name} back while kubeadm works on {member}"
+                )
 
     def _keeps_quorum(self, node: SimNode, starter: Process) -> None:
         """Of three members none may be missing when we stop another, as far as the try could have seen."""
@@ -198,6 +248,17 @@ class Watch:
             node = self.world.cluster.nodes[name]
             if node.is_unschedulable and OWNER_ANNOTATION not in node.annotations:
                 self.world.breach(f"unrecorded: {name} is cordoned by us and carries no mark")
+        recorded = {debt.subject for debt in self.world.cluster.debts.values()}
+        for workload in self._quiet():
+            if workload_subject(workload) not in recorded:
+                self.world.breach(f"unrecorded: {workload} is quiet and the ledger does not say so")
+
+    def _quiet(self) -> list[WorkloadName]:
+        """Workloads that we made quiet."""
+        cluster = self.world.cluster
+        return [
+            name for name, before in self.world.workloads.items() if cluster.workloads[name].setting != before
+        ]
 
     def _alone(self, node: SimNode, what: str) -> None:
         """Whatever is done to a control-plane node is done to one at a time.
@@ -230,6 +291,8 @@ class Watch:
         for name, node in cluster.nodes.items():
             if OWNER_ANNOTATION in node.annotations:
                 return f"{name} is marked"
+        if cluster.debts:
+            return f"recorded: {', '.join(cluster.debts)}"
         if self.world.gauges.get("k8s_upgrade_in_flight") and not self.world.is_gauge_stale:
             return "in_flight is 1"
         return ""
@@ -269,3 +332,5 @@ class Watch:
             breach(f"not on target: kubeadm-config says {cluster.config_version}")
         if self.owes():
             breach(f"left behind: {self.owes()}")
+        for name in self._quiet():
+            breach(f"left behind: {name} is {cluster.workloads[name].setting}")

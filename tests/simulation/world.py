@@ -10,7 +10,7 @@ from random import Random
 from types import SimpleNamespace
 from typing import Any
 
-from tests.simulation.airflow import RECOVERIES, Airflow, RedError, TaskFailed
+from tests.simulation.airflow import RECOVERIES, Airflow, RedError, TaskFailed, TaskSkipped
 from tests.simulation.faults import FAULTS, Call, Plan
 from tests.simulation.hub import START, Event, Executor, Gone, Hub, Process, Thread
 from tests.simulation.model import (
@@ -27,7 +27,7 @@ from tests.simulation.watch import Watch
 
 from nightshift.clients import node_ssh
 from nightshift.domain.errors import NightshiftError, UnreachableError
-from nightshift.domain.facts import ScratchEntry
+from nightshift.domain.facts import ScratchEntry, WorkloadName
 from nightshift.domain.policy import ClusterPolicy, EtcdLatencyPolicy, LimitPolicy, WorkerPolicy
 from nightshift.steps import drain_node, hold
 from nightshift.steps import session as session_module
@@ -38,6 +38,7 @@ NIGHTS_AFTER = 3  # within so many nights the target must be reached when faults
 _LIMIT_SECONDS = 8 * 3600.0
 _SETTLE_SECONDS = 400.0
 _MEAN_REST = (60.0, 400.0)  # between two nights
+_IMPORTER, _BACKUP = WorkloadName("Deployment", "shop", "importer"), WorkloadName("CronJob", "shop", "backup")
 
 
 @dataclass
@@ -73,14 +74,22 @@ class World:
         )
         self.is_over = False
         self.watch = Watch(self)
+        self.plan = Plan(self.rng)
+        self.planned = str(self.plan)
         members = self.rng.choice((1, 3, 3))
-        self.cluster = SimCluster(self, members, self.rng.choice((1, 2, 2)))
-        self.policy = _policy(members, self.rng)
+        workers = 2 if self.plan.has_bad_worker else self.rng.choice((1, 2, 2))
+        self.cluster = SimCluster(self, members, workers)
+        self.workloads: dict[
+            WorkloadName, int | bool
+        ] = {}  # what the policy quiesces, and its setting before
+        if self.plan.quiesces or self.rng.random() < 0.3:
+            self.workloads = {_IMPORTER: self.rng.randrange(1, 4), _BACKUP: False}
+        for name, setting in self.workloads.items():
+            self.cluster.add_workload(name.kind, name.name, setting, name.namespace)
+        self.policy = _policy(members, self.rng, tuple(self.workloads))
         self.kube, self.pushgateway = SimKube(self), SimGauges(self)
         self.stores: dict[str, MemoryStore] = {}
         self._furnish()
-        self.plan = Plan(self.rng)
-        self.planned = str(self.plan)
         self.airflows: list[Airflow] = [Airflow(self, "airflow")]
         self.nights_after = 0
         self._settled_since: float | None = None
@@ -90,6 +99,12 @@ class World:
         for index, name in enumerate(self.cluster.nodes):
             for number in range(self.rng.randrange(3)):
                 self.cluster.add_pod(name, f"web-{index}-{number}")
+        if self.plan.has_bad_worker:
+            workers = [name for name, facts in self.cluster.nodes.items() if not facts.is_control_plane]
+            last = max(
+                workers, key=lambda name: (len(self.cluster.pods[name]), name)
+            )  # the first is the canary
+            self.cluster.fakes[last].bad_upgrades = self.rng.choice((1, 2))
         self.cluster.pod_seconds = self.rng.choice((1.0, 1.0, 3.0, self.rng.uniform(30, 240)))
         if self.rng.random() < 0.3:
             names = [f"kubeadm-backup-etcd-2026-01-0{day}-10-00-00" for day in (1, 2)]
@@ -157,7 +172,7 @@ class World:
                 self.watch.foreign.discard(name)
                 self.by_hand(name, is_unschedulable=False)
         for node in self.cluster.fakes.values():
-            node.fails = node.slow = 0
+            node.fails = node.slow = node.bad_upgrades = 0
         self.say("faults stop")
 
     @property
@@ -332,7 +347,7 @@ class World:
 
     def _judge_error(self, process: Process, error: Exception) -> None:
         """An error that nobody raised on purpose is a bug, in whatever thread."""
-        if not isinstance(error, (NightshiftError, RedError, TaskFailed)):
+        if not isinstance(error, (NightshiftError, RedError, TaskFailed, TaskSkipped)):
             self.breach(f"bug: {process.name}: {error!r}")
 
     def say(self, line: str) -> None:
@@ -346,13 +361,14 @@ class World:
             self.trace.append(f"{self.hub.now - START:9.2f}   {process.name}: {line}")
 
 
-def _policy(members: int, rng: Random) -> ClusterPolicy:
+def _policy(members: int, rng: Random, quiesce: tuple[WorkloadName, ...]) -> ClusterPolicy:
     return ClusterPolicy(
         "lab",
         "kube",
         "ssh",
         "store",
         accept_api_outage=members < 3,
+        quiesce=quiesce,
         etcd_latency=EtcdLatencyPolicy(window_seconds=20, longest_window_seconds=20),
         workers=WorkerPolicy(max_unavailable=rng.choice((1, 1, 2))),
         limits=LimitPolicy(kubeadm_job_seconds=900, package_job_seconds=600, snapshot_job_seconds=300),
@@ -379,7 +395,7 @@ def installed(hub: Hub) -> Iterator[None]:
         return Thread(hub, target, args)
 
     hold.threading = SimpleNamespace(Thread=thread, Event=lambda: Event(hub))
-    session_module.ThreadPoolExecutor = drain_node.ThreadPoolExecutor = lambda max_workers: Executor(hub)
+    session_module.ThreadPoolExecutor = drain_node.ThreadPoolExecutor = partial(Executor, hub)
     node_ssh._POLL_SECONDS, drain_node._POLL_SECONDS = 4.0, 3.0  # fewer looks, the same decisions
     try:
         yield
