@@ -254,10 +254,11 @@ def _job_slow(call: Call) -> None:
 def _budget(call: Call) -> None:
     """Budgets allow nothing for a while, and pods take long to end."""
     cluster = call.world.cluster
+    most = call.rng.choice((6, 80))
     busy = Eviction(EvictionOutcome.BUDGET_BLOCKED, "no disruption allowed")
     for pods in cluster.pods.values():
         for pod in pods:
-            cluster.eviction_answers[pod.name] = [busy] * call.rng.randrange(1, 6)
+            cluster.eviction_answers[pod.name] = [busy] * call.rng.randrange(most // 2, most)
     cluster.pod_seconds = call.rng.uniform(5, 250)
 
 
@@ -384,7 +385,7 @@ class Plan:
         """Two accidents that are known to be bad together; by chance alone they would meet once in a thousand seeds."""
         acting = rng.choice(("snapshot", "stage", "upgrade_node", "upgrade_kubelet"))
         nth = rng.choice((0, 0, 1, 2))
-        story = rng.choice(("zombie", "zombie", "unseen", "member", "cleared", "aside"))
+        story = rng.choice(("zombie", "zombie", "unseen", "member", "cleared", "aside", "told"))
         if story == "zombie":  # a command that comes when its run has long been given up
             self._add(acting, rng.choice(("freeze", "late")), nth, "start-job")
             self._add(
@@ -397,6 +398,9 @@ class Plan:
             self._add(rng.choice(("gate", "drain_node")), "etcd away", rng.randrange(25))
         elif story == "cleared":  # an earlier node's task, while the night is at another
             self._add(rng.choice(("gate", "drain_node", "upgrade_node")), "clear", 12 + rng.randrange(24))
+        elif story == "told":  # the owner's word while a drain waits
+            self._add("drain_node", "budget", nth, "cordon")
+            self._add("drain_node", "brake", nth + rng.randrange(6), "evict")
         else:  # a person's cordon on a node that comes later
             self._add(rng.choice(("claim", "snapshot", "stage", "gate")), "person cordons", rng.randrange(5))
 

@@ -11,7 +11,7 @@ from tests.fakes.cluster import FakeKube
 from tests.simulation.model import SimApi, SimKube, SimNode
 
 from nightshift.domain import debts, recovery
-from nightshift.steps import brake, hold, turn, upgrade_node
+from nightshift.steps import brake, drain_node, hold, turn, upgrade_node
 
 
 @dataclass(frozen=True)
@@ -75,6 +75,16 @@ def _records_nothing(self: SimApi, debt: debts.Debt, instead_of: debts.Debt | No
     return True
 
 
+def _asks_once(asking: Callable[..., Callable[[], None]]) -> Callable[..., Callable[[], None]]:
+    """The question before the first pod, and no other."""
+
+    def instead(*args: Any, **named: Any) -> Callable[[], None]:
+        due = [asking(*args, **named)]
+        return lambda: due.pop()() if due else None
+
+    return instead
+
+
 def _asks_nobody(*_: object) -> None:
     """No brake, no window."""
 
@@ -102,6 +112,9 @@ MUTANTS = {
     "makes quiet without a record": Mutant((SimApi, "record_debt"), _records_nothing, ("unrecorded",)),
     "gives back while kubeadm works": Mutant((recovery, "_is_window_open"), _is_never_open, ("loud",)),
     "leaves what was given back loud": Mutant((upgrade_node, "quiesce_again"), _asks_nobody, ("loud",)),
+    "does not ask the brake while a drain waits": Mutant(
+        (drain_node, "asking"), _asks_once(drain_node.asking), ("brake",)
+    ),
     "does not ask the brake": Mutant((brake, "held"), _asks_nobody, ("brake",)),
 }
 

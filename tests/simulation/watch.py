@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 DEBT_SECONDS = 300.0  # promise 3
 _BLINK_SECONDS = 30.0  # two control planes that come at once see each other, and both are given back
+_WORD_SECONDS = 60.0  # a drain asks for the brake every 5 s; calls may be slow or late
 _LIVE_SECONDS = 150.0  # a Lease's life and a few renewals
 _HOLDING = (
     "snapshot",
@@ -209,6 +210,17 @@ class Watch:
     def evicted(self, node: SimNode) -> None:
         """A pod of this node goes."""
         self._alone(node, "evicts from")
+        actor, now = self.world.actor, self.world.hub.now
+        if (
+            actor is None
+            or read_brake(self.world.cluster.brake, now) is None
+            or self._is_begun(node, actor, None)
+        ):
+            return
+        if now - max(self.brake_since, self.api_down_last, actor.frozen_last) > _WORD_SECONDS:
+            self.world.breach(
+                f"brake: {actor.name} goes on with the drain of {node.name}, {now - self.brake_since:.0f} s after it"
+            )
 
     # -- after each event ----------------------------------------------------------------------------------
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
+from itertools import count
 from random import Random
 from types import SimpleNamespace
 from typing import Any
@@ -389,7 +390,9 @@ def installed(hub: Hub) -> Iterator[None]:
         drain_node.ThreadPoolExecutor,
         node_ssh._POLL_SECONDS,
         drain_node._POLL_SECONDS,
+        node_ssh.uuid,
     )
+    requests = count(1)
 
     def thread(target: Callable[..., None], args: tuple[Any, ...] = (), daemon: bool = True) -> Thread:
         return Thread(hub, target, args)
@@ -397,6 +400,7 @@ def installed(hub: Hub) -> Iterator[None]:
     hold.threading = SimpleNamespace(Thread=thread, Event=lambda: Event(hub))
     session_module.ThreadPoolExecutor = drain_node.ThreadPoolExecutor = partial(Executor, hub)
     node_ssh._POLL_SECONDS, drain_node._POLL_SECONDS = 4.0, 3.0  # fewer looks, the same decisions
+    node_ssh.uuid = SimpleNamespace(uuid4=lambda: f"request-{next(requests)}")
     try:
         yield
     finally:
@@ -406,6 +410,7 @@ def installed(hub: Hub) -> Iterator[None]:
             drain_node.ThreadPoolExecutor,
             node_ssh._POLL_SECONDS,
             drain_node._POLL_SECONDS,
+            node_ssh.uuid,
         ) = kept
 
 
