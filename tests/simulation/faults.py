@@ -385,7 +385,7 @@ class Plan:
         """Two accidents that are known to be bad together; by chance alone they would meet once in a thousand seeds."""
         acting = rng.choice(("snapshot", "stage", "upgrade_node", "upgrade_kubelet"))
         nth = rng.choice((0, 0, 1, 2))
-        story = rng.choice(("zombie", "zombie", "unseen", "member", "cleared", "aside", "told"))
+        story = rng.choice(("zombie", "zombie", "unseen", "member", "cleared", "aside", "told", "loose"))
         if story == "zombie":  # a command that comes when its run has long been given up
             self._add(acting, rng.choice(("freeze", "late")), nth, "start-job")
             self._add(
@@ -401,6 +401,9 @@ class Plan:
         elif story == "told":  # the owner's word while a drain waits
             self._add("drain_node", "budget", nth, "cordon")
             self._add("drain_node", "brake", nth + rng.randrange(6), "evict")
+        elif story == "loose":  # a workload made quiet when its record has been given up
+            self._add("quiesce", rng.choice(_ENDS[:3]), nth % 2, "set_workload")
+            self._add("quiesce", "freeze", nth % 2, "set_workload")
         else:  # a person's cordon on a node that comes later
             self._add(rng.choice(("claim", "snapshot", "stage", "gate")), "person cordons", rng.randrange(5))
 

@@ -47,6 +47,9 @@ class Watch:
         self.debt_since = 0.0
         self.longest_debt = 0.0
         self.two_since = 0.0
+        self.quieters: dict[WorkloadName, Process | None] = {}  # workloads, and which process made them quiet
+        self.recorded_last = 0.0  # when everything that is quiet was recorded
+        self._unrecorded: list[WorkloadName] = []
         self._two = False  # two control planes are cordoned by us
         self._seen = -1
         self._owed = ""
@@ -175,6 +178,7 @@ class Watch:
     def workload_set(self, name: WorkloadName, setting: int | bool) -> None:
         """Somebody of ours set a workload."""
         if setting == quiet_setting(name.kind):
+            self.quieters[name] = self.world.actor
             return
         for member in self.world.cluster.members:
             node = self.world.cluster.fakes[member]
@@ -235,6 +239,8 @@ class Watch:
             self._owed = self.owes()
             self._recorded()
             self._two = sum(name in self.ours for name in cluster.members) > 1
+        if self._unrecorded:
+            self._is_recorded_soon(now)
         if not self._two or now == self.api_down_last:
             self.two_since = now
         elif now - self.two_since > _BLINK_SECONDS and not self._is_cut_short():
@@ -261,9 +267,18 @@ class Watch:
             if node.is_unschedulable and OWNER_ANNOTATION not in node.annotations:
                 self.world.breach(f"unrecorded: {name} is cordoned by us and carries no mark")
         recorded = {debt.subject for debt in self.world.cluster.debts.values()}
-        for workload in self._quiet():
-            if workload_subject(workload) not in recorded:
-                self.world.breach(f"unrecorded: {workload} is quiet and the ledger does not say so")
+        self._unrecorded = [name for name in self._quiet() if workload_subject(name) not in recorded]
+        if not self._unrecorded:
+            self.recorded_last = self.world.hub.now
+
+    def _is_recorded_soon(self, now: float) -> None:
+        """A try that a recovery overtook between record and change records it again; until then there is a blink."""
+        for name in self._unrecorded:
+            actor = self.quieters.get(name)
+            since = max(self.recorded_last, self.api_down_last, actor.frozen_last if actor else 0.0)
+            is_loose = actor is None or actor.is_killed or now - since > _BLINK_SECONDS
+            if is_loose and not (actor is not None and actor.is_frozen):
+                self.world.breach(f"unrecorded: {name} is quiet and the ledger does not say so")
 
     def _quiet(self) -> list[WorkloadName]:
         """Workloads that we made quiet."""
