@@ -11,7 +11,7 @@ from tests.fakes.cluster import FakeKube
 from tests.simulation.model import SimApi, SimKube, SimNode
 
 from nightshift.domain import debts, recovery
-from nightshift.steps import brake, drain_node, hold, turn, upgrade_node
+from nightshift.steps import brake, drain_node, hold, quiesce, turn, upgrade_node
 
 
 @dataclass(frozen=True)
@@ -110,6 +110,7 @@ MUTANTS = {
     "asks for quorum at the gate only": Mutant((turn, "members_missing"), _sees_nobody, ("quorum",)),
     # What came later than the simulation.
     "makes quiet without a record": Mutant((SimApi, "record_debt"), _records_nothing, ("unrecorded",)),
+    "does not look for its record": Mutant((quiesce, "_keep_recorded"), _asks_nobody, ("unrecorded",)),
     "gives back while kubeadm works": Mutant((recovery, "_is_window_open"), _is_never_open, ("loud",)),
     "leaves what was given back loud": Mutant((upgrade_node, "quiesce_again"), _asks_nobody, ("loud",)),
     "does not ask the brake while a drain waits": Mutant(

@@ -12,6 +12,7 @@ from nightshift.domain.brake import BrakeMode, read_brake
 from nightshift.domain.debts import OWNER_ANNOTATION, quiet_setting, workload_subject
 from nightshift.domain.facts import LeaseFacts, NodeFacts, WorkloadName
 from nightshift.domain.owner import is_recovery, run_behind
+from nightshift.domain.quarantine import QUARANTINE_ANNOTATION
 from nightshift.domain.versions import Version
 from nightshift.steps.hold import RUN_ANNOTATION
 
@@ -320,7 +321,8 @@ class Watch:
                 return f"{name} is marked"
         if cluster.debts:
             return f"recorded: {', '.join(cluster.debts)}"
-        if self.world.gauges.get("k8s_upgrade_in_flight") and not self.world.is_gauge_stale:
+        is_away = self.world.hub.now < self.world.gauges_away_until
+        if self.world.gauges.get("k8s_upgrade_in_flight") and not is_away:
             return "in_flight is 1"
         return ""
 
@@ -351,6 +353,8 @@ class Watch:
             versions = {node.kubelet_version, *cluster.components.get(name, {}).values()}
             if versions != {NEW}:
                 breach(f"not on target: {name} runs {', '.join(sorted(versions))}")
+            if QUARANTINE_ANNOTATION in node.annotations:
+                breach(f"set aside: {name} runs the target and still carries the mark")
             if node.is_unschedulable != (name in self.foreign):
                 breach(
                     f"cordon: {name} is {'cordoned' if node.is_unschedulable else 'schedulable'} at the end"

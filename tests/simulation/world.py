@@ -70,9 +70,6 @@ class World:
         self.breaches: list[str] = []
         self.gauges: dict[str, float] = {}
         self.gauges_away_until = 0.0
-        self.is_gauge_stale = (
-            False  # the last push of the gauge did not arrive, or one came that was given up
-        )
         self.is_over = False
         self.watch = Watch(self)
         self.plan = Plan(self.rng)
@@ -304,7 +301,6 @@ class World:
             self.actor = call.process
             try:
                 call.apply()
-                self.is_gauge_stale |= call.channel == "gauges"
                 self.say(f"late: {call.process.name}: {call.what}")
             except NightshiftError:
                 pass
@@ -317,7 +313,6 @@ class World:
         """The Pushgateway takes gauges, or is away."""
         if "k8s_upgrade_in_flight" in gauges:
             self.cluster.changes += 1
-            self.is_gauge_stale = self.hub.now < self.gauges_away_until
         if self.hub.now < self.gauges_away_until:
             raise unreachable("PUSHGATEWAY_UNREACHABLE", "the Pushgateway", "connection refused")
         self.gauges.update(gauges)
