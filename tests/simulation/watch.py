@@ -12,7 +12,6 @@ from nightshift.domain.brake import BrakeMode, read_brake
 from nightshift.domain.debts import OWNER_ANNOTATION, quiet_setting, workload_subject
 from nightshift.domain.facts import LeaseFacts, NodeFacts, WorkloadName
 from nightshift.domain.owner import is_recovery, run_behind
-from nightshift.domain.quarantine import QUARANTINE_ANNOTATION
 from nightshift.domain.versions import Version
 from nightshift.steps.hold import RUN_ANNOTATION
 
@@ -171,9 +170,15 @@ class Watch:
         return is_known or actor.step == "upgrade_kubelet"
 
     def _is_quiet(self, node: SimNode) -> None:
-        """What the policy quiesces is so while kubeadm changes a control-plane node."""
+        """What the policy quiesces is so while kubeadm changes a control-plane node.
+
+        But for what is recorded and not quiet: that counts as a person's doing, also when it was a recovery that died
+        between giving it back and dropping the record.
+        """
+        recorded = {debt.subject for debt in self.world.cluster.debts.values()}
         for name in self.world.policy.quiesce:
-            if self.world.cluster.workloads[name].setting != quiet_setting(name.kind):
+            is_loud = self.world.cluster.workloads[name].setting != quiet_setting(name.kind)
+            if is_loud and workload_subject(name) not in recorded:
                 self.world.breach(f"loud: kubeadm works on {node.name} while {name} is not quiet")
 
     def workload_set(self, name: WorkloadName, setting: int | bool) -> None:
@@ -335,7 +340,7 @@ class Watch:
                 if run.is_active and (run.extra or not run.is_ending):
                     return True
         for node in world.cluster.fakes.values():
-            if not node.is_reachable or node.active:
+            if not node.is_reachable or node.active or node.by_hand_until > now:
                 return True
         for process in world.processes:
             if process.is_alive and (
@@ -353,8 +358,6 @@ class Watch:
             versions = {node.kubelet_version, *cluster.components.get(name, {}).values()}
             if versions != {NEW}:
                 breach(f"not on target: {name} runs {', '.join(sorted(versions))}")
-            if QUARANTINE_ANNOTATION in node.annotations:
-                breach(f"set aside: {name} runs the target and still carries the mark")
             if node.is_unschedulable != (name in self.foreign):
                 breach(
                     f"cordon: {name} is {'cordoned' if node.is_unschedulable else 'schedulable'} at the end"
