@@ -17,7 +17,7 @@ PYTEST = $(BIN)/python -m pytest
 PYTHON_SOURCES = $(wildcard dags plugins lab tools tests include/airflow)
 SHELL_SOURCES = nightshift .ci/run $(shell git ls-files 'include/scripts/*' 'lab/bench/*' 'lab/*.sh' 'tests/lab/docker/*' | xargs -r grep -lE '^\#!.*\b(ba)?sh\b')
 
-.PHONY: help check format lock types imports shell unit test test-airflow test-lab lab-full chaos bench
+.PHONY: help check format lock types imports shell unit simulation test test-airflow test-lab lab-full chaos bench
 
 help: ## List the targets.
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -45,6 +45,9 @@ unit: ## Unit tests with the branch coverage of domain/.
 	$(call limit,300) $(PYTEST) -q $(wildcard tests/unit tests/lab_unit) --cov --cov-report=
 	$(BIN)/coverage report --include='plugins/nightshift/domain/*' --fail-under=95
 
+simulation: ## 10,000 seeded nights with faults in virtual time, and the mutants they must find (docs/safety.md).
+	$(call limit,900) $(PYTEST) -q tests/simulation
+
 test-airflow: ## DAG shape, parse cost, operators and policies (no lab needed).
 	$(call limit,1500) $(PYTEST) -q tests/airflow
 
@@ -53,6 +56,7 @@ test-lab: ## The lab cases every change runs (builds the lab when nothing is cac
 
 test: ## What the README calls the test command.
 	$(MAKE) check VENV=$(VENV)
+	$(MAKE) simulation VENV=$(VENV)
 	$(MAKE) test-airflow VENV=$(VENV)
 	$(MAKE) test-lab VENV=$(VENV)
 

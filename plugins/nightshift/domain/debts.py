@@ -2,7 +2,8 @@
 
 A cordon is recorded on its node, in the same write. Everything else is an entry in one ConfigMap, written before the
 change and removed after the undo was read back. So a record without its change may exist, never a change without its
-record; and every undo asks first whether there is still something to undo.
+record: a try that a recovery overtook between the two records it again (steps/quiesce.py). And every undo asks first
+whether there is still something to undo.
 """
 
 from __future__ import annotations

@@ -102,7 +102,7 @@ class BlindError(NightshiftError):
 
 
 class GateClosedError(NightshiftError):
-    """A gate that was open when the night began refuses the next node; nothing of that node was touched."""
+    """What was open when the night began refuses the next node; nothing of that node was upgraded."""
 
 
 class HeldError(NightshiftError):

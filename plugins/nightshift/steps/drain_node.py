@@ -8,12 +8,14 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from nightshift.clients.kube_api import Eviction, EvictionOutcome
+from nightshift.domain.debts import OWNER_ANNOTATION
 from nightshift.domain.drain import DrainPlan, plan_drain, require_drainable
-from nightshift.domain.errors import DrainBlockedError, VerificationError
-from nightshift.domain.facts import PodFacts
+from nightshift.domain.errors import DrainBlockedError, GateClosedError, VerificationError
+from nightshift.domain.facts import NodeFacts, PodFacts
 from nightshift.steps.brake import KUBEADM_JOB, asking, given_back
 from nightshift.steps.hold import Held, hold
 from nightshift.steps.session import Session, patiently
+from nightshift.steps.turn import require_turn
 
 _POLL_SECONDS = 0.5
 _BUDGET_RETRY_SECONDS = 2.0  # kubectl waits 5 s; a budget often frees up the second its new pod is ready
@@ -35,6 +37,7 @@ def drain_node(session: Session, node_name: str) -> dict[str, Any]:
     Raises:
         DrainBlockedError: DRAIN_BLOCKED, naming pods and budgets. The node stays cordoned; recovery gives it back.
         HeldError: brake or window; the node is given back.
+        GateClosedError: CONTROL_PLANE_BUSY, another control-plane node is in the hands of a run.
     """
     ask = asking(session, session.node(node_name), KUBEADM_JOB, begins=True)
     with hold(session, []) as held, given_back(session, node_name):
@@ -48,12 +51,11 @@ def drain_held(session: Session, node_name: str, held: Held, ask: Callable[[], N
     `ask` raises when the owner's word ends it, see steps/brake.py.
     """
     started = session.clock()
-    session.node(node_name)
+    node = session.node(node_name)
+    require_turn(session, node)
     plan = _plan(session, node_name, with_budgets=True)
     require_drainable(node_name, plan)
-    is_ours = patiently(
-        session, f"cordoning {node_name}", lambda: session.kube.cordon(node_name, session.owner, held.token)
-    )
+    is_ours = _cordon(session, node, held)
     if not is_ours:
         session.log(f"{node_name} was cordoned by somebody else before; it will be left cordoned")
     _announce(session, node_name, plan)
@@ -72,6 +74,25 @@ def drain_held(session: Session, node_name: str, held: Held, ask: Callable[[], N
         "seconds": seconds,
         "sentence": sentence,
     }
+
+
+def _cordon(session: Session, node: NodeFacts, held: Held) -> bool:
+    """Cordon; False: somebody else had done it before. Of two control planes that come at once none goes on."""
+    name = node.name
+    is_ours = patiently(
+        session, f"cordoning {name}", lambda: session.kube.cordon(name, session.owner, held.token)
+    )
+    try:
+        require_turn(session, node)
+    except GateClosedError:
+        if is_ours and OWNER_ANNOTATION not in node.annotations:
+            patiently(
+                session,
+                f"giving {name} back",
+                lambda: session.kube.uncordon(name, session.owner, str(held.token)),
+            )
+        raise
+    return is_ours
 
 
 def _plan(session: Session, node_name: str, *, with_budgets: bool) -> DrainPlan:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from nightshift.domain.debts import Debt, quiesce_debt, quiet_setting, workload_debts, workload_subject
@@ -79,12 +80,23 @@ def require_workloads(session: Session) -> None:
 
 
 def _make_quiet(session: Session, name: WorkloadName, held: Held) -> bool:
-    """Record, then change; False when it was quiet before, which is nobody's debt."""
-    return patiently(session, f"making {name} quiet", lambda: _make_quiet_now(session, name, held))
+    """Record, then change; False when it was quiet before, which is nobody's debt.
+
+    A recovery that comes between the two finds nothing to undo and drops the record. So it is looked for afterwards,
+    also when this run has lost the Lease: what we changed must be found by whoever comes next.
+    """
+    recorded: list[Debt] = []
+    try:
+        return patiently(
+            session, f"making {name} quiet", lambda: _make_quiet_now(session, name, held, recorded)
+        )
+    finally:
+        for debt in recorded[-1:]:
+            patiently(session, f"recording {name}", partial(_keep_recorded, session, debt))
 
 
-def _make_quiet_now(session: Session, name: WorkloadName, held: Held) -> bool:
-    """One attempt; safe to repeat when the API went away in the middle of it."""
+def _make_quiet_now(session: Session, name: WorkloadName, held: Held, recorded: list[Debt]) -> bool:
+    """One attempt; safe to repeat when the API went away in the middle of it. Adds to `recorded`."""
     for _ in range(_TRIES):
         held.check()
         found, known = session.kube.workload(name), _known(session, name)
@@ -95,6 +107,7 @@ def _make_quiet_now(session: Session, name: WorkloadName, held: Held) -> bool:
         debt = quiesce_debt(found, session.owner, held.token, session.clock())
         if not session.kube.record_debt(debt, instead_of=known):
             continue
+        recorded.append(debt)
         if session.kube.set_workload(found, quiet_setting(name.kind)):
             session.log(f"{name}: made quiet, {_as_it_was(found)} before")
             return True
@@ -104,6 +117,14 @@ def _make_quiet_now(session: Session, name: WorkloadName, held: Held) -> bool:
         cause="Something else writes it all the time.",
         next_step="Look who does (kubectl get -o yaml --show-managed-fields), then clear this task.",
     )
+
+
+def _keep_recorded(session: Session, debt: Debt) -> None:
+    """Record a debt again when its workload is quiet and the ledger says nothing of it."""
+    found = session.kube.workload(debt.workload)
+    is_quiet = found is not None and found.setting == quiet_setting(found.name.kind)
+    if is_quiet and _known(session, debt.workload) is None and session.kube.record_debt(debt):
+        session.log(f"{debt}: recorded again; a recovery had come between the record and the change")
 
 
 def _take_over(session: Session, known: Debt, held: Held) -> bool:

@@ -16,6 +16,7 @@ from nightshift.steps.hold import Held, hold
 from nightshift.steps.quiesce import quiesce_again
 from nightshift.steps.session import JobResult, Session, node_log, patiently, wait_until
 from nightshift.steps.snapshot import require_way_back
+from nightshift.steps.turn import require_quorum
 
 
 def upgrade_node(session: Session, node_name: str, choice: Mapping[str, Any]) -> dict[str, Any]:
@@ -28,6 +29,7 @@ def upgrade_node(session: Session, node_name: str, choice: Mapping[str, Any]) ->
     Raises:
         RemoteJobError: JOB_FAILED and relatives; the message says where the evidence lies.
         VerificationError: VERIFY_FAILED, kubeadm was content and the world did not follow; SNAPSHOT_ABSENT.
+        GateClosedError: QUORUM_AT_RISK, etcd needs this node's member now; CONTROL_PLANE_BUSY.
         HeldError: brake or window, before kubeadm was begun; the node is given back.
         StoppedError: STOPPED_HALF_WAY.
     """
@@ -47,6 +49,8 @@ def upgrade_node(session: Session, node_name: str, choice: Mapping[str, Any]) ->
         _tell_earlier_end(session, node, known)
         command = _choose_command(session, node, version, known)
         session.log(f"{node_name}: kubeadm upgrade {command} to {version}")
+        if node.is_control_plane and not is_running:
+            require_quorum(session, node)
         # A job that is attached to began before this try.
         since = known.started if known and is_running else session.clock()
         with evidence_first(session, node, KUBEADM_JOB, since):

@@ -7,9 +7,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.fakes.cluster import FakeCluster, etcd_text, make_session
+from tests.fakes.cluster import FakeCluster, etcd_text, make_session, running_job
 
-from nightshift.domain.errors import BlindError, DrainBlockedError, UnreachableError, VerificationError
+from nightshift.domain.errors import (
+    BlindError,
+    DrainBlockedError,
+    GateClosedError,
+    UnreachableError,
+    VerificationError,
+)
 from nightshift.domain.policy import WorkerPolicy
 from nightshift.steps import gates
 from nightshift.steps.decide import find_etcd_leader
@@ -19,6 +25,7 @@ from nightshift.steps.snapshot import snapshot
 from nightshift.steps.stage import stage
 from nightshift.steps.uncordon_node import uncordon_node
 from nightshift.steps.upgrade_kubelet import upgrade_kubelet
+from nightshift.steps.upgrade_node import upgrade_node
 from nightshift.steps.verify_node import verify_node
 
 
@@ -136,3 +143,62 @@ def test_a_worker_is_verified_too(session: Session, cluster: FakeCluster, choice
     cluster.fakes["w1"].is_away = True
     with pytest.raises(UnreachableError, match="NODE_UNREACHABLE"):
         verify_node(session, "w1", choice)
+
+
+def test_a_cleared_task_of_another_control_plane_is_refused(
+    ha: FakeCluster, ha_session: Session, choice: dict[str, Any]
+) -> None:
+    """A person may clear a task of cp1 while the night is at cp2: simulation seeds 52, 2358 and 2464."""
+    ha.upgrade_control_plane("1.35.4")  # else the kubelet is refused before that
+    drain_node(ha_session, "cp2")
+    for step in (
+        lambda: drain_node(ha_session, "cp1"),
+        lambda: upgrade_node(ha_session, "cp1", choice),
+        lambda: upgrade_kubelet(ha_session, "cp1", choice),
+    ):
+        with pytest.raises(GateClosedError, match="cp2 is in the hands of a run") as caught:
+            step()
+        assert caught.value.code == "CONTROL_PLANE_BUSY"
+    assert not ha.nodes["cp1"].is_unschedulable
+    assert not ha.fakes["cp1"].jobs
+    assert drain_node(ha_session, "cp2")["cordoned_by_us"]
+
+
+def test_of_two_control_planes_that_come_at_once_none_keeps_its_cordon(
+    ha: FakeCluster, ha_session: Session
+) -> None:
+    cordon = ha_session.kube.cordon
+
+    def meanwhile(name: str, owner: str, token: int) -> bool:
+        cordon("cp3", owner, token)
+        return cordon(name, owner, token)
+
+    ha_session.kube.cordon = meanwhile  # type: ignore[method-assign]  # the other one is between our two looks
+    with pytest.raises(GateClosedError, match="cp3"):
+        drain_node(ha_session, "cp1")
+    assert not ha.nodes["cp1"].is_unschedulable
+    assert "nightshift.io/owner" not in ha.nodes["cp1"].annotations
+
+
+@pytest.mark.parametrize("how", ["no leader", "away", "no metrics"])
+def test_kubeadm_is_not_started_while_another_member_is_missing(
+    ha: FakeCluster, ha_session: Session, choice: dict[str, Any], how: str
+) -> None:
+    """The gate may be minutes ago, and a cleared task has none: simulation, etcd away during the drain."""
+    snapshot(ha_session, choice)
+    if how == "away":
+        ha.fakes["cp3"].is_away = True
+    else:
+        ha.fakes["cp3"].etcd = etcd_text(leader=False) if how == "no leader" else None
+    with pytest.raises(GateClosedError, match="without its member and cp3") as caught:
+        upgrade_node(ha_session, "cp1", choice)
+    assert caught.value.code == "QUORUM_AT_RISK"
+    assert "kubeadm-upgrade" not in ha.fakes["cp1"].jobs
+
+
+def test_a_kubeadm_that_runs_is_attached_to_whatever_the_other_members_say(
+    ha: FakeCluster, ha_session: Session, choice: dict[str, Any]
+) -> None:
+    ha.fakes["cp1"].jobs["kubeadm-upgrade"] = running_job("kubeadm-upgrade", ha_session.owner)
+    ha.fakes["cp3"].is_away = True
+    assert upgrade_node(ha_session, "cp1", choice)["node"] == "cp1"

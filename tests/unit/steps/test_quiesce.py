@@ -6,7 +6,12 @@ import pytest
 from tests.fakes.cluster import FakeCluster, running_job
 
 from nightshift.domain.debts import Debt
-from nightshift.domain.errors import ConfigError, NightshiftError, UnreachableError, VerificationError
+from nightshift.domain.errors import (
+    ConfigError,
+    NightshiftError,
+    UnreachableError,
+    VerificationError,
+)
 from nightshift.domain.facts import WorkloadFacts, WorkloadName
 from nightshift.steps.claim import claim
 from nightshift.steps.open_night import open_night
@@ -105,6 +110,34 @@ def test_death_between_record_and_change_owes_nothing(
             quiesce(session)
     assert len(cluster.debts) == 1
     assert recover(session, "run-1", "release")["answer"] == "recovered"
+    assert (shop.settings, cluster.debts) == (AS_BEFORE, {})
+
+
+@pytest.mark.parametrize("is_answer_lost", [False, True], ids=["answered", "answer lost"])
+def test_a_change_that_comes_after_a_recovery_dropped_its_record_is_recorded_again(
+    cluster: FakeCluster,
+    session: Session,
+    shop: Shop,
+    monkeypatch: pytest.MonkeyPatch,
+    is_answer_lost: bool,
+) -> None:
+    """A task that was marked as failed, on a machine that stood still between the two: simulation seeds 8 and 252."""
+    change = session.kube.set_workload
+
+    def after_a_recovery(found: WorkloadFacts, setting: Setting) -> bool:
+        monkeypatch.setattr(session.kube, "set_workload", change)
+        assert recover(session, "run-1", "release")["answer"] == "recovered"
+        assert cluster.debts == {}
+        is_set = change(found, setting)
+        if is_answer_lost:
+            raise UnreachableError("API_UNREACHABLE", "no answer", cause="reset", next_step="Wait.")
+        return is_set
+
+    monkeypatch.setattr(session.kube, "set_workload", after_a_recovery)
+    quiesce(session)
+    assert shop.settings == QUIET
+    assert "Deployment/shop/web" in {debt.subject for debt in cluster.debts.values()}
+    assert recover(session, None, "sweeper")["answer"] == "recovered"
     assert (shop.settings, cluster.debts) == (AS_BEFORE, {})
 
 

@@ -1,0 +1,61 @@
+"""A control-plane node's turn: no other one is in our hands, and etcd keeps its quorum without this one's member.
+
+The gates have asked the same before the slot. Since then a drain may have taken minutes, and a cleared task comes
+without a gate.
+"""
+
+from __future__ import annotations
+
+from nightshift.clients.etcd_metrics import parse_etcd_metrics
+from nightshift.domain.errors import GateClosedError, NightshiftError
+from nightshift.domain.facts import EtcdSample, NodeFacts
+from nightshift.domain.turn import members_missing, others_in_hand
+from nightshift.steps.session import Session, on_all, patiently
+
+
+def require_turn(session: Session, node: NodeFacts) -> None:
+    """Refuse a control-plane node while another one carries the mark of a run.
+
+    Raises:
+        GateClosedError: CONTROL_PLANE_BUSY.
+    """
+    if not node.is_control_plane:
+        return
+    others = others_in_hand(node, patiently(session, "listing nodes", session.kube.nodes))
+    if others:
+        raise GateClosedError(
+            "CONTROL_PLANE_BUSY",
+            f"{node.name} is not touched: {', '.join(others)} is in the hands of a run.",
+            cause="One control-plane node at a time. A task of an earlier node was cleared, or one was left half-done.",
+            next_step=f"Let {', '.join(others)} come to its end, or be given back; then clear this task.",
+        )
+
+
+def require_quorum(session: Session, node: NodeFacts) -> None:
+    """Refuse to restart a member while etcd needs it.
+
+    Raises:
+        GateClosedError: QUORUM_AT_RISK, naming the members that are missing.
+    """
+    nodes = patiently(session, "listing nodes", session.kube.nodes)
+    members = [n for n in nodes if n.is_control_plane]
+    samples: dict[str, EtcdSample | None] = {}
+    for name, answer in on_all(
+        [n for n in members if n.name != node.name], lambda n: _sample(session, n)
+    ).items():
+        if isinstance(answer, NightshiftError):
+            session.log(f"{name}: {answer}")
+        samples[name] = None if isinstance(answer, NightshiftError) else answer
+    missing = members_missing([n.name for n in members], node.name, samples)
+    if missing:
+        raise GateClosedError(
+            "QUORUM_AT_RISK",
+            f"{node.name} is not upgraded: without its member and {', '.join(missing)}, etcd has no quorum.",
+            cause="These members cannot be read, or have no leader, since the gate in front of this node.",
+            next_step=f"Bring etcd on {', '.join(missing)} back, then clear this task.",
+        )
+
+
+def _sample(session: Session, node: NodeFacts) -> EtcdSample | None:
+    text = session.on(node).etcd_metrics()
+    return parse_etcd_metrics(text, node.name, session.clock()) if text else None

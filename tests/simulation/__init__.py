@@ -1,0 +1,1 @@
+"""Whole nights in virtual time, with seeded faults at every call a step makes."""

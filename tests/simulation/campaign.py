@@ -1,0 +1,100 @@
+"""Many seeds on all cores, and what came of them."""
+
+from __future__ import annotations
+
+import gc
+import multiprocessing
+import os
+import sys
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+from tests.simulation.airflow import STEPS
+from tests.simulation.faults import FAULTS
+from tests.simulation.mutants import MUTANTS, broken
+from tests.simulation.world import Result, play
+
+_CHUNK = 25  # seeds per piece of work
+
+
+@dataclass
+class Report:
+    """All seeds together."""
+
+    seeds: int = 0
+    events: int = 0
+    hours: float = 0.0  # of virtual time
+    longest_debt: float = 0.0
+    nights_after: Counter[int] = field(default_factory=Counter)
+    matrix: Counter[tuple[str, str]] = field(default_factory=Counter)
+    failures: list[Result] = field(default_factory=list)
+
+    def add(self, result: Result) -> None:
+        """Take one seed in."""
+        self.seeds += 1
+        self.events += result.events
+        self.hours += result.seconds / 3600
+        self.longest_debt = max(self.longest_debt, result.longest_debt)
+        self.nights_after[result.nights_after] += 1
+        self.matrix.update(result.hit)
+        if result.breaches:
+            self.failures.append(result)
+
+    @property
+    def missing(self) -> list[tuple[str, str]]:
+        """Pairs of step and fault that no seed had."""
+        return [(step, fault) for step in STEPS for fault in FAULTS if not self.matrix[step, fault]]
+
+    def lines(self) -> Iterator[str]:
+        """For people."""
+        yield (
+            f"{self.seeds} seeds, {self.events} events, {self.hours:.0f} hours of virtual time; "
+            f"longest debt without an owner {self.longest_debt:.0f} s; "
+            f"nights after the last fault: {dict(sorted(self.nights_after.items()))}"
+        )
+        width = max(map(len, FAULTS))
+        for index, step in enumerate(STEPS):
+            yield f"{'':{width}} {' |' * index} {step}"
+        for fault in FAULTS:
+            yield f"{fault:{width}} " + " ".join(f"{self.matrix[step, fault]:4}" for step in STEPS)
+        hit = len(STEPS) * len(FAULTS) - len(self.missing)
+        yield f"{hit} of {len(STEPS) * len(FAULTS)} pairs of step and fault were hit"
+        for result in sorted(self.failures, key=lambda r: r.seed)[:20]:
+            yield f"seed {result.seed}: {result.breaches[0]}"
+            yield f"  {replay(result.seed)}"
+
+
+def replay(seed: int, mutant: str | None = None) -> str:
+    """The command that shows one seed."""
+    more = f" --mutant '{mutant}'" if mutant else ""
+    return f"PYTHONPATH=plugins {sys.executable} -m tests.simulation --seed {seed} --trace{more}"
+
+
+def run(first: int, count: int, workers: int | None = None) -> Report:
+    """Play the seeds from `first` on."""
+    report = Report()
+    chunks = [
+        range(start, min(start + _CHUNK, first + count)) for start in range(first, first + count, _CHUNK)
+    ]
+    workers = min(workers or os.cpu_count() or 1, len(chunks))
+    with multiprocessing.get_context("fork").Pool(workers, initializer=gc.disable) as pool:
+        for results in pool.imap_unordered(_play_all, chunks):
+            for result in results:
+                report.add(result)
+    return report
+
+
+def _play_all(seeds: Sequence[int]) -> list[Result]:
+    gc.collect()  # switched off while seeds run: a third of the time
+    return [play(seed) for seed in seeds]
+
+
+def hunt(mutant: str, seeds: int) -> tuple[int, str] | None:
+    """Return the first seed that finds a mutant for what it is, and the breach; None: none does."""
+    for seed in range(seeds):
+        with broken(mutant):
+            result = play(seed)
+        if result.breaches and result.breaches[0].startswith(MUTANTS[mutant].finds):
+            return seed, result.breaches[0]
+    return None
