@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -205,7 +206,7 @@ class Player:
         for _ in range(1 + _EXTRA_NIGHTS):
             going = run_id or self._begin()
             self._until(
-                lambda going=going: self._state(going) in (*ENDED, "lost"),  # type: ignore[misc]  # mypy: lambda default
+                partial(self._is_over, going),
                 _NIGHT_SECONDS,
                 f"the end of {going}",
                 1.0,
@@ -219,6 +220,10 @@ class Player:
         versions = self._world.kubelet_versions()
         wanted = f"v{TARGET_VERSION}"
         self._journal.tell("target", reached=set(versions.values()) == {wanted}, versions=versions)
+
+    def _is_over(self, run_id: str) -> bool:
+        """Tell whether a run has ended, or is not known any more."""
+        return self._state(run_id) in (*ENDED, "lost")
 
     def _state(self, run_id: str) -> str:
         """State of a run: Airflow's, "lost" when Airflow does not know it, "unknown" while Airflow is away."""

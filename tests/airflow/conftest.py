@@ -1,3 +1,4 @@
+import json
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -71,6 +72,12 @@ class Night:
             node.etcd_metrics = self._metrics(name)  # type: ignore[method-assign]
         self.is_slow = False
         self._observations = 0.0
+
+    def ledger(self) -> dict[str, Any]:
+        """The newest entry."""
+        newest = max((self.store / "lab" / "ledger").glob("*.json"))
+        found: dict[str, Any] = json.loads(newest.read_text())
+        return found
 
     def offer(self, minor: str, *versions: str) -> None:
         for node in self.cluster.fakes.values():

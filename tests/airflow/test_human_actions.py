@@ -3,7 +3,6 @@
 A process that lives on after its task was marked is not in here: in this one process a task always comes to its end.
 """
 
-import json
 from collections.abc import Callable
 from typing import Any
 
@@ -44,11 +43,6 @@ def _jobs(night: Night, node: str) -> list[str]:
     return [call[0] for call in night.cluster.fakes[node].calls]
 
 
-def _ledger(night: Night) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads(next((night.store / "lab" / "ledger").glob("*.json")).read_text())
-    return found
-
-
 @pytest.mark.parametrize(
     ("task", "state", "said", "upgraded"),
     [
@@ -87,5 +81,5 @@ def test_a_run_that_is_marked_while_kubeadm_works_gives_the_cluster_back_and_the
     assert (states["release"], states["report"]) == ("success", "success")
     assert states["workers.check_etcd_01"] == "skipped"
     assert _jobs(night, "w1") == ["stage"]
-    assert _ledger(night)["answer"] == "failed"
+    assert night.ledger()["answer"] == "failed"
     _assert_nothing_owed(night)

@@ -14,6 +14,7 @@ import subprocess
 import threading
 import time
 import urllib.request
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -348,7 +349,7 @@ class World:
         )
 
 
-class KubectlWatch:
+class KubectlWatch(ABC):
     """Follows objects through a watch, not by asking: what was so for a moment only must not be missed.
 
     Args:
@@ -372,9 +373,9 @@ class KubectlWatch:
             self._watch.terminate()
         self._thread.join(10)
 
+    @abstractmethod
     def take(self, line: str) -> None:
         """One object as it is now."""
-        raise NotImplementedError
 
     def _follow(self) -> None:
         """One watch after the other: each ends when the API server behind it restarts, and lists everything anew."""

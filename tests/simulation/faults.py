@@ -311,6 +311,10 @@ FAULTS: dict[str, Callable[[Call], None]] = {
 }
 
 
+_REPAYING = (
+    *("fence_lease", "fence", "uncordon", "set_workload", "forget_debt"),
+    *("release_lease", "set_namespace"),
+)
 # Calls at which a death or a delay matters most; the others are hit by counting.
 _MOMENTS = {
     "claim": ("claim_lease", "set_namespace"),
@@ -323,25 +327,9 @@ _MOMENTS = {
     "uncordon_node": ("uncordon",),
     "quarantine_node": ("annotate_node", "uncordon"),
     "restore": ("set_workload", "forget_debt", "workload"),
-    "release": (
-        "fence_lease",
-        "fence",
-        "uncordon",
-        "set_workload",
-        "forget_debt",
-        "release_lease",
-        "set_namespace",
-    ),
+    "release": _REPAYING,
     "callback": ("fence_lease", "fence", "uncordon", "set_workload", "release_lease"),
-    "sweep": (
-        "fence_lease",
-        "fence",
-        "uncordon",
-        "set_workload",
-        "forget_debt",
-        "release_lease",
-        "set_namespace",
-    ),
+    "sweep": _REPAYING,
 }
 _ON_NODES = ("gate", *NODE_STEPS)
 _HIDES = ("freeze", "orphan", "cut", "power", "late")

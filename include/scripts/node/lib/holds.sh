@@ -6,13 +6,16 @@ readonly HELD_FILE=$STATE_DIR/held
 
 remember_holds() {
     local held
-    held=$(apt-mark showhold | grep -xE 'kubeadm|kubelet|kubectl|kubernetes-cni|cri-tools' || true)
-    { cat "$HELD_FILE" 2>/dev/null || true; echo "$held"; } | grep . | sort -u | atomic_write "$HELD_FILE" || true
+    held=$(apt-mark showhold) || die "$EX_INSTALL_FAILED" "apt-mark could not say which packages are held"
+    {
+        [[ ! -e $HELD_FILE ]] || cat "$HELD_FILE"
+        grep -xE 'kubeadm|kubelet|kubectl|kubernetes-cni|cri-tools' <<<"$held" || (($? == 1)) # 1: none is held
+    } | sort -u | atomic_write "$HELD_FILE"
 }
 
 restore_holds() {
     local held=()
-    mapfile -t held < <(grep . "$HELD_FILE" || true)
+    mapfile -t held <"$HELD_FILE"
     ((${#held[@]} == 0)) || apt-mark hold "${held[@]}" >/dev/null || return 1
     rm -f "$HELD_FILE"
 }
