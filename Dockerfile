@@ -12,7 +12,7 @@ COPY requirements.txt /tmp/requirements.txt
 ARG PIP_INDEX_URL=
 ARG PIP_TRUSTED_HOST=
 RUN python3 -m venv /opt/airflow-venv \
-    && /opt/airflow-venv/bin/pip install --no-cache-dir --disable-pip-version-check --require-hashes \
+    && /opt/airflow-venv/bin/pip install --no-cache-dir --disable-pip-version-check --require-hashes --no-deps \
         -r /tmp/requirements.txt
 
 FROM ${BASE_IMAGE}
