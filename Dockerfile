@@ -13,7 +13,8 @@ ARG PIP_INDEX_URL=
 ARG PIP_TRUSTED_HOST=
 RUN python3 -m venv /opt/airflow-venv \
     && /opt/airflow-venv/bin/pip install --no-cache-dir --disable-pip-version-check --require-hashes --no-deps \
-        -r /tmp/requirements.txt
+        -r /tmp/requirements.txt \
+    && /opt/airflow-venv/bin/pip check --disable-pip-version-check
 
 FROM ${BASE_IMAGE}
 RUN apt-get update \

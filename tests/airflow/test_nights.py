@@ -92,10 +92,6 @@ def _settings(night: Night, shop: list[WorkloadName]) -> list[int | bool]:
     return [night.cluster.workloads[name].setting for name in shop]
 
 
-def _entry(night: Night) -> dict[str, Any]:
-    return night.ledger()
-
-
 def test_quiet_from_the_first_control_planes_drain_to_the_workers(
     night: Night, dag_bag: Any, shop: list[WorkloadName]
 ) -> None:
@@ -109,7 +105,7 @@ def test_quiet_from_the_first_control_planes_drain_to_the_workers(
     calls = night.cluster.api_calls
     assert calls.index("set_workload Deployment shop/importer 0") < calls.index("cordon")
     assert night.cluster.debts == {}
-    entry = _entry(night)
+    entry = night.ledger()
     assert entry["quiesced"] == ["Deployment shop/importer", "CronJob shop/backup"]
     assert entry["given_back"] == [
         "Deployment shop/importer has 3 replicas again",
@@ -124,7 +120,7 @@ def test_a_night_that_fails_in_the_window_gives_back_what_was_quiet(
     state, tasks = _run(dag_bag.dags["upgrade_fleet"])
     assert (state, tasks["control_plane.restore"]) == ("failed", "upstream_failed")
     assert (_settings(night, shop), night.cluster.debts) == ([3, False], {})
-    assert "Deployment shop/importer has 3 replicas again" in _entry(night)["given_back"]
+    assert "Deployment shop/importer has 3 replicas again" in night.ledger()["given_back"]
 
 
 def test_a_brake_before_the_control_plane_makes_nothing_quiet(
@@ -228,7 +224,7 @@ def test_a_worker_that_fails_is_set_aside_and_the_others_go_on(
     assert not night.cluster.nodes["w2"].is_unschedulable
     assert "upgrade_kubelet failed (JOB_FAILED)" in night.notes[0]
     assert "Set aside, the other workers went on: w2" in night.notes[0]
-    entry = _entry(night)
+    entry = night.ledger()
     assert entry["answer"] == "partial"
     assert {n["name"]: n["outcome"] for n in entry["nodes"]}["w2"] == "quarantined"
     state, _ = _run(dag)
