@@ -12,7 +12,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from nightshift.clients.kube_api import Eviction, EvictionOutcome, Permission
+from nightshift.clients.kube_api import Eviction, EvictionOutcome
+from nightshift.clients.permissions import Permission
 from nightshift.clients.stores import Store
 from nightshift.domain.debts import Debt
 from nightshift.domain.errors import FencedError, RemoteJobError, UnreachableError

@@ -11,7 +11,9 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, BinaryIO, Protocol, TypeVar
 
-from nightshift.clients.kube_api import Eviction, Permission
+from nightshift.clients.kube_api import Eviction
+from nightshift.clients.permissions import Permission
+from nightshift.clients.questions import ApiQuestion
 from nightshift.domain.debts import Debt
 from nightshift.domain.errors import ConfigError, NightshiftError, UnreachableError
 from nightshift.domain.facts import (
@@ -59,6 +61,9 @@ class NodePort(Protocol):
 
     def probe(self) -> NodeProbe:
         """Read everything in one round."""
+
+    def look(self, sections: Sequence[str]) -> Mapping[str, tuple[int, str]]:
+        """Sections of the verb `look`, read in one call: name -> (exit code, output)."""
 
     def etcd_metrics(self) -> str | None:
         """Text of etcd's metrics on the node's loopback; None when the node has no etcd."""
@@ -192,6 +197,13 @@ class KubePort(Protocol):
 
     def can_i(self, wanted: Iterable[Permission]) -> tuple[str, ...]:
         """Of the wanted permissions return those that are denied, as readable text."""
+
+    def ask(self, question: ApiQuestion[T]) -> T:
+        """Put one question to the API server (read only).
+
+        Raises:
+            BlindError: API_ANSWER_UNKNOWN, the answer was not understood.
+        """
 
     def kubelet_token(self) -> str:
         """A short-lived token that may read kubelet configuration."""

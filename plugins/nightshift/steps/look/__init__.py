@@ -1,0 +1,17 @@
+"""Gather the facts of one round: every topic once, all of them side by side, nothing raised for an outside system.
+
+A new topic is one line here: where it comes from.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from nightshift.domain.topics import BUDGETS, COMPONENTS, PROBES
+from nightshift.steps.look.gathering import Gatherer, NodeGatherer, from_kube
+
+GATHERERS: Mapping[str, Gatherer] = {
+    COMPONENTS.name: from_kube(lambda kube: kube.component_versions()),
+    BUDGETS.name: from_kube(lambda kube: kube.budgets()),
+    PROBES.name: NodeGatherer(lambda node, _: node.probe()),
+}
