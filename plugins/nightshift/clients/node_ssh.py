@@ -35,6 +35,7 @@ from nightshift.domain.errors import (
     BlindError,
     ConfigError,
     FencedError,
+    JobOutageError,
     NightshiftError,
     RemoteJobError,
     TrustError,
@@ -62,6 +63,7 @@ class ExitCode:
     REFUSED = 29
     INSTALL_FAILED = 30
     API_UNAVAILABLE = 31
+    API_LOST = 32
     INTERNAL = 70
     FENCED = 75
     BUSY = 76
@@ -143,10 +145,18 @@ _FAILURES: dict[int, tuple[str, str, str]] = {
         "Somebody else was at work on the node when the job was about to begin; its last line says who.",
         "Let it come to its end, then clear this task.",
     ),
+}
+# Failures that may pass by themselves: the job looks first what is done, so another try is safe.
+_OUTAGES: dict[int, tuple[str, str, str]] = {
     ExitCode.API_UNAVAILABLE: (
-        "JOB_FAILED",
+        "JOB_WITHOUT_API",
         "The API server did not become ready for the node.",
-        "Check the control plane, then clear this task.",
+        "Check the control plane; the task tries again by itself, and can be cleared when its tries are used up.",
+    ),
+    ExitCode.API_LOST: (
+        "JOB_WITHOUT_API",
+        "The API server or etcd did not answer kubeadm; its own words are above.",
+        "Check the control plane; the task tries again by itself, and can be cleared when its tries are used up.",
     ),
 }
 _UNKNOWN_FAILURE = (
@@ -400,6 +410,7 @@ class NodeSsh:
         Raises:
             FencedError: NODE_FENCED.
             RemoteJobError: JOB_BUSY, JOB_FAILED (or the exit code's own code), JOB_LOST, JOB_TIMED_OUT.
+            JobOutageError: JOB_WITHOUT_API, nobody answered the job; another try is safe.
             UnreachableError: NODE_UNREACHABLE, for longer than `reattach_seconds`.
         """
         # Named here, not there: asked again because an answer got lost, the node knows that it is the same request.
@@ -459,8 +470,10 @@ class NodeSsh:
                 next_step="Find what it waited for in its output, or raise the limit in the cluster's policy.",
                 exit_code=facts.exit_code,
             )
-        code, cause, next_step = _FAILURES.get(facts.exit_code or 0, _UNKNOWN_FAILURE)
-        raise RemoteJobError(
+        kind: type[RemoteJobError] = JobOutageError if facts.exit_code in _OUTAGES else RemoteJobError
+        known = {**_FAILURES, **_OUTAGES}
+        code, cause, next_step = known.get(facts.exit_code or 0, _UNKNOWN_FAILURE)
+        raise kind(
             code,
             f"Job {step} on node {self.node} ended with exit code {facts.exit_code}.{_tail(lines)}",
             cause=cause,

@@ -1,7 +1,7 @@
 """Every error of Nightshift: a type, a stable code, what happened, its cause and the next step.
 
 The class decides what Airflow does with a failed task (see `orchestration/retries.py`):
-only `TransientError` is worth another try, because only there the world is known to be untouched.
+only `TransientError` is worth another try: nothing was changed, or the step looks first at what is done.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class ConfigError(NightshiftError):
 
 
 class TransientError(NightshiftError):
-    """An outside system did not answer; nothing was changed by this step, another try is safe."""
+    """An outside system did not answer; another try is safe."""
 
     is_blind = True
 
@@ -89,6 +89,15 @@ class RemoteJobError(NightshiftError):
     ) -> None:
         super().__init__(code, message, cause=cause, next_step=next_step)
         self.exit_code = exit_code
+
+
+class JobOutageError(RemoteJobError, TransientError):
+    """A node-side job gave up because the API server or etcd did not answer it.
+
+    It may have begun: another try is safe because every job looks first at what is done.
+    """
+
+    is_blind = False
 
 
 class VerificationError(NightshiftError):

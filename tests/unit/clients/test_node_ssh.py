@@ -280,6 +280,8 @@ def test_node_that_stays_away_is_unreachable_in_the_end(serve):
         (job_line("failed", "22"), "REPOSITORY_REFUSED", 22),
         (job_line("failed", "23"), "SNAPSHOT_MISMATCH", 23),
         (job_line("failed", "26"), "JOB_FAILED", 26),
+        (job_line("failed", "31"), "JOB_WITHOUT_API", 31),
+        (job_line("failed", "32"), "JOB_WITHOUT_API", 32),
         (job_line("failed", "76"), "JOB_BUSY", 76),
         (job_line("failed", "137"), "JOB_FAILED", 137),
         (job_line("timed-out", "124"), "JOB_TIMED_OUT", 124),

@@ -19,6 +19,7 @@ from nightshift.orchestration.retries import RETRY_POLICY, retry_arguments
         (errors.LateTryError, RetryAction.RETRY),
         (errors.DrainBlockedError, RetryAction.FAIL),
         (errors.RemoteJobError, RetryAction.FAIL),
+        (errors.JobOutageError, RetryAction.DEFAULT),
         (errors.VerificationError, RetryAction.FAIL),
         (errors.BlindError, RetryAction.FAIL),
     ],

@@ -368,3 +368,39 @@ def test_configuration_is_read_back_exactly_and_without_kubectl(control_plane, t
 def test_no_configuration_is_an_error(control_plane):
     (control_plane.systemd / "cluster-configuration").unlink()
     assert control_plane.shell("apt.sh", "cluster_configuration").returncode != 0
+
+
+AFTER_OUTAGE = """\
+[preflight] Running pre-flight checks.
+error: error execution phase preflight: [preflight] Some fatal errors occurred:
+	[ERROR CreateJob]: could not delete Job "upgrade-health-check-x" in the namespace "kube-system"
+"""
+REFUSED = (
+    'error: Get "https://10.0.0.1:6443/api/v1/nodes": dial tcp 10.0.0.1:6443: connect: connection refused\n'
+)
+ETCD_AWAY = "error: failed to get config map: etcdserver: request timed out\n"
+ROLLED_BACK = """\
+[upgrade/staticpods] This can take up to 5m0s
+error: error execution phase control-plane: couldn't upgrade control plane. kubeadm has tried to recover everything into \
+the earlier state. Errors faced: static Pod hash for component etcd on Node cp1 did not change after 5m0s: \
+context deadline exceeded
+"""
+
+
+@pytest.mark.parametrize(
+    ("says", "code"),
+    [
+        (AFTER_OUTAGE, ExitCode.API_LOST),
+        (REFUSED, ExitCode.API_LOST),
+        (ETCD_AWAY, ExitCode.API_LOST),
+        (ROLLED_BACK, ExitCode.KUBEADM_FAILED),
+        ("error: this version is not supported\n", ExitCode.KUBEADM_FAILED),
+        (REFUSED + "[upgrade] going on\n" * 20 + "error: no\n", ExitCode.KUBEADM_FAILED),
+    ],
+)
+def test_an_outage_under_kubeadm_is_told_from_its_own_failure(control_plane, says, code):
+    (control_plane.systemd / "kubeadm-says").write_text(says)
+    (control_plane.systemd / "kubeadm-exit").write_text("1")
+    ended = upgrade(control_plane)
+    assert ended.returncode == code, ended.stderr
+    assert says in ended.stdout  # the job's log has kubeadm's own words

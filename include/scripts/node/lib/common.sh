@@ -18,6 +18,7 @@ readonly EX_ETCD_UNAVAILABLE=28
 readonly EX_REFUSED=29
 readonly EX_INSTALL_FAILED=30
 readonly EX_API_UNAVAILABLE=31
+readonly EX_API_LOST=32
 readonly EX_INTERNAL=70
 readonly EX_FENCED=75
 readonly EX_BUSY=76

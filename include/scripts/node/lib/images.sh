@@ -49,8 +49,11 @@ ensure_image() {
 # wanted_images KUBEADM VERSION DIRECTORY: what that kubeadm will ask for, with this cluster's registry and tags.
 # A worker runs no control plane: it needs kube-proxy, pause (also for kubeadm's test job) and CoreDNS.
 wanted_images() {
-    local config=$3/cluster-configuration.yaml list
-    cluster_configuration >"$config" || die "$EX_API_UNAVAILABLE" "ConfigMap kube-system/kubeadm-config cannot be read"
+    local config=$3/cluster-configuration.yaml end=$((SECONDS + API_WAIT_SECONDS)) list
+    until cluster_configuration >"$config"; do
+        ((SECONDS < end)) || die "$EX_API_UNAVAILABLE" "ConfigMap kube-system/kubeadm-config cannot be read"
+        sleep 2
+    done
     sed -i -E "s/^kubernetesVersion:.*/kubernetesVersion: v$2/" "$config"
     list=$("$1" config images list --config "$config") || die "$EX_KUBEADM_FAILED" "kubeadm $2 does not tell its images"
     if is_control_plane; then
