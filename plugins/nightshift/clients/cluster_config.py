@@ -16,7 +16,7 @@ import os
 import re
 import sys
 from collections.abc import Iterator
-from datetime import date
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple, get_args
 
@@ -28,17 +28,21 @@ from pydantic import (
     ConfigDict,
     Field,
     ValidationError,
+    WithJsonSchema,
     model_validator,
 )
 
 from nightshift.domain.errors import ConfigError
 from nightshift.domain.facts import WorkloadName
+from nightshift.domain.gates import GATES
+from nightshift.domain.plan import GATE as PLAN_GATE
 from nightshift.domain.policy import (
     ClusterPolicy,
     DiskPolicy,
     DrainPolicy,
     EtcdLatencyPolicy,
     LimitPolicy,
+    Override,
     TargetPolicy,
     WindowPolicy,
     WorkerPolicy,
@@ -90,11 +94,25 @@ def _is_iso_date(value: object) -> object:
     return value
 
 
+def _as_moment(value: object) -> object:
+    """Seconds since the epoch of an ISO date or time; one without an offset is UTC. YAML reads some of them itself."""
+    if isinstance(value, str):
+        value = datetime.fromisoformat(value)
+    if isinstance(value, datetime):
+        return (value if value.tzinfo else value.replace(tzinfo=UTC)).timestamp()
+    if isinstance(value, date):
+        return datetime(value.year, value.month, value.day, tzinfo=UTC).timestamp()
+    return value
+
+
 ConnectionId = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{1,200}$")]
 Url = Annotated[str, BeforeValidator(_substitute), Field(pattern=r"^(https?://[^\s]+|\$\{.+)$")]
 StoreUrl = Annotated[str, BeforeValidator(_substitute), Field(min_length=1)]
 ClockTime = Annotated[str, Field(pattern=r"^([01]\d|2[0-3]):[0-5]\d$")]
 IsoDate = Annotated[str, BeforeValidator(_is_iso_date)]
+Moment = Annotated[
+    float, BeforeValidator(_as_moment), WithJsonSchema({"type": "string", "format": "date-time"})
+]
 Minor = Annotated[str, AfterValidator(_is_minor)]
 Release = Annotated[str, AfterValidator(_is_release)]
 ObjectName = Annotated[str, Field(pattern=r"^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$", max_length=150)]
@@ -261,6 +279,29 @@ class QuiesceEntry(_Section):
         return WorkloadName(self.kind, self.namespace, self.name)
 
 
+class OverrideEntry(_Section):
+    """An owner's word against one finding of one gate; never against what is unknown about etcd, quorum or target."""
+
+    gate: str = Field(description="The gate's name, as in docs/gates.md.")
+    code: str = Field(pattern=r"^[A-Z][A-Z0-9_]{2,63}$", description="The finding's code, e.g. PODS_UNMOVABLE.")
+    reason: str = Field(min_length=10, max_length=300, description="Why you want to go on; every report says it.")
+    person: str = Field(min_length=2, max_length=80, description="Who says so; every report says it.")
+    until: Moment = Field(description="ISO date (its first second, UTC) or time with offset; it counts no more from then on.")
+
+    @model_validator(mode="after")
+    def _gate_is_known(self) -> OverrideEntry:
+        known = sorted({*GATES, PLAN_GATE})
+        if self.gate not in known:
+            close = difflib.get_close_matches(self.gate, known, n=1, cutoff=0.4)
+            hint = f"did you mean {close[0]!r}?" if close else f"gates: {', '.join(known)}"
+            raise ValueError(f"there is no gate {self.gate!r}; {hint}")
+        return self
+
+    def to_policy(self) -> Override:
+        """Return the domain's form."""
+        return Override(**dict(self))
+
+
 class LimitSection(_Section):
     """Hard time limits of remote work and of leases, in seconds."""
 
@@ -323,6 +364,12 @@ class ClusterFile(_Section):
         description="Deployments and StatefulSets without replicas, CronJobs suspended, from the first control-plane "
         "node's drain to the last one's end. Enrol again after a change: the right to do it is given by name.",
     )
+    overrides: tuple[OverrideEntry, ...] = Field(
+        (),
+        strict=False,
+        description="Findings of gates that an owner takes upon himself, each with reason, person and end. They become "
+        "warnings, and every report shows them until they expire.",
+    )
     schedule: Cron | None = Field(ClusterPolicy.schedule, description="Cron in UTC, or null: by hand only.")
     target: TargetSection = Field(default_factory=TargetSection.model_construct)
     window: WindowSection = Field(default_factory=WindowSection.model_construct)
@@ -346,6 +393,7 @@ class ClusterFile(_Section):
             for key, value in dict(self).items()
         }
         values["quiesce"] = tuple(entry.to_policy() for entry in self.quiesce)
+        values["overrides"] = tuple(entry.to_policy() for entry in self.overrides)
         return ClusterPolicy(name=name, **values)
 
 

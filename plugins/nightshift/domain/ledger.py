@@ -135,6 +135,7 @@ class LedgerEntry:
         snapshot: where the proven snapshot lies; None when none was taken.
         evidence: where evidence bundles lie.
         quiesced: what was made quiet while the control plane was upgraded, "Deployment shop/web".
+        overrides: the owner's overrides in force tonight, `Override.to_dict()`, used or not.
         given_back: what came of it, in sentences without a full stop; also what somebody else had changed meanwhile.
     """
 
@@ -154,6 +155,7 @@ class LedgerEntry:
     evidence: tuple[str, ...] = ()
     quiesced: tuple[str, ...] = ()
     given_back: tuple[str, ...] = ()
+    overrides: tuple[Mapping[str, Any], ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON-serialisable data; times as UTC ISO strings."""
@@ -175,6 +177,7 @@ class LedgerEntry:
             "evidence": list(self.evidence),
             "quiesced": list(self.quiesced),
             "given_back": list(self.given_back),
+            "overrides": [dict(override) for override in self.overrides],
         }
 
 

@@ -5,8 +5,9 @@ Every field carries its unit in its name. Defaults are the shipped ones; the lab
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Literal
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from typing import Any, Literal
 
 from nightshift.domain.facts import WorkloadName
 
@@ -94,6 +95,38 @@ class LimitPolicy:
 
 
 @dataclass(frozen=True)
+class Override:
+    """One override of the policy.
+
+    Args:
+        gate: name of the gate.
+        code: the finding's code.
+        reason: why the owner wants to go on.
+        person: who says so.
+        until: seconds since the epoch; from then on it counts no more.
+    """
+
+    gate: str
+    code: str
+    reason: str
+    person: str
+    until: float
+
+    def __str__(self) -> str:
+        """For people: "DISK_WOULD_FILL of disk_usage until 2026-12-01T00:00Z by ann (…)"."""
+        return f"{self.code} of {self.gate} until {iso_minute(self.until)} by {self.person} ({self.reason})"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain JSON-serialisable data."""
+        return {**asdict(self), "until": iso_minute(self.until)}
+
+
+def iso_minute(seconds: float) -> str:
+    """Seconds since the epoch as UTC, to the minute: "2026-12-01T00:00Z"."""
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%MZ")
+
+
+@dataclass(frozen=True)
 class ClusterPolicy:
     """Everything Nightshift knows about a cluster before it looks at it."""
 
@@ -107,6 +140,7 @@ class ClusterPolicy:
     control_plane_slots: int = 3
     ignored_preflight_checks: tuple[str, ...] = ()  # kubeadm's names, e.g. "SystemVerification"; none is best
     quiesce: tuple[WorkloadName, ...] = ()  # quiet while the control plane is upgraded
+    overrides: tuple[Override, ...] = ()
     schedule: str | None = "0 23 * * *"
     target: TargetPolicy = field(default_factory=TargetPolicy)
     window: WindowPolicy = field(default_factory=WindowPolicy)

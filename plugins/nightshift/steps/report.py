@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
 from nightshift.domain.errors import NightshiftError
 from nightshift.domain.ledger import Failure, LedgerEntry, NodeEntry, NodeGate, step_seconds, write_note
+from nightshift.domain.overrides import in_force
+from nightshift.domain.policy import Override
 from nightshift.domain.target import TargetKind
 from nightshift.domain.verdicts import BLIND_CAUSE, BLIND_NEXT_STEP, Answer, Verdict
 from nightshift.steps.brake import MEASURED_FILE
@@ -33,6 +35,7 @@ def report(session: Session, facts: Mapping[str, Any]) -> dict[str, Any]:
     """
     nodes = node_entries(session, facts)
     answer, sentence = judge_night(facts, nodes)
+    overrides = in_force(session.policy.overrides, session.clock())
     entry = LedgerEntry(
         cluster=session.policy.name,
         run_id=session.run_id,
@@ -40,7 +43,7 @@ def report(session: Session, facts: Mapping[str, Any]) -> dict[str, Any]:
         finished=float(facts.get("finished") or session.clock()),
         answer=answer,
         sentence=sentence,
-        what_next=what_next(answer, facts),
+        what_next=f"{what_next(answer, facts)}{_overridden(overrides)}",
         target=(facts.get("choice") or {}).get("target") or {},
         gates=tuple(Verdict.from_dict(v) for v in (facts.get("decision") or {}).get("verdicts", ())),
         node_gates=tuple(NodeGate.from_verdict(g["task"], g) for g in facts.get("node_gates") or ()),
@@ -50,6 +53,7 @@ def report(session: Session, facts: Mapping[str, Any]) -> dict[str, Any]:
         evidence=saved_evidence(session, [n.name for n in nodes if n.outcome not in _NOT_BEGUN]),
         quiesced=tuple((facts.get("quiesce") or {}).get("quiesced", ())),
         given_back=_given_back(facts),
+        overrides=tuple(o.to_dict() for o in overrides),
     )
     stamp = datetime.fromtimestamp(entry.started, UTC).strftime("%Y%m%dT%H%M%SZ")
     path = session.store.write_json(f"ledger/{stamp}-{path_safe(session.run_id)}.json", entry.to_dict())
@@ -61,6 +65,13 @@ def report(session: Session, facts: Mapping[str, Any]) -> dict[str, Any]:
     session.log(note)
     session.log(f"Ledger entry: {path}")
     return {"note": note, "path": path, "answer": answer, "entry": entry.to_dict()}
+
+
+def _overridden(overrides: Sequence[Override]) -> str:
+    """Said every night until they expire: what an owner took upon himself is easily forgotten."""
+    if not overrides:
+        return ""
+    return f" Overrides in force: {'; '.join(str(override) for override in overrides)}."
 
 
 def _given_back(facts: Mapping[str, Any]) -> tuple[str, ...]:
