@@ -283,10 +283,16 @@ class OverrideEntry(_Section):
     """An owner's word against one finding of one gate; never against what is unknown about etcd, quorum or target."""
 
     gate: str = Field(description="The gate's name, as in docs/gates.md.")
-    code: str = Field(pattern=r"^[A-Z][A-Z0-9_]{2,63}$", description="The finding's code, e.g. PODS_UNMOVABLE.")
-    reason: str = Field(min_length=10, max_length=300, description="Why you want to go on; every report says it.")
+    code: str = Field(
+        pattern=r"^[A-Z][A-Z0-9_]{2,63}$", description="The finding's code, e.g. PODS_UNMOVABLE."
+    )
+    reason: str = Field(
+        min_length=10, max_length=300, description="Why you want to go on; every report says it."
+    )
     person: str = Field(min_length=2, max_length=80, description="Who says so; every report says it.")
-    until: Moment = Field(description="ISO date (its first second, UTC) or time with offset; it counts no more from then on.")
+    until: Moment = Field(
+        description="ISO date (its first second, UTC) or time with offset; it counts no more from then on."
+    )
 
     @model_validator(mode="after")
     def _gate_is_known(self) -> OverrideEntry:
@@ -371,6 +377,10 @@ class ClusterFile(_Section):
         "warnings, and every report shows them until they expire.",
     )
     schedule: Cron | None = Field(ClusterPolicy.schedule, description="Cron in UTC, or null: by hand only.")
+    readiness_schedule: Cron | None = Field(
+        ClusterPolicy.readiness_schedule,
+        description="Cron in UTC of readiness_<cluster>, which asks all gates by day and changes nothing; null: by hand only.",
+    )
     target: TargetSection = Field(default_factory=TargetSection.model_construct)
     window: WindowSection = Field(default_factory=WindowSection.model_construct)
     etcd_latency: EtcdLatencySection = Field(default_factory=EtcdLatencySection.model_construct)

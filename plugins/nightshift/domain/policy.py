@@ -142,6 +142,7 @@ class ClusterPolicy:
     quiesce: tuple[WorkloadName, ...] = ()  # quiet while the control plane is upgraded
     overrides: tuple[Override, ...] = ()
     schedule: str | None = "0 23 * * *"
+    readiness_schedule: str | None = "0 12 * * *"  # by day: what would keep the next night from beginning
     target: TargetPolicy = field(default_factory=TargetPolicy)
     window: WindowPolicy = field(default_factory=WindowPolicy)
     etcd_latency: EtcdLatencyPolicy = field(default_factory=EtcdLatencyPolicy)

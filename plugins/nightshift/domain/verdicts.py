@@ -64,13 +64,14 @@ class Verdict:
 
 
 class Answer(StrEnum):
-    """The night's decision. "nothing" and "held" stay quiet, "blocked" alerts once, "blind" is red."""
+    """The night's decision. "nothing" and "held" stay quiet, "blocked" alerts once, "blind" is red; "dry_run" only said."""
 
     GO = "go"
     NOTHING = "nothing"
     HELD = "held"
     BLOCKED = "blocked"
     BLIND = "blind"
+    DRY_RUN = "dry_run"  # what the night would be was said, and nothing begun
 
 
 @dataclass(frozen=True)

@@ -39,7 +39,7 @@ from nightshift.domain.policy import ClusterPolicy
 from nightshift.domain.round import Moment
 from nightshift.domain.verdicts import Answer
 from nightshift.orchestration.callbacks import recover_failed_run
-from nightshift.orchestration.docs import TASKS, invalid_doc, recover_doc, upgrade_doc
+from nightshift.orchestration.docs import TASKS, invalid_doc, readiness_doc, recover_doc, upgrade_doc
 from nightshift.orchestration.operators import (
     AskOperator,
     DecideOperator,
@@ -86,6 +86,9 @@ class _Night:
     refusal: ConfigError | None = None  # the cluster's file cannot be read: no step runs, the recovery does
     phases: dict[str, list[str]] = field(default_factory=dict)
     places: list[PlaceTasks] = field(default_factory=list)
+    is_dry: Any = (
+        False  # does the run only say what it would do? True, or the input that reads it from the form
+    )
     etcd_gates: list[str] = field(default_factory=list)  # task ids, in the order of the night
     enders: list[str] = field(default_factory=list)  # task ids: where brake or window may end the night
 
@@ -147,7 +150,7 @@ def build_upgrade_dag(policy: ClusterPolicy, error: ConfigError | None = None) -
         on_failure_callback=partial(recover_failed_run, policy=policy),
         default_args={"owner": "nightshift"},
     ) as dag:
-        night = _Night(policy, error)
+        night = _Night(policy, error, is_dry=param("dry_run"))
         decide = _opening(night)
         claim, snapshot, stage = _preparation(night)
         chain(decide, claim, snapshot, stage)
@@ -174,6 +177,13 @@ def _upgrade_form() -> dict[str, Param]:
             description="Exactly this version, e.g. 1.35.4. Empty: the next one the policy allows. "
             "A downgrade, a skipped minor and what the policy's newest_minor forbids are refused.",
         ),
+        "dry_run": Param(
+            False,
+            type="boolean",
+            title="Only say what it would do",
+            description="Asks everything as a night does and begins nothing: order of nodes, what each drain evicts, "
+            "minutes, and what would stop it. Nothing on the cluster is changed.",
+        ),
         # An empty text counts as missing in the form, and its Trigger button stays grey: nothing is None.
         "reason": Param(
             None,
@@ -188,13 +198,16 @@ def _upgrade_form() -> dict[str, Param]:
 def _opening(night: _Night) -> DecideOperator:
     """Everything that only looks, up to the decision."""
     with TaskGroup("opening", prefix_group_id=False, tooltip="May we, to which version, is there room?"):
-        open_night = night.step("open_night", operator=OpenNightOperator)
+        is_dry = {"dry_run": night.is_dry}
+        open_night = night.step("open_night", operator=OpenNightOperator, inputs=is_dry)
         detect_target = night.step(
             "detect_target",
             inputs={"requested_version": param("target_version")},
             proceed_if=[pull("open_night")],
         )
-        reclaim = night.step("reclaim_scratch", proceed_if=[pull("open_night"), pull("detect_target")])
+        reclaim = night.step(
+            "reclaim_scratch", inputs=is_dry, proceed_if=[pull("open_night"), pull("detect_target")]
+        )
         chain(open_night, detect_target, reclaim)
     night.remember("opening", open_night, detect_target, reclaim)
     first, last = _gates(night)
@@ -202,7 +215,7 @@ def _opening(night: _Night) -> DecideOperator:
         task_id="decide",
         policy=night.policy,
         step="decide",
-        inputs={"choice": pull("detect_target"), "verdicts": _verdicts},
+        inputs={"choice": pull("detect_target"), "verdicts": _verdicts, **is_dry},
         proceed_if=[pull("open_night"), pull("detect_target")],
         earlier=[open_night.task_id, detect_target.task_id, reclaim.task_id],
         doc_md=TASKS["decide"],
@@ -517,6 +530,39 @@ def build_recover_dag(policy: ClusterPolicy) -> DAG:
             priority_weight=_FIRST,
             weight_rule=WeightRule.ABSOLUTE,
         )
+    return dag
+
+
+def build_readiness_dag(policy: ClusterPolicy, error: ConfigError | None = None) -> DAG:
+    """Return `readiness_<cluster>`: by day, everything that a night asks before it begins, and nothing else.
+
+    Args:
+        policy: the cluster's policy.
+        error: why the cluster's file cannot be read, see `build_upgrade_dag`.
+    """
+    with DAG(
+        dag_id=f"readiness_{policy.name}",
+        description=f"Says what the next night would do on {policy.name}, and what would stop it; changes nothing.",
+        doc_md=readiness_doc(policy, error),
+        schedule=_nightly(policy.readiness_schedule),
+        catchup=False,
+        max_active_runs=1,
+        tags=["nightshift", policy.name, *(["invalid"] if error else [])],
+        params={"target_version": _upgrade_form()["target_version"]},
+        default_args={"owner": "nightshift"},
+    ) as dag:
+        night = _Night(policy, error, is_dry=True)
+        decide = _opening(night)
+        report = ReportOperator(
+            task_id="report",
+            policy=policy,
+            shape=NightShape(night.phases, night.places),
+            doc_md=TASKS["report"],
+            execution_timeout=night.limit(),
+            trigger_rule=TriggerRule.ALL_DONE,
+            **retry_arguments(),
+        )
+        chain(decide, report)
     return dag
 
 

@@ -168,6 +168,21 @@ Policy: `{policy.name}.yaml` in `include/clusters`, or where `NIGHTSHIFT_CLUSTER
 """
 
 
+def readiness_doc(policy: ClusterPolicy, error: ConfigError | None = None) -> str:
+    """Return the text above the daily look at one cluster; `error`: why its file cannot be read."""
+    warning = invalid_doc(f"{policy.name}.yaml", error) if error else ""
+    return f"""{warning}
+# Is `{policy.name}` ready for the next night?
+
+Asks by day everything that `upgrade_{policy.name}` asks before it touches a node, and changes nothing. **Read the run's
+note**: what the next night would do, or what would keep it from beginning. In the group `gates` a gate that is shut is
+skipped (pink); the log of `ask` and of `decide` names number, threshold and remedy of each, the order of the nodes, what
+each drain evicts and how long it takes.
+
+Green whatever the gates say: nothing was meant to happen. Red when it could not look at all.
+"""
+
+
 def recover_doc(policy: ClusterPolicy) -> str:
     """Return the text above the recovery DAG of one cluster."""
     return f"""

@@ -9,6 +9,7 @@ from nightshift.domain.errors import NightshiftError
 from nightshift.domain.facts import EtcdSample
 from nightshift.domain.gates import GATES, Gate, disk_usage, etcd_latency
 from nightshift.domain.gates.judging import judge
+from nightshift.domain.overrides import apply_overrides
 from nightshift.domain.round import AnyTopic, Moment, Reading
 from nightshift.domain.target import TargetChoice
 from nightshift.domain.topics import ETCD_BEFORE, ETCD_NOW, TARGET
@@ -40,7 +41,13 @@ def ask(
     """
     asked = [GATES[name] for name in gates]
     round_ = gather(session, _topics(asked), GATHERERS, moment, nodes_ahead=nodes_ahead, given=given)
-    return [_said(session, judge(gate, round_, session.policy)) for gate in asked]
+    verdicts = (judge(gate, round_, session.policy) for gate in asked)
+    return [_said(session, as_overridden(session, verdict)) for verdict in verdicts]
+
+
+def as_overridden(session: Session, verdict: Verdict) -> Verdict:
+    """The verdict as the owner's overrides leave it."""
+    return apply_overrides(verdict, session.policy.overrides, session.clock())
 
 
 def ask_night(session: Session, gates: Sequence[str], choice: Mapping[str, Any]) -> dict[str, Any]:

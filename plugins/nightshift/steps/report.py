@@ -21,6 +21,7 @@ _NEXT = {
     "upgraded": "The next night looks for the next version.",
     "nothing": "The next night looks again.",
     "held": "Nothing has to be done; the next night asks again.",
+    "dry_run": "The next night asks again.",
 }
 
 
@@ -56,11 +57,13 @@ def report(session: Session, facts: Mapping[str, Any]) -> dict[str, Any]:
         overrides=tuple(o.to_dict() for o in overrides),
     )
     stamp = datetime.fromtimestamp(entry.started, UTC).strftime("%Y%m%dT%H%M%SZ")
-    path = session.store.write_json(f"ledger/{stamp}-{path_safe(session.run_id)}.json", entry.to_dict())
+    folder = "readiness" if answer == Answer.DRY_RUN else "ledger"  # a look is no night
+    path = session.store.write_json(f"{folder}/{stamp}-{path_safe(session.run_id)}.json", entry.to_dict())
     note = write_note(entry)
     plan = _plan(facts)
     is_done = answer == "upgraded" and not plan.get("leftover") and not plan.get("quarantined")
-    publish(session, answer, entry.target, is_done=is_done)
+    if answer != Answer.DRY_RUN:  # people alert on what nights say
+        publish(session, answer, entry.target, is_done=is_done)
     _remember_seconds(session, facts.get("node_steps") or {})
     session.log(note)
     session.log(f"Ledger entry: {path}")
