@@ -61,7 +61,7 @@ class DiskPolicy:
 class NodePolicy:
     """Node gates: how calm nodes must be before a night begins."""
 
-    settle_seconds: int = 60  # Ready for less than this is not settled; one missed heartbeat takes about 50
+    settle_seconds: int = 30  # a node Ready for less than this was away a moment ago
     clock_limit_milliseconds: int = 500  # between any two nodes, and between a node and this host
 
 

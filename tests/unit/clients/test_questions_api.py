@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from nightshift.clients.kube_objects import node_facts, parse_time
 from nightshift.clients.permissions import Permission
 from nightshift.clients.questions.api_use import (
     API_REQUESTS_QUESTION,
@@ -281,3 +282,50 @@ def test_reading_metrics_takes_the_right_to_a_page() -> None:
     assert Permission("list", "", "nodes").review() == {
         "resourceAttributes": {"verb": "list", "resource": "nodes"}
     }
+
+
+def test_a_cordoned_node_says_by_whom_and_since_when() -> None:
+    """As a 1.34 API server writes it after `kubectl cordon`."""
+    item = {
+        "metadata": {
+            "name": "w1",
+            "managedFields": [
+                {"manager": "kubelet", "time": "2026-11-28T22:00:00Z", "fieldsV1": {"f:status": {}}},
+                {
+                    "manager": "kubectl",
+                    "operation": "Update",
+                    "time": "2026-11-28T21:00:00Z",
+                    "fieldsV1": {"f:spec": {"f:unschedulable": {}}},
+                },
+            ],
+        },
+        "spec": {
+            "unschedulable": True,
+            "taints": [
+                {
+                    "key": "node.kubernetes.io/unschedulable",
+                    "effect": "NoSchedule",
+                    "timeAdded": "2026-11-28T20:00:00Z",
+                }
+            ],
+        },
+        "status": {
+            "conditions": [
+                {
+                    "type": "Ready",
+                    "status": "False",
+                    "lastTransitionTime": "2026-11-28T19:00:00Z",
+                    "reason": "KubeletNotReady",
+                    "message": "container runtime is down",
+                }
+            ]
+        },
+    }
+    facts = node_facts(item)
+    assert (facts.cordoned_by, facts.cordoned_since) == ("kubectl", parse_time("2026-11-28T20:00:00Z"))
+    assert (facts.is_ready, facts.ready_since) == (False, parse_time("2026-11-28T19:00:00Z"))
+    assert facts.ready_message == "KubeletNotReady: container runtime is down"
+    del item["spec"]["taints"]  # type: ignore[attr-defined]
+    assert node_facts(item).cordoned_since == parse_time("2026-11-28T21:00:00Z")
+    item["spec"] = {}
+    assert (node_facts(item).cordoned_by, node_facts(item).cordoned_since) == ("", None)
