@@ -75,10 +75,20 @@ def test_rules_see_nodes_and_target(session: Session) -> None:
     assert "undeclared reference to 'node'" in found["typo"].problem
 
 
-def test_without_a_target_its_fields_are_empty(session: Session) -> None:
+@pytest.mark.parametrize(
+    ("choice", "fired"),
+    [
+        (TargetChoice(TargetKind.NONE, "nothing to do"), True),
+        (TargetChoice(TargetKind.BLIND, "no repository answers"), None),
+        (None, None),
+    ],
+)
+def test_no_target_is_empty_and_an_unknown_one_breaks_the_rule(
+    session: Session, choice: TargetChoice | None, fired: bool | None
+) -> None:
     rule = Rule("none", "m", cel="target.version == '' && target.minor == ''")
-    found = monitoring.read_rules(asking(session, rule), Seen(SEEN.nodes, {})).by_name
-    assert found["none"].fired is True
+    seen = Seen(SEEN.nodes, {TARGET.name: Reading(0.0, value=choice)} if choice else {})
+    assert monitoring.read_rules(asking(session, rule), seen).by_name["none"].fired is fired
 
 
 def test_promql_is_asked_at_the_policys_prometheus(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:

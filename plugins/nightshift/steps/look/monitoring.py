@@ -13,6 +13,7 @@ from nightshift.clients.prometheus_api import (
 )
 from nightshift.domain.facts.alerts import AlertFacts, AlertSource, AlertSources, RuleResult, RuleResults
 from nightshift.domain.policy import Rule
+from nightshift.domain.target import TargetKind
 from nightshift.domain.topics import TARGET
 from nightshift.steps.look.gathering import Seen
 from nightshift.steps.session import Session
@@ -48,14 +49,13 @@ def read_rules(session: Session, seen: Seen) -> RuleResults:
 
 
 def rule_facts(session: Session, seen: Seen) -> dict[str, Any]:
-    """What CEL rules see; documented in docs/operations.md. Without a target tonight its fields are ""."""
+    """What CEL rules see; documented in docs/operations.md. A target that is not known is not there: rules that ask break."""
     choice = seen.find(TARGET)
+    known = choice is not None and choice.kind is not TargetKind.BLIND
+    target = {"target": {"version": choice.version or "", "minor": choice.minor or ""}} if known else {}
     return {
         "cluster": session.policy.name,
-        "target": {
-            "version": (choice.version if choice else None) or "",
-            "minor": (choice.minor if choice else None) or "",
-        },
+        **target,
         "nodes": [
             {
                 "name": node.name,
