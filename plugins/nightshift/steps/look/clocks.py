@@ -9,7 +9,7 @@ from nightshift.domain.errors import BlindError
 from nightshift.domain.facts.clock import ClockOffset
 from nightshift.steps.session import NodePort
 
-_GOOD_SECONDS = 0.1  # no need to ask again for a better answer
+_GOOD_SECONDS = 0.2  # no need to ask again for a better answer
 _TRIES = 3
 
 
