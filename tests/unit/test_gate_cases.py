@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +18,13 @@ from nslab.faults.commands import FAULTS
 ROOT = Path(__file__).parents[2]
 
 
-def _cases() -> Iterator[Any]:
-    for path in sorted((ROOT / "tests" / "lab").glob("gate_cases_*.py")):
-        for case in importlib.import_module(f"tests.lab.{path.stem}").CASES:
-            yield pytest.param(case, id=f"{path.stem}: {case.name}")
+def _cases() -> list[Any]:
+    modules = sorted(path.stem for path in (ROOT / "tests" / "lab").glob("gate_cases_*.py"))
+    return [
+        pytest.param(case, id=f"{name}: {case.name}")
+        for name in modules
+        for case in importlib.import_module(f"tests.lab.{name}").CASES
+    ]
 
 
 @pytest.mark.parametrize("case", _cases())
