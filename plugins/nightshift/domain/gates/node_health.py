@@ -6,6 +6,9 @@ down is told there); one whose state the API does not know is blind. A node that
 nodes that are next: the night's own restarts let nodes flip. A node that somebody else cordoned blocks when it is a
 control plane (somebody is working on it); a worker only warns, and stays cordoned after its upgrade because Nightshift
 never uncordons what it did not cordon.
+
+Between two nodes of a night, a worker that was set aside is not asked after unless it is next: the night goes on without
+it.
 """
 
 from __future__ import annotations
@@ -17,6 +20,7 @@ from nightshift.domain.debts import OWNER_ANNOTATION
 from nightshift.domain.facts import NodeFacts
 from nightshift.domain.gates.findings import Finding, conclude
 from nightshift.domain.policy import ClusterPolicy
+from nightshift.domain.quarantine import left_aside
 from nightshift.domain.round import AnyTopic, Moment, Round
 from nightshift.domain.topics import NODES
 from nightshift.domain.verdicts import Outcome, Verdict
@@ -30,7 +34,8 @@ MOMENTS = frozenset({Moment.NIGHT, Moment.PLACE})
 
 def check(round_: Round, policy: ClusterPolicy) -> Verdict:
     """Judge the Node objects."""
-    nodes = round_.get(NODES)
+    aside = left_aside(round_, round_.get(NODES))
+    nodes = [node for node in round_.get(NODES) if node.name not in aside]
     findings = [
         finding
         for node in nodes

@@ -1,12 +1,14 @@
 """Gather the facts of one round: every topic once, all of them side by side, nothing raised for an outside system.
 
-A new topic is one line here: where it comes from.
+A new topic is one line here: where it comes from. Two come from the caller instead: tonight's target, and the etcd
+window's first sample.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
+from nightshift.clients.permissions import Permission
 from nightshift.clients.questions.api_use import API_REQUESTS_QUESTION, API_SERVICES_QUESTION, CRDS_QUESTION
 from nightshift.clients.questions.certificates import CERTIFICATES_QUESTION
 from nightshift.clients.questions.webhooks import WEBHOOKS_QUESTION
@@ -15,8 +17,9 @@ from nightshift.domain.facts.api_use import API_REQUESTS, API_SERVICES, CRDS
 from nightshift.domain.facts.certificates import CERTIFICATES
 from nightshift.domain.facts.clock import CLOCKS
 from nightshift.domain.facts.webhooks import WEBHOOKS
-from nightshift.domain.topics import BUDGETS, COMPONENTS, PROBES
+from nightshift.domain.topics import BUDGETS, COMPONENTS, CONFIGZ, ETCD_NOW, PROBES
 from nightshift.steps.look.clocks import read_clock
+from nightshift.steps.look.etcd import read_etcd
 from nightshift.steps.look.gathering import (
     ClusterGatherer,
     Gatherer,
@@ -31,6 +34,10 @@ GATHERERS: Mapping[str, Gatherer] = {
     COMPONENTS.name: from_kube(lambda kube: kube.component_versions()),
     BUDGETS.name: from_kube(lambda kube: kube.budgets()),
     PROBES.name: NodeGatherer(lambda node, _: node.probe()),
+    CONFIGZ.name: NodeGatherer(
+        lambda node, token: node.kubelet_configz(token), prepare=lambda session: session.kube.kubelet_token()
+    ),
+    ETCD_NOW.name: NodeGatherer(read_etcd, prepare=lambda session: session.clock),
     API_REQUESTS.name: from_api(API_REQUESTS_QUESTION),
     CRDS.name: from_api(CRDS_QUESTION),
     API_SERVICES.name: from_api(API_SERVICES_QUESTION),
@@ -40,3 +47,10 @@ GATHERERS: Mapping[str, Gatherer] = {
     ALERTS.name: ClusterGatherer(read_alerts),
     RULES.name: ClusterGatherer(read_rules),
 }
+
+
+def permissions() -> tuple[Permission, ...]:
+    """What asking all of it takes, each once: for the roles that enrolment applies, and for `open_night`'s check."""
+    questions = (g.question for g in GATHERERS.values() if isinstance(g, ClusterGatherer))
+    wanted = {permission for q in questions if q is not None for permission in q.permissions}
+    return tuple(sorted(wanted, key=str))
