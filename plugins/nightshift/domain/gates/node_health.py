@@ -34,8 +34,9 @@ MOMENTS = frozenset({Moment.NIGHT, Moment.PLACE})
 
 def check(round_: Round, policy: ClusterPolicy) -> Verdict:
     """Judge the Node objects."""
-    aside = left_aside(round_, round_.get(NODES))
-    nodes = [node for node in round_.get(NODES) if node.name not in aside]
+    everyone = round_.get(NODES)
+    aside = left_aside(round_, everyone)
+    nodes = [node for node in everyone if node.name not in aside]
     findings = [
         finding
         for node in nodes
