@@ -111,6 +111,8 @@ def test_promql_is_asked_at_the_policys_prometheus(session: Session, monkeypatch
 class SlowNode:
     """A node whose clock is off, reached over a way that takes so long each time."""
 
+    name = "w1"
+
     def __init__(self, off: float, ways: Sequence[float], answer: str | None = None) -> None:
         self.now, self.off, self.ways, self.answer = 1000.0, off, list(ways), answer
 

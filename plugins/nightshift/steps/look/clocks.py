@@ -24,7 +24,7 @@ def read_clock(node: NodePort, now: Callable[[], float]) -> ClockOffset:
         before = now()
         answers = node.look([CLOCK_QUESTION.section])
         after = now()
-        found = ClockOffset.between(before, _said(answers.get(CLOCK_QUESTION.section)), after)
+        found = ClockOffset.between(before, _said(node.name, answers.get(CLOCK_QUESTION.section)), after)
         best = found if best is None or found.uncertainty < best.uncertainty else best
         if best.uncertainty <= _GOOD_SECONDS:
             return best
@@ -33,7 +33,7 @@ def read_clock(node: NodePort, now: Callable[[], float]) -> ClockOffset:
     return best
 
 
-def _said(answer: tuple[int, str] | None) -> float:
+def _said(node: str, answer: tuple[int, str] | None) -> float:
     code, text = answer or (-1, "")
     try:
         if code == 0:
@@ -43,7 +43,7 @@ def _said(answer: tuple[int, str] | None) -> float:
         why = str(error)
     raise BlindError(
         "LOOK_INCOMPLETE",
-        f"A node did not say its time in the look's section {CLOCK_QUESTION.section!r}.",
+        f"The look at node {node} has no usable section {CLOCK_QUESTION.section!r}.",
         cause=f"On the node {why}.",
-        next_step="Run `sudo /usr/local/lib/nightshift/nightshift-node look clock` on it and read its errors.",
+        next_step=f"Run `sudo /usr/local/lib/nightshift/nightshift-node look clock` on {node} and read its errors.",
     )
