@@ -25,6 +25,14 @@ CASES: tuple[GateCase, ...] = (
         words=("1 admission webhooks",),
     ),
     GateCase(
+        name="all that is behind a webhook is on one node",
+        faults=(("webhook-on-one-node",),),
+        gate="webhooks",
+        outcome="warn",
+        code="WEBHOOK_ON_ONE_NODE",
+        words=("nslab-alone", "only ready endpoint is on w", "configmaps in kube-public"),
+    ),
+    GateCase(
         name="a conversion webhook without endpoints",
         faults=(("crd-dead-conversion",),),
         gate="api_use",

@@ -65,7 +65,8 @@ class Api:
         elif args[0] == "delete":
             assert "--ignore-not-found" in args
             self.objects -= names
-        answer = json.dumps({"status": {"conditions": self.conditions}})
+        ready = {"endpoints": [{"conditions": {"ready": True}}]}
+        answer = json.dumps({"status": {"conditions": self.conditions}, "items": [ready]})
         return subprocess.CompletedProcess(list(args), 0, answer, "")
 
 
@@ -79,6 +80,7 @@ def api(monkeypatch: pytest.MonkeyPatch) -> Api:
 OBJECT_FAULTS = (
     api_objects.WEBHOOK_WITHOUT_ENDPOINTS,
     api_objects.WEBHOOK_NARROW,
+    api_objects.WEBHOOK_ON_ONE_NODE,
     api_objects.CRD_DEAD_CONVERSION,
     api_objects.APISERVICE_UNAVAILABLE,
 )

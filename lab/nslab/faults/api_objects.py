@@ -55,6 +55,32 @@ webhooks:
       - {apiGroups: [nslab.example.org], apiVersions: [v1], operations: ["*"], resources: [things], scope: "*"}
 """
 
+# One pod of the shop's StatefulSet is alone behind it. It is asked about what nobody but kubeadm writes.
+ALONE_SERVICE = """\
+apiVersion: v1
+kind: Service
+metadata: {name: nslab-alone, namespace: shop}
+spec:
+  selector: {statefulset.kubernetes.io/pod-name: cart-0}
+  ports: [{port: 443, targetPort: 8080}]
+"""
+
+ALONE = """\
+apiVersion: admissionregistration.k8s.io/v1
+kind: ValidatingWebhookConfiguration
+metadata: {name: nslab-alone}
+webhooks:
+  - name: alone.nslab.example.org
+    admissionReviewVersions: [v1]
+    sideEffects: None
+    failurePolicy: Fail
+    timeoutSeconds: 5
+    clientConfig: {service: {namespace: shop, name: nslab-alone, port: 443}}
+    namespaceSelector: {matchLabels: {kubernetes.io/metadata.name: kube-public}}
+    rules:
+      - {apiGroups: [""], apiVersions: [v1], operations: [CREATE, UPDATE], resources: [configmaps], scope: Namespaced}
+"""
+
 CRD = """\
 apiVersion: apiextensions.k8s.io/v1
 kind: CustomResourceDefinition
@@ -127,6 +153,17 @@ def _has_condition(what: Sequence[str], kind: str, status: str) -> bool:
     return any(c["type"] == kind and c["status"] == status for c in conditions)
 
 
+def _has_ready_endpoint(namespace: str, service: str) -> bool:
+    label = f"kubernetes.io/service-name={service}"
+    answer = cluster.kubectl(
+        ["-n", namespace, "get", "endpointslices", "-l", label, "-o", "json"], check=False
+    )
+    if answer.returncode != 0:
+        return False
+    endpoints = [e for item in json.loads(answer.stdout)["items"] for e in item.get("endpoints") or ()]
+    return any(endpoint["conditions"].get("ready") for endpoint in endpoints)
+
+
 WEBHOOK_WITHOUT_ENDPOINTS = _fault(
     "webhook-without-endpoints",
     "let a webhook with nobody behind it stand before evictions in the shop",
@@ -140,6 +177,13 @@ WEBHOOK_NARROW = _fault(
     (NARROW,),
     _at_once,
     "webhook nslab-narrow is there, and stands before nothing that exists",
+)
+WEBHOOK_ON_ONE_NODE = _fault(
+    "webhook-on-one-node",
+    "let one pod be all there is behind a webhook that fails closed",
+    (ALONE_SERVICE, ALONE),
+    lambda: _has_ready_endpoint("shop", "nslab-alone"),
+    "webhook nslab-alone has one endpoint, on one node",
 )
 CRD_DEAD_CONVERSION = _fault(
     "crd-dead-conversion",
