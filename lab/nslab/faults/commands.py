@@ -8,10 +8,26 @@ from collections.abc import Sequence
 from nslab import locks
 from nslab.faults import records
 from nslab.faults.access import HOST_KEY_CHANGED
+from nslab.faults.api_objects import (
+    APISERVICE_UNAVAILABLE,
+    CRD_DEAD_CONVERSION,
+    WEBHOOK_NARROW,
+    WEBHOOK_ON_ONE_NODE,
+    WEBHOOK_WITHOUT_ENDPOINTS,
+)
+from nslab.faults.api_use import DEPRECATED_API_IN_USE
 from nslab.faults.control_plane import NODE_POWER_OFF, SCRATCH_PILE, STRAY_MANIFEST
 from nslab.faults.disks import DISK_CONTENDED, DISK_FILL
 from nslab.faults.etcd import ETCD_SLOW
 from nslab.faults.model import Case, Fault
+from nslab.faults.monitoring import CRITICAL_ALERT, PROMETHEUS_DOWN
+from nslab.faults.node_state import (
+    CERTIFICATE_EXPIRED,
+    CERTIFICATE_SOON,
+    CLOCK_OFFSET,
+    CORDONED_BY_HUMAN,
+    NODE_FLAP,
+)
 from nslab.faults.outages import API_DOWN, ETCD_STOPPED, SSH_CUT
 from nslab.faults.supply import IMAGE_MISSING, PACKAGE_MISSING
 from nslab.shell import LabError
@@ -21,6 +37,15 @@ FAULTS = {
     for fault in (
         *(ETCD_SLOW, DISK_CONTENDED, DISK_FILL, STRAY_MANIFEST, NODE_POWER_OFF, SCRATCH_PILE),
         *(IMAGE_MISSING, PACKAGE_MISSING, HOST_KEY_CHANGED, SSH_CUT, API_DOWN, ETCD_STOPPED),
+        *(
+            WEBHOOK_WITHOUT_ENDPOINTS,
+            WEBHOOK_NARROW,
+            WEBHOOK_ON_ONE_NODE,
+            CRD_DEAD_CONVERSION,
+            APISERVICE_UNAVAILABLE,
+        ),
+        *(DEPRECATED_API_IN_USE, CRITICAL_ALERT, PROMETHEUS_DOWN),
+        *(CORDONED_BY_HUMAN, NODE_FLAP, CLOCK_OFFSET, CERTIFICATE_EXPIRED, CERTIFICATE_SOON),
     )
 }
 

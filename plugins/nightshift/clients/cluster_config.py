@@ -1,7 +1,7 @@
 """Reads the cluster files (`<name>.yaml` in NIGHTSHIFT_CLUSTERS or include/clusters) into a `ClusterPolicy`, and says precisely what is wrong with it.
 
 Unknown keys, wrong units and values out of bounds are refused with file, line and the nearest valid key.
-`store`, `pushgateway_url` and `target.package_repository` may contain `${NAME}` or `${NAME:-default}`, taken
+`store`, `pushgateway_url`, `target.package_repository` and the addresses under `alerts` may contain `${NAME}` or `${NAME:-default}`, taken
 from the environment, because addresses differ between machines; nothing else is substituted, and secrets have
 no place here at all (they live in Airflow connections).
 
@@ -37,12 +37,17 @@ from nightshift.domain.facts import WorkloadName
 from nightshift.domain.gates import GATES
 from nightshift.domain.plan import GATE as PLAN_GATE
 from nightshift.domain.policy import (
+    AlertPolicy,
+    ApiUsePolicy,
+    CertificatePolicy,
     ClusterPolicy,
     DiskPolicy,
     DrainPolicy,
     EtcdLatencyPolicy,
     LimitPolicy,
+    NodePolicy,
     Override,
+    Rule,
     TargetPolicy,
     WindowPolicy,
     WorkerPolicy,
@@ -224,6 +229,122 @@ class DiskSection(_Section):
         return DiskPolicy(**dict(self))
 
 
+class NodeSection(_Section):
+    """How calm nodes must be before a night begins."""
+
+    settle_seconds: int = Field(
+        NodePolicy.settle_seconds, ge=0, le=3600, description="A node Ready for less than this blocks."
+    )
+    clock_limit_milliseconds: int = Field(
+        NodePolicy.clock_limit_milliseconds,
+        ge=50,
+        le=60_000,
+        description="Most that clocks of two nodes, or of a node and this host, may differ.",
+    )
+
+    def to_policy(self) -> NodePolicy:
+        """Return the domain's form."""
+        return NodePolicy(**dict(self))
+
+
+class CertificateSection(_Section):
+    """How long certificates must still be valid."""
+
+    block_hours: int = Field(
+        CertificatePolicy.block_hours, ge=1, le=720, description="One that expires within this blocks."
+    )
+    warn_leaf_days: int = Field(CertificatePolicy.warn_leaf_days, ge=0, le=3650)
+    warn_ca_days: int = Field(CertificatePolicy.warn_ca_days, ge=0, le=3650)
+
+    def to_policy(self) -> CertificatePolicy:
+        """Return the domain's form."""
+        return CertificatePolicy(**dict(self))
+
+
+class ApiUseSection(_Section):
+    """Which APIs must answer."""
+
+    ignored_api_services: tuple[str, ...] = Field(
+        ApiUsePolicy.ignored_api_services,
+        strict=False,
+        description='APIServices that may be unavailable, e.g. "v1beta1.metrics.k8s.io".',
+    )
+
+    def to_policy(self) -> ApiUsePolicy:
+        """Return the domain's form."""
+        return ApiUsePolicy(**dict(self))
+
+
+class AlertSection(_Section):
+    """Whose alerts keep a night from beginning or going on; without an address none are asked for."""
+
+    prometheus_url: Url | None = Field(
+        None, description="Prometheus, also for the rules' PromQL. ${NAME:-default} is replaced."
+    )
+    alertmanager_url: Url | None = Field(
+        None, description="Alertmanager: knows what is silenced. ${NAME:-default} is replaced."
+    )
+    required: bool = Field(
+        AlertPolicy.required, description="One that does not answer is blind; false: it warns."
+    )
+    severity_label: str = Field(AlertPolicy.severity_label, min_length=1)
+    severities: tuple[str, ...] = Field(
+        AlertPolicy.severities, strict=False, min_length=1, description="Values of that label that block."
+    )
+    ignore: tuple[str, ...] = Field(
+        AlertPolicy.ignore, strict=False, description="Names of alerts that do not count."
+    )
+    own_prefixes: tuple[str, ...] = Field(
+        AlertPolicy.own_prefixes,
+        strict=False,
+        description="Alerts whose names begin so are about Nightshift itself and do not count.",
+    )
+
+    @model_validator(mode="after")
+    def _required_has_an_address(self) -> AlertSection:
+        if self.required and not (self.prometheus_url or self.alertmanager_url):
+            raise ValueError("required needs prometheus_url or alertmanager_url")
+        return self
+
+    def to_policy(self) -> AlertPolicy:
+        """Return the domain's form."""
+        return AlertPolicy(**dict(self))
+
+
+def _is_cel(expression: str | None) -> str | None:
+    """Refuse what is no CEL. Imported here: its grammar takes 0.15 s to load, and few clusters have such rules."""
+    if expression is not None:
+        from nightshift.clients.rules_cel import check_syntax
+
+        check_syntax(expression)
+    return expression
+
+
+class RuleEntry(_Section):
+    """A rule of the owner: PromQL with a result, or CEL that is true, keeps the night from going on."""
+
+    name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$")]
+    promql: Annotated[str, Field(min_length=1)] | None = Field(
+        None, description="Fires when its result is not empty (a number: when it is not 0)."
+    )
+    cel: Annotated[str | None, AfterValidator(_is_cel)] = Field(
+        None, description="Fires when it is true. It sees cluster, nodes and target."
+    )
+    message: str = Field(min_length=1, description="What the report says when it fires.")
+    outcome: Literal["block", "warn", "hold"] = Field(Rule.outcome)
+    resolution: str = Field(Rule.resolution, description="What would make it stop firing.")
+
+    @model_validator(mode="after")
+    def _one_expression(self) -> RuleEntry:
+        if (self.promql is None) == (self.cel is None):
+            raise ValueError(f"rule {self.name} needs exactly one of promql and cel")
+        return self
+
+    def to_policy(self) -> Rule:
+        """Return the domain's form."""
+        return Rule(**dict(self))
+
+
 class DrainSection(_Section):
     """Eviction only; these limits bound the wait, they never force."""
 
@@ -376,6 +497,11 @@ class ClusterFile(_Section):
         description="Findings of gates that an owner takes upon himself, each with reason, person and end. They become "
         "warnings, and every report shows them until they expire.",
     )
+    rules: tuple[RuleEntry, ...] = Field(
+        (),
+        strict=False,
+        description="The owner's own rules, asked with the gates; what they may see: docs/operations.md.",
+    )
     schedule: Cron | None = Field(ClusterPolicy.schedule, description="Cron in UTC, or null: by hand only.")
     readiness_schedule: Cron | None = Field(
         ClusterPolicy.readiness_schedule,
@@ -385,6 +511,10 @@ class ClusterFile(_Section):
     window: WindowSection = Field(default_factory=WindowSection.model_construct)
     etcd_latency: EtcdLatencySection = Field(default_factory=EtcdLatencySection.model_construct)
     disk: DiskSection = Field(default_factory=DiskSection.model_construct)
+    nodes: NodeSection = Field(default_factory=NodeSection.model_construct)
+    certificates: CertificateSection = Field(default_factory=CertificateSection.model_construct)
+    api_use: ApiUseSection = Field(default_factory=ApiUseSection.model_construct)
+    alerts: AlertSection = Field(default_factory=AlertSection.model_construct)
     drain: DrainSection = Field(default_factory=DrainSection.model_construct)
     workers: WorkerSection = Field(default_factory=WorkerSection.model_construct)
     limits: LimitSection = Field(default_factory=LimitSection.model_construct)
@@ -396,6 +526,16 @@ class ClusterFile(_Section):
             raise ValueError(f"quiesce names {', '.join(sorted(twice))} twice")
         return self
 
+    @model_validator(mode="after")
+    def _rules_can_be_asked(self) -> ClusterFile:
+        names = [rule.name for rule in self.rules]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise ValueError(f"rules name {', '.join(twice)} twice")
+        if any(rule.promql for rule in self.rules) and not self.alerts.prometheus_url:
+            raise ValueError("rules with promql need alerts.prometheus_url")
+        return self
+
     def to_policy(self, name: str) -> ClusterPolicy:
         """Return the domain's form."""
         values = {
@@ -404,6 +544,7 @@ class ClusterFile(_Section):
         }
         values["quiesce"] = tuple(entry.to_policy() for entry in self.quiesce)
         values["overrides"] = tuple(entry.to_policy() for entry in self.overrides)
+        values["rules"] = tuple(entry.to_policy() for entry in self.rules)
         return ClusterPolicy(name=name, **values)
 
 

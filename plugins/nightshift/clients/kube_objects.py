@@ -23,12 +23,17 @@ FENCED_OWNER = "nightshift.io/fenced-owner"  # on the Lease, see domain/takeover
 FENCED_AT = "nightshift.io/fenced-at"
 _CONTROL_PLANE_LABEL = "node-role.kubernetes.io/control-plane"
 _MIRROR = "kubernetes.io/config.mirror"
+_UNSCHEDULABLE = (
+    "node.kubernetes.io/unschedulable"  # the taint that the node controller adds to a cordoned node
+)
 
 
 def node_facts(item: Mapping[str, Any]) -> NodeFacts:
     """One Node."""
     metadata, spec, status = item["metadata"], item.get("spec", {}), item.get("status", {})
     conditions = {c["type"]: c.get("status") for c in status.get("conditions", [])}
+    ready: Mapping[str, Any] = next((c for c in status.get("conditions", []) if c["type"] == "Ready"), {})
+    cordoned_by, cordoned_since = _cordon(metadata, spec)
     addresses = {a["type"]: a["address"] for a in reversed(status.get("addresses", []))}
     return NodeFacts(
         name=metadata["name"],
@@ -40,7 +45,28 @@ def node_facts(item: Mapping[str, Any]) -> NodeFacts:
         pressures=tuple(sorted(t for t, s in conditions.items() if t.endswith("Pressure") and s == "True")),
         annotations=dict(metadata.get("annotations") or {}),
         labels=dict(metadata.get("labels") or {}),
+        ready_since=parse_time(ready.get("lastTransitionTime")),
+        ready_message=": ".join(filter(None, (ready.get("reason"), ready.get("message")))),
+        cordoned_since=cordoned_since,
+        cordoned_by=cordoned_by,
     )
+
+
+def _cordon(metadata: Mapping[str, Any], spec: Mapping[str, Any]) -> tuple[str, float | None]:
+    """By which program and since when a node is cordoned; ("", None) when it is not, or nobody says."""
+    if not spec.get("unschedulable"):
+        return "", None
+    wrote: Mapping[str, Any] = next(
+        (
+            entry
+            for entry in metadata.get("managedFields") or ()
+            if "f:unschedulable" in ((entry.get("fieldsV1") or {}).get("f:spec") or {})
+        ),
+        {},
+    )
+    taint: Mapping[str, Any] = next((t for t in spec.get("taints") or () if t["key"] == _UNSCHEDULABLE), {})
+    # The writer's time is that of its last write of any field; the taint is added once.
+    return str(wrote.get("manager") or ""), parse_time(taint.get("timeAdded") or wrote.get("time"))
 
 
 def pod_facts(item: Mapping[str, Any]) -> PodFacts:

@@ -59,6 +59,55 @@ class DiskPolicy:
 
 
 @dataclass(frozen=True)
+class NodePolicy:
+    """Node gates: how calm nodes must be before a night begins."""
+
+    settle_seconds: int = 30  # a node Ready for less than this was away a moment ago
+    clock_limit_milliseconds: int = 500  # between any two nodes, and between a node and this host
+
+
+@dataclass(frozen=True)
+class CertificatePolicy:
+    """Certificate gate: days and hours until a certificate expires."""
+
+    block_hours: int = 24  # this night, and a margin to repair what it leaves
+    warn_leaf_days: int = 14  # kubeadm's upgrade renews them, but kubelets' own
+    warn_ca_days: int = 30  # nothing renews a CA
+
+
+@dataclass(frozen=True)
+class ApiUsePolicy:
+    """API gate. An aggregated API that is away keeps namespaces from being deleted and slows discovery."""
+
+    ignored_api_services: tuple[str, ...] = ()  # these may be away, e.g. "v1beta1.metrics.k8s.io"
+
+
+@dataclass(frozen=True)
+class AlertPolicy:
+    """Alert gate: whose alerts count; without an address none are asked for."""
+
+    prometheus_url: str | None = None  # also what the rules' PromQL is asked at
+    alertmanager_url: str | None = None  # knows which alerts are silenced
+    required: bool = False  # one that does not answer makes the gate blind; else it warns
+    severity_label: str = "severity"
+    severities: tuple[str, ...] = ("critical",)
+    ignore: tuple[str, ...] = ()  # alertnames that do not count
+    own_prefixes: tuple[str, ...] = ("k8s_upgrade", "K8sUpgrade", "Nightshift", "nightshift")
+
+
+@dataclass(frozen=True)
+class Rule:
+    """A rule of the owner; exactly one of `promql` and `cel` is set. What it may ask: docs/operations.md."""
+
+    name: str
+    message: str
+    outcome: Literal["block", "warn", "hold"] = "block"
+    promql: str | None = None  # fires as an alerting rule does: when its result is not empty
+    cel: str | None = None  # fires when it is true
+    resolution: str = ""
+
+
+@dataclass(frozen=True)
 class DrainPolicy:
     """Eviction only; these limits bound the wait, they never force."""
 
@@ -141,12 +190,17 @@ class ClusterPolicy:
     ignored_preflight_checks: tuple[str, ...] = ()  # kubeadm's names, e.g. "SystemVerification"; none is best
     quiesce: tuple[WorkloadName, ...] = ()  # quiet while the control plane is upgraded
     overrides: tuple[Override, ...] = ()
+    rules: tuple[Rule, ...] = ()
     schedule: str | None = "0 23 * * *"
     readiness_schedule: str | None = "0 12 * * *"  # by day: what would keep the next night from beginning
     target: TargetPolicy = field(default_factory=TargetPolicy)
     window: WindowPolicy = field(default_factory=WindowPolicy)
     etcd_latency: EtcdLatencyPolicy = field(default_factory=EtcdLatencyPolicy)
     disk: DiskPolicy = field(default_factory=DiskPolicy)
+    nodes: NodePolicy = field(default_factory=NodePolicy)
+    certificates: CertificatePolicy = field(default_factory=CertificatePolicy)
+    api_use: ApiUsePolicy = field(default_factory=ApiUsePolicy)
+    alerts: AlertPolicy = field(default_factory=AlertPolicy)
     drain: DrainPolicy = field(default_factory=DrainPolicy)
     workers: WorkerPolicy = field(default_factory=WorkerPolicy)
     limits: LimitPolicy = field(default_factory=LimitPolicy)

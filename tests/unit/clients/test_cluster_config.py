@@ -17,10 +17,11 @@ from nightshift.clients.cluster_config import (
 )
 from nightshift.domain.errors import ConfigError
 from nightshift.domain.facts import WorkloadName
-from nightshift.domain.policy import ClusterPolicy
+from nightshift.domain.policy import AlertPolicy, ClusterPolicy, Rule
 
 PROJECT = Path(__file__).parents[3]
 CLUSTERS = PROJECT / "include" / "clusters"
+RULE = "rules:\n- name: calm\n  message: not calm\n"
 MINIMAL = "kubernetes_connection: k\nssh_connection: s\nstore: file:///store\n"
 
 
@@ -49,6 +50,31 @@ def test_the_sample_shows_exactly_the_defaults(tmp_path: Path) -> None:
     policy = load_cluster(written(tmp_path, sample))
     expected = ClusterPolicy("prod", "prod_kubernetes", "prod_ssh", "file:///var/lib/nightshift/store")
     assert policy == expected
+
+
+def test_alerts_and_rules_arrive(tmp_path: Path) -> None:
+    text = MINIMAL + (
+        "alerts:\n  prometheus_url: http://prometheus:9090\n  alertmanager_url: http://alertmanager:9093\n"
+        "  required: true\n  severities: [critical, page]\n  ignore: [Watchdog]\n"
+        "rules:\n- {name: down, promql: up == 0, message: Something is down., outcome: warn}\n"
+        "- {name: calm, cel: 'nodes.all(n, n.ready)', message: All is calm., resolution: Wait.}\n"
+        "api_use:\n  ignored_api_services: [v1beta1.metrics.k8s.io]\n"
+        "nodes:\n  settle_seconds: 0\ncertificates:\n  block_hours: 48\n"
+    )
+    policy = load_cluster(written(tmp_path, text))
+    assert policy.alerts == AlertPolicy(
+        prometheus_url="http://prometheus:9090",
+        alertmanager_url="http://alertmanager:9093",
+        required=True,
+        severities=("critical", "page"),
+        ignore=("Watchdog",),
+    )
+    assert policy.rules == (
+        Rule("down", "Something is down.", "warn", promql="up == 0"),
+        Rule("calm", "All is calm.", cel="nodes.all(n, n.ready)", resolution="Wait."),
+    )
+    assert policy.api_use.ignored_api_services == ("v1beta1.metrics.k8s.io",)
+    assert (policy.nodes.settle_seconds, policy.certificates.block_hours) == (0, 48)
 
 
 def test_every_value_arrives(tmp_path: Path) -> None:
@@ -103,6 +129,19 @@ def test_every_value_arrives(tmp_path: Path) -> None:
         pytest.param(
             MINIMAL + "limits:\n  upgrade_manifests_seconds: 3600\n", 4, "must be more", id="time limits"
         ),
+        pytest.param(MINIMAL + RULE + "  cel: 'nodes.exists(n'\n", 7, "no CEL expression", id="no CEL"),
+        pytest.param(MINIMAL + RULE + "  promql: up == 0\n", 1, "alerts.prometheus_url", id="nobody to ask"),
+        pytest.param(MINIMAL + RULE, 5, "exactly one of promql and cel", id="no expression"),
+        pytest.param(
+            MINIMAL + RULE + "  cel: 'true'\n  promql: up == 0\n", 5, "exactly one of", id="two expressions"
+        ),
+        pytest.param(
+            MINIMAL + RULE + "  cel: 'true'\n- {name: calm, cel: 'true', message: m}\n",
+            1,
+            "calm twice",
+            id="twice",
+        ),
+        pytest.param(MINIMAL + "alerts:\n  required: true\n", 4, "needs prometheus_url", id="whose answer"),
         pytest.param(
             MINIMAL + "workers:\n  on_failure: ignore\n", 5, "'quarantine' or 'stop'", id="no such choice"
         ),

@@ -20,6 +20,10 @@ class NodeFacts:
     pressures: tuple[str, ...] = ()  # MemoryPressure, DiskPressure, PIDPressure that are True
     annotations: Mapping[str, str] = field(default_factory=dict)
     labels: Mapping[str, str] = field(default_factory=dict)
+    ready_since: float | None = None  # since when Ready has this status, seconds since the epoch
+    ready_message: str = ""  # why it has it, in the kubelet's or the node controller's words
+    cordoned_since: float | None = None
+    cordoned_by: str = ""  # the program that did it, by the name it gave the API: "kubectl"
 
 
 @dataclass(frozen=True)

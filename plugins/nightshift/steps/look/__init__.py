@@ -9,9 +9,26 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from nightshift.clients.permissions import Permission
+from nightshift.clients.questions.api_use import API_REQUESTS_QUESTION, API_SERVICES_QUESTION, CRDS_QUESTION
+from nightshift.clients.questions.certificates import CERTIFICATES_QUESTION
+from nightshift.clients.questions.webhooks import WEBHOOKS_QUESTION
+from nightshift.domain.facts.alerts import ALERTS, RULES
+from nightshift.domain.facts.api_use import API_REQUESTS, API_SERVICES, CRDS
+from nightshift.domain.facts.certificates import CERTIFICATES
+from nightshift.domain.facts.clock import CLOCKS
+from nightshift.domain.facts.webhooks import WEBHOOKS
 from nightshift.domain.topics import BUDGETS, COMPONENTS, CONFIGZ, ETCD_NOW, PROBES
+from nightshift.steps.look.clocks import read_clock
 from nightshift.steps.look.etcd import read_etcd
-from nightshift.steps.look.gathering import ClusterGatherer, Gatherer, NodeGatherer, from_kube
+from nightshift.steps.look.gathering import (
+    ClusterGatherer,
+    Gatherer,
+    NodeGatherer,
+    from_api,
+    from_kube,
+    from_look,
+)
+from nightshift.steps.look.monitoring import read_alerts, read_rules
 
 GATHERERS: Mapping[str, Gatherer] = {
     COMPONENTS.name: from_kube(lambda kube: kube.component_versions()),
@@ -21,6 +38,14 @@ GATHERERS: Mapping[str, Gatherer] = {
         lambda node, token: node.kubelet_configz(token), prepare=lambda session: session.kube.kubelet_token()
     ),
     ETCD_NOW.name: NodeGatherer(read_etcd, prepare=lambda session: session.clock),
+    API_REQUESTS.name: from_api(API_REQUESTS_QUESTION),
+    CRDS.name: from_api(CRDS_QUESTION),
+    API_SERVICES.name: from_api(API_SERVICES_QUESTION),
+    WEBHOOKS.name: from_api(WEBHOOKS_QUESTION),
+    CERTIFICATES.name: from_look(CERTIFICATES_QUESTION),
+    CLOCKS.name: NodeGatherer(read_clock, prepare=lambda session: session.clock),
+    ALERTS.name: ClusterGatherer(read_alerts),
+    RULES.name: ClusterGatherer(read_rules),
 }
 
 
