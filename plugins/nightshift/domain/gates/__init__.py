@@ -10,7 +10,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from types import ModuleType
 
-from nightshift.domain.gates import disk_usage, etcd_latency, node_health, static_pods, version_skew
+from nightshift.domain.gates import (
+    disk_usage,
+    etcd_latency,
+    etcd_state,
+    node_health,
+    quorum,
+    static_pods,
+    version_skew,
+)
 from nightshift.domain.policy import ClusterPolicy
 from nightshift.domain.round import AnyTopic, Moment, Round
 from nightshift.domain.verdicts import Verdict
@@ -55,6 +63,8 @@ GATES: dict[str, Gate] = {
     module.NAME: _gate(module)
     for module in (
         etcd_latency,
+        etcd_state,
+        quorum,
         disk_usage,
         node_health,
         version_skew,
