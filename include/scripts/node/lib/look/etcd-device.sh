@@ -123,16 +123,20 @@ writes_there() {
 
 # owner_of PID: the systemd unit, or namespace/name of the pod, by its cgroup; "-" when it has none.
 owner_of() {
-    local group uid logs name
-    group=$(grep -sE '^(0|[0-9]+:(name=systemd|memory|pids)):' "/proc/$1/cgroup" | cut -d: -f3- | awk '{print length, $0}' |
-        sort -nr | head -n 1 | cut -d' ' -f2-)
-    if [[ $group =~ pod([0-9a-f]{8}[-_][0-9a-f_-]{27}|[0-9a-f]{32}) ]]; then
+    owner_in_cgroup 2>/dev/null <"/proc/$1/cgroup" || echo -
+}
+
+# owner_in_cgroup: the same from the text of /proc/PID/cgroup. On cgroup v1 the controllers may differ: a pod counts most.
+owner_in_cgroup() {
+    local groups uid logs name
+    groups=$(cut -d: -f3-)
+    if [[ $groups =~ /[^/]*pod([0-9a-f]{8}[-_][0-9a-f_-]{27}|[0-9a-f]{32})(\.slice)?/ ]]; then
         uid=${BASH_REMATCH[1]//_/-}
         logs=("$FS_ROOT"/var/log/pods/*_"$uid") # the kubelet calls it namespace_name_uid
         [[ -d ${logs[0]} ]] || logs=("$uid")
         name=$(basename "${logs[0]}" "_$uid")
         echo "pod ${name/_//}"
-    elif [[ $group =~ /([^/]+\.(service|scope))(/|$) ]]; then
+    elif [[ $groups =~ /([^/]+\.(service|scope))(/|$|$'\n') ]]; then
         echo "${BASH_REMATCH[1]}"
     else
         echo -
