@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -49,9 +50,19 @@ def etcd(node: FakeNode):
         "--quota-backend-bytes=4294967296",
     ]
     with subprocess.Popen(["python3", "-c", "import time; time.sleep(60)", *words]) as process:
+        wait_for(
+            lambda: LIKE_ETCD in Path(f"/proc/{process.pid}/cmdline").read_text()
+        )  # a moment after the exec
         node.pretend_process("etcd", process.pid)
         yield process
         process.kill()
+
+
+def wait_for(is_so: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 10
+    while not is_so():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
 
 
 def look(node: FakeNode, section: str) -> subprocess.CompletedProcess[str]:
@@ -113,10 +124,7 @@ while True:
 def writer(node: FakeNode, etcd: subprocess.Popen):
     """A process that writes to the file system of etcd's data all the time."""
     with subprocess.Popen(["python3", "-c", WRITER, str(node.root / "fs/data/noise"), LIKE_ETCD]) as process:
-        deadline = time.monotonic() + 10
-        while not (node.root / "fs/data/noise").exists():
-            assert time.monotonic() < deadline
-            time.sleep(0.02)
+        wait_for((node.root / "fs/data/noise").exists)
         yield process
         process.kill()
 
