@@ -11,8 +11,9 @@ from nslab.faults.access import HOST_KEY_CHANGED
 from nslab.faults.control_plane import NODE_POWER_OFF, SCRATCH_PILE, STRAY_MANIFEST
 from nslab.faults.disks import DISK_CONTENDED, DISK_FILL
 from nslab.faults.etcd import ETCD_SLOW
+from nslab.faults.etcd_members import ETCD_ALARM, MEMBER_DOWN
 from nslab.faults.model import Case, Fault
-from nslab.faults.outages import API_DOWN, ETCD_STOPPED, SSH_CUT
+from nslab.faults.outages import API_DOWN, ETCD_STOPPED, METRICS_CUT, SSH_CUT
 from nslab.faults.supply import IMAGE_MISSING, PACKAGE_MISSING
 from nslab.shell import LabError
 
@@ -21,6 +22,7 @@ FAULTS = {
     for fault in (
         *(ETCD_SLOW, DISK_CONTENDED, DISK_FILL, STRAY_MANIFEST, NODE_POWER_OFF, SCRATCH_PILE),
         *(IMAGE_MISSING, PACKAGE_MISSING, HOST_KEY_CHANGED, SSH_CUT, API_DOWN, ETCD_STOPPED),
+        *(ETCD_ALARM, METRICS_CUT, MEMBER_DOWN),
     )
 }
 
