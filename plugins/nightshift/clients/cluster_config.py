@@ -179,8 +179,8 @@ class EtcdLatencySection(_Section):
     )
     active_probe: bool = Field(
         EtcdLatencyPolicy.active_probe,
-        description="When a quiet etcd gives too few observations, write to a ConfigMap of Nightshift's own, "
-        "a few times a second, so that there is something to measure.",
+        description="When a quiet etcd gives too few observations, change an annotation of Nightshift's own namespace "
+        "5 times a second, so that there is something to measure.",
     )
 
     def to_policy(self) -> EtcdLatencyPolicy:
