@@ -119,6 +119,11 @@ def test_a_member_that_runs_nowhere_counts_as_missing() -> None:
     assert "cp4, cp5 are missing" in verdict.message
 
 
+def test_when_the_lists_disagree_the_longest_counts() -> None:
+    alone = status("cp1", members=(member("cp1"),))
+    assert ask(GATE, states(cp1=alone, cp2=DOWN), policy=STRICT).code == "QUORUM_AT_RISK"
+
+
 def test_nobody_answers_is_blind() -> None:
     verdict = ask(GATE, dict.fromkeys(("cp1", "cp2", "cp3"), DOWN))
     assert (verdict.outcome, verdict.code) == (Outcome.BLIND, "ETCD_UNREADABLE")

@@ -50,7 +50,7 @@ def check(round_: Round, policy: ClusterPolicy) -> Verdict:
             for name, status in answering.items()
             for finding in _judge_member(name, status, policy.etcd_state)
         ),
-        *_judge_members(nodes, answering, set(states)),
+        *_judge_members(nodes, answering),
         *_judge_alarms(answering),
         *_judge_versions(answering, round_.moment),
     ]
@@ -159,9 +159,7 @@ def _judge_size(node: str, status: EtcdStatus, policy: EtcdStatePolicy) -> Itera
         )
 
 
-def _judge_members(
-    nodes: Sequence[NodeFacts], answering: Mapping[str, EtcdStatus], asked: set[str]
-) -> Iterator[Finding]:
+def _judge_members(nodes: Sequence[NodeFacts], answering: Mapping[str, EtcdStatus]) -> Iterator[Finding]:
     """Compare the member lists with the control-plane nodes; what several members say alike is said once."""
     members = {m.member_id: m for status in answering.values() for m in status.members}
     for member in members.values():
@@ -178,7 +176,7 @@ def _judge_members(
             yield _wrong(f"Member {member.name} is a learner: it has no vote yet.", member)
     seats = {node_of(member, nodes) for member in members.values()}
     for node in nodes if answering else ():
-        if node.name in asked and node.name not in seats:
+        if node.name not in seats:
             yield Finding(
                 Outcome.BLOCK,
                 "ETCD_MEMBERS_WRONG",
