@@ -19,10 +19,7 @@ VERSION = "1.34.4"
 CONTROL_PLANES = 3
 PODS_PER_BUDGET = 100
 _COMPONENTS = ("kube-apiserver", "kube-controller-manager", "kube-scheduler")
-_METRICS = """# TYPE apiserver_requested_deprecated_apis gauge
-# TYPE apiserver_request_total counter
-apiserver_request_total{code="200",group="",resource="pods",verb="LIST",version="v1"} 4711
-"""
+_METRIC_SERIES = 30_000  # as many lines as a busy API server's page has
 _CONDITIONS = (
     ("Ready", "True"),
     ("MemoryPressure", "False"),
@@ -179,6 +176,25 @@ def _metadata(name: str, namespace: str = "", labels: Mapping[str, str] | None =
     return {**found, "namespace": namespace} if namespace else found
 
 
+def metrics() -> str:
+    """Return the API server's page of metrics: long, and without a deprecated API in use."""
+    labels = 'verb="LIST",group="apps",version="v1",resource="r{}",scope="cluster",component="apiserver"'
+    series = (
+        f'apiserver_request_duration_seconds_bucket{{{labels.format(n // 40)},le="{n % 40}"}} {n}'
+        for n in range(_METRIC_SERIES)
+    )
+    return "\n".join(
+        [
+            "# TYPE process_start_time_seconds gauge",
+            "process_start_time_seconds 1.7e+09",
+            "# TYPE apiserver_requested_deprecated_apis gauge",
+            "# TYPE apiserver_request_duration_seconds histogram",
+            *series,
+            "",
+        ]
+    )
+
+
 class Fleet:
     """All answers by path, and what was asked for."""
 
@@ -188,13 +204,14 @@ class Fleet:
             "/api/v1/pods": pods(pod_count, node_count),
             "/apis/policy/v1/poddisruptionbudgets": budgets(pod_count),
         }
+        self.metrics = metrics().encode()
         self.calls: Counter[str] = Counter()
         self.bytes_sent = 0
 
     def answer(self, path: str, query: Mapping[str, str]) -> tuple[int, str, bytes]:
         """Status, content type and body of one GET; a list honours limit, continue and plain selectors."""
         if path in ("/metrics", "/readyz", "/livez"):
-            return 200, "text/plain", (_METRICS if path == "/metrics" else "ok").encode()
+            return 200, "text/plain", self.metrics if path == "/metrics" else b"ok"
         items = self._items(path)
         if items is None:
             return 404, "application/json", b'{"kind":"Status","code":404,"message":"not found"}'
