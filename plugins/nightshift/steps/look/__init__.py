@@ -1,16 +1,19 @@
 """Gather the facts of one round: every topic once, all of them side by side, nothing raised for an outside system.
 
-A new topic is one line here: where it comes from.
+A new topic is one line here: where it comes from. Two come from the caller instead: tonight's target, and the etcd
+window's first sample.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
+from nightshift.clients.permissions import Permission
 from nightshift.clients.questions.etcd import ETCD_DEVICE_LOOK, ETCD_LOOK
 from nightshift.domain.facts.etcd import ETCD, ETCD_DEVICE
-from nightshift.domain.topics import BUDGETS, COMPONENTS, PROBES
-from nightshift.steps.look.gathering import Gatherer, NodeGatherer, from_kube, from_look
+from nightshift.domain.topics import BUDGETS, COMPONENTS, CONFIGZ, ETCD_NOW, PROBES
+from nightshift.steps.look.etcd import read_etcd
+from nightshift.steps.look.gathering import ClusterGatherer, Gatherer, NodeGatherer, from_kube, from_look
 
 GATHERERS: Mapping[str, Gatherer] = {
     COMPONENTS.name: from_kube(lambda kube: kube.component_versions()),
@@ -18,4 +21,15 @@ GATHERERS: Mapping[str, Gatherer] = {
     ETCD.name: from_look(ETCD_LOOK),
     ETCD_DEVICE.name: from_look(ETCD_DEVICE_LOOK),
     PROBES.name: NodeGatherer(lambda node, _: node.probe()),
+    CONFIGZ.name: NodeGatherer(
+        lambda node, token: node.kubelet_configz(token), prepare=lambda session: session.kube.kubelet_token()
+    ),
+    ETCD_NOW.name: NodeGatherer(read_etcd, prepare=lambda session: session.clock),
 }
+
+
+def permissions() -> tuple[Permission, ...]:
+    """What asking all of it takes, each once: for the roles that enrolment applies, and for `open_night`'s check."""
+    questions = (g.question for g in GATHERERS.values() if isinstance(g, ClusterGatherer))
+    wanted = {permission for q in questions if q is not None for permission in q.permissions}
+    return tuple(sorted(wanted, key=str))
