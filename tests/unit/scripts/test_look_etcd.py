@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from tests.unit.scripts.conftest import FakeNode
 
+from nightshift.clients.node_probe import parse_sections
 from nightshift.clients.questions.etcd import parse_device, parse_etcd
 
 STATUS = '{"header":{"member_id":"85"}, "version":"3.6.5", "dbSize":"20480", "leader":"85"}'
@@ -107,6 +108,15 @@ def test_without_a_process_the_manifest_decides(node: FakeNode) -> None:
     manifest.parent.mkdir(parents=True)
     manifest.touch()
     assert look(node, "etcd").stdout == "condition\tstopped\n"
+
+
+def test_both_travel_in_one_look(node: FakeNode, programs: Path, etcd: subprocess.Popen) -> None:
+    done = node.run("look", "etcd", "etcd-device")
+    assert done.returncode == 0, done.stderr
+    sections = parse_sections(done.stdout)
+    assert {name: code for name, (code, _) in sections.items()} == {"etcd": 0, "etcd-device": 0}
+    assert parse_etcd(sections["etcd"][1]).status is not None
+    assert parse_device(sections["etcd-device"][1]) is not None
 
 
 WRITER = """
