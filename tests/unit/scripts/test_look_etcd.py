@@ -20,8 +20,8 @@ CURL = f"""#!/bin/bash
 printf '%s\\n' "$*" >>"$CURL_CALLS"
 [[ ! -e $CURL_CALLS.fails ]] || exit "$(cat "$CURL_CALLS.fails")"
 case $* in
-    *https://127.0.0.1:2379/v3/maintenance/status) printf '%s\\n' '{STATUS}' ;;
-    *https://127.0.0.1:2379/v3/cluster/member/list) printf '%s' '{MEMBERS}' ;;
+    *"$CURL_EXPECTS"/v3/maintenance/status) printf '%s\\n' '{STATUS}' ;;
+    *"$CURL_EXPECTS"/v3/cluster/member/list) printf '%s' '{MEMBERS}' ;;
     *) exit 99 ;;
 esac
 """
@@ -36,12 +36,13 @@ def programs(node: FakeNode) -> Path:
     node.environment |= {
         "PATH": f"{directory}:{node.variables()['PATH']}",
         "CURL_CALLS": str(node.root / "calls"),
+        "CURL_EXPECTS": "https://127.0.0.1:2379",
     }
     return directory
 
 
-@pytest.fixture
-def etcd(node: FakeNode):
+@pytest.fixture(params=[()])
+def etcd(node: FakeNode, request: pytest.FixtureRequest):
     """A process that looks like the cluster's etcd; `data` is its data directory."""
     data = node.root / "fs/data"
     data.mkdir(parents=True)
@@ -50,7 +51,9 @@ def etcd(node: FakeNode):
         "--data-dir=/data",
         "--quota-backend-bytes=4294967296",
     ]
-    with subprocess.Popen(["python3", "-c", "import time; time.sleep(60)", *words]) as process:
+    with subprocess.Popen(
+        ["python3", "-c", "import time; time.sleep(60)", *words, *request.param]
+    ) as process:
         wait_for(
             lambda: LIKE_ETCD in Path(f"/proc/{process.pid}/cmdline").read_text()
         )  # a moment after the exec
@@ -79,6 +82,21 @@ def test_a_member_that_answers(node: FakeNode, programs: Path, etcd: subprocess.
     asked = (node.root / "calls").read_text()
     assert asked.count(f"--cert {node.root}/fs/etc/kubernetes/pki/etcd/healthcheck-client.crt") == 2
     assert "--data {}" in asked
+
+
+@pytest.mark.parametrize(
+    ("etcd", "url"),
+    [
+        (("--listen-client-urls=https://[::1]:2379,https://[fd00::1]:2379",), "https://[::1]:2379"),
+        (("--listen-client-urls=https://0.0.0.0:12379",), "https://127.0.0.1:12379"),
+    ],
+    indirect=["etcd"],
+)
+def test_it_is_asked_where_it_listens(
+    node: FakeNode, programs: Path, etcd: subprocess.Popen, url: str
+) -> None:
+    node.environment["CURL_EXPECTS"] = url
+    assert parse_etcd(look(node, "etcd").stdout).status is not None
 
 
 @pytest.mark.parametrize("code", [7, 28, 52, 56])

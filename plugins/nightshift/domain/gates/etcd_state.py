@@ -85,7 +85,7 @@ def _judge_conditions(states: Mapping[str, EtcdState]) -> Iterator[Finding]:
         elif state.condition == "silent":
             yield _down(
                 name,
-                "its process runs and does not answer on https://127.0.0.1:2379",
+                "its process runs and does not answer on the node's own loopback",
                 f"On {name}: crictl logs of etcd; a stalled disk or a frozen process does this.",
             )
 

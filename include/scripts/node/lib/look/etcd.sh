@@ -9,7 +9,7 @@ readonly ETCD_SILENT=1 # exit code of etcd_ask
 # Lines: condition TAB absent|stopped|silent|answers, and when it answers: status TAB JSON, members TAB JSON, quota TAB
 # bytes ("-": etcd's default). Refused, closed and timed out is "silent"; what fails otherwise fails the section.
 look_etcd() {
-    local pid status members code=0
+    local pid url status members code=0
     if ! pid=$(etcd_pid); then
         if [[ -e $MANIFESTS_DIR/etcd.yaml ]]; then
             printf 'condition\tstopped\n'
@@ -18,7 +18,8 @@ look_etcd() {
         fi
         return 0
     fi
-    { status=$(etcd_ask maintenance/status) && members=$(etcd_ask cluster/member/list); } || code=$?
+    url=$(etcd_url "$pid")
+    { status=$(etcd_ask "$url" maintenance/status) && members=$(etcd_ask "$url" cluster/member/list); } || code=$?
     case $code in
         0)
             printf 'condition\tanswers\nstatus\t%s\nmembers\t%s\nquota\t%s\n' \
@@ -29,16 +30,25 @@ look_etcd() {
     esac
 }
 
-# etcd_ask PATH: one answer. ETCD_SILENT when etcd gives none, another code when it could not be asked.
+# etcd_url PID: where it listens for clients; kubeadm names the loopback first (of IPv6 on an IPv6 cluster).
+etcd_url() {
+    local given
+    given=$(process_flag "$1" listen-client-urls)
+    given=${given%%,*}
+    given=${given:-https://127.0.0.1:2379}
+    echo "${given/0.0.0.0/127.0.0.1}"
+}
+
+# etcd_ask URL PATH: one answer. ETCD_SILENT when etcd gives none, another code when it could not be asked.
 etcd_ask() {
     local certificates=$KUBERNETES_DIR/pki/etcd code=0
-    curl -sS --fail --connect-timeout "$ETCD_ANSWER_SECONDS" --max-time "$ETCD_ANSWER_SECONDS" \
+    curl -sS --fail --globoff --connect-timeout "$ETCD_ANSWER_SECONDS" --max-time "$ETCD_ANSWER_SECONDS" \
         --cacert "$certificates/ca.crt" --cert "$certificates/healthcheck-client.crt" \
-        --key "$certificates/healthcheck-client.key" --data '{}' "https://127.0.0.1:2379/v3/$1" || code=$?
+        --key "$certificates/healthcheck-client.key" --data '{}' "$1/v3/$2" || code=$?
     case $code in
         0) return 0 ;;
         7 | 28 | 52 | 56) return "$ETCD_SILENT" ;; # refused, timed out, empty, reset
-        *) die "$EX_ETCD_UNAVAILABLE" "etcd could not be asked for $1: curl ended with $code" ;;
+        *) die "$EX_ETCD_UNAVAILABLE" "etcd could not be asked for $2: curl ended with $code" ;;
     esac
 }
 
