@@ -90,7 +90,7 @@ def check(round_: Round, policy: ClusterPolicy) -> Verdict:
             _judge_state(old, new)
             or (*_judge_readings(member, readings, limits, devices.get(member)), *judge_counters(old, new))
         )
-    if not members:
+    if not any(node.is_control_plane for node in round_.get(NODES)):
         findings.append(_unreadable("any member", "before"))
     return conclude(
         NAME,
