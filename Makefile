@@ -17,7 +17,7 @@ PYTEST = $(BIN)/python -m pytest
 PYTHON_SOURCES = $(wildcard dags plugins lab tools tests include/airflow)
 SHELL_SOURCES = nightshift .ci/run $(shell git ls-files 'include/scripts/*' 'lab/bench/*' 'lab/*.sh' 'tests/lab/docker/*' | xargs -r grep -lE '^\#!.*\b(ba)?sh\b')
 
-.PHONY: help check format lock types imports shell unit simulation test test-airflow test-lab lab-full chaos bench
+.PHONY: help check format lock types imports shell unit simulation test test-airflow test-lab lab-full chaos bench bench-facts
 
 help: ## List the targets.
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -68,6 +68,9 @@ chaos: ## Kill Airflow and the lab's cluster at every moment of a night (about 3
 
 bench: ## The DAG against the same upgrade as one bash script, on the lab that is up (takes hours).
 	$(BIN)/python lab/bench/compare.py
+
+bench-facts: ## A round of all gates on a made-up cluster of 1,000 nodes and 10,000 pods: seconds, memory, requests.
+	$(BIN)/python lab/bench/facts_scale.py
 
 lock: ## Compile requirements*.in into pinned requirements*.txt with hashes.
 	for name in requirements requirements-dev; do

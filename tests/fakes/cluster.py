@@ -250,6 +250,9 @@ class FakeNode:
                 "@NODE@": self.name,
                 "@VERSION@": facts.kubelet_version,
                 "@NOW@": f"{self.cluster.now:.3f}",
+                "@ETCD_MEMBERS@": ", ".join(
+                    _member(n) for n in self.cluster.nodes.values() if n.is_control_plane
+                ),
             }
             for word, value in words.items():
                 text = text and text.replace(word, value)
@@ -638,6 +641,11 @@ def job_failed(code: str = "JOB_FAILED") -> RemoteJobError:
 def running_job(step: str, run_id: str = "dead", token: int = 1) -> JobFacts:
     """A job that works."""
     return JobFacts(step, "running", None, run_id, token, (), 1000.0, None)
+
+
+def _member(node: NodeFacts) -> str:
+    """An entry of etcd's member list; its number is the node's name here."""
+    return f'{{"ID":"{node.name}", "name":"{node.name}", "peerURLs":["https://{node.address}:2380"]}}'
 
 
 def _manifest(name: str) -> ManifestEntry:

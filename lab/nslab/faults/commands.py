@@ -19,6 +19,7 @@ from nslab.faults.api_use import DEPRECATED_API_IN_USE
 from nslab.faults.control_plane import NODE_POWER_OFF, SCRATCH_PILE, STRAY_MANIFEST
 from nslab.faults.disks import DISK_CONTENDED, DISK_FILL
 from nslab.faults.etcd import ETCD_SLOW
+from nslab.faults.etcd_members import ETCD_ALARM, MEMBER_DOWN
 from nslab.faults.model import Case, Fault
 from nslab.faults.monitoring import CRITICAL_ALERT, PROMETHEUS_DOWN
 from nslab.faults.node_state import (
@@ -28,7 +29,7 @@ from nslab.faults.node_state import (
     CORDONED_BY_HUMAN,
     NODE_FLAP,
 )
-from nslab.faults.outages import API_DOWN, ETCD_STOPPED, SSH_CUT
+from nslab.faults.outages import API_DOWN, ETCD_STOPPED, METRICS_CUT, SSH_CUT
 from nslab.faults.supply import IMAGE_MISSING, PACKAGE_MISSING
 from nslab.shell import LabError
 
@@ -46,6 +47,7 @@ FAULTS = {
         ),
         *(DEPRECATED_API_IN_USE, CRITICAL_ALERT, PROMETHEUS_DOWN),
         *(CORDONED_BY_HUMAN, NODE_FLAP, CLOCK_OFFSET, CERTIFICATE_EXPIRED, CERTIFICATE_SOON),
+        *(ETCD_ALARM, METRICS_CUT, MEMBER_DOWN),
     )
 }
 

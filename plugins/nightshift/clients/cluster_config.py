@@ -44,6 +44,7 @@ from nightshift.domain.policy import (
     DiskPolicy,
     DrainPolicy,
     EtcdLatencyPolicy,
+    EtcdStatePolicy,
     LimitPolicy,
     NodePolicy,
     Override,
@@ -199,10 +200,31 @@ class EtcdLatencySection(_Section):
     apply_limit_seconds: float = Field(
         EtcdLatencyPolicy.apply_limit_seconds, gt=0, le=1, description="Apply."
     )
+    active_probe: bool = Field(
+        EtcdLatencyPolicy.active_probe,
+        description="When a quiet etcd gives too few observations, change an annotation of Nightshift's own namespace "
+        "5 times a second, so that there is something to measure.",
+    )
 
     def to_policy(self) -> EtcdLatencyPolicy:
         """Return the domain's form."""
         return EtcdLatencyPolicy(**dict(self))
+
+
+class EtcdStateSection(_Section):
+    """How full etcd's database may be, in percent of its quota."""
+
+    quota_warn_percent: float = Field(EtcdStatePolicy.quota_warn_percent, gt=0, le=100)
+    quota_block_percent: float = Field(
+        EtcdStatePolicy.quota_block_percent,
+        gt=0,
+        le=100,
+        description="From here on no night begins; at 100 the cluster takes no more writes.",
+    )
+
+    def to_policy(self) -> EtcdStatePolicy:
+        """Return the domain's form."""
+        return EtcdStatePolicy(**dict(self))
 
 
 class DiskSection(_Section):
@@ -510,6 +532,7 @@ class ClusterFile(_Section):
     target: TargetSection = Field(default_factory=TargetSection.model_construct)
     window: WindowSection = Field(default_factory=WindowSection.model_construct)
     etcd_latency: EtcdLatencySection = Field(default_factory=EtcdLatencySection.model_construct)
+    etcd_state: EtcdStateSection = Field(default_factory=EtcdStateSection.model_construct)
     disk: DiskSection = Field(default_factory=DiskSection.model_construct)
     nodes: NodeSection = Field(default_factory=NodeSection.model_construct)
     certificates: CertificateSection = Field(default_factory=CertificateSection.model_construct)

@@ -87,7 +87,7 @@ def build_plan(
         raise ValueError(f"no plan without a target: {target.sentence}")
     version = Version.parse(target.version)
     control_planes = [node for node in nodes if node.is_control_plane]
-    due = [node for node in control_planes if not _is_done(node, components.get(node.name, {}), version)]
+    due = control_planes_due(nodes, components, target.version)
     ordered = sorted(
         due, key=lambda n: (not _is_begun(components.get(n.name, {}), version), n.name == etcd_leader, n.name)
     )
@@ -113,6 +113,37 @@ def build_plan(
     sentence = _sentence(target, tonight, waves, leftover, len(control_planes))
     return Plan(
         tonight, waves, leftover, f"{sentence}{_set_aside_sentence(set_aside, left_out)}", verdict, left_out
+    )
+
+
+def control_planes_due(
+    nodes: Sequence[NodeFacts], components: Mapping[str, Mapping[str, str]], version: str
+) -> tuple[NodeFacts, ...]:
+    """Return the control-plane nodes of which something is still older than `version`, such as "1.35.4"."""
+    target = Version.parse(version)
+    return tuple(
+        node
+        for node in nodes
+        if node.is_control_plane and not _is_done(node, components.get(node.name, {}), target)
+    )
+
+
+def outage_not_accepted(members: int) -> Verdict:
+    """Refuse to take the only etcd, or one of two, away from an owner who did not accept that.
+
+    Args:
+        members: control-plane nodes of the cluster.
+    """
+    return Verdict(
+        GATE,
+        Outcome.BLOCK,
+        "API_OUTAGE_NOT_ACCEPTED",
+        f"The cluster has {members} control-plane node{'s' if members > 1 else ''}: upgrading one takes "
+        "the API away, and accept_api_outage is not set.",
+        cause=f"etcd keeps its quorum without one member only from {MEMBERS_FOR_QUORUM} members on.",
+        resolution="Set accept_api_outage: true in the cluster's YAML, or add control-plane nodes.",
+        value=f"{members} members",
+        threshold=f"{MEMBERS_FOR_QUORUM} members, or accept_api_outage: true",
     )
 
 
@@ -239,17 +270,7 @@ def _cut_waves(
 def _judge_outage(members: int, steps: Sequence[ControlPlaneStep], policy: ClusterPolicy) -> Verdict:
     """One or two etcd members lose quorum when one is down: then the owner must have accepted the outage."""
     if steps and members < MEMBERS_FOR_QUORUM and not policy.accept_api_outage:
-        return Verdict(
-            GATE,
-            Outcome.BLOCK,
-            "API_OUTAGE_NOT_ACCEPTED",
-            f"The cluster has {members} control-plane node{'s' if members > 1 else ''}: upgrading one takes "
-            "the API away, and accept_api_outage is not set.",
-            cause=f"etcd keeps its quorum without one member only from {MEMBERS_FOR_QUORUM} members on.",
-            resolution="Set accept_api_outage: true in the cluster's YAML, or add control-plane nodes.",
-            value=f"{members} members",
-            threshold=f"{MEMBERS_FOR_QUORUM} members, or accept_api_outage: true",
-        )
+        return outage_not_accepted(members)
     return Verdict(
         GATE, Outcome.PASS, "OK", "The plan keeps what the policy asks for.", value=f"{members} members"
     )

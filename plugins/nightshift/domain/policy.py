@@ -47,6 +47,17 @@ class EtcdLatencyPolicy:
     fsync_limit_seconds: float = 0.128
     commit_limit_seconds: float = 0.128
     apply_limit_seconds: float = 0.1024
+    active_probe: bool = (
+        False  # a quiet etcd is given some harmless writes of our own, so that there is something to measure
+    )
+
+
+@dataclass(frozen=True)
+class EtcdStatePolicy:
+    """How full etcd's database may be, in percent of its quota. At 100 the cluster takes no more writes."""
+
+    quota_warn_percent: float = 70.0
+    quota_block_percent: float = 85.0
 
 
 @dataclass(frozen=True)
@@ -196,6 +207,7 @@ class ClusterPolicy:
     target: TargetPolicy = field(default_factory=TargetPolicy)
     window: WindowPolicy = field(default_factory=WindowPolicy)
     etcd_latency: EtcdLatencyPolicy = field(default_factory=EtcdLatencyPolicy)
+    etcd_state: EtcdStatePolicy = field(default_factory=EtcdStatePolicy)
     disk: DiskPolicy = field(default_factory=DiskPolicy)
     nodes: NodePolicy = field(default_factory=NodePolicy)
     certificates: CertificatePolicy = field(default_factory=CertificatePolicy)

@@ -171,7 +171,8 @@ class EtcdLatencySensor(GateSensor):
     asked in one round, and the first that is shut refuses like etcd does.
 
     An idle cluster writes little: when only observations are missing, the same window is kept open longer, up to
-    the policy's longest one, before the answer is "blind".
+    the policy's longest one, before the answer is "blind". With `etcd_latency.active_probe` we write a little ourselves
+    meanwhile (and keep the worker slot for it).
 
     Args:
         choice: input that finds what `detect_target` said (needed with `place`).
@@ -228,7 +229,8 @@ class EtcdLatencySensor(GateSensor):
         left = self._left(self.window_seconds, opened["before"], after)
         if verdict["code"] == _TOO_FEW and left > 0:
             self.log.info("%s Looking on, for %.0f s at most.", verdict["message"], left)
-            self.wait(context, min(left, _LOOK_ON_SECONDS), opened)
+            pause = min(left, _LOOK_ON_SECONDS)
+            self.wait(context, pause - self._probe(context, pause), opened)
         if opened["own"] is not None:
             self.log.info(
                 "%s The night's own work lies in that window; a fresh one decides.", verdict["message"]
@@ -268,6 +270,15 @@ class EtcdLatencySensor(GateSensor):
             ended = {**said, "place": self.place.list_name, "index": self.place.index}
             context["ti"].xcom_push(key=ENDED_KEY, value=ended)
         raise AirflowSkipException(f"{', '.join(nodes)} continue on the next night: {ended['sentence']}")
+
+    def _probe(self, context: Context, seconds: float) -> float:
+        """Give etcd something to do for so long, if the policy says so; return the seconds that went by."""
+        if not self.policy.etcd_latency.active_probe:
+            return 0.0
+        began = time.time()
+        with remembered(self, context), self._session(context) as session:
+            import_step("etcd_probe:write_a_little")(session, seconds)
+        return min(seconds, time.time() - began)
 
     def _last_sample(self, context: Context) -> Any:
         """The newest sample that a gate before this one opened with; None when there is none."""

@@ -1,4 +1,5 @@
 import time
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -74,6 +75,17 @@ def _watch(steps: Any, context: Any, policy: ClusterPolicy, already: float) -> A
     steps.answers["gates:gather_etcd_samples"] = sample(already)
     steps.answers["gates:check_etcd_latency"] = verdict("blind", "ETCD_TOO_FEW_SAMPLES")
     return etcd(policy).resume(context, {})
+
+
+@pytest.mark.parametrize("is_asked_for", [True, False])
+def test_a_quiet_etcd_is_written_to_only_when_the_policy_says_so(
+    steps: Any, context: Any, policy: ClusterPolicy, is_asked_for: bool
+) -> None:
+    policy = replace(policy, etcd_latency=replace(policy.etcd_latency, active_probe=is_asked_for))
+    steps.answers["etcd_probe:write_a_little"] = 75
+    with pytest.raises(TaskDeferred):
+        _watch(steps, context, policy, already=60)
+    assert [path for path, _ in steps.calls].count("etcd_probe:write_a_little") == int(is_asked_for)
 
 
 def test_a_quiet_etcd_is_watched_on_from_the_same_first_sample(

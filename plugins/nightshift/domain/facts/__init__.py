@@ -155,6 +155,9 @@ class EtcdSample:
     server_version: str | None
     db_size_bytes: float | None
     quota_bytes: float | None
+    proposals_pending: float | None = None
+    proposals_committed: float | None = None  # of the cluster; only grows
+    proposals_failed_total: float | None = None
 
 
 @dataclass(frozen=True)

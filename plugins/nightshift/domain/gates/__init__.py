@@ -17,7 +17,9 @@ from nightshift.domain.gates import (
     clock,
     disk_usage,
     etcd_latency,
+    etcd_state,
     node_health,
+    quorum,
     rules,
     static_pods,
     version_skew,
@@ -67,6 +69,8 @@ GATES: dict[str, Gate] = {
     module.NAME: _gate(module)
     for module in (
         etcd_latency,
+        etcd_state,
+        quorum,
         disk_usage,
         node_health,
         version_skew,

@@ -11,11 +11,13 @@ from collections.abc import Mapping
 from nightshift.clients.permissions import Permission
 from nightshift.clients.questions.api_use import API_REQUESTS_QUESTION, API_SERVICES_QUESTION, CRDS_QUESTION
 from nightshift.clients.questions.certificates import CERTIFICATES_QUESTION
+from nightshift.clients.questions.etcd import ETCD_DEVICE_LOOK, ETCD_LOOK
 from nightshift.clients.questions.webhooks import WEBHOOKS_QUESTION
 from nightshift.domain.facts.alerts import ALERTS, RULES
 from nightshift.domain.facts.api_use import API_REQUESTS, API_SERVICES, CRDS
 from nightshift.domain.facts.certificates import CERTIFICATES
 from nightshift.domain.facts.clock import CLOCKS
+from nightshift.domain.facts.etcd import ETCD, ETCD_DEVICE
 from nightshift.domain.facts.webhooks import WEBHOOKS
 from nightshift.domain.topics import BUDGETS, COMPONENTS, CONFIGZ, ETCD_NOW, PROBES
 from nightshift.steps.look.clocks import read_clock
@@ -33,6 +35,8 @@ from nightshift.steps.look.monitoring import read_alerts, read_rules
 GATHERERS: Mapping[str, Gatherer] = {
     COMPONENTS.name: from_kube(lambda kube: kube.component_versions()),
     BUDGETS.name: from_kube(lambda kube: kube.budgets()),
+    ETCD.name: from_look(ETCD_LOOK),
+    ETCD_DEVICE.name: from_look(ETCD_DEVICE_LOOK),
     PROBES.name: NodeGatherer(lambda node, _: node.probe()),
     CONFIGZ.name: NodeGatherer(
         lambda node, token: node.kubelet_configz(token), prepare=lambda session: session.kube.kubelet_token()
