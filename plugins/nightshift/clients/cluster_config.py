@@ -37,6 +37,7 @@ from nightshift.domain.policy import (
     ClusterPolicy,
     DiskPolicy,
     DrainPolicy,
+    DriftPolicy,
     EtcdLatencyPolicy,
     LimitPolicy,
     TargetPolicy,
@@ -206,6 +207,20 @@ class DiskSection(_Section):
         return DiskPolicy(**dict(self))
 
 
+class DriftSection(_Section):
+    """Settings that run and that ConfigMap kubeadm-config lacks: the upgrade would take them away."""
+
+    reconcile: Literal["upload-config", "block"] = Field(
+        DriftPolicy.reconcile,
+        description="upload-config: they are written into kubeadm-config before the first node is touched. block: the "
+        "night does not begin while there are any.",
+    )
+
+    def to_policy(self) -> DriftPolicy:
+        """Return the domain's form."""
+        return DriftPolicy(**dict(self))
+
+
 class DrainSection(_Section):
     """Eviction only; these limits bound the wait, they never force."""
 
@@ -328,6 +343,7 @@ class ClusterFile(_Section):
     window: WindowSection = Field(default_factory=WindowSection.model_construct)
     etcd_latency: EtcdLatencySection = Field(default_factory=EtcdLatencySection.model_construct)
     disk: DiskSection = Field(default_factory=DiskSection.model_construct)
+    drift: DriftSection = Field(default_factory=DriftSection.model_construct)
     drain: DrainSection = Field(default_factory=DrainSection.model_construct)
     workers: WorkerSection = Field(default_factory=WorkerSection.model_construct)
     limits: LimitSection = Field(default_factory=LimitSection.model_construct)

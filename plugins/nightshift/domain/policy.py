@@ -58,6 +58,13 @@ class DiskPolicy:
 
 
 @dataclass(frozen=True)
+class DriftPolicy:
+    """What happens with settings that run and that kubeadm-config lacks: the upgrade would take them away."""
+
+    reconcile: Literal["upload-config", "block"] = "upload-config"
+
+
+@dataclass(frozen=True)
 class DrainPolicy:
     """Eviction only; these limits bound the wait, they never force."""
 
@@ -112,6 +119,7 @@ class ClusterPolicy:
     window: WindowPolicy = field(default_factory=WindowPolicy)
     etcd_latency: EtcdLatencyPolicy = field(default_factory=EtcdLatencyPolicy)
     disk: DiskPolicy = field(default_factory=DiskPolicy)
+    drift: DriftPolicy = field(default_factory=DriftPolicy)
     drain: DrainPolicy = field(default_factory=DrainPolicy)
     workers: WorkerPolicy = field(default_factory=WorkerPolicy)
     limits: LimitPolicy = field(default_factory=LimitPolicy)
