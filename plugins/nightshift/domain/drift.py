@@ -235,19 +235,17 @@ def own_flags(
 def lost_flags(
     wanted: Mapping[str, Mapping[str, Sequence[str]]], running: Mapping[str, Sequence[str]]
 ) -> list[str]:
-    """Which of the wanted flags (component -> flag -> values) no running process has (component -> argv), for people."""
-    lost = []
-    for component, flags in wanted.items():
-        found: dict[str, list[str]] = {}
-        for name, value in split_words(running.get(component, ()))[1]:
-            found.setdefault(name, []).append(value)
-        lost += [
-            f"{component} runs without --{name}={value}"
-            for name, values in flags.items()
-            for value in values
-            if value not in found.get(name, [])
-        ]
-    return lost
+    """Which of the wanted flags (component -> flag -> values) the running processes (component -> argv) lack, for people.
+
+    Asked after an upgrade: kubeadm writes every flag as one word.
+    """
+    return [
+        f"{component} runs without --{name}={value}"
+        for component, flags in wanted.items()
+        for name, values in flags.items()
+        for value in values
+        if f"--{name}={value}" not in running.get(component, ())
+    ]
 
 
 def shown(texts: Sequence[str]) -> str:

@@ -308,7 +308,7 @@ def test_own_flags_are_those_that_kubeadm_config_says_or_will_say() -> None:
 
 def test_lost_flags_are_looked_for_in_the_running_process() -> None:
     wanted = {"kube-apiserver": {"oidc-client-id": ["kubernetes"], "v": ["2"]}}
-    assert lost_flags(wanted, {"kube-apiserver": ["kube-apiserver", "--v=2", "--oidc-client-id", "kubernetes"]}) == []
+    assert lost_flags(wanted, {"kube-apiserver": ["kube-apiserver", "--v=2", "--oidc-client-id=kubernetes"]}) == []
     assert lost_flags(wanted, {"kube-apiserver": ["kube-apiserver", "--v=3"]}) == [
         "kube-apiserver runs without --oidc-client-id=kubernetes",
         "kube-apiserver runs without --v=2",
