@@ -8,9 +8,16 @@ from collections.abc import Sequence
 from nslab import locks
 from nslab.faults import records
 from nslab.faults.access import HOST_KEY_CHANGED
+from nslab.faults.configuration import COREFILE_CUSTOM, KUBEADM_CONFIG_DRIFTED, KUBELET_CONFIG_EDITED
 from nslab.faults.control_plane import NODE_POWER_OFF, SCRATCH_PILE, STRAY_MANIFEST
 from nslab.faults.disks import DISK_CONTENDED, DISK_FILL
 from nslab.faults.etcd import ETCD_SLOW
+from nslab.faults.manifests import (
+    DUPLICATE_POD_NAME,
+    MANIFEST_EDITED,
+    MANIFEST_WRONG_MODE,
+    OIDC_FLAGS_ADDED,
+)
 from nslab.faults.model import Case, Fault
 from nslab.faults.outages import API_DOWN, ETCD_STOPPED, SSH_CUT
 from nslab.faults.supply import IMAGE_MISSING, PACKAGE_MISSING
@@ -21,6 +28,8 @@ FAULTS = {
     for fault in (
         *(ETCD_SLOW, DISK_CONTENDED, DISK_FILL, STRAY_MANIFEST, NODE_POWER_OFF, SCRATCH_PILE),
         *(IMAGE_MISSING, PACKAGE_MISSING, HOST_KEY_CHANGED, SSH_CUT, API_DOWN, ETCD_STOPPED),
+        *(DUPLICATE_POD_NAME, MANIFEST_EDITED, MANIFEST_WRONG_MODE, OIDC_FLAGS_ADDED),
+        *(KUBELET_CONFIG_EDITED, COREFILE_CUSTOM, KUBEADM_CONFIG_DRIFTED),
     )
 }
 
