@@ -70,11 +70,9 @@ def test_kubeadm_config_loses_exactly_the_flags() -> None:
     )
     assert configuration.without_extra_args(written, manifests.OIDC_FLAGS) == CONFIG
     assert configuration.without_extra_args(CONFIG, manifests.OIDC_FLAGS) == CONFIG
-    others = written.replace("  extraArgs:\n", "  extraArgs:\n  - name: v\n    value: \"2\"\n")
+    others = written.replace("  extraArgs:\n", '  extraArgs:\n  - name: v\n    value: "2"\n')
     left = configuration.without_extra_args(others, manifests.OIDC_FLAGS)
-    assert left == CONFIG.replace(
-        "apiServer: {}", 'apiServer:\n  extraArgs:\n  - name: v\n    value: "2"'
-    )
+    assert left == CONFIG.replace("apiServer: {}", 'apiServer:\n  extraArgs:\n  - name: v\n    value: "2"')
 
 
 def test_a_flag_that_only_kubeadm_config_has(monkeypatch: pytest.MonkeyPatch) -> None:

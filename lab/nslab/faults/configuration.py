@@ -43,7 +43,9 @@ def _change_kubelet(node: str, script: str) -> None:
     machine.enter(node, ["sh", "-c", f"set -e\n{script}\nsystemctl restart kubelet"])
     healthy = ["curl", "-sf", "-m", "2", "http://127.0.0.1:10248/healthz"]
     wait_until(
-        lambda: machine.enter(node, healthy, check=False).stdout == "ok", f"the kubelet of {node} is healthy", 60
+        lambda: machine.enter(node, healthy, check=False).stdout == "ok",
+        f"the kubelet of {node} is healthy",
+        60,
     )
 
 
@@ -91,14 +93,18 @@ def add_to_config(case: Case) -> str:
     """Let kubeadm-config say a flag of the scheduler that no manifest has."""
     text = _data("kubeadm-config", "ClusterConfiguration")
     _set_data("kubeadm-config", "ClusterConfiguration", config_with(text, case.subject, case.text("value")))
-    return f"kubeadm-config gives the scheduler --{case.subject}={case.text('value')}, and nothing runs with it"
+    return (
+        f"kubeadm-config gives the scheduler --{case.subject}={case.text('value')}, and nothing runs with it"
+    )
 
 
 def drop_from_config(case: Case) -> str:
     """Take it out again."""
     text = _data("kubeadm-config", "ClusterConfiguration")
     value = case.text("value")
-    _set_data("kubeadm-config", "ClusterConfiguration", text.replace(_scheduler(case.subject, value), NO_EXTRAS))
+    _set_data(
+        "kubeadm-config", "ClusterConfiguration", text.replace(_scheduler(case.subject, value), NO_EXTRAS)
+    )
     return f"kubeadm-config says nothing of --{case.subject}"
 
 

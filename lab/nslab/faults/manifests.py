@@ -108,7 +108,9 @@ def edit_scheduler(case: Case) -> str:
     )
     running = process_of(node, "kube-scheduler")
     if running is None:
-        raise LabError(f"no kube-scheduler runs on {node}", "look with `lab/lab kubectl -n kube-system get pods`")
+        raise LabError(
+            f"no kube-scheduler runs on {node}", "look with `lab/lab kubectl -n kube-system get pods`"
+        )
     os.kill(running[0], signal.SIGSTOP)
     _write(node, SCHEDULER, with_flags(patient, "kube-scheduler", [EDIT_FLAG]))
     return f"{SCHEDULER} on {node} has {EDIT_FLAG}, and the scheduler that runs has not"

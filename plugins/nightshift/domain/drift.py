@@ -25,25 +25,29 @@ _SECTIONS: Mapping[str, tuple[str, ...]] = {
     "etcd": ("etcd", "local"),
 }
 COMPONENTS = tuple(_SECTIONS)
+
+
+def _names(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
 # Who and where a component is: which of two answers is right, only a person knows.
 _IDENTITY: Mapping[str, frozenset[str]] = {
-    "kube-apiserver": frozenset(
+    "kube-apiserver": _names(
         "advertise-address secure-port service-cluster-ip-range etcd-servers etcd-cafile etcd-certfile etcd-keyfile "
         "client-ca-file tls-cert-file tls-private-key-file service-account-key-file "
         "service-account-signing-key-file kubelet-client-certificate kubelet-client-key proxy-client-cert-file "
-        "proxy-client-key-file requestheader-client-ca-file".split()
+        "proxy-client-key-file requestheader-client-ca-file"
     ),
-    "kube-controller-manager": frozenset(
+    "kube-controller-manager": _names(
         "cluster-cidr service-cluster-ip-range cluster-name client-ca-file root-ca-file kubeconfig "
         "authentication-kubeconfig authorization-kubeconfig service-account-private-key-file "
-        "cluster-signing-cert-file cluster-signing-key-file requestheader-client-ca-file".split()
+        "cluster-signing-cert-file cluster-signing-key-file requestheader-client-ca-file"
     ),
-    "kube-scheduler": frozenset(
-        "kubeconfig authentication-kubeconfig authorization-kubeconfig client-ca-file".split()
-    ),
-    "etcd": frozenset(
+    "kube-scheduler": _names("kubeconfig authentication-kubeconfig authorization-kubeconfig client-ca-file"),
+    "etcd": _names(
         "name data-dir wal-dir listen-client-urls advertise-client-urls listen-peer-urls initial-advertise-peer-urls "
-        "cert-file key-file trusted-ca-file peer-cert-file peer-key-file peer-trusted-ca-file".split()
+        "cert-file key-file trusted-ca-file peer-cert-file peer-key-file peer-trusted-ca-file"
     ),
 }
 # Read by etcd only when its data directory is new; kubeadm writes them differently at a join and at an upgrade.
@@ -56,10 +60,11 @@ _EXCLUSIVE = (
 # kubeadm leaves out the first when it is given the second.
 _LEFT_OUT = {"authorization-mode": "authorization-config"}
 # kubeadm mounts those of them that the node has on the day it writes the manifest.
-_CA_VOLUMES = frozenset(
+_CA_VOLUMES = _names(
     "ca-certs etc-pki etc-pki-ca-trust etc-pki-tls-certs etc-ca-certificates usr-share-ca-certificates "
-    "usr-local-share-ca-certificates".split()
+    "usr-local-share-ca-certificates"
 )
+_READ_AT_START = ("-file", "-config", "kubeconfig")  # how the flags end whose file must be there at the start
 _SHOWN = 8  # settings in one sentence
 
 
@@ -185,7 +190,9 @@ def uploads(configs: Mapping[str, ControlPlaneConfig]) -> Uploads:
     """What runs on the control planes, would be lost, and kubeadm-config has a place for; by node."""
     lost = {
         node: [
-            d.setting for d in differences(c) if d.effect is Effect.LOSE and d.setting and d.grade is not Grade.FATAL
+            d.setting
+            for d in differences(c)
+            if d.effect is Effect.LOSE and d.setting and d.grade is not Grade.FATAL
         ]
         for node, c in configs.items()
     }
@@ -210,7 +217,12 @@ def merged(configuration: Mapping[str, Any], settings: Sequence[Setting]) -> dic
             section[key] = section.get(key) or {}
             section = section[key]
         if setting.kind == "flag":
-            _replace(section, "extraArgs", setting.name, [{"name": setting.name, "value": v} for v in setting.values])
+            _replace(
+                section,
+                "extraArgs",
+                setting.name,
+                [{"name": setting.name, "value": v} for v in setting.values],
+            )
         elif setting.volume is not None:
             _replace(section, "extraVolumes", setting.name, [_extra_volume(setting.name, setting.volume)])
         else:
@@ -294,9 +306,7 @@ def is_stock_corefile(corefile: str, domain: str) -> bool:
     return _tokens(corefile) in (
         _tokens(_COREFILE.format(domain=domain, cache="")),
         _tokens(
-            _COREFILE.format(
-                domain=domain, cache=f"{{ disable success {domain} disable denial {domain} }}"
-            )
+            _COREFILE.format(domain=domain, cache=f"{{ disable success {domain} disable denial {domain} }}")
         ),
     )
 
@@ -362,10 +372,13 @@ def _flag_differences(component: str, live: StaticPod, rendered: StaticPod) -> I
 def _brought(component: str, name: str, values: Sequence[str], rendered: StaticPod) -> Difference:
     """A flag that only kubeadm-config has; one that names a file which nothing brings into the container ends the start."""
     what = _flag(name, values)
-    for value in values:
-        if value.startswith("/") and not _is_mounted(value, rendered):
+    for value in values if name.endswith(_READ_AT_START) else ():
+        if not _is_mounted(value, rendered):
             return Difference(
-                component, Grade.FATAL, Effect.BRING, f"{what} names a path that no volume brings into its container"
+                component,
+                Grade.FATAL,
+                Effect.BRING,
+                f"{what} names a path that no volume brings into its container",
             )
     return Difference(component, Grade.RECOVERABLE, Effect.BRING, what)
 
@@ -376,14 +389,16 @@ def _is_mounted(path: str, pod: StaticPod) -> bool:
 
 
 def _is_left_out(name: str, live: StaticPod) -> bool:
-    """kubeadm will not write this default once kubeadm-config knows what runs."""
+    """Tell whether kubeadm will not write this default once kubeadm-config knows what runs."""
     return _LEFT_OUT.get(name, "") in live.flags
 
 
 def _exclusive_flags(component: str, flags: Mapping[str, Any], live: StaticPod) -> Iterator[Difference]:
     """Flags that kubeadm-config and the manifest together would have, and the API server refuses together."""
     for one, pattern in _EXCLUSIVE:
-        others = [n for n in flags if pattern.fullmatch(n) and not (n not in live.flags and _is_left_out(n, live))]
+        others = [
+            n for n in flags if pattern.fullmatch(n) and not (n not in live.flags and _is_left_out(n, live))
+        ]
         if component == "kube-apiserver" and one in flags and others:
             what = f"--{one} and {shown([f'--{n}' for n in others])} together would keep it from starting"
             yield Difference(component, Grade.FATAL, Effect.NOTHING, what)
@@ -401,7 +416,9 @@ def _volume_differences(component: str, live: StaticPod, rendered: StaticPod) ->
         if name in _CA_VOLUMES:
             yield Difference(component, Grade.COSMETIC, Effect.NOTHING, f"volume {name}")
         elif name == "etcd-data":
-            yield Difference(component, Grade.FATAL, Effect.NOTHING, "etcd's data directory is another volume")
+            yield Difference(
+                component, Grade.FATAL, Effect.NOTHING, "etcd's data directory is another volume"
+            )
         elif name not in live.volumes:
             yield Difference(component, Grade.RECOVERABLE, Effect.BRING, f"volume {name}")
         elif mine is None or component == "etcd":  # kubeadm-config has no extraVolumes for etcd

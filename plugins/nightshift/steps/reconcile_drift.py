@@ -117,8 +117,10 @@ def _require_written(left: Uploads) -> None:
 def _remember(session: Session, **values: Any) -> str:
     """Add to this run's document in the store; what an earlier try noted about the time before stays."""
     known = session.store.read_json(_document(session)) or {}
-    kept = {key: known[key] for key in ("former", "uploaded") if key in known}
-    return session.store.write_json(_document(session), {**known, **values, **kept})
+    former = {"former": known["former"]} if "former" in known else {}
+    uploaded = [*known.get("uploaded", ()), *values.pop("uploaded", ())]
+    noted = {**known, **values, **former, "uploaded": list(dict.fromkeys(uploaded))}
+    return session.store.write_json(_document(session), noted)
 
 
 def _document(session: Session) -> str:

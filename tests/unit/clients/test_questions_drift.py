@@ -126,7 +126,9 @@ def test_a_second_container_and_an_env_from_elsewhere_are_seen() -> None:
     assert "sidecar" in pod.rest["spec.more containers"]
 
 
-@pytest.mark.parametrize("text", ["", "- a\n", "kind: Pod\n", "spec: {containers: []}\n", "a: [\n", "spec: {containers: [x]}"])
+@pytest.mark.parametrize(
+    "text", ["", "- a\n", "kind: Pod\n", "spec: {containers: []}\n", "a: [\n", "spec: {containers: [x]}"]
+)
 def test_what_is_no_pod_is_not_understood(text: str) -> None:
     with pytest.raises(ValueError, match=r"no (pod|YAML|mapping)"):
         parse_static_pod(text)
@@ -163,7 +165,7 @@ def test_the_control_plane_section() -> None:
     ],
 )
 def test_a_section_that_is_not_whole_is_not_understood(text: str) -> None:
-    with pytest.raises(ValueError):  # noqa: PT011  # each says something else
+    with pytest.raises(ValueError):  # each says something else
         parse_control_plane_config(text)
 
 
@@ -189,7 +191,9 @@ def test_the_kubelet_section() -> None:
 def test_the_static_pods_section() -> None:
     uid = "0123456789abcdef0123456789abcdef"
     found = parse_static_pods(
-        "directory\t755\troot:root\nlink\t644\troot:root\ta\tb.yaml\nprocess\t77\t1000\t" + uid + "\nprocess\t78\t9\t-\n"
+        "directory\t755\troot:root\nlink\t644\troot:root\ta\tb.yaml\nprocess\t77\t1000\t"
+        + uid
+        + "\nprocess\t78\t9\t-\n"
     )
     assert found.directory is not None
     assert found.directory.mode == "755"
@@ -197,7 +201,7 @@ def test_the_static_pods_section() -> None:
     assert (found.processes[77].uid, found.processes[78].uid) == (uid, "")
     assert parse_static_pods("").directory is None
     for text in ("other\t1\n", "process\t1\n", "process\tx\t1\t-\n"):
-        with pytest.raises(ValueError):  # noqa: PT011  # each says something else
+        with pytest.raises(ValueError):  # each says something else
             parse_static_pods(text)
 
 
@@ -228,7 +232,9 @@ def test_what_the_api_says() -> None:
         "kubelet-config": {"data": {"kubelet": "maxPods: 110\n"}},
         "coredns": {
             "data": {"Corefile": ".:53 {}"},
-            **workload("registry.k8s.io/coredns/coredns:v1.12.1", annotations={"meta.helm.sh/release-name": "dns"}),
+            **workload(
+                "registry.k8s.io/coredns/coredns:v1.12.1", annotations={"meta.helm.sh/release-name": "dns"}
+            ),
         },
         "kube-proxy": workload("registry.k8s.io/kube-proxy:v1.34.4", labels={"k8s-app": "kube-proxy"}),
     }
@@ -256,6 +262,11 @@ def test_what_is_asked_may_be_asked() -> None:
 
 
 def test_what_is_uploaded_reads_back_the_same() -> None:
-    configuration = {"kind": "ClusterConfiguration", "a": [{"name": "v", "value": "2"}], "on": "off", "n": "1e3"}
+    configuration = {
+        "kind": "ClusterConfiguration",
+        "a": [{"name": "v", "value": "2"}],
+        "on": "off",
+        "n": "1e3",
+    }
     assert yaml.safe_load(configuration_text(configuration)) == configuration
     assert "kind: ClusterConfiguration\n" in configuration_text(configuration)

@@ -111,6 +111,14 @@ def test_what_kubeadm_wrote_does_not_differ() -> None:
             id="kubeadm-config names a file that the container would not see",
         ),
         pytest.param(
+            pod(),
+            with_flags(audit_log_path=("/var/log/audit.log",)),
+            Grade.RECOVERABLE,
+            Effect.BRING,
+            "--audit-log-path=/var/log/audit.log",
+            id="a path that it writes itself",
+        ),
+        pytest.param(
             with_flags(advertise_address=("10.0.0.9",)),
             pod(),
             Grade.FATAL,
@@ -192,7 +200,9 @@ def test_what_kubeadm_wrote_does_not_differ() -> None:
         ),
     ],
 )
-def test_one_difference(live: StaticPod, rendered: StaticPod, grade: Grade, effect: Effect, what: str) -> None:
+def test_one_difference(
+    live: StaticPod, rendered: StaticPod, grade: Grade, effect: Effect, what: str
+) -> None:
     (found,) = compare("kube-apiserver", live, rendered)
     assert (found.grade, found.effect) == (grade, effect)
     assert what in found.what
@@ -228,7 +238,10 @@ def test_what_the_api_server_refuses_together_is_fatal() -> None:
 def test_structured_authorization_takes_kubeadms_default_away() -> None:
     live = replace(
         without("authorization-mode"),
-        flags={**without("authorization-mode").flags, "authorization-config": ("/etc/kubernetes/pki/a.yaml",)},
+        flags={
+            **without("authorization-mode").flags,
+            "authorization-config": ("/etc/kubernetes/pki/a.yaml",),
+        },
     )
     found = compare("kube-apiserver", replace(live, order=tuple(live.flags)), pod())
     assert [(d.what, d.grade) for d in found] == [
@@ -308,7 +321,10 @@ def test_own_flags_are_those_that_kubeadm_config_says_or_will_say() -> None:
 
 def test_lost_flags_are_looked_for_in_the_running_process() -> None:
     wanted = {"kube-apiserver": {"oidc-client-id": ["kubernetes"], "v": ["2"]}}
-    assert lost_flags(wanted, {"kube-apiserver": ["kube-apiserver", "--v=2", "--oidc-client-id=kubernetes"]}) == []
+    assert (
+        lost_flags(wanted, {"kube-apiserver": ["kube-apiserver", "--v=2", "--oidc-client-id=kubernetes"]})
+        == []
+    )
     assert lost_flags(wanted, {"kube-apiserver": ["kube-apiserver", "--v=3"]}) == [
         "kube-apiserver runs without --oidc-client-id=kubernetes",
         "kube-apiserver runs without --v=2",
@@ -419,7 +435,9 @@ COREFILE = """.:53 {
 
 def test_corefiles() -> None:
     assert is_stock_corefile(COREFILE, "cluster.local")
-    older = COREFILE.replace(COREFILE[COREFILE.index(" {\n       disable") : COREFILE.index("    loop")], "\n")
+    older = COREFILE.replace(
+        COREFILE[COREFILE.index(" {\n       disable") : COREFILE.index("    loop")], "\n"
+    )
     assert "disable" not in older
     assert is_stock_corefile(older, "cluster.local")
     assert is_stock_corefile(COREFILE.replace("    ", "\t") + "# a comment\n", "cluster.local")

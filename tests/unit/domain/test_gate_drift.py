@@ -80,7 +80,9 @@ def test_order_alone_passes_and_is_kept_as_evidence() -> None:
     turned = replace(pod(), order=tuple(reversed(pod().order)))
     verdict = check(config(turned))
     assert verdict.outcome is Outcome.PASS
-    assert verdict.evidence["differences"]["cp1"] == ["cosmetic: kube-apiserver: its flags stand in another order"]
+    assert verdict.evidence["differences"]["cp1"] == [
+        "cosmetic: kube-apiserver: its flags stand in another order"
+    ]
 
 
 def test_the_post_mortem_warns_and_says_what_will_be_uploaded() -> None:
@@ -126,7 +128,11 @@ def test_a_setting_of_some_control_planes_blocks_and_names_them() -> None:
     ("found", "outcome", "code", "word"),
     [
         pytest.param(
-            config(with_flags(advertise_address=("10.0.0.9",))), Outcome.BLOCK, "DRIFT_FATAL", "10.0.0.9", id="fatal"
+            config(with_flags(advertise_address=("10.0.0.9",))),
+            Outcome.BLOCK,
+            "DRIFT_FATAL",
+            "10.0.0.9",
+            id="fatal",
         ),
         pytest.param(
             config(pod(), refusal="W1128 warned\nserviceSubnet: Invalid value"),
@@ -135,7 +141,9 @@ def test_a_setting_of_some_control_planes_blocks_and_names_them() -> None:
             "serviceSubnet: Invalid value",
             id="kubeadm refuses",
         ),
-        pytest.param(PENDING, Outcome.WARN, "DRIFT_PENDING", "--profiling=false", id="only in kubeadm-config"),
+        pytest.param(
+            PENDING, Outcome.WARN, "DRIFT_PENDING", "--profiling=false", id="only in kubeadm-config"
+        ),
         pytest.param(
             config(pod(rest={"spec.hostNetwork": "true", "spec.hostAliases": "1"})),
             Outcome.WARN,
@@ -167,7 +175,9 @@ def test_kubelets() -> None:
     assert check(kubelets={"w1": patched}).outcome is Outcome.PASS
     late = replace(edited(maxPods=200), config_modified=5000.0)
     assert "KUBELET_CONFIG_UNREAD" in str(check(kubelets={"w1": late}).evidence["findings"])
-    assert "KUBELET_CONFIG_UNREAD" not in str(check(kubelets={"w1": late}, configz=False).evidence["findings"])
+    assert "KUBELET_CONFIG_UNREAD" not in str(
+        check(kubelets={"w1": late}, configz=False).evidence["findings"]
+    )
     flags = files(flags=("--v=4",), flags_modified=5000.0)
     assert check(kubelets={"w1": flags}, configz=False).code == "KUBELET_CONFIG_UNREAD"
 

@@ -170,7 +170,9 @@ def test_what_runs_must_be_what_is_written(argv: tuple[str, ...] | None, said: s
 
 
 def test_an_edit_that_does_not_run_yet_is_told_by_its_time() -> None:
-    edited = manifest("kube-scheduler", command=("kube-scheduler", "--v=2", "--profiling=false"), modified=560.0)
+    edited = manifest(
+        "kube-scheduler", command=("kube-scheduler", "--v=2", "--profiling=false"), modified=560.0
+    )
     others = tuple(m for m in probe().manifests if m.pod_name != "kube-scheduler")
     verdict = check(manifests=(*others, edited))
     assert verdict.code == "MANIFEST_NOT_RUNNING"

@@ -76,7 +76,9 @@ def test_kubeadm_is_told_this_node_and_the_running_version(control_plane: FakeNo
     assert init["nodeRegistration"]["name"] == os.uname().nodename.lower()
     assert init["apiVersion"] == "kubeadm.k8s.io/v1beta4"
     assert cluster["kubernetesVersion"] == "v1.34.4"  # what runs, not what the ConfigMap is ahead with
-    called = [c for c in (control_plane.systemd / "calls").read_text().splitlines() if c.startswith("kubeadm")]
+    called = [
+        c for c in (control_plane.systemd / "calls").read_text().splitlines() if c.startswith("kubeadm")
+    ]
     assert [c.split()[3:5] for c in called] == [["control-plane", "all"], ["etcd", "local"]]
     assert all(c.endswith("--dry-run") and "/etc/kubernetes/patches --config" in c for c in called)
 
@@ -149,7 +151,10 @@ def test_kubelet_files_and_process(control_plane: FakeNode, process: int) -> Non
 
 
 def test_a_node_without_a_kubelet_says_so_by_saying_nothing(control_plane: FakeNode) -> None:
-    assert parse_kubelet_files("".join("\t".join(r) for r in look(control_plane, "kubelet-config"))).config is None
+    assert (
+        parse_kubelet_files("".join("\t".join(r) for r in look(control_plane, "kubelet-config"))).config
+        is None
+    )
 
 
 def test_the_directory_its_links_and_processes(control_plane: FakeNode, process: int) -> None:
@@ -194,7 +199,9 @@ def test_our_own_dry_run_is_nobodys_kubeadm(control_plane: FakeNode, words: str,
 WANTED = CONFIGURATION + "apiServer:\n  extraArgs:\n  - name: oidc-client-id\n    value: kubernetes\n"
 
 
-def upload(node: FakeNode, fingerprint: str | None = None, text: str = WANTED) -> subprocess.CompletedProcess[str]:
+def upload(
+    node: FakeNode, fingerprint: str | None = None, text: str = WANTED
+) -> subprocess.CompletedProcess[str]:
     now = (node.systemd / "cluster-configuration").read_bytes()
     words = [fingerprint or hashlib.sha256(now).hexdigest(), base64.b64encode(text.encode()).decode()]
     command = [str(NODE_SCRIPTS / "jobs" / "upload-config"), *words]

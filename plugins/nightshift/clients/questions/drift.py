@@ -49,7 +49,9 @@ def parse_control_plane_config(text: str) -> ControlPlaneConfig:
         elif kind == "live":
             try:
                 live[component] = parse_static_pod(content)
-            except ValueError:  # a broken manifest is the static-pod gate's finding; here nothing can be compared
+            except (
+                ValueError
+            ):  # a broken manifest is the static-pod gate's finding; here nothing can be compared
                 live[component] = StaticPod((), {})
         else:
             raise ValueError(f"unknown kind of line: {kind!r}")
@@ -73,7 +75,9 @@ def parse_static_pod(text: str) -> StaticPod:
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise ValueError(f"no pod with a container: {error!r}") from error
     program, flags = split_words(words)
-    kept = {k: v for k, v in container.items() if k not in ("command", "args", "image", "volumeMounts", "env")}
+    kept = {
+        k: v for k, v in container.items() if k not in ("command", "args", "image", "volumeMounts", "env")
+    }
     rest = {
         **document,
         "spec": {**{k: v for k, v in spec.items() if k not in ("volumes", "containers")}, "container": kept},

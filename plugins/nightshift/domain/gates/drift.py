@@ -92,36 +92,40 @@ def _evidence(configs: Mapping[str, ControlPlaneConfig], wanted: Uploads) -> dic
     }
 
 
+_Found = list[tuple[Difference, tuple[str, ...]]]  # differences with the nodes that have them
+
+
 def _control_planes(
     configs: Mapping[str, ControlPlaneConfig], wanted: Uploads, blocks: bool, moment: Moment
 ) -> Iterator[Finding]:
-    for node, config in sorted(configs.items()):
-        if config.refusal:
-            yield _refused(node, config.refusal)
-    grouped: dict[Difference, list[str]] = defaultdict(list)
-    for node, config in sorted(configs.items()):
-        for difference in differences(config):
-            grouped[difference].append(node)
-    found = [(d, tuple(nodes)) for d, nodes in grouped.items() if d.grade is not Grade.COSMETIC]
-    uneven = {setting for setting, _ in wanted.uneven}
-    for difference, nodes in found:
-        if difference.grade is Grade.FATAL:
-            yield _fatal(difference, nodes)
-        elif difference.setting in uneven:
-            yield _uneven(difference, dict(wanted.uneven)[difference.setting])
-    lost = [(d, n) for d, n in found if d.grade is Grade.RECOVERABLE and d.effect is Effect.LOSE]
-    carried = [(d, n) for d, n in lost if d.setting is not None and d.setting not in uneven]
+    yield from (_refused(node, c.refusal) for node, c in sorted(configs.items()) if c.refusal)
+    found = _grouped(configs)
+    yield from (_fatal(d, nodes) for d, nodes in found if d.grade is Grade.FATAL)
+    recoverable = [(d, nodes) for d, nodes in found if d.grade is Grade.RECOVERABLE]
+    uneven = dict(wanted.uneven)
+    yield from (_uneven(d, uneven[d.setting]) for d, _ in recoverable if d.setting in uneven)
+    lost = [(d, n) for d, n in recoverable if d.effect is Effect.LOSE and d.setting not in uneven]
+    carried = [(d, n) for d, n in lost if d.setting is not None]
     if carried:
         yield _recoverable(carried, wanted, blocks, moment)
     replaced = [(d, n) for d, n in lost if d.setting is None]
     if replaced:
         yield _replaced(replaced, blocks)
-    brought = [(d, n) for d, n in found if d.grade is Grade.RECOVERABLE and d.effect is Effect.BRING]
+    brought = [(d, n) for d, n in recoverable if d.effect is Effect.BRING]
     if brought:
         yield _pending(brought, blocks)
 
 
-def _said(found: list[tuple[Difference, tuple[str, ...]]]) -> tuple[str, str]:
+def _grouped(configs: Mapping[str, ControlPlaneConfig]) -> _Found:
+    """What several control planes have alike is said once."""
+    nodes: dict[Difference, list[str]] = defaultdict(list)
+    for node, config in sorted(configs.items()):
+        for difference in differences(config):
+            nodes[difference].append(node)
+    return [(difference, tuple(names)) for difference, names in nodes.items()]
+
+
+def _said(found: _Found) -> tuple[str, str]:
     """The nodes, and by component what differs there."""
     nodes = ", ".join(sorted({node for _, names in found for node in names}))
     by_component: dict[str, list[str]] = defaultdict(list)
@@ -130,20 +134,24 @@ def _said(found: list[tuple[Difference, tuple[str, ...]]]) -> tuple[str, str]:
     return nodes, "; ".join(f"{component}: {shown(texts)}" for component, texts in by_component.items())
 
 
-def _recoverable(
-    found: list[tuple[Difference, tuple[str, ...]]], wanted: Uploads, blocks: bool, moment: Moment
-) -> Finding:
+def _recoverable(found: _Found, wanted: Uploads, blocks: bool, moment: Moment) -> Finding:
     nodes, what = _said(found)
     is_late = moment is Moment.PLACE
     if wanted.refusal:
         after = f"nothing can be written there: {wanted.refusal}"
-        outcome, advice = Outcome.BLOCK, "Upload it anew with kubeadm (kubeadm config migrate), then ask again."
+        outcome, advice = (
+            Outcome.BLOCK,
+            "Upload it anew with kubeadm (kubeadm config migrate), then ask again.",
+        )
     elif is_late:
         after = "the upgrade of this place would take them away"
         outcome, advice = Outcome.BLOCK, "Clear reconcile_drift with downstream: it writes them there first."
     elif blocks:
         after = "the policy drift.reconcile says block"
-        outcome, advice = Outcome.BLOCK, "Write them into kubeadm-config, or set drift.reconcile: upload-config."
+        outcome, advice = (
+            Outcome.BLOCK,
+            "Write them into kubeadm-config, or set drift.reconcile: upload-config.",
+        )
     else:
         after = "reconcile_drift writes them there before a node is touched"
         outcome, advice = Outcome.WARN, "Nothing to do tonight; see that the list is what you want to keep."
@@ -196,7 +204,7 @@ def _refused(node: str, refusal: str) -> Finding:
     )
 
 
-def _replaced(found: list[tuple[Difference, tuple[str, ...]]], blocks: bool) -> Finding:
+def _replaced(found: _Found, blocks: bool) -> Finding:
     nodes, what = _said(found)
     return Finding(
         Outcome.BLOCK if blocks else Outcome.WARN,
@@ -209,7 +217,7 @@ def _replaced(found: list[tuple[Difference, tuple[str, ...]]], blocks: bool) -> 
     )
 
 
-def _pending(found: list[tuple[Difference, tuple[str, ...]]], blocks: bool) -> Finding:
+def _pending(found: _Found, blocks: bool) -> Finding:
     nodes, what = _said(found)
     return Finding(
         Outcome.BLOCK if blocks else Outcome.WARN,

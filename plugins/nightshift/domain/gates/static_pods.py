@@ -39,7 +39,9 @@ _MANIFEST_SUFFIXES = (".yaml", ".yml", ".json")
 _WIDEST_PASSING_MODE = 0o600
 _WIDEST_TOLERATED_MODE = 0o644
 _WIDEST_DIRECTORY_MODE = 0o755
-_HASH = "kubernetes.io/config.hash"  # the kubelet's hash of a static pod's file; kubeadm waits for it to change
+_HASH = (
+    "kubernetes.io/config.hash"  # the kubelet's hash of a static pod's file; kubeadm waits for it to change
+)
 _SHOWN_ARGUMENTS = 3
 
 
@@ -206,7 +208,7 @@ def _judge_path(node: NodeFacts, path: str | None) -> Iterator[Finding]:
     )
 
 
-def _mirror_hashes(pods: Sequence[PodFacts]) -> dict[str, str]:
+def _mirror_hashes(pods: tuple[PodFacts, ...]) -> dict[str, str]:
     """By name, the hash of each static pod's file as the API shows it."""
     return {
         pod.name: pod.annotations[_HASH]
@@ -261,7 +263,9 @@ def _not_running(
         difference = _difference(entry.command, running[0].argv)
         known = details.processes.get(running[0].pid)
         if known is not None and entry.modified > known.started + 1:
-            difference += f"; the file was written {entry.modified - known.started:.0f} s after the process had started"
+            difference += (
+                f"; the file was written {entry.modified - known.started:.0f} s after the process had started"
+            )
             cause = "The manifest was edited, and the kubelet has not acted on it yet: it may wait for the old process to end."
     return Finding(
         Outcome.BLOCK,
