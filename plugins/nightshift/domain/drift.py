@@ -301,6 +301,39 @@ def flags_unread(files: KubeletFiles) -> tuple[str, ...]:
     return tuple(flag for flag in files.flags if flag not in files.arguments)
 
 
+@dataclass(frozen=True)
+class KubeletChanges:
+    """How a kubelet's live configuration differs from what it was before the upgrade, for people.
+
+    Args:
+        lost: settings that its file had made, and that are others now.
+        others: the rest; the new version's defaults explain them.
+    """
+
+    lost: tuple[str, ...]
+    others: tuple[str, ...]
+
+
+def kubelet_changes(
+    before: Mapping[str, Any], after: Mapping[str, Any], file: Mapping[str, Any]
+) -> KubeletChanges:
+    """Compare a kubelet's /configz before and after its upgrade.
+
+    Args:
+        before: the kubeletconfig of before.
+        after: that of now.
+        file: its config.yaml of before; what it set is somebody's word, everything else is the version's.
+    """
+    old, new = _leaves(before), _leaves(after)
+    own = {path for path, value in _leaves(file).items() if not _is_default(value)}
+    lost, others = [], []
+    for path in sorted({*old, *new}):
+        if old.get(path) != new.get(path):
+            text = f"{path}: {old.get(path, 'absent')!r} (now {new.get(path, 'absent')!r})"
+            (lost if path in own else others).append(text)
+    return KubeletChanges(tuple(lost), tuple(others))
+
+
 def is_stock_corefile(corefile: str, domain: str) -> bool:
     """Tell whether kubeadm wrote it (1.19 and newer), spaces left out of account."""
     return _tokens(corefile) in (

@@ -8,11 +8,13 @@ import pytest
 from nightshift.domain.drift import (
     Effect,
     Grade,
+    KubeletChanges,
     Setting,
     addon_repositories,
     compare,
     flags_unread,
     is_stock_corefile,
+    kubelet_changes,
     kubelet_edits,
     kubelet_unread,
     lost_flags,
@@ -405,6 +407,15 @@ def test_flags_written_after_the_start_are_not_running() -> None:
     flags = ("--node-ip=10.0.0.1", "--v=4")
     assert flags_unread(files(flags=flags, flags_modified=2000.0)) == ("--v=4",)
     assert flags_unread(files(flags=flags)) == ()
+
+
+def test_changes_of_a_kubelet_are_its_owners_or_the_versions() -> None:
+    before = {**CONFIGZ, "maxPods": 111, "newDefault": 1}
+    after = {"kind": "KubeletConfiguration", **CONFIGZ, "maxPods": 110, "newDefault": 2, "added": True}
+    found = kubelet_changes(before, after, {**MAP, "maxPods": 111})
+    assert found.lost == ("maxPods: 111 (now 110)",)
+    assert found.others == ("added: 'absent' (now True)", "newDefault: 1 (now 2)")
+    assert kubelet_changes(before, before, MAP) == KubeletChanges((), ())
 
 
 COREFILE = """.:53 {
