@@ -16,10 +16,9 @@ from nightshift.steps.verify_node import node_problems
 
 
 def postflight(session: Session, choice: Mapping[str, Any], plan: Mapping[str, Any]) -> dict[str, Any]:
-    """Answer {"nodes": {name: {"kubelet", "ready"}}, "leftover": [...], "quarantined": [...],
-    "kubelet_settings_lost": {name: [...]}, "sentence"}.
+    """Answer {"nodes", "leftover", "quarantined", "kubelet_settings_lost", "sentence"}.
 
-    What this night or an earlier one set aside is named and not judged.
+    Of each node {"kubelet", "ready"}; of each kubelet that lost settings a list of them. What this night or an earlier one set aside is named and not judged.
 
     Raises:
         VerificationError: VERIFY_FAILED, naming every node and what is wrong with it.
