@@ -17,7 +17,7 @@ from nightshift.clients.questions.drift import (
     parse_kubelet_files,
     parse_static_pod,
 )
-from nightshift.clients.questions.static_pods import parse_static_pods
+from nightshift.clients.questions.static_pods import MIRROR_HASHES, parse_static_pods
 from nightshift.domain.facts.drift import Addon, HostVolume
 
 SCHEDULER = """\
@@ -248,6 +248,18 @@ def test_what_the_api_says() -> None:
     assert (nothing.configuration, nothing.corefile, nothing.dns) == (None, None, None)
     with pytest.raises(ValueError, match="no workload"):
         CLUSTER_SETTINGS.ask(Reader(**{"kube-proxy": {"metadata": {}}}))
+
+
+def test_mirror_pods() -> None:
+    class Pods(Reader):
+        def list(self, path: str) -> Iterator[dict[str, Any]]:
+            assert path.startswith("/api/v1/namespaces/kube-system/pods?")
+            own = {"kubernetes.io/config.hash": "abc", "kubernetes.io/config.mirror": "abc"}
+            yield {"metadata": {"name": "etcd-cp1", "annotations": own}}
+            yield {"metadata": {"name": "etcd-by-hand", "annotations": {"kubernetes.io/config.hash": "x"}}}
+            yield {"metadata": {"name": "plain"}}
+
+    assert MIRROR_HASHES.ask(Pods()) == {"etcd-cp1": "abc"}
 
 
 def test_what_is_asked_may_be_asked() -> None:

@@ -5,10 +5,11 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from tests.unit.domain.builders import CONTROL_PLANE, manifest, node, pod, probe
+from tests.unit.domain.builders import CONTROL_PLANE, manifest, node, probe
 
-from nightshift.domain.facts import ManifestEntry, NodeProbe, PodFacts, RunningProcess
+from nightshift.domain.facts import ManifestEntry, NodeProbe, RunningProcess
 from nightshift.domain.facts.static_pods import (
+    MIRROR_HASHES,
     STATIC_POD_DETAILS,
     Access,
     PodProcess,
@@ -18,7 +19,7 @@ from nightshift.domain.gates import GATES, static_pods
 from nightshift.domain.gates.judging import judge
 from nightshift.domain.policy import ClusterPolicy
 from nightshift.domain.round import Moment, Reading, Round, Unread
-from nightshift.domain.topics import CONFIGZ, NODES, PODS, PROBES
+from nightshift.domain.topics import CONFIGZ, NODES, PROBES
 from nightshift.domain.verdicts import Outcome, Verdict
 
 POLICY = ClusterPolicy("lab", "k", "s", "file:///x")
@@ -34,13 +35,13 @@ def asked(
     found: NodeProbe,
     more: StaticPodDetails,
     *,
-    pods: tuple[PodFacts, ...] | None = None,
+    hashes: Mapping[str, str] | None = None,
     configz: Mapping[str, Any] | None = None,
 ) -> Verdict:
     name = found.node
     values: dict[Any, Any] = {NODES: (node(name),), PROBES: {name: found}, STATIC_POD_DETAILS: {name: more}}
-    if pods is not None:
-        values[PODS] = pods
+    if hashes is not None:
+        values[MIRROR_HASHES] = hashes
     if configz is not None:
         values[CONFIGZ] = {name: configz}
     readings = {topic.name: Reading(1000.0, value=value) for topic, value in values.items()}
@@ -238,17 +239,13 @@ def test_the_kubelet_must_read_where_kubeadm_writes(name: str, path: str, outcom
 
 
 def test_the_api_must_show_the_pod_that_runs() -> None:
-    def shown(value: str, **changes: Any) -> tuple[PodFacts, ...]:
-        plain = pod("etcd-cp1", namespace="kube-system", is_mirror=True)
-        return (replace(plain, annotations={"kubernetes.io/config.hash": value}, **changes),)
-
-    assert asked(probe(), details(), pods=shown(HASH)).outcome is Outcome.PASS
-    stale = asked(probe(), details(), pods=shown("f" * 32))
+    assert asked(probe(), details(), hashes={"etcd-cp1": HASH}).outcome is Outcome.PASS
+    stale = asked(probe(), details(), hashes={"etcd-cp1": "f" * 32})
     assert (stale.outcome, stale.code) == (Outcome.WARN, "MIRROR_POD_STALE")
     assert "etcd" in stale.message
-    assert asked(probe(), details(), pods=shown("f" * 32, is_mirror=False)).outcome is Outcome.PASS
+    assert asked(probe(), details(), hashes={"etcd-cp2": "f" * 32}).outcome is Outcome.PASS
     unknown = {p.pid: PodProcess(500.0, "") for p in probe().processes}
-    assert asked(probe(), details(processes=unknown), pods=shown("f" * 32)).outcome is Outcome.PASS
+    assert asked(probe(), details(processes=unknown), hashes={"etcd-cp1": "f" * 32}).outcome is Outcome.PASS
 
 
 @pytest.mark.parametrize("topic", [PROBES, STATIC_POD_DETAILS])

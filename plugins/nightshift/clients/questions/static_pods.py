@@ -1,9 +1,13 @@
-"""The section `static-pods` of the verb `look`."""
+"""The section `static-pods` of the verb `look`, and what the API shows of static pods."""
 
 from __future__ import annotations
 
-from nightshift.clients.questions import NodeQuestion
+from nightshift.clients.permissions import Permission
+from nightshift.clients.questions import ApiQuestion, ApiReader, NodeQuestion
 from nightshift.domain.facts.static_pods import Access, PodProcess, StaticPodDetails
+
+_MIRROR = "kubernetes.io/config.mirror"
+_HASH = "kubernetes.io/config.hash"  # kubeadm waits for it to change
 
 
 def parse_static_pods(text: str) -> StaticPodDetails:
@@ -31,4 +35,18 @@ def parse_static_pods(text: str) -> StaticPodDetails:
     return StaticPodDetails(directory, links, processes)
 
 
+def read_mirror_hashes(api: ApiReader) -> dict[str, str]:
+    """Ask for the control planes' mirror pods: four per control plane, whatever the cluster's size."""
+    path = "/api/v1/namespaces/kube-system/pods?labelSelector=tier%3Dcontrol-plane"
+    found = {}
+    for pod in api.list(path):
+        annotations = pod["metadata"].get("annotations") or {}
+        if _MIRROR in annotations and _HASH in annotations:
+            found[str(pod["metadata"]["name"])] = str(annotations[_HASH])
+    return found
+
+
 STATIC_PODS = NodeQuestion(section="static-pods", parse=parse_static_pods)
+MIRROR_HASHES = ApiQuestion(
+    ask=read_mirror_hashes, permissions=(Permission("list", "", "pods", "kube-system"),)
+)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from nightshift.domain.round import NodeTopic
+from nightshift.domain.round import NodeTopic, Topic
 
 
 @dataclass(frozen=True)
@@ -43,3 +43,5 @@ class StaticPodDetails:
 
 
 STATIC_POD_DETAILS = NodeTopic[StaticPodDetails]("static_pod_details", "the static-pod directory")
+# By the name of a control plane's static pod ("etcd-cp1"): the kubelet's hash of its file, as the API shows it.
+MIRROR_HASHES = Topic[Mapping[str, str]]("mirror_hashes", "the mirror pods of the control planes")

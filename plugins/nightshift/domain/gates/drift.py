@@ -48,15 +48,15 @@ from nightshift.domain.facts.drift import (
 )
 from nightshift.domain.gates.findings import Finding, conclude
 from nightshift.domain.policy import ClusterPolicy
-from nightshift.domain.round import Moment, NotRead, Round
+from nightshift.domain.round import AnyTopic, Moment, NotRead, Round
 from nightshift.domain.topics import CONFIGZ
 from nightshift.domain.verdicts import Outcome, Verdict
 
 NAME = "drift"
 TITLE = "Configuration drift"
-NEEDS = (CONTROL_PLANE_CONFIG, KUBELET_FILES, CLUSTER_SETTINGS)
-WANTS = (CONFIGZ,)
-MOMENTS = frozenset(Moment)
+NEEDS: tuple[AnyTopic, ...] = (CONTROL_PLANE_CONFIG, KUBELET_FILES, CLUSTER_SETTINGS)
+WANTS: tuple[AnyTopic, ...] = (CONFIGZ,)
+MOMENTS = frozenset({Moment.NIGHT, Moment.PLACE})
 
 _PATCHED = "kubeletconfiguration"  # how kubeadm's patches of a kubelet's configuration begin
 

@@ -10,7 +10,8 @@ upgrade's wait for the new one times out.
 * **Blocks** on strays, two files of one pod, another owner or a wider mode (also of the directory), a missing manifest, a
   process that runs otherwise than its file says (edited and not yet running), a second process of a component, and a
   kubelet that reads another directory.
-* **Blind** when a node cannot be read.
+* **Blind** when a node cannot be read. Between two nodes of a night, a worker that was set aside is left out unless it
+  is next.
 """
 
 from __future__ import annotations
@@ -19,20 +20,26 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from nightshift.domain.facts import ManifestEntry, NodeFacts, NodeProbe, PodFacts, RunningProcess
-from nightshift.domain.facts.static_pods import STATIC_POD_DETAILS, Access, StaticPodDetails
+from nightshift.domain.facts import ManifestEntry, NodeFacts, NodeProbe, RunningProcess
+from nightshift.domain.facts.static_pods import (
+    MIRROR_HASHES,
+    STATIC_POD_DETAILS,
+    Access,
+    StaticPodDetails,
+)
 from nightshift.domain.gates.findings import Finding, conclude
 from nightshift.domain.policy import ClusterPolicy
-from nightshift.domain.round import Moment, NotRead, Round
+from nightshift.domain.quarantine import left_aside
+from nightshift.domain.round import AnyTopic, Moment, NotRead, Round
 from nightshift.domain.target import CONTROL_PLANE_COMPONENTS
-from nightshift.domain.topics import CONFIGZ, NODES, PODS, PROBES
+from nightshift.domain.topics import CONFIGZ, NODES, PROBES
 from nightshift.domain.verdicts import Outcome, Verdict
 
 NAME = "static_pods"
 TITLE = "Static pods"
-NEEDS = (NODES, PROBES, STATIC_POD_DETAILS)
-WANTS = (CONFIGZ, PODS)
-MOMENTS = frozenset(Moment)
+NEEDS: tuple[AnyTopic, ...] = (NODES, PROBES, STATIC_POD_DETAILS)
+WANTS: tuple[AnyTopic, ...] = (CONFIGZ, MIRROR_HASHES)
+MOMENTS = frozenset({Moment.NIGHT, Moment.PLACE})
 
 DIRECTORY = "/etc/kubernetes/manifests"
 _MANIFEST_SUFFIXES = (".yaml", ".yml", ".json")
@@ -50,9 +57,11 @@ def check(round_: Round, policy: ClusterPolicy) -> Verdict:
     nodes, probes, details = round_.get(NODES), round_.by_node(PROBES), round_.by_node(STATIC_POD_DETAILS)
     findings: list[Finding] = []
     evidence: dict[str, Any] = {}
-    paths, hashes = _static_pod_paths(round_), _mirror_hashes(round_.find(PODS) or ())
+    paths, hashes = _static_pod_paths(round_), round_.find(MIRROR_HASHES) or {}
+    aside = left_aside(round_, nodes)
     for node in nodes:
-        if node.name not in probes or node.name not in details:  # blind on that node, which `judge` says
+        # Without an answer: blind on that node, which `judge` says.
+        if node.name in aside or node.name not in probes or node.name not in details:
             continue
         probe = probes[node.name]
         evidence[node.name] = [entry.name for entry in _read(probe.manifests)]
@@ -208,15 +217,6 @@ def _judge_path(node: NodeFacts, path: str | None) -> Iterator[Finding]:
     )
 
 
-def _mirror_hashes(pods: tuple[PodFacts, ...]) -> dict[str, str]:
-    """By name, the hash of each static pod's file as the API shows it."""
-    return {
-        pod.name: pod.annotations[_HASH]
-        for pod in pods
-        if pod.is_mirror and pod.namespace == "kube-system" and _HASH in pod.annotations
-    }
-
-
 def _judge_hashes(
     node: str, processes: Sequence[RunningProcess], details: StaticPodDetails, hashes: Mapping[str, str]
 ) -> Iterator[Finding]:
@@ -350,6 +350,6 @@ def _unreadable(node: str) -> Finding:
         Outcome.BLIND,
         "MANIFESTS_UNREADABLE",
         f"The static pods of {node} could not be read.",
-        "The node did not answer over SSH.",
-        "Make the node readable (enrolment, SSH), then check again.",
+        "The API gave no nodes.",
+        "Look at kubectl get nodes, then check again.",
     )

@@ -1,24 +1,46 @@
 """Gather the facts of one round: every topic once, all of them side by side, nothing raised for an outside system.
 
-A new topic is one line here: where it comes from.
+A new topic is one line here: where it comes from. Two come from the caller instead: tonight's target, and the etcd
+window's first sample.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
+from nightshift.clients.permissions import Permission
 from nightshift.clients.questions import drift, static_pods
 from nightshift.domain.facts.drift import CLUSTER_SETTINGS, CONTROL_PLANE_CONFIG, KUBELET_FILES
-from nightshift.domain.facts.static_pods import STATIC_POD_DETAILS
-from nightshift.domain.topics import BUDGETS, COMPONENTS, PROBES
-from nightshift.steps.look.gathering import Gatherer, NodeGatherer, from_api, from_kube, from_look
+from nightshift.domain.facts.static_pods import MIRROR_HASHES, STATIC_POD_DETAILS
+from nightshift.domain.topics import BUDGETS, COMPONENTS, CONFIGZ, ETCD_NOW, PROBES
+from nightshift.steps.look.etcd import read_etcd
+from nightshift.steps.look.gathering import (
+    ClusterGatherer,
+    Gatherer,
+    NodeGatherer,
+    from_api,
+    from_kube,
+    from_look,
+)
 
 GATHERERS: Mapping[str, Gatherer] = {
     COMPONENTS.name: from_kube(lambda kube: kube.component_versions()),
     BUDGETS.name: from_kube(lambda kube: kube.budgets()),
     PROBES.name: NodeGatherer(lambda node, _: node.probe()),
+    MIRROR_HASHES.name: from_api(static_pods.MIRROR_HASHES),
     STATIC_POD_DETAILS.name: from_look(static_pods.STATIC_PODS),
     CONTROL_PLANE_CONFIG.name: from_look(drift.CONTROL_PLANE_CONFIG),
     KUBELET_FILES.name: from_look(drift.KUBELET_FILES),
     CLUSTER_SETTINGS.name: from_api(drift.CLUSTER_SETTINGS),
+    CONFIGZ.name: NodeGatherer(
+        lambda node, token: node.kubelet_configz(token), prepare=lambda session: session.kube.kubelet_token()
+    ),
+    ETCD_NOW.name: NodeGatherer(read_etcd, prepare=lambda session: session.clock),
 }
+
+
+def permissions() -> tuple[Permission, ...]:
+    """What asking all of it takes, each once: for the roles that enrolment applies, and for `open_night`'s check."""
+    questions = (g.question for g in GATHERERS.values() if isinstance(g, ClusterGatherer))
+    wanted = {permission for q in questions if q is not None for permission in q.permissions}
+    return tuple(sorted(wanted, key=str))
