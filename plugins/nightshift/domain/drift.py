@@ -326,7 +326,8 @@ def kubelet_changes(
     """
     old, new = _leaves(before), _leaves(after)
     own = {path for path, value in _leaves(file).items() if not _is_default(value)}
-    lost, others = [], []
+    lost: list[str] = []
+    others: list[str] = []
     for path in sorted({*old, *new}):
         if old.get(path) != new.get(path):
             text = f"{path}: {old.get(path, 'absent')!r} (now {new.get(path, 'absent')!r})"

@@ -226,7 +226,6 @@ def test_the_file_behind_a_link_is_judged() -> None:
         ("cp1", "/etc/kubernetes/manifests", Outcome.PASS),
         ("cp1", "/etc/kubernetes/manifests/", Outcome.PASS),
         ("cp1", "/etc/kubelet.d", Outcome.BLOCK),
-        ("cp1", "", Outcome.BLOCK),
         ("w1", "", Outcome.PASS),
         ("w1", "/etc/kubelet.d", Outcome.BLOCK),
     ],

@@ -66,7 +66,7 @@ def check(round_: Round, policy: ClusterPolicy) -> Verdict:
         probe = probes[node.name]
         evidence[node.name] = [entry.name for entry in _read(probe.manifests)]
         findings += judge_node(node, probe, details[node.name])
-        findings += _judge_path(node, paths.get(node.name))
+        findings += _judge_path(node.name, paths.get(node.name, ""))
         findings += _judge_hashes(node.name, probe.processes, details[node.name], hashes)
     if not nodes:
         findings.append(_unreadable("the cluster"))
@@ -202,17 +202,17 @@ def _static_pod_paths(round_: Round) -> Mapping[str, str]:
     return {node: str(config.get("staticPodPath") or "") for node, config in answers.items()}
 
 
-def _judge_path(node: NodeFacts, path: str | None) -> Iterator[Finding]:
-    """A worker may read no static pods at all."""
-    if path is None or path.rstrip("/") == DIRECTORY or (not path and not node.is_control_plane):
+def _judge_path(node: str, path: str) -> Iterator[Finding]:
+    """A kubelet that names none reads none, which is right for a worker, and what runs tells it of a control plane."""
+    if path.rstrip("/") in ("", DIRECTORY):
         return
     yield Finding(
         Outcome.BLOCK,
         "STATIC_POD_PATH",
-        f"{node.name}: the kubelet reads static pods from {path or 'nowhere'}, kubeadm writes them to {DIRECTORY}.",
+        f"{node}: the kubelet reads static pods from {path}, kubeadm writes them to {DIRECTORY}.",
         "staticPodPath in the kubelet's configuration was changed.",
-        f"Set staticPodPath back to {DIRECTORY} on {node.name}, move the pods there, restart the kubelet.",
-        value=path or "none",
+        f"Set staticPodPath back to {DIRECTORY} on {node}, move the pods there, restart the kubelet.",
+        value=path,
         threshold=DIRECTORY,
     )
 
