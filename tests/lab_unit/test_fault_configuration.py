@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -113,6 +116,18 @@ def test_twins_are_one_pod() -> None:
     assert manifests.twin_text().count(f"name: {manifests.TWIN_POD}\n") == 1
     assert len(set(manifests.TWINS)) == 2
     assert all(path.endswith(".yaml") for path in manifests.TWINS)
+
+
+def test_a_stopped_process_is_known_from_one_that_runs() -> None:
+    with subprocess.Popen(["sleep", "60"]) as sleeper:
+        try:
+            assert not manifests.is_stopped(sleeper.pid)
+            os.kill(sleeper.pid, signal.SIGSTOP)
+            os.waitpid(sleeper.pid, os.WUNTRACED)
+            assert manifests.is_stopped(sleeper.pid)
+        finally:
+            sleeper.kill()
+    assert not manifests.is_stopped(sleeper.pid)
 
 
 @pytest.mark.parametrize(

@@ -121,14 +121,16 @@ def undo_edit(case: Case) -> str:
     node = case.subject
     restore = f"[ ! -e {KEPT_SCHEDULER} ] || mv {KEPT_SCHEDULER} {SCHEDULER}"
     machine.enter(node, ["sh", "-c", restore])
-    stopped = process_of(node, "kube-scheduler")
+    former = process_of(node, "kube-scheduler")
+    # Its arguments are right by now; only one that was not stopped is the one to stay.
+    stopped = former[0] if former is not None and is_stopped(former[0]) else None
     if stopped is not None:
-        os.kill(stopped[0], signal.SIGCONT)
+        os.kill(stopped, signal.SIGCONT)
     manifest = machine.enter(node, ["cat", SCHEDULER]).stdout
 
     def runs_as_written() -> bool:
         running = process_of(node, "kube-scheduler")
-        return running is not None and running[1] == command_of(manifest)
+        return running is not None and running[0] != stopped and running[1] == command_of(manifest)
 
     wait_until(runs_as_written, f"the scheduler on {node} runs as its manifest says", SETTLE)
     return f"the scheduler on {node} runs as its manifest says"
@@ -228,6 +230,14 @@ def process_of(node: str, program: str) -> tuple[int, list[str]] | None:
         if Path(argv[0]).name == program:
             return pid, argv
     return None
+
+
+def is_stopped(pid: int) -> bool:
+    """Tell whether a process was stopped by a signal."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "T"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
 
 
 def _write(node: str, path: str, text: str) -> None:
