@@ -1,28 +1,17 @@
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
 import pytest
-from tests.unit.domain.builders import CONTROL_PLANE, manifest, node, probe
+from tests.unit.domain.builders import CONTROL_PLANE, judged, manifest, node, probe
 
-from nightshift.domain.facts import ManifestEntry, NodeProbe, RunningProcess
-from nightshift.domain.facts.static_pods import (
-    MIRROR_HASHES,
-    STATIC_POD_DETAILS,
-    Access,
-    PodProcess,
-    StaticPodDetails,
-)
-from nightshift.domain.gates import GATES, static_pods
-from nightshift.domain.gates.judging import judge
-from nightshift.domain.policy import ClusterPolicy
-from nightshift.domain.round import Moment, Reading, Round, Unread
-from nightshift.domain.topics import CONFIGZ, NODES, PROBES
+from nightshift.domain.facts import ManifestEntry, NodeFacts, NodeProbe, RunningProcess
+from nightshift.domain.facts.static_pods import Access, PodProcess, StaticPodDetails
+from nightshift.domain.quarantine import QUARANTINE_ANNOTATION
+from nightshift.domain.round import Moment
 from nightshift.domain.verdicts import Outcome, Verdict
 
-POLICY = ClusterPolicy("lab", "k", "s", "file:///x")
 HASH = "0123456789abcdef0123456789abcdef"
 
 
@@ -31,21 +20,11 @@ def details(name: str = "cp1", **changes: Any) -> StaticPodDetails:
     return replace(StaticPodDetails(Access("755", "root:root"), {}, processes), **changes)
 
 
-def asked(
-    found: NodeProbe,
-    more: StaticPodDetails,
-    *,
-    hashes: Mapping[str, str] | None = None,
-    configz: Mapping[str, Any] | None = None,
-) -> Verdict:
+def asked(found: NodeProbe, more: StaticPodDetails, **wanted: Any) -> Verdict:
     name = found.node
-    values: dict[Any, Any] = {NODES: (node(name),), PROBES: {name: found}, STATIC_POD_DETAILS: {name: more}}
-    if hashes is not None:
-        values[MIRROR_HASHES] = hashes
-    if configz is not None:
-        values[CONFIGZ] = {name: configz}
-    readings = {topic.name: Reading(1000.0, value=value) for topic, value in values.items()}
-    return static_pods.check(Round(Moment.NIGHT, 1000.0, readings), POLICY)
+    return judged(
+        "static_pods", nodes=(node(name),), probes={name: found}, static_pod_details={name: more}, **wanted
+    )
 
 
 def check(*extra: ManifestEntry, name: str = "cp1", **changes: Any) -> Verdict:
@@ -231,41 +210,66 @@ def test_the_file_behind_a_link_is_judged() -> None:
     ],
 )
 def test_the_kubelet_must_read_where_kubeadm_writes(name: str, path: str, outcome: Outcome) -> None:
-    verdict = asked(probe(name), details(name), configz={"staticPodPath": path})
+    verdict = asked(probe(name), details(name), configz={name: {"staticPodPath": path}})
     assert verdict.outcome is outcome
     if outcome is Outcome.BLOCK:
         assert verdict.code == "STATIC_POD_PATH"
 
 
 def test_the_api_must_show_the_pod_that_runs() -> None:
-    assert asked(probe(), details(), hashes={"etcd-cp1": HASH}).outcome is Outcome.PASS
-    stale = asked(probe(), details(), hashes={"etcd-cp1": "f" * 32})
+    assert asked(probe(), details(), mirror_hashes={"etcd-cp1": HASH}).outcome is Outcome.PASS
+    stale = asked(probe(), details(), mirror_hashes={"etcd-cp1": "f" * 32})
     assert (stale.outcome, stale.code) == (Outcome.WARN, "MIRROR_POD_STALE")
     assert "etcd" in stale.message
-    assert asked(probe(), details(), hashes={"etcd-cp2": "f" * 32}).outcome is Outcome.PASS
+    assert asked(probe(), details(), mirror_hashes={"etcd-cp2": "f" * 32}).outcome is Outcome.PASS
     unknown = {p.pid: PodProcess(500.0, "") for p in probe().processes}
-    assert asked(probe(), details(processes=unknown), hashes={"etcd-cp1": "f" * 32}).outcome is Outcome.PASS
+    assert (
+        asked(probe(), details(processes=unknown), mirror_hashes={"etcd-cp1": "f" * 32}).outcome
+        is Outcome.PASS
+    )
 
 
-@pytest.mark.parametrize("topic", [PROBES, STATIC_POD_DETAILS])
-def test_a_node_that_does_not_answer_is_blind_and_the_others_are_judged(topic: Any) -> None:
+@pytest.mark.parametrize("silent", ["probes", "static_pod_details"])
+def test_a_node_that_does_not_answer_is_blind_and_the_others_are_judged(silent: str) -> None:
     stray = probe(manifests=(*probe().manifests, manifest("x", name="x.bak")))
-    away = Unread("NODE_UNREACHABLE", "w1 did not answer.", "powered off", "Start it.")
-    values: dict[Any, Any] = {
-        NODES: (node("cp1"), node("w1")),
-        PROBES: {"cp1": stray, "w1": probe("w1")},
-        STATIC_POD_DETAILS: {"cp1": details(), "w1": details("w1")},
+    facts: dict[str, dict[str, Any]] = {
+        "probes": {"cp1": stray, "w1": probe("w1")},
+        "static_pod_details": {"cp1": details(), "w1": details("w1")},
     }
-    readings = {t.name: Reading(1000.0, value=value) for t, value in values.items()}
-    left = {name: value for name, value in values[topic].items() if name != "w1"}
-    readings[topic.name] = Reading(1000.0, value=left, problems={"w1": away})
-    verdict = judge(GATES["static_pods"], Round(Moment.NIGHT, 1000.0, readings), POLICY)
-    assert (verdict.outcome, verdict.code) == (Outcome.BLIND, "NODE_UNREACHABLE")
+    facts[silent]["w1"] = None
+    verdict = judged("static_pods", nodes=(node("cp1"), node("w1")), **facts)
+    assert verdict.outcome is Outcome.BLIND
     assert "x.bak" in verdict.message
 
 
-def test_a_cluster_without_nodes_is_blind() -> None:
-    readings = {t.name: Reading(1000.0, value=()) for t in (NODES,)}
-    readings |= {t.name: Reading(1000.0, value={}) for t in (PROBES, STATIC_POD_DETAILS)}
-    verdict = static_pods.check(Round(Moment.NIGHT, 1000.0, readings), POLICY)
-    assert (verdict.outcome, verdict.code) == (Outcome.BLIND, "MANIFESTS_UNREADABLE")
+@pytest.mark.parametrize(
+    ("nodes", "code"),
+    [
+        ((), "MANIFESTS_UNREADABLE"),
+        ((node("cp1"),), "NODE_UNREACHABLE"),
+        ((node("w1"),), "NODE_NOT_ASKED"),
+    ],
+)
+def test_unread_nodes_are_blind(nodes: tuple[NodeFacts, ...], code: str) -> None:
+    verdict = judged("static_pods", nodes=nodes, probes={"cp1": None}, static_pod_details={"cp1": None})
+    assert (verdict.outcome, verdict.code) == (Outcome.BLIND, code)
+
+
+@pytest.mark.parametrize("is_answering", [True, False])
+@pytest.mark.parametrize(
+    ("moment", "ahead", "is_open"),
+    [(Moment.NIGHT, (), False), (Moment.PLACE, ("w2",), True), (Moment.PLACE, ("w1",), False)],
+)
+def test_a_worker_set_aside_closes_its_own_place_and_the_next_night_only(
+    moment: Moment, ahead: tuple[str, ...], is_open: bool, is_answering: bool
+) -> None:
+    """Whether it is down or full of strays: that it is bad is known already."""
+    stray = manifest("kube-vip", name="kube-vip.bak")
+    bad = probe("w1", manifests=(stray,)) if is_answering else None
+    nodes = (node("cp1"), node("w1", annotations={QUARANTINE_ANNOTATION: "{}"}), node("w2"))
+    probes = {"cp1": probe("cp1"), "w1": bad, "w2": probe("w2")}
+    more = {name: None if found is None else details(name) for name, found in probes.items()}
+    verdict = judged(
+        "static_pods", nodes=nodes, probes=probes, static_pod_details=more, moment=moment, nodes_ahead=ahead
+    )
+    assert (verdict.outcome is Outcome.PASS) is is_open, verdict.message
