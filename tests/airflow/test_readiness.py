@@ -42,13 +42,19 @@ def test_it_says_the_night_and_changes_nothing(night: Night, dag_bag: Any, name:
     assert _world(night) == before
     assert not any(fake.jobs for fake in night.cluster.fakes.values())
     assert tasks.get("claim", "skipped") == "skipped"
-    assert night.notes[0].startswith("Dry run, nothing was changed; The night would upgrade cp1, w1, w2 in about")
+    assert night.notes[0].startswith(
+        "Dry run, nothing was changed; The night would upgrade cp1, w1, w2 in about"
+    )
 
 
 def test_what_shuts_the_night_is_its_first_word(night: Night, dag_bag: Any) -> None:
     night.cluster.nodes["w1"] = replace(night.cluster.nodes["w1"], is_ready=False)
     state, tasks = _dry(night, dag_bag, "readiness_small")
-    assert (state, tasks["gates.node_health"], tasks["gates.version_skew"]) == ("success", "skipped", "success")
+    assert (state, tasks["gates.node_health"], tasks["gates.version_skew"]) == (
+        "success",
+        "skipped",
+        "success",
+    )
     assert "The night would not begin: node_health: w1 is not Ready" in night.notes[0]
 
 

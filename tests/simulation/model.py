@@ -560,6 +560,10 @@ class SimSsh(NodeSsh):
         """Everything."""
         return self._ask("probe", self._machine.probe)
 
+    def look(self, sections: Sequence[str]) -> dict[str, tuple[int, str]]:
+        """Sections."""
+        return self._ask("look", lambda: self._machine.look(sections))
+
     def etcd_metrics(self) -> str | None:
         """Metrics."""
         return self._ask("etcd-metrics", self._machine.etcd_metrics)

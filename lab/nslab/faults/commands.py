@@ -16,10 +16,17 @@ from nslab.faults.api_objects import (
     WEBHOOK_WITHOUT_ENDPOINTS,
 )
 from nslab.faults.api_use import DEPRECATED_API_IN_USE
+from nslab.faults.configuration import COREFILE_CUSTOM, KUBEADM_CONFIG_DRIFTED, KUBELET_CONFIG_EDITED
 from nslab.faults.control_plane import NODE_POWER_OFF, SCRATCH_PILE, STRAY_MANIFEST
 from nslab.faults.disks import DISK_CONTENDED, DISK_FILL
 from nslab.faults.etcd import ETCD_SLOW
 from nslab.faults.etcd_members import ETCD_ALARM, MEMBER_DOWN
+from nslab.faults.manifests import (
+    DUPLICATE_POD_NAME,
+    MANIFEST_EDITED,
+    MANIFEST_WRONG_MODE,
+    OIDC_FLAGS_ADDED,
+)
 from nslab.faults.model import Case, Fault
 from nslab.faults.monitoring import CRITICAL_ALERT, PROMETHEUS_DOWN
 from nslab.faults.node_state import (
@@ -48,6 +55,8 @@ FAULTS = {
         *(DEPRECATED_API_IN_USE, CRITICAL_ALERT, PROMETHEUS_DOWN),
         *(CORDONED_BY_HUMAN, NODE_FLAP, CLOCK_OFFSET, CERTIFICATE_EXPIRED, CERTIFICATE_SOON),
         *(ETCD_ALARM, METRICS_CUT, MEMBER_DOWN),
+        *(DUPLICATE_POD_NAME, MANIFEST_EDITED, MANIFEST_WRONG_MODE, OIDC_FLAGS_ADDED),
+        *(KUBELET_CONFIG_EDITED, COREFILE_CUSTOM, KUBEADM_CONFIG_DRIFTED),
     )
 }
 

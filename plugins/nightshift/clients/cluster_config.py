@@ -43,6 +43,7 @@ from nightshift.domain.policy import (
     ClusterPolicy,
     DiskPolicy,
     DrainPolicy,
+    DriftPolicy,
     EtcdLatencyPolicy,
     EtcdStatePolicy,
     LimitPolicy,
@@ -367,6 +368,20 @@ class RuleEntry(_Section):
         return Rule(**dict(self))
 
 
+class DriftSection(_Section):
+    """Settings that run and that ConfigMap kubeadm-config lacks: the upgrade would take them away."""
+
+    reconcile: Literal["upload-config", "block"] = Field(
+        DriftPolicy.reconcile,
+        description="upload-config: they are written into kubeadm-config before the first node is touched. block: the "
+        "night does not begin while there are any.",
+    )
+
+    def to_policy(self) -> DriftPolicy:
+        """Return the domain's form."""
+        return DriftPolicy(**dict(self))
+
+
 class DrainSection(_Section):
     """Eviction only; these limits bound the wait, they never force."""
 
@@ -538,6 +553,7 @@ class ClusterFile(_Section):
     certificates: CertificateSection = Field(default_factory=CertificateSection.model_construct)
     api_use: ApiUseSection = Field(default_factory=ApiUseSection.model_construct)
     alerts: AlertSection = Field(default_factory=AlertSection.model_construct)
+    drift: DriftSection = Field(default_factory=DriftSection.model_construct)
     drain: DrainSection = Field(default_factory=DrainSection.model_construct)
     workers: WorkerSection = Field(default_factory=WorkerSection.model_construct)
     limits: LimitSection = Field(default_factory=LimitSection.model_construct)

@@ -216,6 +216,8 @@ def _pod(content: bytes | None) -> tuple[dict[str, Any], str | None]:
         document = yaml.safe_load(content)
         if not isinstance(document, dict) or document.get("kind") != "Pod":
             return {}, "it is no Pod"
+        if document.get("apiVersion") != "v1":
+            return {}, f"it is a Pod of {document.get('apiVersion')}, and the kubelet knows v1 only"
         if not isinstance(document["spec"]["containers"][0], dict):
             return {}, "it is a Pod without a container"
     except yaml.YAMLError as error:

@@ -28,6 +28,7 @@ def task_seconds(policy: ClusterPolicy) -> dict[str, float]:
     return {
         "reclaim_scratch": rounds * _job(limits.package_job_seconds) + margin,
         "snapshot": _job(limits.snapshot_job_seconds) + FETCH_SECONDS + margin,
+        "reconcile_drift": 2 * rounds * LOOK_SECONDS + _job(limits.package_job_seconds) + margin,
         "stage": _stage_rounds(policy) * _job(limits.package_job_seconds) + margin,
         "drain_node": drain,
         "quiesce": patience,

@@ -119,6 +119,13 @@ class Rule:
 
 
 @dataclass(frozen=True)
+class DriftPolicy:
+    """What happens with settings that run and that kubeadm-config lacks: the upgrade would take them away."""
+
+    reconcile: Literal["upload-config", "block"] = "upload-config"
+
+
+@dataclass(frozen=True)
 class DrainPolicy:
     """Eviction only; these limits bound the wait, they never force."""
 
@@ -213,6 +220,7 @@ class ClusterPolicy:
     certificates: CertificatePolicy = field(default_factory=CertificatePolicy)
     api_use: ApiUsePolicy = field(default_factory=ApiUsePolicy)
     alerts: AlertPolicy = field(default_factory=AlertPolicy)
+    drift: DriftPolicy = field(default_factory=DriftPolicy)
     drain: DrainPolicy = field(default_factory=DrainPolicy)
     workers: WorkerPolicy = field(default_factory=WorkerPolicy)
     limits: LimitPolicy = field(default_factory=LimitPolicy)

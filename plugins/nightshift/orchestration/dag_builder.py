@@ -152,8 +152,8 @@ def build_upgrade_dag(policy: ClusterPolicy, error: ConfigError | None = None) -
     ) as dag:
         night = _Night(policy, error, is_dry=param("dry_run"))
         decide = _opening(night)
-        claim, snapshot, stage = _preparation(night)
-        chain(decide, claim, snapshot, stage)
+        claim, *prepare, stage = _preparation(night)
+        chain(decide, claim, *prepare, stage)
         last = _control_plane(night, stage)
         last = _workers(night, stage, last)
         probes = _postflight(night, stage, last)
@@ -269,8 +269,8 @@ def _gates(night: _Night) -> tuple[list[BaseOperator], list[BaseOperator]]:
     return [etcd, disk, ask], [etcd, disk, *marks]
 
 
-def _preparation(night: _Night) -> tuple[StepOperator, StepOperator, StepOperator]:
-    """Take the cluster, make a way back, fetch everything."""
+def _preparation(night: _Night) -> list[StepOperator]:
+    """Take the cluster, make a way back, tell kubeadm what runs, fetch everything; in the order of the night."""
     choice = {"choice": pull("detect_target")}
     with TaskGroup(
         "preparation", prefix_group_id=False, tooltip="Take the cluster, a way back, everything fetched."
@@ -278,10 +278,12 @@ def _preparation(night: _Night) -> tuple[StepOperator, StepOperator, StepOperato
         claim = night.step("claim", inputs=choice, proceed_if=[pull("decide")])
         claim.is_setup = True
         snapshot = night.step("snapshot", inputs=choice)
+        reconcile = night.step("reconcile_drift")
         stage = night.step("stage", inputs=choice)
-    night.remember("preparation", claim, snapshot, stage)
-    night.enders += [claim.task_id, snapshot.task_id, stage.task_id]
-    return claim, snapshot, stage
+    tasks = [claim, snapshot, reconcile, stage]
+    night.remember("preparation", *tasks)
+    night.enders += [task.task_id for task in tasks]
+    return tasks
 
 
 def _node_steps(night: _Night, node: Any, place: Place) -> list[StepOperator]:

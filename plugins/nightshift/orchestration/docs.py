@@ -43,6 +43,13 @@ The plan (who, in which order, in which wave) is in this task's XCom. {_ANY_TIME
 **A proven way back**: etcd snapshot, restored into a throwaway etcd on the node, compared (revision, keys, hash),
 and stored off the node together with PKI and manifests, readable by its owner only. {_ANY_TIME}
 """,
+    "reconcile_drift": f"""
+**Tells kubeadm what runs**: flags, volumes and environment variables that every control plane runs with and that
+ConfigMap `kubeadm-config` lacks are written there by kubeadm itself, because the upgrade writes the manifests from there
+(OIDC flags added by hand would be gone). With the policy `drift.reconcile: block` it writes nothing. What the ConfigMap
+said before is kept in the store and on the node; nothing of this is taken back. `verify_node` proves that the flags still
+run afterwards. {_ANY_TIME}
+""",
     "stage": f"""
 **Everything fetched before anything is touched**: exact packages downloaded and images pulled on every node, from
 the target minor's repository beside the live one. Nothing is installed. {_ANY_TIME}

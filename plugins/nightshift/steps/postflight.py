@@ -6,17 +6,19 @@ from collections.abc import Mapping
 from typing import Any
 
 from nightshift.domain.debts import OWNER_ANNOTATION
+from nightshift.domain.drift import shown
 from nightshift.domain.errors import NightshiftError, VerificationError
 from nightshift.domain.facts import NodeFacts
 from nightshift.domain.quarantine import set_aside_by
+from nightshift.steps.kubelet_settings import settings_lost
 from nightshift.steps.session import Session, on_all
 from nightshift.steps.verify_node import node_problems
 
 
 def postflight(session: Session, choice: Mapping[str, Any], plan: Mapping[str, Any]) -> dict[str, Any]:
-    """Answer {"nodes": {name: {"kubelet", "ready"}}, "leftover": [...], "quarantined": [...], "sentence"}.
+    """Answer {"nodes", "leftover", "quarantined", "kubelet_settings_lost", "sentence"}.
 
-    What this night or an earlier one set aside is named and not judged.
+    Of each node {"kubelet", "ready"}; of each kubelet that lost settings a list of them. What this night or an earlier one set aside is named and not judged.
 
     Raises:
         VerificationError: VERIFY_FAILED, naming every node and what is wrong with it.
@@ -42,14 +44,22 @@ def postflight(session: Session, choice: Mapping[str, Any], plan: Mapping[str, A
     head = f"Upgraded from {running} to {version}: " if running else ""
     tail = f" {len(leftover)} nodes continue tomorrow." if leftover else ""
     tail += f" Set aside: {', '.join(sorted(aside))}." if aside else ""
+    lost = settings_lost(session, done)
+    tail += _said_lost(lost) if lost else ""
     sentence = f"{head}{len(done)} of {len(nodes)} nodes run {version}, Ready and as written.{tail}"
     session.log(sentence)
     return {
         "nodes": {n.name: {"kubelet": n.kubelet_version, "ready": n.is_ready} for n in nodes},
         "leftover": sorted(leftover),
         "quarantined": sorted(aside),
+        "kubelet_settings_lost": lost,
         "sentence": sentence,
     }
+
+
+def _said_lost(lost: Mapping[str, tuple[str, ...]]) -> str:
+    said = "; ".join(f"{node}: {shown(settings)}" for node, settings in sorted(lost.items()))
+    return f" Kubelet settings that were set before the upgrade and are gone: {said}."
 
 
 def _problems(session: Session, node: NodeFacts, version: str) -> list[str]:

@@ -13,6 +13,7 @@ from nightshift.steps.brake import KUBEADM_JOB, asking, given_back, noticing
 from nightshift.steps.drain_node import drain_held
 from nightshift.steps.evidence import evidence_first, evidence_of_unseen
 from nightshift.steps.hold import Held, hold
+from nightshift.steps.kubelet_settings import note_settings
 from nightshift.steps.quiesce import quiesce_again
 from nightshift.steps.session import JobResult, Session, node_log, patiently, wait_until
 from nightshift.steps.snapshot import require_way_back
@@ -49,6 +50,8 @@ def upgrade_node(session: Session, node_name: str, choice: Mapping[str, Any]) ->
         _tell_earlier_end(session, node, known)
         command = _choose_command(session, node, version, known)
         session.log(f"{node_name}: kubeadm upgrade {command} to {version}")
+        if not is_running:
+            note_settings(session, node)
         if node.is_control_plane and not is_running:
             require_quorum(session, node)
         # A job that is attached to began before this try.

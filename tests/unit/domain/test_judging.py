@@ -20,6 +20,7 @@ from tests.unit.domain.builders import (
     round_of,
 )
 
+from nightshift.domain.facts.static_pods import StaticPodDetails
 from nightshift.domain.gates import GATES, Gate
 from nightshift.domain.gates.judging import judge
 from nightshift.domain.policy import ClusterPolicy
@@ -137,6 +138,7 @@ HEALTHY: dict[str, Any] = {
     "components": {"cp1": components()},
     "target": TargetChoice(TargetKind.MINOR, "hop", "1.35.4", "1.35.4-1.1", "1.35", "1.34.4"),
     "probes": {n.name: probe(n.name) for n in NODE_OBJECTS},
+    "static_pod_details": {n.name: StaticPodDetails(None, {}, {}) for n in NODE_OBJECTS},
     "configz": {
         n.name: {"imageGCHighThresholdPercent": 85, "imageGCLowThresholdPercent": 80} for n in NODE_OBJECTS
     },

@@ -28,7 +28,9 @@ def verdict(*findings: Finding, gate: str = "alerts") -> Verdict:
 def test_the_named_finding_becomes_a_warning_that_says_who_and_why(outcome: Outcome) -> None:
     said = apply_overrides(verdict(finding(outcome)), [override()], NOW)
     assert (said.outcome, said.code) == (Outcome.WARN, "ALERT_FIRING")
-    assert "Overridden by ann until 1970-01-01T00:16Z (known and harmless): ALERT_FIRING is so." in said.message
+    assert (
+        "Overridden by ann until 1970-01-01T00:16Z (known and harmless): ALERT_FIRING is so." in said.message
+    )
     assert said.evidence["overrides"] == [override().to_dict()]
     assert fold_verdicts([said], ["alerts"]).answer is Answer.GO
 
@@ -71,7 +73,13 @@ def test_what_is_unknown_about_etcd_quorum_and_target_stays_blind(gate: str) -> 
 def test_what_was_found_beside_an_overridden_silence_is_not_lost() -> None:
     found = verdict(finding(Outcome.BLOCK, "OTHER"))
     blinded = Verdict(
-        "alerts", Outcome.BLIND, "ALERT_FIRING", "w1 is silent.", "Away.", "Bring it.", evidence=found.evidence
+        "alerts",
+        Outcome.BLIND,
+        "ALERT_FIRING",
+        "w1 is silent.",
+        "Away.",
+        "Bring it.",
+        evidence=found.evidence,
     )
     said = apply_overrides(blinded, [override()], NOW)
     assert (said.outcome, said.code) == (Outcome.BLOCK, "OTHER")

@@ -16,6 +16,7 @@ from nightshift.domain.gates import (
     certificates,
     clock,
     disk_usage,
+    drift,
     etcd_latency,
     etcd_state,
     node_health,
@@ -81,5 +82,6 @@ GATES: dict[str, Gate] = {
         clock,
         alerts,
         rules,
+        drift,
     )
 }

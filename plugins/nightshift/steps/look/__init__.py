@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from nightshift.clients.permissions import Permission
+from nightshift.clients.questions import drift, static_pods
 from nightshift.clients.questions.api_use import API_REQUESTS_QUESTION, API_SERVICES_QUESTION, CRDS_QUESTION
 from nightshift.clients.questions.certificates import CERTIFICATES_QUESTION
 from nightshift.clients.questions.etcd import ETCD_DEVICE_LOOK, ETCD_LOOK
@@ -17,7 +18,9 @@ from nightshift.domain.facts.alerts import ALERTS, RULES
 from nightshift.domain.facts.api_use import API_REQUESTS, API_SERVICES, CRDS
 from nightshift.domain.facts.certificates import CERTIFICATES
 from nightshift.domain.facts.clock import CLOCKS
+from nightshift.domain.facts.drift import CLUSTER_SETTINGS, CONTROL_PLANE_CONFIG, KUBELET_FILES
 from nightshift.domain.facts.etcd import ETCD, ETCD_DEVICE
+from nightshift.domain.facts.static_pods import MIRROR_HASHES, STATIC_POD_DETAILS
 from nightshift.domain.facts.webhooks import WEBHOOKS
 from nightshift.domain.topics import BUDGETS, COMPONENTS, CONFIGZ, ETCD_NOW, PROBES
 from nightshift.steps.look.clocks import read_clock
@@ -38,6 +41,11 @@ GATHERERS: Mapping[str, Gatherer] = {
     ETCD.name: from_look(ETCD_LOOK),
     ETCD_DEVICE.name: from_look(ETCD_DEVICE_LOOK),
     PROBES.name: NodeGatherer(lambda node, _: node.probe()),
+    MIRROR_HASHES.name: from_api(static_pods.MIRROR_HASHES),
+    STATIC_POD_DETAILS.name: from_look(static_pods.STATIC_PODS),
+    CONTROL_PLANE_CONFIG.name: from_look(drift.CONTROL_PLANE_CONFIG),
+    KUBELET_FILES.name: from_look(drift.KUBELET_FILES),
+    CLUSTER_SETTINGS.name: from_api(drift.CLUSTER_SETTINGS),
     CONFIGZ.name: NodeGatherer(
         lambda node, token: node.kubelet_configz(token), prepare=lambda session: session.kube.kubelet_token()
     ),
