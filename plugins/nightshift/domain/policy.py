@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from nightshift.domain.facts import WorkloadName
+from nightshift.domain.facts.addons import AddOn
 
 
 @dataclass(frozen=True)
@@ -94,6 +95,21 @@ class LimitPolicy:
 
 
 @dataclass(frozen=True)
+class CompatibilityPolicy:
+    """Add-ons whose support of the target minor is to be known before a minor hop.
+
+    Args:
+        too_old: what an add-on does that a newer release of it would cure.
+        pinned: names of add-ons that stay at their version: one that does not bear the target holds the night.
+        addons: the owner's own entries; one of the same name replaces the shipped one.
+    """
+
+    too_old: Literal["block", "warn"] = "block"
+    pinned: tuple[str, ...] = ()
+    addons: tuple[AddOn, ...] = ()
+
+
+@dataclass(frozen=True)
 class ClusterPolicy:
     """Everything Nightshift knows about a cluster before it looks at it."""
 
@@ -115,3 +131,4 @@ class ClusterPolicy:
     drain: DrainPolicy = field(default_factory=DrainPolicy)
     workers: WorkerPolicy = field(default_factory=WorkerPolicy)
     limits: LimitPolicy = field(default_factory=LimitPolicy)
+    compatibility: CompatibilityPolicy = field(default_factory=CompatibilityPolicy)
