@@ -55,7 +55,7 @@ def _keys() -> set[str]:
 
 @pytest.mark.parametrize("code", sorted(PAGES))
 def test_a_page_names_only_keys_and_pages_that_exist(code: str) -> None:
-    sections = "target|window|etcd_latency|disk|drain|workers|limits"
+    sections = "target|window|etcd_latency|disk|drain|workers|limits|compatibility"
     known = _keys()
     assert "drain.timeout_seconds" in known, "the schema is read wrongly"
     named = re.findall(rf"`((?:{sections})\.[a-z_]+)`", PAGES[code])

@@ -81,9 +81,11 @@ class AddOnEntry(_Entry):
     """One add-on, in the shipped table and in a cluster's file alike."""
 
     name: Name
-    images: tuple[str, ...] = Field(min_length=1, description='Ends of image names without tag: "calico/node".')
+    images: tuple[str, ...] = Field(
+        min_length=1, description='Ends of image names without tag: "calico/node".'
+    )
     releases: tuple[AddOnReleaseEntry, ...] = Field(
-        description="Release lines (\"3.31\") and the Kubernetes minors they support, oldest to newest."
+        description='Release lines ("3.31") and the Kubernetes minors they support, oldest to newest.'
     )
     source: Address = Field(description="The project's own statement.")
     strict: bool = Field(

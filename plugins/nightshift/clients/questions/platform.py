@@ -14,7 +14,8 @@ from nightshift.domain.facts.versions import KubeletFlag, Platform
 
 _CGROUPS = {"cgroup2fs": "v2", "tmpfs": "v1", "cgroupfs": "v1"}  # file system of /sys/fs/cgroup
 _VERSION = re.compile(r"\bv?(\d+\.\d+\.\d+\S*)")
-_COMMAND_LINE = "its command line"
+_UNIT = "kubelet.service"
+_FLAG = re.compile(r"(?<![\w-])--([a-z][a-z0-9-]*)(?:=([^\s\"]*))?")  # in what systemd shows of the unit
 # Files whose variables the unit of the kubelet package puts on its command line.
 _FILES = {"flags-env": "kubeadm-flags.env", "default": "/etc/default/kubelet"}
 
@@ -52,16 +53,12 @@ def _runtime(said: str) -> tuple[str | None, str | None]:
 
 
 def _all_flags(lines: dict[str, str]) -> Iterator[KubeletFlag]:
-    """Each flag once per place; the command line has them all, and is a place only for what no file brings."""
-    known: set[tuple[str, str]] = set()
+    """The flags of every place the next kubelet gets them from."""
     for key, place in _FILES.items():
-        for name, value in _flags(_env_words(_decoded(lines.get(key, "")))):
-            known.add((name, value))
+        for name, value in _flags(_env_words(_decoded(lines[key]))):
             yield KubeletFlag(name, value, place)
-    argv = _decoded(lines.get("argv", "")).split("\0")
-    for name, value in _flags(argv[1:]):
-        if (name, value) not in known:
-            yield KubeletFlag(name, value, _COMMAND_LINE)
+    for match in _FLAG.finditer(_decoded(lines["unit"])):
+        yield KubeletFlag(match[1], match[2] or "", _UNIT)
 
 
 def _env_words(text: str) -> list[str]:

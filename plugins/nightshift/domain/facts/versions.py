@@ -63,7 +63,7 @@ class Killer:
 
 @dataclass(frozen=True)
 class KubeletFlag:
-    """One flag of the kubelet, and the file that brings it ("its command line" when no file known does)."""
+    """One flag the next kubelet is started with, and where it is written: a file, or "kubelet.service"."""
 
     name: str
     value: str
@@ -79,7 +79,7 @@ class Platform:
         kernel: release, "6.1.0-31-amd64".
         runtime: "containerd" or "cri-o"; None when neither program is there.
         runtime_version: "1.6.20".
-        kubelet_flags: of the running process and of the files it is started with.
+        kubelet_flags: what the next start of the kubelet brings.
         kubelet_config: /var/lib/kubelet/config.yaml.
     """
 

@@ -106,9 +106,7 @@ def _merged(shipped: Sequence[AddOn], policy: CompatibilityPolicy) -> tuple[AddO
     return (*own.values(), *(addon for addon in shipped if addon.name not in own))
 
 
-def _recognise(
-    images: Sequence[WorkloadImage], addons: Sequence[AddOn]
-) -> tuple[list[_Installed], set[str]]:
+def _recognise(images: Sequence[WorkloadImage], addons: Sequence[AddOn]) -> tuple[list[_Installed], set[str]]:
     """Tell known add-ons from all other images; of several workloads with one version the first is named."""
     found: dict[tuple[str, str], _Installed] = {}
     unknown: set[str] = set()
@@ -140,7 +138,9 @@ def _range(release: AddOnRelease) -> str:
 
 
 def _finding(one: _Installed, line: AddOnRelease, minor: str, policy: CompatibilityPolicy) -> Finding:
-    message = f"{one.addon.name} {one.version} ({one.workload}) supports Kubernetes {_range(line)}, not {minor}"
+    message = (
+        f"{one.addon.name} {one.version} ({one.workload}) supports Kubernetes {_range(line)}, not {minor}"
+    )
     facts = {"value": _range(line), "threshold": minor}
     if one.addon.name in policy.pinned:
         return Finding(

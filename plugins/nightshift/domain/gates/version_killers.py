@@ -73,7 +73,9 @@ def check(round_: Round, policy: ClusterPolicy) -> Verdict:
     entries = [k for k in round_.get(KILLERS) if bites(k, minor) and not _is_ignored(k, policy)]
     world = _world(round_)
     findings = [
-        _finding(entry, minor, found) for entry in entries for found in dict.fromkeys(_FINDERS[entry.kind](entry, world))
+        _finding(entry, minor, found)
+        for entry in entries
+        for found in dict.fromkeys(_FINDERS[entry.kind](entry, world))
     ]
     return conclude(
         NAME,
@@ -113,9 +115,7 @@ def _world(round_: Round) -> _World:
         *_manifest_flags(round_.by_node(PROBES)),
         *_kubeadm_flags(cluster),
     )
-    etcd = {
-        node: found["etcd"] for node, found in round_.get(COMPONENTS).items() if found.get("etcd")
-    }
+    etcd = {node: found["etcd"] for node, found in round_.get(COMPONENTS).items() if found.get("etcd")}
     return _World(platforms, cluster, etcd, flags, tuple(_all_gates(flags, platforms, cluster)))
 
 

@@ -1,18 +1,16 @@
 #!/bin/bash
 # What the node brings along under its kubelet. Sourced after common.sh.
-# Lines: key TAB value; files and the kubelet's arguments (separated by NUL) as base64, a file that is absent as nothing.
+# Lines: key TAB value; files and systemd's words about the kubelet as base64, a file that is absent as nothing. What counts is
+# how the next kubelet will be started, and not the arguments of the one that runs.
 
 look_platform() {
-    local pid
     printf 'cgroup\t%s\n' "$(timeout 2 stat -fc %T "$FS_ROOT/sys/fs/cgroup")"
     printf 'kernel\t%s\n' "$(uname -r)"
     printf 'runtime\t%s\n' "$(runtime_version)"
     printf 'flags-env\t%s\n' "$(file_as_base64 "$FS_ROOT/var/lib/kubelet/kubeadm-flags.env")"
     printf 'default\t%s\n' "$(file_as_base64 "$FS_ROOT/etc/default/kubelet")"
     printf 'config\t%s\n' "$(file_as_base64 "$FS_ROOT/var/lib/kubelet/config.yaml")"
-    if pid=$(pgrep -o -x kubelet); then
-        printf 'argv\t%s\n' "$(base64 -w0 <"/proc/$pid/cmdline")"
-    fi
+    printf 'unit\t%s\n' "$(timeout 3 systemctl show --property=ExecStart --property=Environment kubelet.service | base64 -w0)"
 }
 
 # runtime_version: name and what the runtime says of itself, of the one whose socket is there; nothing when none is.
