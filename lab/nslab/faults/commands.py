@@ -8,11 +8,20 @@ from collections.abc import Sequence
 from nslab import locks
 from nslab.faults import records
 from nslab.faults.access import HOST_KEY_CHANGED
+from nslab.faults.addons import ADDON
 from nslab.faults.control_plane import NODE_POWER_OFF, SCRATCH_PILE, STRAY_MANIFEST
 from nslab.faults.disks import DISK_CONTENDED, DISK_FILL
 from nslab.faults.etcd import ETCD_SLOW
 from nslab.faults.model import Case, Fault
 from nslab.faults.outages import API_DOWN, ETCD_STOPPED, SSH_CUT
+from nslab.faults.packages import (
+    APT_LOCK_HELD,
+    DPKG_HALF_CONFIGURED,
+    KUBELET_FLAG,
+    REBOOT_REQUIRED,
+    REPO_AWAY,
+    REPO_WRONG_SIGNATURE,
+)
 from nslab.faults.supply import IMAGE_MISSING, PACKAGE_MISSING
 from nslab.shell import LabError
 
@@ -21,6 +30,8 @@ FAULTS = {
     for fault in (
         *(ETCD_SLOW, DISK_CONTENDED, DISK_FILL, STRAY_MANIFEST, NODE_POWER_OFF, SCRATCH_PILE),
         *(IMAGE_MISSING, PACKAGE_MISSING, HOST_KEY_CHANGED, SSH_CUT, API_DOWN, ETCD_STOPPED),
+        *(REPO_WRONG_SIGNATURE, REPO_AWAY, DPKG_HALF_CONFIGURED, APT_LOCK_HELD, REBOOT_REQUIRED),
+        *(KUBELET_FLAG, ADDON),
     )
 }
 

@@ -46,8 +46,8 @@ def check(round_: Round, policy: ClusterPolicy) -> Verdict:
     target = round_.get(TARGET)
     if target.kind is not TargetKind.MINOR or target.minor is None:
         return conclude(NAME, unknown_target(target), passed="No new minor tonight: what runs is proof.")
-    images = round_.get(WORKLOAD_IMAGES)
-    installed, unknown = _recognise(images, _merged(round_.get(ADDONS), policy.compatibility))
+    images, shipped = round_.get(WORKLOAD_IMAGES), round_.get(ADDONS)
+    installed, unknown = _recognise(images, _merged(shipped, policy.compatibility))
     findings: list[Finding] = []
     evidence: dict[str, str] = {}
     for one in installed:

@@ -36,7 +36,8 @@ _KUBERNETES_IMAGES = ("kube-apiserver", "kube-controller-manager", "kube-schedul
 def check(round_: Round, policy: ClusterPolicy) -> Verdict:
     """Judge what the repository and the registry answered."""
     target, supply = round_.get(TARGET), round_.get(SUPPLY)
-    findings = [*unknown_target(target), *_judge_repositories(supply)]
+    # A repository that is not to be trusted is often why there is no target, and says more.
+    findings = list(_judge_repositories(supply)) or unknown_target(target)
     if not target.is_hop or target.version is None:
         return conclude(NAME, findings, passed="Nothing is upgraded tonight.")
     findings += [*_judge_packages(supply), *_judge_images(supply)]

@@ -164,20 +164,20 @@ def _flag(killer: Killer, world: _World) -> Iterator[str]:
         fits = killer.value is None or flag.value == killer.value
         named = any(re.fullmatch(name.replace("*", ".*"), flag.name) for name in killer.names)
         if known and fits and named and flag.place not in killer.except_files:
-            yield f"flag --{flag.name} of {flag.where}"
+            yield f"Flag --{flag.name} of {flag.where}"
 
 
 def _feature_gate(killer: Killer, world: _World) -> Iterator[str]:
     for gate in world.gates:
         known = not killer.components or gate.component in killer.components
         if known and gate.name in killer.names and killer.value in (None, gate.value):
-            yield f"feature gate {gate.name}={gate.value} of {gate.where}"
+            yield f"Feature gate {gate.name}={gate.value} of {gate.where}"
 
 
 def _kubeadm_gate(killer: Killer, world: _World) -> Iterator[str]:
     for name, value in world.cluster.feature_gates.items():
         if name in killer.names and killer.value in (None, value.lower()):
-            yield f"kubeadm's feature gate {name}={value.lower()} in kubeadm-config"
+            yield f"Feature gate {name}={value.lower()} of kubeadm itself in kubeadm-config"
 
 
 def _kubeadm_api(killer: Killer, world: _World) -> Iterator[str]:
@@ -190,14 +190,14 @@ def _cgroup_v1(killer: Killer, world: _World) -> Iterator[str]:
     for node, platform in world.platforms.items():
         is_allowed = any(platform.kubelet_config.get(name) is False for name in killer.names)
         if platform.cgroup == "v1" and not is_allowed:
-            yield f"node {node} runs on cgroup v1"
+            yield f"Node {node} runs on cgroup v1"
 
 
 def _kernel(killer: Killer, world: _World) -> Iterator[str]:
     for node, platform in world.platforms.items():
         series = ".".join(str(number) for number in _numbers(platform.kernel)[:2])
         if series not in killer.names and is_below(platform.kernel, killer.below or ""):
-            yield f"node {node} runs kernel {platform.kernel}"
+            yield f"Node {node} runs kernel {platform.kernel}"
 
 
 def _runtime(killer: Killer, world: _World) -> Iterator[str]:
@@ -205,7 +205,7 @@ def _runtime(killer: Killer, world: _World) -> Iterator[str]:
         if platform.runtime in killer.components and is_below(
             platform.runtime_version or "", killer.below or ""
         ):
-            yield f"node {node} runs {platform.runtime} {platform.runtime_version}"
+            yield f"Node {node} runs {platform.runtime} {platform.runtime_version}"
 
 
 def _etcd(killer: Killer, world: _World) -> Iterator[str]:
@@ -224,7 +224,7 @@ def _coredns_plugin(killer: Killer, world: _World) -> Iterator[str]:
     if world.cluster.coredns_version is not None:
         for plugin in corefile_plugins(world.cluster.corefile):
             if plugin not in killer.names:
-                yield f"the Corefile uses the plugin {plugin}"
+                yield f"The Corefile uses the plugin {plugin}"
 
 
 def corefile_plugins(text: str) -> tuple[str, ...]:
@@ -261,11 +261,10 @@ _FINDERS: Mapping[KillerKind, Callable[[Killer, _World], Iterator[str]]] = {
 
 def _finding(killer: Killer, minor: str, found: str) -> Finding:
     blocks = killer.outcome == "block"
-    said = found[0].upper() + found[1:]
     return Finding(
         Outcome.BLOCK if blocks else Outcome.WARN,
         "VERSION_KILLER" if blocks else "VERSION_DEPRECATED",
-        f"{said}: {killer.message} (Kubernetes {minor}, entry {killer.name}).",
+        f"{found}: {killer.message} (Kubernetes {minor}, entry {killer.name}).",
         f"Kubernetes changed this in {killer.since}: {killer.source}",
         killer.remedy,
         value=found,
