@@ -3,7 +3,8 @@
 Forecast per node and mount: used now + images, packages and logs of one upgrade (root and container storage)
 + one copy of etcd's data where kubeadm puts it (/etc/kubernetes/tmp, control plane only). Compared with the
 *live* thresholds of that kubelet - image garbage collection and hard eviction - minus the policy's margin:
-beyond them the kubelet deletes images or evicts pods in the middle of the upgrade.
+beyond them the kubelet deletes images or evicts pods in the middle of the upgrade. Asked before the night only: later,
+what it foresees is there already.
 """
 
 from __future__ import annotations
@@ -15,11 +16,16 @@ from typing import Any
 
 from nightshift.domain.facts import KubeletThresholds, MountFacts, NodeFacts, NodeProbe
 from nightshift.domain.gates.findings import Finding, conclude
-from nightshift.domain.policy import DiskPolicy
+from nightshift.domain.policy import ClusterPolicy, DiskPolicy
+from nightshift.domain.round import AnyTopic, Moment, Round
+from nightshift.domain.topics import CONFIGZ, NODES, PROBES
 from nightshift.domain.verdicts import Outcome, Verdict
 
 NAME = "disk_usage"
 TITLE = "Disk forecast"
+NEEDS: tuple[AnyTopic, ...] = (NODES, PROBES, CONFIGZ)
+WANTS: tuple[AnyTopic, ...] = ()
+MOMENTS = frozenset({Moment.NIGHT})
 
 # What the node probe asks about, and which of the kubelet's file systems it is.
 ROOT_PATH = "/"
@@ -75,33 +81,24 @@ class _Forecast:
         return max(0, round((self.percent - self.limit.percent) / 100.0 * self.mount.size_bytes))
 
 
-def check(
-    nodes: Sequence[NodeFacts],
-    probes: Mapping[str, NodeProbe | None],
-    thresholds: Mapping[str, KubeletThresholds | None],
-    policy: DiskPolicy,
-) -> Verdict:
-    """Forecast every mount of every node.
-
-    Args:
-        nodes: all nodes.
-        probes: node name -> what was read over SSH; None or absent = could not be read.
-        thresholds: node name -> the kubelet's live thresholds; None or absent = could not be read.
-        policy: margin and expected growth.
-    """
+def check(round_: Round, policy: ClusterPolicy) -> Verdict:
+    """Forecast every mount of every node."""
+    nodes, probes, configs = round_.get(NODES), round_.by_node(PROBES), round_.by_node(CONFIGZ)
     findings: list[Finding] = []
     evidence: dict[str, Any] = {}
     fullest: _Forecast | None = None
     for node in nodes:
-        probe, limits = probes.get(node.name), thresholds.get(node.name)
+        if node.name not in probes or node.name not in configs:  # blind on that node, which `judge` says
+            continue
+        probe, limits = probes[node.name], kubelet_thresholds(configs[node.name])
         problem = _blind_problem(node, probe, limits)
-        if problem or probe is None or limits is None:
+        if problem or limits is None:
             findings.append(_blind(node.name, problem))
             continue
-        forecasts = list(_forecasts(node, probe, limits, policy))
+        forecasts = list(_forecasts(node, probe, limits, policy.disk))
         evidence[node.name] = {f.mount.mount_point: _describe(f) for f in forecasts}
         findings.extend(_overflow(f) for f in forecasts if f.percent > f.limit.percent)
-        findings.extend(_inode_findings(node.name, probe, limits, policy))
+        findings.extend(_inode_findings(node.name, probe, limits, policy.disk))
         for forecast in forecasts:
             if fullest is None or _room(forecast) < _room(fullest):
                 fullest = forecast
@@ -118,12 +115,21 @@ def check(
     )
 
 
-def _blind_problem(node: NodeFacts, probe: NodeProbe | None, limits: KubeletThresholds | None) -> str:
+def kubelet_thresholds(config: Mapping[str, Any]) -> KubeletThresholds | None:
+    """The disk part of a kubelet's live configuration; None when it is not what a kubelet says."""
+    high, low = config.get("imageGCHighThresholdPercent"), config.get("imageGCLowThresholdPercent")
+    if not isinstance(high, int | float) or not isinstance(low, int | float):
+        return None
+    hard = config.get("evictionHard") or {}
+    if not isinstance(hard, Mapping):
+        return None
+    return KubeletThresholds(float(high), float(low), {str(k): str(v) for k, v in hard.items()})
+
+
+def _blind_problem(node: NodeFacts, probe: NodeProbe, limits: KubeletThresholds | None) -> str:
     """Say what is not known about this node's disks; "" when all is."""
-    if probe is None:
-        return "The node could not be read over SSH."
     if limits is None:
-        return "The kubelet's live configuration (configz) could not be read."
+        return "The kubelet's live configuration (configz) names no thresholds."
     asked = {mount.path for mount in probe.mounts if mount.size_bytes > 0}
     needed = [ROOT_PATH, IMAGE_PATH, KUBELET_PATH]
     if node.is_control_plane:
