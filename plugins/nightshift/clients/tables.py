@@ -113,6 +113,20 @@ class PinsEntry(_Entry):
         return ReleasePins(**dict(self))
 
 
+class _Loader(yaml.SafeLoader):
+    """Refuses a key given twice: a lost dash would make one entry out of two, and YAML silently takes the last."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        """As the base does, after a look at the keys."""
+        keys = [key.value for key, _ in node.value]
+        twice = {str(key) for key in keys if keys.count(key) > 1}
+        if twice:
+            raise yaml.constructor.ConstructorError(
+                None, None, f"{', '.join(sorted(twice))} given twice", node.start_mark
+            )
+        return super().construct_mapping(node, deep)
+
+
 def load_killers(directory: Path = _SHIPPED) -> tuple[Killer, ...]:
     """What new minors no longer bear.
 
@@ -134,7 +148,7 @@ def load_pins(directory: Path = _SHIPPED) -> tuple[ReleasePins, ...]:
 
 def _load(path: Path, entry: type[T]) -> Sequence[T]:
     try:
-        content: Any = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content: Any = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)  # noqa: S506
         return TypeAdapter(tuple[entry, ...]).validate_python(content)  # type: ignore[valid-type]
     except (OSError, UnicodeDecodeError, yaml.YAMLError, ValidationError) as error:
         raise ConfigError(

@@ -66,7 +66,9 @@ def ask_place(
 def place_gates() -> list[str]:
     """Names of the gates of `ask_place`."""
     return [
-        gate.name for gate in GATES.values() if Moment.PLACE in gate.moments and gate.name != etcd_latency.NAME
+        gate.name
+        for gate in GATES.values()
+        if Moment.PLACE in gate.moments and gate.name != etcd_latency.NAME
     ]
 
 

@@ -173,7 +173,8 @@ def test_what_is_gone_blocks_and_says_where_it_is(
     verdict = check(round_with(version=version, **changes), POLICY)
     assert (verdict.outcome, verdict.code) == (Outcome.BLOCK, "VERSION_KILLER")
     assert [word for word in words if word not in verdict.message] == []
-    assert verdict.resolution and "https://" in verdict.cause
+    assert verdict.resolution
+    assert "https://" in verdict.cause
 
 
 @pytest.mark.parametrize(
