@@ -8,6 +8,7 @@ look_packages() {
     locks=$(cat /proc/locks)
     held_locks "$locks"
     states=$(package_states)
+    [[ -n $states ]] # no package at all is no answer: dpkg's database is not where it was looked for
     awk -F '\t' -v OFS='\t' '
         $4 == "reinstreq" {print "broken", $1, "reinst-required"; next}
         $3 ~ /^(half-installed|unpacked|half-configured|triggers-awaited|triggers-pending)$/ {print "broken", $1, $3}
