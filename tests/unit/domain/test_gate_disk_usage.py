@@ -4,22 +4,29 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from tests.unit.domain.builders import GIB, mount, node, probe, thresholds
+from tests.unit.domain.builders import GIB, POLICY, judged, mount, node, probe, thresholds
 
 from nightshift.domain.facts import KubeletThresholds, NodeProbe
-from nightshift.domain.gates import disk_usage
 from nightshift.domain.gates.disk_usage import parse_threshold
-from nightshift.domain.policy import DiskPolicy
 from nightshift.domain.verdicts import Outcome, Verdict
-
-POLICY = DiskPolicy()
 
 
 def check(found: NodeProbe | None, limits: KubeletThresholds | None = None, **policy: Any) -> Verdict:
     name = found.node if found else "w1"
-    return disk_usage.check(
-        [node(name)], {name: found}, {name: limits or thresholds()}, replace(POLICY, **policy)
-    )
+    changed = replace(POLICY, disk=replace(POLICY.disk, **policy))
+    said = {name: config(limits or thresholds())}
+    return judged("disk_usage", changed, nodes=(node(name),), probes={name: found}, configz=said)
+
+
+def config(limits: KubeletThresholds | None) -> dict[str, Any]:
+    """As the kubelet's /configz says it; a kubelet that says something else entirely for None."""
+    if limits is None:
+        return {"kind": "Status"}
+    return {
+        "imageGCHighThresholdPercent": limits.image_gc_high_percent,
+        "imageGCLowThresholdPercent": limits.image_gc_low_percent,
+        "evictionHard": dict(limits.eviction_hard),
+    }
 
 
 def worker(used_percent: float, size: int = 100 * GIB, **changes: Any) -> NodeProbe:
@@ -107,7 +114,6 @@ def test_inodes() -> None:
 @pytest.mark.parametrize(
     ("found", "limits", "why"),
     [
-        pytest.param(None, thresholds(), "over SSH", id="node unreachable"),
         pytest.param(worker(10.0), None, "configz", id="thresholds unknown"),
         pytest.param(probe("w1", mounts=()), thresholds(), "No file system size", id="nothing measured"),
         pytest.param(worker(10.0, size=0), thresholds(), "No file system size", id="zero size"),
@@ -126,22 +132,35 @@ def test_inodes() -> None:
         ),
     ],
 )
-def test_unknown_is_blind(found: NodeProbe | None, limits: KubeletThresholds | None, why: str) -> None:
-    name = found.node if found else "w1"
-    verdict = disk_usage.check([node(name)], {name: found}, {name: limits}, POLICY)
+def test_unknown_is_blind(found: NodeProbe, limits: KubeletThresholds | None, why: str) -> None:
+    name = found.node
+    verdict = judged("disk_usage", nodes=(node(name),), probes={name: found}, configz={name: config(limits)})
     assert (verdict.outcome, verdict.code) == (Outcome.BLIND, "DISK_UNKNOWN")
     assert why in verdict.message
 
 
 def test_a_node_nobody_asked_and_no_node_are_blind() -> None:
-    assert disk_usage.check([node("w1")], {}, {}, POLICY).outcome is Outcome.BLIND
-    assert disk_usage.check([], {}, {}, POLICY).outcome is Outcome.BLIND
+    assert judged("disk_usage", nodes=(node("w1"),), probes={}, configz={}).outcome is Outcome.BLIND
+    assert judged("disk_usage", nodes=(), probes={}, configz={}).outcome is Outcome.BLIND
+
+
+def test_a_node_that_did_not_answer_is_blind_in_its_own_words_and_the_full_one_is_still_named() -> None:
+    limits = {"w1": config(thresholds()), "w2": config(thresholds())}
+    nodes = (node("w1"), node("w2"))
+    verdict = judged("disk_usage", nodes=nodes, probes={"w1": None, "w2": full_w2()}, configz=limits)
+    assert (verdict.outcome, verdict.code) == (Outcome.BLIND, "NODE_UNREACHABLE")
+    assert "w2: / would be" in verdict.message
+    assert verdict.evidence["found"] == {"outcome": "block", "code": "DISK_WOULD_FILL"}
+
+
+def full_w2() -> NodeProbe:
+    return replace(worker(90.0), node="w2")
 
 
 def test_pass_says_the_tightest_mount() -> None:
     probes = {"w1": worker(40.0), "cp1": probe("cp1")}
-    both = dict.fromkeys(probes, thresholds())
-    verdict = disk_usage.check([node("w1"), node("cp1")], probes, both, POLICY)
+    both = dict.fromkeys(probes, config(thresholds()))
+    verdict = judged("disk_usage", nodes=(node("w1"), node("cp1")), probes=probes, configz=both)
     assert verdict.outcome is Outcome.PASS
     assert verdict.value == "cp1 / 43.0 %"  # + 1 GiB of etcd beside the 2 GiB every node gets
 

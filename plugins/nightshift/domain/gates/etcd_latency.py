@@ -79,7 +79,7 @@ def check(round_: Round, policy: ClusterPolicy) -> Verdict:
         readings = _readings(old, new, limits)
         evidence[member] = _evidence(old, new, readings)
         findings.extend(_judge_state(old, new) or _judge_readings(member, readings, limits))
-    if not members:
+    if not any(node.is_control_plane for node in round_.get(NODES)):
         findings.append(_unreadable("any member", "before"))
     return conclude(
         NAME,
