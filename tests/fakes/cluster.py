@@ -35,6 +35,7 @@ from nightshift.domain.facts import (
     WorkloadFacts,
     WorkloadName,
 )
+from nightshift.domain.facts.supply import Supplied, SupplyItem
 from nightshift.domain.policy import ClusterPolicy
 from nightshift.steps.session import Session
 
@@ -184,6 +185,7 @@ class FakeNode:
         self.etcd: str | None = etcd_text()
         self.configz: dict[str, Any] = _configz()
         self.offers: dict[str, PackageFacts] = {}
+        self.supplied: dict[str, Supplied] = {}
         self.manifests: tuple[ManifestEntry, ...] | None = None
         self.texts: dict[
             str, str | None
@@ -274,6 +276,16 @@ class FakeNode:
         self._reach()
         self.calls.append(("package-index", minor, base_url))
         return self.offers.get(minor, PackageFacts(minor, ()))
+
+    def supply(
+        self, minor: str, package_version: str | None, base_url: str, images: Sequence[str]
+    ) -> tuple[SupplyItem, ...]:
+        """Everything is there, except what a test took away."""
+        self._reach()
+        self.calls.append(("supply", minor, package_version or "-", *images))
+        packages = [f"{name}={package_version}" for name in ("kubeadm", "kubelet")] if package_version else []
+        asked = [("repository", minor), *(("package", p) for p in packages), *(("image", i) for i in images)]
+        return tuple(SupplyItem(k, name, self.supplied.get(name, Supplied.FOUND)) for k, name in asked)
 
     def fence(self, token: int) -> None:
         """Raise, never lower."""

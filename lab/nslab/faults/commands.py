@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from nslab import locks
 from nslab.faults import records
 from nslab.faults.access import HOST_KEY_CHANGED
+from nslab.faults.addons import ADDON
 from nslab.faults.api_objects import (
     APISERVICE_UNAVAILABLE,
     CRD_DEAD_CONVERSION,
@@ -37,6 +38,14 @@ from nslab.faults.node_state import (
     NODE_FLAP,
 )
 from nslab.faults.outages import API_DOWN, ETCD_STOPPED, METRICS_CUT, SSH_CUT
+from nslab.faults.packages import (
+    APT_LOCK_HELD,
+    DPKG_HALF_CONFIGURED,
+    KUBELET_FLAG,
+    REBOOT_REQUIRED,
+    REPO_AWAY,
+    REPO_WRONG_SIGNATURE,
+)
 from nslab.faults.supply import IMAGE_MISSING, PACKAGE_MISSING
 from nslab.shell import LabError
 
@@ -57,6 +66,8 @@ FAULTS = {
         *(ETCD_ALARM, METRICS_CUT, MEMBER_DOWN),
         *(DUPLICATE_POD_NAME, MANIFEST_EDITED, MANIFEST_WRONG_MODE, OIDC_FLAGS_ADDED),
         *(KUBELET_CONFIG_EDITED, COREFILE_CUSTOM, KUBEADM_CONFIG_DRIFTED),
+        *(REPO_WRONG_SIGNATURE, REPO_AWAY, DPKG_HALF_CONFIGURED, APT_LOCK_HELD, REBOOT_REQUIRED),
+        *(KUBELET_FLAG, ADDON),
     )
 }
 

@@ -32,6 +32,8 @@ from pydantic import (
     model_validator,
 )
 
+from nightshift.clients.tables import AddOnEntry
+from nightshift.clients.tables import Name as AddOnName
 from nightshift.domain.errors import ConfigError
 from nightshift.domain.facts import WorkloadName
 from nightshift.domain.gates import GATES
@@ -41,6 +43,7 @@ from nightshift.domain.policy import (
     ApiUsePolicy,
     CertificatePolicy,
     ClusterPolicy,
+    CompatibilityPolicy,
     DiskPolicy,
     DrainPolicy,
     DriftPolicy,
@@ -497,6 +500,29 @@ class LimitSection(_Section):
         return LimitPolicy(**dict(self))
 
 
+class CompatibilitySection(_Section):
+    """Add-ons whose support of the target minor is to be known before a minor hop."""
+
+    too_old: Literal["block", "warn"] = Field(
+        CompatibilityPolicy.too_old,
+        description="What an add-on does whose newer release would support the target minor.",
+    )
+    pinned: tuple[AddOnName, ...] = Field(
+        (),
+        strict=False,
+        description="Add-ons that you keep at their version: one that does not support the target minor holds the night.",
+    )
+    addons: tuple[AddOnEntry, ...] = Field(
+        (),
+        strict=False,
+        description="Your own entries, beside include/tables/addons.yaml; one of the same name replaces the shipped one.",
+    )
+
+    def to_policy(self) -> CompatibilityPolicy:
+        """Return the domain's form."""
+        return CompatibilityPolicy(self.too_old, self.pinned, tuple(addon.to_fact() for addon in self.addons))
+
+
 class ClusterFile(_Section):
     """One cluster: what its owner allows and asks for. The file's name is the cluster's name."""
 
@@ -557,6 +583,7 @@ class ClusterFile(_Section):
     drain: DrainSection = Field(default_factory=DrainSection.model_construct)
     workers: WorkerSection = Field(default_factory=WorkerSection.model_construct)
     limits: LimitSection = Field(default_factory=LimitSection.model_construct)
+    compatibility: CompatibilitySection = Field(default_factory=CompatibilitySection.model_construct)
 
     @model_validator(mode="after")
     def _quiesced_once(self) -> ClusterFile:

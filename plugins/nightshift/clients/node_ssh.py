@@ -22,6 +22,7 @@ import paramiko
 import tenacity
 
 from nightshift.clients.node_probe import JobStatus, parse_job, parse_probe, parse_sections
+from nightshift.clients.questions.supply import parse_supply
 from nightshift.clients.script_bundle import DISPATCHER, ScriptBundle
 from nightshift.clients.ssh_connect import (
     KEEPALIVE_SECONDS,
@@ -42,7 +43,14 @@ from nightshift.domain.errors import (
     UnreachableError,
 )
 from nightshift.domain.facts import JobFacts, NodeProbe, PackageFacts
-from nightshift.domain.limits import EVIDENCE_SECONDS, FETCH_SECONDS, LOOK_SECONDS, REATTACH_SECONDS
+from nightshift.domain.facts.supply import SupplyItem
+from nightshift.domain.limits import (
+    EVIDENCE_SECONDS,
+    FETCH_SECONDS,
+    LOOK_SECONDS,
+    REATTACH_SECONDS,
+    SUPPLY_SECONDS,
+)
 
 
 class ExitCode:
@@ -334,6 +342,40 @@ class NodeSsh:
         if result.exit_code == ExitCode.ABSENT:
             return PackageFacts(minor, ())
         return PackageFacts(minor, (), error=_last_line(result.stderr))
+
+    def supply(
+        self, minor: str, package_version: str | None, base_url: str, images: Sequence[str]
+    ) -> tuple[SupplyItem, ...]:
+        """Whether what an upgrade would download is there, asked with the node's keyring, proxies and mirrors.
+
+        Args:
+            minor: whose repository, "1.35".
+            package_version: of all packages a node needs, "1.35.4-1.1"; None = ask for the repository only.
+            base_url: as for `package_index`.
+            images: full names with tags.
+
+        Raises:
+            BlindError: SUPPLY_SILENT, the answer is incomplete.
+        """
+        words = (minor, package_version or "-", base_url, *images)
+        result = self._demand(self.run("supply", *words, timeout_seconds=SUPPLY_SECONDS), "supply")
+        try:
+            items = parse_supply(result.text)
+        except ValueError as error:
+            raise self._half_an_answer(str(error)) from error
+        asked = {("repository", minor), *(("image", image) for image in images)}
+        missing = asked - {(item.kind, item.name) for item in items}
+        if missing:
+            raise self._half_an_answer(f"nothing was said about {', '.join(sorted(n for _, n in missing))}")
+        return items
+
+    def _half_an_answer(self, why: str) -> BlindError:
+        return BlindError(
+            "SUPPLY_SILENT",
+            f"Node {self.node} did not say whether all packages and images are there.",
+            cause=f"Its answer cannot be used: {why}.",
+            next_step=f"Run `sudo /usr/local/lib/nightshift/nightshift-node supply` on {self.node} and read its errors.",
+        )
 
     def fence(self, token: int) -> None:
         """Raise the node's fencing token: commands of an older token are refused from now on.

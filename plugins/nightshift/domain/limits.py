@@ -15,6 +15,7 @@ REATTACH_SECONDS = 600  # how long a lost connection to a running job is tried a
 FETCH_SECONDS = 900  # a snapshot's way off the node
 EVIDENCE_SECONDS = 300  # a failed node's logs
 LOOK_SECONDS = 120  # the slowest plain question to a node
+SUPPLY_SECONDS = 30  # its parts end after 6 s; two addresses per image that both say nothing take 10
 _MARGIN_SECONDS = 300  # Airflow, the store
 _LEAST_SECONDS = 600
 

@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from typing import Any, Literal
 
 from nightshift.domain.facts import WorkloadName
+from nightshift.domain.facts.addons import AddOn
 
 
 @dataclass(frozen=True)
@@ -194,6 +195,21 @@ def iso_minute(seconds: float) -> str:
 
 
 @dataclass(frozen=True)
+class CompatibilityPolicy:
+    """Add-ons whose support of the target minor is to be known before a minor hop.
+
+    Args:
+        too_old: what an add-on does that a newer release of it would cure.
+        pinned: names of add-ons that stay at their version: one that does not bear the target holds the night.
+        addons: the owner's own entries; one of the same name replaces the shipped one.
+    """
+
+    too_old: Literal["block", "warn"] = "block"
+    pinned: tuple[str, ...] = ()
+    addons: tuple[AddOn, ...] = ()
+
+
+@dataclass(frozen=True)
 class ClusterPolicy:
     """Everything Nightshift knows about a cluster before it looks at it."""
 
@@ -224,3 +240,4 @@ class ClusterPolicy:
     drain: DrainPolicy = field(default_factory=DrainPolicy)
     workers: WorkerPolicy = field(default_factory=WorkerPolicy)
     limits: LimitPolicy = field(default_factory=LimitPolicy)
+    compatibility: CompatibilityPolicy = field(default_factory=CompatibilityPolicy)

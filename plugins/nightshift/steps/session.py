@@ -27,6 +27,7 @@ from nightshift.domain.facts import (
     WorkloadFacts,
     WorkloadName,
 )
+from nightshift.domain.facts.supply import SupplyItem
 from nightshift.domain.limits import PARALLEL_NODES
 from nightshift.domain.owner import DEFAULT_INSTALLATION, owner_name
 from nightshift.domain.policy import ClusterPolicy
@@ -77,6 +78,11 @@ class NodePort(Protocol):
 
     def package_index(self, minor: str, base_url: str) -> PackageFacts:
         """Freshly read versions of kubeadm offered for `minor`; the node's own apt lists stay untouched."""
+
+    def supply(
+        self, minor: str, package_version: str | None, base_url: str, images: Sequence[str]
+    ) -> tuple[SupplyItem, ...]:
+        """Whether repository, packages and images of a target are there; without a version the repository only."""
 
     def fence(self, token: int) -> None:
         """Raise the node's fencing token: commands of an older token are refused from now on."""

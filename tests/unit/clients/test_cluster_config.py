@@ -17,7 +17,8 @@ from nightshift.clients.cluster_config import (
 )
 from nightshift.domain.errors import ConfigError
 from nightshift.domain.facts import WorkloadName
-from nightshift.domain.policy import AlertPolicy, ClusterPolicy, Rule
+from nightshift.domain.facts.addons import AddOn, AddOnRelease
+from nightshift.domain.policy import AlertPolicy, ClusterPolicy, CompatibilityPolicy, Rule
 
 PROJECT = Path(__file__).parents[3]
 CLUSTERS = PROJECT / "include" / "clusters"
@@ -84,6 +85,8 @@ def test_every_value_arrives(tmp_path: Path) -> None:
         "window:\n  start: '22:00'\n  end: '04:00'\n  frozen_dates: [2026-12-24, '2026-12-31']\n"
         "disk:\n  margin_percent: 5\nworkers:\n  max_unavailable: 3\n"
         "quiesce:\n- {kind: StatefulSet, namespace: shop, name: queue}\n"
+        "compatibility:\n  too_old: warn\n  pinned: [calico]\n  addons:\n"
+        "  - {name: own, images: [a/own], source: 'https://a', releases: [{release: '2.4', newest: '1.35'}]}\n"
     )
     policy = load_cluster(written(tmp_path, text))
     assert policy.pushgateway_url == "http://push:9091"
@@ -95,11 +98,20 @@ def test_every_value_arrives(tmp_path: Path) -> None:
     assert policy.disk.margin_percent == 5.0
     assert policy.workers.max_unavailable == 3
     assert policy.quiesce == (WorkloadName("StatefulSet", "shop", "queue"),)
+    own = AddOn("own", ("a/own",), (AddOnRelease("2.4", None, "1.35"),), "https://a")
+    assert policy.compatibility == CompatibilityPolicy("warn", ("calico",), (own,))
 
 
 @pytest.mark.parametrize(
     ("text", "line", "said"),
     [
+        pytest.param(
+            MINIMAL + "compatibility:\n  addons:\n  - name: own\n    images: [a]\n    source: https://a\n"
+            "    releases:\n    - {release: '2.4', newset: '1.35'}\n",
+            10,
+            "did you mean 'newest'",
+            id="typo in an add-on",
+        ),
         pytest.param(MINIMAL + "acept_api_outage: true\n", 4, "did you mean 'accept_api_outage'", id="typo"),
         pytest.param(
             MINIMAL + "disk:\n  margin: 2.0\n", 5, "did you mean 'margin_percent'", id="nested typo"

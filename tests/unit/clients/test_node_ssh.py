@@ -350,6 +350,36 @@ def test_package_index(serve):
     assert (unknown.versions, unknown.error) == ((), "no signature")
 
 
+def test_supply(serve):
+    lines = "image\tr/a:1\tfound\tr\nrepository\t1.35\tfound\thttp://x\n"
+    ssh, script, _ = serve(lines + "end\n")
+    items = ssh.supply("1.35", "1.35.4-1.1", "http://x", ["r/a:1"])
+    assert [(item.name, item.state.value) for item in items] == [("r/a:1", "found"), ("1.35", "found")]
+    assert script.commands[-1].endswith("nightshift-node supply 1.35 1.35.4-1.1 http://x r/a:1")
+    ssh, script, _ = serve(lines + "end\n")
+    ssh.supply("1.35", None, "http://x", [])
+    assert script.commands[-1].endswith("nightshift-node supply 1.35 - http://x")
+
+
+@pytest.mark.parametrize(
+    "half",
+    [
+        "image\tr/a:1\tfound\tr\nrepository\t1.35\tfound\thttp://x\n",  # cut off
+        "image\tr/a:1\tfound\tr\nend\n",
+        "repository\t1.35\tfound\thttp://x\nend\n",
+        "end\n",
+    ],
+)
+def test_half_an_answer_about_supply_is_blind(serve, half):
+    with pytest.raises(BlindError, match="SUPPLY_SILENT"):
+        serve(half)[0].supply("1.35", "1.35.4-1.1", "http://x", ["r/a:1"])
+
+
+def test_a_supply_that_fails_is_an_error(serve):
+    with pytest.raises(RemoteJobError, match="NODE_COMMAND_FAILED"):
+        serve((2, "", "usage"))[0].supply("1.35", None, "http://x", [])
+
+
 def test_fetch_streams_bytes(serve):
     data = bytes(range(256)) * 4000
     ssh, _, server = serve("x")

@@ -15,14 +15,18 @@ from nightshift.domain.gates import (
     api_use,
     certificates,
     clock,
+    compatibility,
     disk_usage,
     drift,
     etcd_latency,
     etcd_state,
     node_health,
+    packages,
     quorum,
     rules,
     static_pods,
+    supply,
+    version_killers,
     version_skew,
     webhooks,
 )
@@ -83,5 +87,9 @@ GATES: dict[str, Gate] = {
         alerts,
         rules,
         drift,
+        version_killers,
+        compatibility,
+        packages,
+        supply,
     )
 }

@@ -13,14 +13,23 @@ from nightshift.clients.questions import drift, static_pods
 from nightshift.clients.questions.api_use import API_REQUESTS_QUESTION, API_SERVICES_QUESTION, CRDS_QUESTION
 from nightshift.clients.questions.certificates import CERTIFICATES_QUESTION
 from nightshift.clients.questions.etcd import ETCD_DEVICE_LOOK, ETCD_LOOK
+from nightshift.clients.questions.kubeadm_cluster import KUBEADM_CLUSTER_QUESTION
+from nightshift.clients.questions.packages import PACKAGES_QUESTION
+from nightshift.clients.questions.platform import PLATFORM_QUESTION
 from nightshift.clients.questions.webhooks import WEBHOOKS_QUESTION
+from nightshift.clients.questions.workload_images import WORKLOAD_IMAGES_QUESTION
+from nightshift.clients.tables import load_addons, load_killers
+from nightshift.domain.facts.addons import ADDONS, WORKLOAD_IMAGES
 from nightshift.domain.facts.alerts import ALERTS, RULES
 from nightshift.domain.facts.api_use import API_REQUESTS, API_SERVICES, CRDS
 from nightshift.domain.facts.certificates import CERTIFICATES
 from nightshift.domain.facts.clock import CLOCKS
 from nightshift.domain.facts.drift import CLUSTER_SETTINGS, CONTROL_PLANE_CONFIG, KUBELET_FILES
 from nightshift.domain.facts.etcd import ETCD, ETCD_DEVICE
+from nightshift.domain.facts.packages import PACKAGES
 from nightshift.domain.facts.static_pods import MIRROR_HASHES, STATIC_POD_DETAILS
+from nightshift.domain.facts.supply import SUPPLY
+from nightshift.domain.facts.versions import KILLERS, KUBEADM_CLUSTER, PLATFORM
 from nightshift.domain.facts.webhooks import WEBHOOKS
 from nightshift.domain.topics import BUDGETS, COMPONENTS, CONFIGZ, ETCD_NOW, PROBES
 from nightshift.steps.look.clocks import read_clock
@@ -34,6 +43,7 @@ from nightshift.steps.look.gathering import (
     from_look,
 )
 from nightshift.steps.look.monitoring import read_alerts, read_rules
+from nightshift.steps.look.supply import read_supply
 
 GATHERERS: Mapping[str, Gatherer] = {
     COMPONENTS.name: from_kube(lambda kube: kube.component_versions()),
@@ -58,6 +68,13 @@ GATHERERS: Mapping[str, Gatherer] = {
     CLOCKS.name: NodeGatherer(read_clock, prepare=lambda session: session.clock),
     ALERTS.name: ClusterGatherer(read_alerts),
     RULES.name: ClusterGatherer(read_rules),
+    KILLERS.name: ClusterGatherer(lambda session, seen: load_killers()),
+    KUBEADM_CLUSTER.name: from_api(KUBEADM_CLUSTER_QUESTION),
+    PLATFORM.name: from_look(PLATFORM_QUESTION),
+    ADDONS.name: ClusterGatherer(lambda session, seen: load_addons()),
+    WORKLOAD_IMAGES.name: from_api(WORKLOAD_IMAGES_QUESTION),
+    PACKAGES.name: from_look(PACKAGES_QUESTION),
+    SUPPLY.name: ClusterGatherer(read_supply),
 }
 
 
