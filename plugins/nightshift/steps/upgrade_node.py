@@ -17,7 +17,7 @@ from nightshift.steps.hold import Held, hold
 from nightshift.steps.quiesce import quiesce_again
 from nightshift.steps.session import JobResult, Session, node_log, patiently, wait_until
 from nightshift.steps.snapshot import require_way_back
-from nightshift.steps.turn import require_quorum
+from nightshift.steps.turn import require_quorum, require_turn
 
 
 def upgrade_node(
@@ -56,6 +56,9 @@ def upgrade_node(
         command = _choose_command(session, node, version, known)
         session.log(f"{node_name}: kubeadm upgrade {command} to {version}")
         if node.is_control_plane and not is_running:
+            require_turn(
+                session, node
+            )  # once more: to make quiet what the policy names may have taken minutes
             require_quorum(session, node)
         # A job that is attached to began before this try.
         since = known.started if known and is_running else session.clock()
