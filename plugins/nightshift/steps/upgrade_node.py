@@ -56,9 +56,7 @@ def upgrade_node(
         command = _choose_command(session, node, version, known)
         session.log(f"{node_name}: kubeadm upgrade {command} to {version}")
         if node.is_control_plane and not is_running:
-            require_turn(
-                session, node
-            )  # once more: to make quiet what the policy names may have taken minutes
+            require_turn(session, node)  # once more: making things quiet may have taken minutes
             require_quorum(session, node)
         # A job that is attached to began before this try.
         since = known.started if known and is_running else session.clock()
