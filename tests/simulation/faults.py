@@ -394,14 +394,13 @@ class Plan:
         elif story == "loose":  # a workload made quiet when its record has been given up
             self._add("quiesce", rng.choice(_ENDS[:3]), nth % 2, "set_workload")
             self._add("quiesce", "freeze", nth % 2, "set_workload")
-        elif (
-            story == "blind"
-        ):  # a retry that finds its own job at work and no API, and what may come while it follows
+        elif story == "blind":  # a retry that finds its own job at work and no API
             acting = rng.choice(("upgrade_node", "upgrade_kubelet"))
-            for verb, fault in (("start-job", "job slow"), ("job-poll", "api away"), ("job-poll", "kill")):
-                self._add(acting, fault, nth, verb)
-            if rng.random() < 0.7:
-                self._add(acting, rng.choice((*_HIDES, *_ENDS)), nth + rng.randrange(1, 5), "job-poll")
+            self._add(acting, "job slow", 0, "start-job")
+            for fault in ("api away", "kill"):
+                self._add(acting, fault, 2 + nth, "job-poll")  # it has looked twice before it starts its job
+            if rng.random() < 0.7:  # while it follows
+                self._add(acting, rng.choice((*_HIDES, *_ENDS)), 3 + nth + rng.randrange(6), "job-poll")
         else:  # a person's cordon on a node that comes later
             self._add(rng.choice(("claim", "snapshot", "stage", "gate")), "person cordons", rng.randrange(5))
 
