@@ -109,6 +109,16 @@ def test_unpausing_starts_no_missed_night(upgrade_dag: DAG) -> None:
     assert upgrade_dag.timetable.run_immediately == timedelta(0)
 
 
+def test_steps_with_a_job_know_their_node_without_the_api(upgrade_dag: DAG) -> None:
+    """And only those: what else is handed on would be asked of nobody."""
+    told = {
+        t.task_id.rpartition(".")[2]
+        for t in upgrade_dag.tasks
+        if isinstance(t, StepOperator) and "addresses" in t.inputs
+    }
+    assert told == {"upgrade_node", "upgrade_kubelet"}
+
+
 def test_every_task_is_documented(dag_bag: DagBag) -> None:
     undocumented = [f"{d.dag_id}.{t.task_id}" for d in dag_bag.dags.values() for t in d.tasks if not t.doc_md]
     assert undocumented == []

@@ -179,6 +179,7 @@ class FakeNode:
         self.calls: list[tuple[str, ...]] = []
         self.failures: dict[str, Exception] = {}
         self.before_job: Callable[[str], None] = lambda step: None
+        self.on_follow: Callable[[str], None] = lambda step: None
         self.bundles = {"etcd-20270115T080000Z.tar.gz": f"snapshot of {name}".encode()}
         self.results: dict[str, dict[str, Any]] = {"snapshot-etcd": _proven(self.bundles)}
         self.scratch: tuple[ScratchEntry, ...] = ()
@@ -331,6 +332,25 @@ class FakeNode:
 
     def _reclaim_scratch(self, args: Sequence[str]) -> None:
         self.scratch = tuple(entry for entry in self.scratch if entry.name not in args[1:])
+
+    def follow_job(
+        self, step: str, log: Callable[[str], None], is_enough: Callable[[JobFacts], bool]
+    ) -> JobFacts | None:
+        """A look each second; `on_follow` is what the world does meanwhile."""
+        first = None
+        while True:
+            self._reach()
+            seen = self.jobs.get(step)
+            if first is None and (seen is None or seen.state != "running"):
+                return None
+            first = first or seen
+            if seen is None or seen.started != first.started or is_enough(seen):
+                return seen
+            log(f"{step} is {seen.state}")
+            if seen.state != "running":
+                return seen
+            self.cluster.sleep(1)
+            self.on_follow(step)
 
     def job(self, step: str) -> JobFacts | None:
         """One job."""

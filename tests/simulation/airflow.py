@@ -365,7 +365,7 @@ class Airflow:
         steps = tuple(NODE_STEPS)
         try:
             for step in steps[steps.index(first) :]:
-                self.perform(run, step, node_work(step, node, run.choice), node)
+                self.perform(run, step, node_work(step, node, run.choice, run.plan), node)
         except TaskSkipped:
             run.ends.append({"place": place, "index": index, "nodes": [node]})
         except TaskFailed as failure:
@@ -504,7 +504,9 @@ def quiet(work: Callable[[Session], Any], session: Session) -> Any:
         return None
 
 
-def node_work(step: str, node: str, choice: Mapping[str, Any]) -> Callable[[Session], Any]:
+def node_work(
+    step: str, node: str, choice: Mapping[str, Any], plan: Mapping[str, Any]
+) -> Callable[[Session], Any]:
     """The step's function for a node."""
     steps: dict[str, Callable[..., Any]] = {
         "drain_node": drain_node,
@@ -513,8 +515,9 @@ def node_work(step: str, node: str, choice: Mapping[str, Any]) -> Callable[[Sess
         "verify_node": verify_node,
         "uncordon_node": uncordon_node,
     }
-    needs_choice = step not in ("drain_node", "uncordon_node")
-    more = {"choice": choice} if needs_choice else {}
+    more: dict[str, Any] = {} if step in ("drain_node", "uncordon_node") else {"choice": choice}
+    if step in ("upgrade_node", "upgrade_kubelet"):
+        more["addresses"] = plan["addresses"]
     return partial(steps[step], node_name=node, **more)
 
 

@@ -373,7 +373,9 @@ class Plan:
         """Two accidents that are known to be bad together; by chance alone they would meet once in a thousand seeds."""
         acting = rng.choice(("snapshot", "stage", "upgrade_node", "upgrade_kubelet"))
         nth = rng.choice((0, 0, 1, 2))
-        story = rng.choice(("zombie", "zombie", "unseen", "member", "cleared", "aside", "told", "loose"))
+        story = rng.choice(
+            ("zombie", "zombie", "unseen", "member", "cleared", "aside", "told", "loose", "blind")
+        )
         if story == "zombie":  # a command that comes when its run has long been given up
             self._add(acting, rng.choice(("freeze", "late")), nth, "start-job")
             self._add(
@@ -392,6 +394,13 @@ class Plan:
         elif story == "loose":  # a workload made quiet when its record has been given up
             self._add("quiesce", rng.choice(_ENDS[:3]), nth % 2, "set_workload")
             self._add("quiesce", "freeze", nth % 2, "set_workload")
+        elif story == "blind":  # a retry that finds its own job at work and no API
+            acting = rng.choice(("upgrade_node", "upgrade_kubelet"))
+            self._add(acting, "job slow", 0, "start-job")
+            for fault in ("api away", "kill"):
+                self._add(acting, fault, 2 + nth, "job-poll")  # it has looked twice before it starts its job
+            if rng.random() < 0.7:  # while it follows
+                self._add(acting, rng.choice((*_HIDES, *_ENDS)), 3 + nth + rng.randrange(6), "job-poll")
         else:  # a person's cordon on a node that comes later
             self._add(rng.choice(("claim", "snapshot", "stage", "gate")), "person cordons", rng.randrange(5))
 

@@ -15,7 +15,7 @@ import time
 import uuid
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, BinaryIO
 
 import paramiko
@@ -213,6 +213,24 @@ class _Poll:
     lines: tuple[str, ...]
 
 
+@dataclass
+class _Trail:
+    """What was read of one start of a job so far."""
+
+    job_id: str
+    cursor: str = "-"
+    lines: deque[str] = field(default_factory=lambda: deque(maxlen=_KEPT_LINES))
+    result: dict[str, Any] | None = None
+
+    def take(self, poll: _Poll, log: Callable[[str], None]) -> None:
+        """Tell the new lines of a look."""
+        self.cursor = poll.cursor
+        for line in (_CONTROL.sub("", written) for written in poll.lines):
+            self.lines.append(line)
+            self.result = _result_of(line) or self.result
+            log(line)
+
+
 def _noop() -> None:
     """Nothing to do between two polls."""
 
@@ -244,6 +262,7 @@ class NodeSsh:
         self._sleep = sleep
         self._client: paramiko.SSHClient | None = None
         self._lock = threading.Lock()
+        self._trails: dict[str, _Trail] = {}  # by step: what `follow_job` has told already
 
     @property
     def name(self) -> str:
@@ -437,7 +456,7 @@ class NodeSsh:
     ) -> JobOutcome:
         """Start the job, or attach to it if it runs already, and follow it to its end.
 
-        A broken connection is opened again for up to `reattach_seconds`; the job does not notice. When `log` or
+        Lines that `follow_job` has told are not told again. A broken connection is opened again for up to `reattach_seconds`; the job does not notice. When `log` or
         `on_poll` raises, following ends and the job goes on.
 
         Args:
@@ -465,26 +484,57 @@ class NodeSsh:
         log(f"{step} {how} as nightshift-{step}.service")
         return self._follow(step, job_id, how == "attached", log, on_poll)
 
+    def follow_job(
+        self, step: str, log: Callable[[str], None], is_enough: Callable[[JobFacts], bool]
+    ) -> JobFacts | None:
+        """Follow a job that runs, whoever started it, until it ended or `is_enough`; starts and changes nothing.
+
+        It needs no token, because it only looks. `run_job` of the same client goes on where this stopped.
+
+        Args:
+            step: name of the job script.
+            log: gets every line of the job once, in order.
+            is_enough: asked at each look, before its lines are told; about once a second.
+
+        Returns:
+            What the last look said; None: no such job ran.
+
+        Raises:
+            UnreachableError: NODE_UNREACHABLE, at once: whoever needs the job will ask again.
+        """
+        trail: _Trail | None = None
+        pause = _FIRST_POLL_SECONDS
+        while True:
+            poll = self._poll(step, trail.cursor if trail else "-")
+            facts = poll.status.facts
+            if trail is None and facts.state != "running":
+                return None
+            if trail is None:
+                trail = self._trails[step] = _Trail(poll.status.job_id)
+            elif poll.status.job_id != trail.job_id:  # another start: what was followed is over
+                return facts
+            if is_enough(facts):
+                return facts
+            trail.take(poll, log)
+            if facts.state != "running":
+                return facts
+            self._sleep(pause)
+            pause = min(_POLL_SECONDS, pause * 1.5)
+
     def _follow(
         self, step: str, job_id: str, attached: bool, log: Callable[[str], None], on_poll: Callable[[], None]
     ) -> JobOutcome:
         """Poll until the job ended."""
-        cursor, pause = "-", _FIRST_POLL_SECONDS
-        lines: deque[str] = deque(maxlen=_KEPT_LINES)
-        result: dict[str, Any] | None = None
+        known, pause = self._trails.pop(step, None), _FIRST_POLL_SECONDS
+        trail = known if known is not None and known.job_id == job_id else _Trail(job_id)
         while True:
-            seen = cursor  # bound before the call: a repeated look must ask from the same place
-            poll = self._patiently(lambda since=seen: self._poll(step, since))  # type: ignore[misc]  # mypy: lambda default
-            cursor = poll.cursor
+            poll = self._patiently(lambda: self._poll(step, trail.cursor))
             if poll.status.job_id != job_id:
-                raise self._lost(step, "It was started anew by somebody else.", lines)
-            for line in (_CONTROL.sub("", written) for written in poll.lines):
-                lines.append(line)
-                result = _result_of(line) or result
-                log(line)
+                raise self._lost(step, "It was started anew by somebody else.", trail.lines)
+            trail.take(poll, log)
             on_poll()
             if poll.status.facts.state != "running":
-                return self._ended(step, poll.status, attached, lines, result)
+                return self._ended(step, poll.status, attached, trail.lines, trail.result)
             self._sleep(pause)
             pause = min(_POLL_SECONDS, pause * 1.5)
 

@@ -34,12 +34,17 @@ def task_seconds(policy: ClusterPolicy) -> dict[str, float]:
         "drain_node": drain,
         "quiesce": patience,
         "restore": patience,
-        # A control plane's also makes quiet what is not so any more.
+        # A control plane's also makes quiet what is not so any more. A job of an earlier try may be followed to its end
+        # while the API is away; then the step's own begins.
         "upgrade_node": drain
         + limits.node_ready_seconds
+        + limits.kubeadm_job_seconds
         + _job(limits.kubeadm_job_seconds)
         + EVIDENCE_SECONDS,
-        "upgrade_kubelet": drain + _job(limits.package_job_seconds) + EVIDENCE_SECONDS,
+        "upgrade_kubelet": drain
+        + limits.package_job_seconds
+        + _job(limits.package_job_seconds)
+        + EVIDENCE_SECONDS,
         "verify_node": patience + LOOK_SECONDS,
         "uncordon_node": patience,
         "quarantine_node": patience + LOOK_SECONDS,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from nightshift.domain.facts import JobFacts, NodeFacts
@@ -17,6 +17,7 @@ GATE = "plan"
 MEMBERS_FOR_QUORUM = 3  # the smallest etcd that keeps its quorum while one member is down
 # Small cluster, measured: 140 s for kubeadm's restarts of etcd and kube-apiserver; slower disks take more.
 EXPECTED_OUTAGE_SECONDS = 240
+KUBEADM_COMMANDS = ("apply", "node")  # what `kubeadm_command` may say
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,8 @@ class Plan:
         waves: worker nodes by wave; the first wave is one canary.
         leftover: nodes that do not fit into tonight and continue tomorrow.
         quarantined: workers that an earlier night set aside and that the policy leaves out.
+        addresses: InternalIP by name, of every node that is planned for tonight: a step that is tried again while the
+            only API is away finds its node by it.
         sentence: the plan in plain words, the expected outage included.
         verdict: PASS, BLOCK with API_OUTAGE_NOT_ACCEPTED, or HOLD with NODES_QUARANTINED.
     """
@@ -46,6 +49,7 @@ class Plan:
     sentence: str
     verdict: Verdict
     quarantined: tuple[str, ...] = ()
+    addresses: Mapping[str, str] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON-serialisable data."""
@@ -54,6 +58,7 @@ class Plan:
             "waves": [list(wave) for wave in self.waves],
             "leftover": list(self.leftover),
             "quarantined": list(self.quarantined),
+            "addresses": dict(self.addresses),
             "sentence": self.sentence,
             "verdict": self.verdict.to_dict(),
         }
@@ -111,8 +116,15 @@ def build_plan(
         _held(set_aside) if is_empty and left_out else _judge_outage(len(control_planes), tonight, policy)
     )
     sentence = _sentence(target, tonight, waves, leftover, len(control_planes))
+    begun = {step.node for step in tonight} | {name for wave in waves for name in wave}
     return Plan(
-        tonight, waves, leftover, f"{sentence}{_set_aside_sentence(set_aside, left_out)}", verdict, left_out
+        tonight,
+        waves,
+        leftover,
+        f"{sentence}{_set_aside_sentence(set_aside, left_out)}",
+        verdict,
+        left_out,
+        {node.name: node.address for node in nodes if node.name in begun},
     )
 
 

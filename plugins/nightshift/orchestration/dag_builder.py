@@ -51,6 +51,7 @@ from nightshift.orchestration.operators import (
     own_run_id,
     param,
     plan_begun,
+    planned_addresses,
     pull,
 )
 from nightshift.orchestration.probe import ProbePodOperator
@@ -288,14 +289,16 @@ def _preparation(night: _Night) -> list[StepOperator]:
 
 def _node_steps(night: _Night, node: Any, place: Place) -> list[StepOperator]:
     """The five tasks of one node, chained."""
-    choice = {"choice": pull("detect_target")}
+    choice: dict[str, Input] = {"choice": pull("detect_target")}
+    with_job = {**choice, "addresses": planned_addresses}
+    inputs = {"upgrade_node": with_job, "upgrade_kubelet": with_job, "verify_node": choice}
     tasks = [
         night.step(
             name,
             node=node,
             place=(place.list_name, place.index),
             map_index_template=_LABEL,
-            inputs={} if name in ("drain_node", "uncordon_node") else choice,
+            inputs=inputs.get(name, {}),
         )
         for name in _NODE_STEPS
     ]

@@ -54,6 +54,12 @@ def night_ends(context: Context, tasks: Sequence[str]) -> list[Mapping[str, Any]
     return [ended for ended in found or () if ended]
 
 
+def planned_addresses(context: Context, jinja_env: object = None) -> Mapping[str, str]:
+    """The input with the planned nodes' addresses by name; none are known to the plan of an older release."""
+    plan: Mapping[str, Any] = pull("decide", "plan")(context) or {}
+    return plan.get("addresses") or {}
+
+
 def plan_begun(tasks: Sequence[str]) -> Input:
     """Return the input that is the night's plan, without what a brake or a closed window left for tomorrow."""
 

@@ -20,6 +20,7 @@ from nightshift.domain.facts import (
     BudgetFacts,
     JobFacts,
     LeaseFacts,
+    NodeAddress,
     NodeFacts,
     NodeProbe,
     PackageFacts,
@@ -98,6 +99,11 @@ class NodePort(Protocol):
         on_poll: Callable[[], None] = ...,
     ) -> JobResult:
         """Start the job, or attach to it if it runs already, and follow it to its end."""
+
+    def follow_job(
+        self, step: str, log: Callable[[str], None], is_enough: Callable[[JobFacts], bool]
+    ) -> JobFacts | None:
+        """Follow a job that runs until it ended or `is_enough`; only looks. None: there was none to follow."""
 
     def job(self, step: str) -> JobFacts | None:
         """What is known about one job of this node."""
@@ -249,7 +255,7 @@ class Session:
     """One run's view of one cluster.
 
     Args:
-        ssh: opens the way into a node; called once per node, see `on`.
+        ssh: opens the way into a node; called once per node and address, see `on`.
         run_id: Airflow's run id, as the ledger and the store's file names have it.
         installation: which Airflow this is; see `owner`.
         began: when this try of the task began, seconds since the epoch; see domain/takeover.py.
@@ -260,7 +266,7 @@ class Session:
 
     policy: ClusterPolicy
     kube: KubePort
-    ssh: Callable[[NodeFacts], NodePort]
+    ssh: Callable[[NodeFacts | NodeAddress], NodePort]
     store: StorePort
     pushgateway: GaugePort
     run_id: str
@@ -269,7 +275,7 @@ class Session:
     clock: Callable[[], float] = time.time
     log: Callable[[str], None] = logging.getLogger("nightshift").info
     sleep: Callable[[float], None] = time.sleep
-    _open: dict[str, NodePort] = field(default_factory=dict, init=False, repr=False)
+    _open: dict[str, tuple[str, NodePort]] = field(default_factory=dict, init=False, repr=False)
     _lock: threading.Lock = field(default_factory=threading.Lock, init=False, repr=False)
 
     @property
@@ -277,12 +283,16 @@ class Session:
         """Who we are in the Lease, in annotations and in the status of jobs."""
         return owner_name(self.installation, self.policy.name, self.run_id)
 
-    def on(self, node: NodeFacts) -> NodePort:
-        """The way into `node`, one per session."""
+    def on(self, node: NodeFacts | NodeAddress) -> NodePort:
+        """The way into `node`, one per session; another one when its address is another by now."""
         with self._lock:
-            if node.name not in self._open:
-                self._open[node.name] = self.ssh(node)
-            return self._open[node.name]
+            address, port = self._open.get(node.name, (None, None))
+            if port is None or address != node.address:
+                if port is not None:
+                    port.close()
+                port = self.ssh(node)
+                self._open[node.name] = (node.address, port)
+            return port
 
     def node(self, name: str) -> NodeFacts:
         """The Node object called `name`.
@@ -303,7 +313,7 @@ class Session:
     def close(self) -> None:
         """Drop all SSH connections."""
         with self._lock:
-            for port in self._open.values():
+            for _, port in self._open.values():
                 port.close()
             self._open.clear()
 

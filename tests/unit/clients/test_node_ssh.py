@@ -310,6 +310,61 @@ def test_what_a_listener_raises_ends_following_only(serve):
     assert len(script.commands) == 2
 
 
+def poll(state: str, cursor: str, *lines: str, job_id: str = "id-1") -> str:
+    code = "-" if state == "running" else "0"
+    return f"{job_line(state, code, job_id)}\nCURSOR\t{cursor}\n" + "".join(f"{line}\n" for line in lines)
+
+
+def test_following_only_looks_and_tells_each_line_once(serve):
+    ssh, script, _ = serve(
+        poll("running", "c1", "one"), poll("running", "c2", "two"), poll("succeeded", "c3", "three")
+    )
+    lines: list[str] = []
+    seen: list[str] = []
+    last = ssh.follow_job("stage", lines.append, lambda facts: bool(seen.append(facts.state)))
+    assert script.verbs == ["job-poll stage -", "job-poll stage c1", "job-poll stage c2"]
+    assert (lines, seen) == (["one", "two", "three"], ["running", "running", "succeeded"])
+    assert last is not None
+    assert (last.state, last.run_id, last.arguments) == ("succeeded", "run-1", ("1.35",))
+
+
+def test_a_start_that_attaches_goes_on_where_following_stopped(serve):
+    """Each line of a job once, and its result, although two calls read it."""
+    ssh, script, _ = serve(
+        poll("running", "c1", "one", 'RESULT {"a": 1}'),
+        poll("running", "c2", "two"),
+        "attached id-1\n",
+        poll("succeeded", "c3", "two", "three"),
+    )
+    lines: list[str] = []
+    looks = iter([False, True])
+    ssh.follow_job("stage", lines.append, lambda _: next(looks))
+    outcome = ssh.run_job("stage", 5, "run-1", ["1.35"], 60, lines.append)
+    assert script.verbs[-1] == "job-poll stage c1", "the second look was not told"
+    assert lines == ["one", 'RESULT {"a": 1}', "stage attached as nightshift-stage.service", "two", "three"]
+    assert outcome.lines == ("one", 'RESULT {"a": 1}', "two", "three")
+    assert (outcome.attached, outcome.result) == (True, {"a": 1})
+
+
+def test_another_start_is_read_from_its_own_beginning(serve):
+    ssh, script, _ = serve(
+        poll("running", "c1", "old"),
+        poll("succeeded", "c2"),
+        "started id-2\n",
+        poll("succeeded", "c9", "new", job_id="id-2"),
+    )
+    ssh.follow_job("stage", lambda _: None, lambda _: False)
+    assert ssh.run_job("stage", 5, "run-1", ["1.35"], 60, lambda _: None).lines == ("new",)
+    assert script.verbs[-1] == "job-poll stage -"
+
+
+def test_a_line_that_breaks_while_following_is_said_at_once(serve):
+    ssh, script, _ = serve(poll("running", "c1", "one"), (-1, "", ""))
+    with pytest.raises(UnreachableError):
+        ssh.follow_job("stage", lambda _: None, lambda _: False)
+    assert len(script.commands) == 2
+
+
 def test_job_facts(serve):
     ssh, _, _ = serve(f"{job_line('failed', '26')}\nCURSOR\t-\n")
     facts = ssh.job("stage")

@@ -21,6 +21,7 @@ from nightshift.orchestration.operators import (
     StepOperator,
     own_run_id,
     param,
+    planned_addresses,
     pull,
 )
 
@@ -40,6 +41,23 @@ def test_a_step_is_given_what_earlier_tasks_left(steps: Any, context: Any, polic
     assert steps.calls == [("a_step", expected)]
     assert context["node_name"] == "w1"
     assert result["ended"] >= result["began"] > 0
+
+
+@pytest.mark.parametrize(
+    ("decision", "addresses"),
+    [
+        ({"plan": {"addresses": {"w1": "10.0.0.1"}}}, {"w1": "10.0.0.1"}),
+        ({"plan": {"waves": [["w1"]]}}, {}),
+        ({"plan": None}, {}),
+        (None, {}),
+    ],
+    ids=["as it is", "of an older release", "no plan", "no decision"],
+)
+def test_addresses_come_from_the_plan(
+    context: Any, decision: dict[str, Any] | None, addresses: dict[str, str]
+) -> None:
+    context["ti"].xcoms[("decide", "return_value")] = decision
+    assert planned_addresses(context) == addresses
 
 
 def test_a_known_error_is_left_for_the_report_and_said_plainly(

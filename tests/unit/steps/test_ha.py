@@ -168,6 +168,44 @@ def test_a_cleared_task_of_another_control_plane_is_refused(
     assert drain_node(ha_session, "cp2")["cordoned_by_us"]
 
 
+@pytest.mark.parametrize("how", ["kubeadm-upgrade", "kubelet-upgrade", "away"])
+def test_a_control_plane_under_a_persons_cordon_is_in_the_way_while_its_job_runs(
+    ha: FakeCluster, ha_session: Session, how: str
+) -> None:
+    """It carries no mark of ours, whoever upgrades it: simulation, seed 9384."""
+    ha.nodes["cp2"] = replace(ha.nodes["cp2"], is_unschedulable=True)
+    ha.add_pod("cp1", "web-1")
+    if how == "away":
+        ha.fakes["cp2"].is_away = True
+    else:
+        ha.fakes["cp2"].jobs[how] = running_job(how, ha_session.owner)
+    with pytest.raises(GateClosedError, match=r"CONTROL_PLANE_BUSY.*cp2"):
+        drain_node(ha_session, "cp1")
+    assert not ha.nodes["cp1"].is_unschedulable
+    assert len(ha.pods["cp1"]) == 1
+    ha.fakes["cp2"].is_away = False
+    ha.fakes["cp2"].jobs.clear()
+    assert drain_node(ha_session, "cp1")["cordoned_by_us"]
+
+
+def test_a_control_plane_that_is_taken_while_another_waits_to_begin_keeps_its_turn(
+    ha: FakeCluster, ha_session: Session, choice: dict[str, Any]
+) -> None:
+    """cp1 is under a person's cordon, so that nobody saw it being prepared."""
+    ha.nodes["cp1"] = replace(ha.nodes["cp1"], is_unschedulable=True)
+    snapshot(ha_session, choice)
+    config = ha_session.kube.kubeadm_config
+
+    def meanwhile() -> dict[str, str]:
+        ha_session.kube.cordon("cp2", ha_session.owner, 1)
+        return config()
+
+    ha_session.kube.kubeadm_config = meanwhile  # type: ignore[method-assign]  # asked right before kubeadm
+    with pytest.raises(GateClosedError, match=r"CONTROL_PLANE_BUSY.*cp2"):
+        upgrade_node(ha_session, "cp1", choice)
+    assert "kubeadm-upgrade" not in ha.fakes["cp1"].jobs
+
+
 def test_of_two_control_planes_that_come_at_once_none_keeps_its_cordon(
     ha: FakeCluster, ha_session: Session
 ) -> None:

@@ -27,6 +27,14 @@ class NodeFacts:
 
 
 @dataclass(frozen=True)
+class NodeAddress:
+    """Where a node is reached over SSH, as it was known when it was last asked for."""
+
+    name: str
+    address: str  # InternalIP
+
+
+@dataclass(frozen=True)
 class ManifestEntry:
     """One entry of /etc/kubernetes/manifests, parsed as far as it parses."""
 
