@@ -74,6 +74,9 @@ class NodePort(Protocol):
     def package_index(self, minor: str, base_url: str) -> PackageFacts:
         """Freshly read versions of kubeadm offered for `minor`; the node's own apt lists stay untouched."""
 
+    def image_manifests(self, images: Sequence[str]) -> Mapping[str, tuple[int, str]]:
+        """What the node's registry says about images: image -> (HTTP status, manifest); status 0: no answer."""
+
     def fence(self, token: int) -> None:
         """Raise the node's fencing token: commands of an older token are refused from now on."""
 

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from nightshift.domain.facts.placement import Need, Placement, Room, Taint
+
 
 @dataclass(frozen=True)
 class NodeFacts:
@@ -20,6 +22,8 @@ class NodeFacts:
     pressures: tuple[str, ...] = ()  # MemoryPressure, DiskPressure, PIDPressure that are True
     annotations: Mapping[str, str] = field(default_factory=dict)
     labels: Mapping[str, str] = field(default_factory=dict)
+    taints: tuple[Taint, ...] = ()
+    room: Room | None = None  # None: its kubelet has not said
 
 
 @dataclass(frozen=True)
@@ -123,6 +127,7 @@ class KubeletThresholds:
     image_gc_high_percent: float
     image_gc_low_percent: float
     eviction_hard: Mapping[str, str]  # signal -> quantity or percentage, as the kubelet reports it
+    eviction_soft: Mapping[str, str] = field(default_factory=dict)  # the same, after a grace period
 
 
 @dataclass(frozen=True)
@@ -181,7 +186,7 @@ class PackageFacts:
 
 @dataclass(frozen=True)
 class PodFacts:
-    """One pod on a node that is to be drained."""
+    """One pod."""
 
     namespace: str
     name: str
@@ -194,6 +199,21 @@ class PodFacts:
     has_emptydir: bool
     labels: Mapping[str, str] = field(default_factory=dict)
     annotations: Mapping[str, str] = field(default_factory=dict)
+    node: str = ""  # "" = not bound to one yet
+    is_ready: bool = True
+    need: Need = Need()
+    placement: Placement = Placement()
+
+    @property
+    def workload(self) -> str:
+        """Whom people know it by: "Deployment shop/web", "pod shop/lonely"."""
+        if self.controller is None:
+            return f"pod {self.namespace}/{self.name}"
+        kind, _, name = self.controller.partition("/")
+        template = self.labels.get("pod-template-hash")
+        if kind == "ReplicaSet" and template and name.endswith(f"-{template}"):
+            kind, name = "Deployment", name.removesuffix(f"-{template}")
+        return f"{kind} {self.namespace}/{name}"
 
 
 @dataclass(frozen=True)
@@ -207,6 +227,8 @@ class BudgetFacts:
     current_healthy: int
     desired_healthy: int
     expected_pods: int
+    always_evicts_unready: bool = False  # unhealthyPodEvictionPolicy: AlwaysAllow
+    is_computed: bool = True  # the disruption controller has seen this budget as it is now
 
 
 @dataclass(frozen=True)

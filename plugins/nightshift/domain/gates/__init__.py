@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from types import ModuleType
 
-from nightshift.domain.gates import disk_usage, etcd_latency, node_health, static_pods, version_skew
+from nightshift.domain.gates import capacity, disk_usage, drainability, etcd_latency, node_health, static_pods, version_skew
 from nightshift.domain.policy import ClusterPolicy
 from nightshift.domain.round import AnyTopic, Moment, Round
 from nightshift.domain.verdicts import Verdict
@@ -59,5 +59,7 @@ GATES: dict[str, Gate] = {
         node_health,
         version_skew,
         static_pods,
+        drainability,
+        capacity,
     )
 }
