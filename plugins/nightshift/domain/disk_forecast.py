@@ -199,12 +199,17 @@ def _is_missing(node: NodeFacts, images: NodeImages | None, image: TargetImage) 
     return images is None or image.reference not in images.images
 
 
-def download_bytes(image: TargetImage, images: NodeImages | None) -> int:
-    """What this node would download of an image that it has not: layers it has for another one do not count."""
-    if image.layers is None:
-        return image.recorded_bytes
+def download_bytes(missing: Iterable[TargetImage], images: NodeImages | None) -> int:
+    """What a node would download of images it has not; a layer that it has, or that two of them share, counts once."""
     blobs = images.blobs if images else frozenset()
-    return sum(size for digest, size in image.layers.items() if digest not in blobs)
+    layers: dict[str, int] = {}
+    recorded = 0
+    for image in missing:
+        if image.layers is None:
+            recorded += image.recorded_bytes
+        else:
+            layers |= image.layers
+    return recorded + sum(size for digest, size in layers.items() if digest not in blobs)
 
 
 def _growth(
@@ -215,9 +220,9 @@ def _growth(
     upgrade: Upgrade,
     policy: DiskPolicy,
 ) -> Iterator[Growth]:
-    fetched = sum(download_bytes(image, images) for image in missing)
-    unpacked = round(fetched * (1 + policy.unpacked_factor))
-    yield Growth(IMAGE_PATH, f"{len(missing)} images", unpacked, unpacked)
+    # The blob stays in containerd's content store beside the unpacked snapshot.
+    kept = round(download_bytes(missing, images) * (1 + policy.unpacked_factor))
+    yield Growth(IMAGE_PATH, f"{len(missing)} images", kept, kept)
     if not (images and upgrade.package_version in images.packages):
         yield Growth(STATE_PATH, "packages", PACKAGE_BYTES, PACKAGE_BYTES)
     yield Growth(ROOT_PATH, "packages while they are installed", INSTALL_BYTES, 0)
