@@ -446,7 +446,7 @@ class KubeApi:
             review = {
                 "apiVersion": "authorization.k8s.io/v1",
                 "kind": "SelfSubjectAccessReview",
-                "spec": {"resourceAttributes": permission.attributes()},
+                "spec": permission.review(),
             }
             path = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"
             if not self._http.call("POST", path, body=review)["status"].get("allowed"):

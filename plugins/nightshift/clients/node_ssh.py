@@ -21,9 +21,9 @@ from typing import Any, BinaryIO
 import paramiko
 import tenacity
 
-from nightshift.clients.node_probe import JobStatus, parse_job, parse_probe
+from nightshift.clients.node_probe import JobStatus, parse_job, parse_probe, parse_sections
 from nightshift.clients.questions.images import parse_manifests
-from nightshift.clients.script_bundle import ScriptBundle
+from nightshift.clients.script_bundle import DISPATCHER, ScriptBundle
 from nightshift.clients.ssh_connect import (
     KEEPALIVE_SECONDS,
     NETWORK_ERRORS,
@@ -76,6 +76,7 @@ _POLL_SECONDS = 1.0
 _FIRST_POLL_SECONDS = 0.2
 _KEPT_LINES = 5000
 _CHANNEL_SECONDS = 20.0
+_LOOK_CALL_SECONDS = 30.0  # each section ends by itself long before
 _TAIL_LINES = 4  # in a message; the task's log has all of them
 _TAIL_WIDTH = 200  # characters of each
 _CONTROL = re.compile(r"\x1b\[[0-9;]*[A-Za-z]|[\x00-\x08\x0b-\x1f]")  # colours and the like
@@ -227,6 +228,11 @@ class NodeSsh:
         self._client: paramiko.SSHClient | None = None
         self._lock = threading.Lock()
 
+    @property
+    def name(self) -> str:
+        """Name of the node."""
+        return self.node
+
     # -- one command ---------------------------------------------------------------------------------------
 
     def run(self, verb: str, *args: str, stdin: bytes = b"", timeout_seconds: float = 60) -> CommandResult:
@@ -249,6 +255,23 @@ class NodeSsh:
             BlindError: PROBE_INCOMPLETE.
         """
         return parse_probe(self.node, self._demand(self.run("probe"), "probe").text)
+
+    def look(self, sections: Sequence[str]) -> dict[str, tuple[int, str]]:
+        """Sections of the verb `look`, read in one call: name -> (exit code, output).
+
+        Raises:
+            BlindError: LOOK_INCOMPLETE, the answer is not the verb's.
+        """
+        result = self._demand(self.run("look", *sections, timeout_seconds=_LOOK_CALL_SECONDS), "look")
+        try:
+            return parse_sections(result.text)
+        except ValueError as error:
+            raise BlindError(
+                "LOOK_INCOMPLETE",
+                f"The look at node {self.node} cannot be read.",
+                cause=str(error),
+                next_step=f"Run `sudo {DISPATCHER} look {' '.join(sections)}` on {self.node} and read its errors.",
+            ) from error
 
     def etcd_metrics(self) -> str | None:
         """Text of etcd's metrics on the node's loopback; None when the node has no etcd.

@@ -129,14 +129,17 @@ class Forecast:
 
 def thresholds_of(configz: Mapping[str, Any]) -> KubeletThresholds | None:
     """The disk part of a kubelet's live configuration; None when it is not what a kubelet says."""
-    config = configz.get("kubeletconfig", configz)
-    if not isinstance(config, Mapping):
-        return None
-    high, low = config.get("imageGCHighThresholdPercent"), config.get("imageGCLowThresholdPercent")
+    high, low = configz.get("imageGCHighThresholdPercent"), configz.get("imageGCLowThresholdPercent")
     if not isinstance(high, int | float) or not isinstance(low, int | float):
         return None
-    hard, soft = config.get("evictionHard") or {}, config.get("evictionSoft") or {}
-    return KubeletThresholds(float(high), float(low), dict(hard), dict(soft))
+    hard, soft = configz.get("evictionHard") or {}, configz.get("evictionSoft") or {}
+    if not isinstance(hard, Mapping) or not isinstance(soft, Mapping):
+        return None
+    return KubeletThresholds(float(high), float(low), _texts(hard), _texts(soft))
+
+
+def _texts(values: Mapping[Any, Any]) -> dict[str, str]:
+    return {str(key): str(value) for key, value in values.items()}
 
 
 def parse_threshold(text: str, whole: int) -> float | None:

@@ -59,6 +59,10 @@ class JobResult(Protocol):
 class NodePort(Protocol):
     """What steps may do on one node (`clients/node_ssh.py: NodeSsh`, `tests/fakes/cluster.py: FakeNode`)."""
 
+    @property
+    def name(self) -> str:
+        """Name of the node."""
+
     def probe(self) -> NodeProbe:
         """Read everything in one round."""
 

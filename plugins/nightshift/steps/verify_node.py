@@ -61,9 +61,8 @@ def node_problems(session: Session, node: NodeFacts, version: str) -> list[str]:
     probe = session.on(node).probe()
     if probe.kubelet_version != version:
         problems.append(f"the kubelet binary is {probe.kubelet_version or 'unreadable'}")
-    verdict = static_pods.check([node], {node.name: probe})
-    if verdict.outcome in (Outcome.BLOCK, Outcome.BLIND):
-        problems.append(verdict.message)
+    findings = static_pods.judge_node(node, probe)
+    problems += [finding.message for finding in findings if finding.outcome is Outcome.BLOCK]
     if node.is_control_plane:
         problems += _control_plane_problems(session, node, version)
     return problems

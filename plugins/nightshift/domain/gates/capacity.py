@@ -20,14 +20,14 @@ from nightshift.domain.gates.drained import drained_nodes
 from nightshift.domain.gates.findings import Finding, conclude
 from nightshift.domain.placement import Cluster, comes_back, stuck_budgets
 from nightshift.domain.policy import ClusterPolicy
-from nightshift.domain.round import Moment, Round
+from nightshift.domain.round import AnyTopic, Moment, Round
 from nightshift.domain.topics import BUDGETS, NODES, PODS, TARGET
 from nightshift.domain.verdicts import Outcome, Verdict
 
 NAME = "capacity"
 TITLE = "Capacity"
-NEEDS = (NODES, PODS, BUDGETS, VOLUMES)
-WANTS = (TARGET,)
+NEEDS: tuple[AnyTopic, ...] = (NODES, PODS, BUDGETS, VOLUMES)
+WANTS: tuple[AnyTopic, ...] = (TARGET,)
 MOMENTS = frozenset({Moment.NIGHT, Moment.PLACE})
 
 _NAMED = 5

@@ -33,7 +33,7 @@ from nightshift.domain.facts import KubeletThresholds, NodeFacts, NodeProbe
 from nightshift.domain.facts.images import NODE_IMAGES, TARGET_IMAGES, NodeImages
 from nightshift.domain.gates.findings import Finding, conclude
 from nightshift.domain.policy import ClusterPolicy, DiskPolicy
-from nightshift.domain.round import Moment, NotRead, Round
+from nightshift.domain.round import AnyTopic, Moment, NotRead, Round
 from nightshift.domain.target import TargetKind
 from nightshift.domain.target_images import DEFAULT_REPOSITORY, images_of
 from nightshift.domain.topics import CONFIGZ, NODES, PROBES, TARGET
@@ -41,8 +41,8 @@ from nightshift.domain.verdicts import Outcome, Verdict
 
 NAME = "disk_usage"
 TITLE = "Disk forecast"
-NEEDS = (NODES, PROBES, CONFIGZ)
-WANTS = (TARGET, TARGET_IMAGES, NODE_IMAGES)
+NEEDS: tuple[AnyTopic, ...] = (NODES, PROBES, CONFIGZ)
+WANTS: tuple[AnyTopic, ...] = (TARGET, TARGET_IMAGES, NODE_IMAGES)
 MOMENTS = frozenset({Moment.NIGHT, Moment.PLACE})
 
 _GIB = 2**30

@@ -23,14 +23,14 @@ from nightshift.domain.gates.drained import drained_nodes
 from nightshift.domain.gates.findings import Finding, conclude
 from nightshift.domain.placement import Cluster, comes_back, stuck_budgets
 from nightshift.domain.policy import ClusterPolicy
-from nightshift.domain.round import Moment, Round
+from nightshift.domain.round import AnyTopic, Moment, Round
 from nightshift.domain.topics import BUDGETS, NODES, PODS, TARGET
 from nightshift.domain.verdicts import Outcome, Verdict
 
 NAME = "drainability"
 TITLE = "Drains"
-NEEDS = (NODES, PODS, BUDGETS, VOLUMES)
-WANTS = (TARGET,)
+NEEDS: tuple[AnyTopic, ...] = (NODES, PODS, BUDGETS, VOLUMES)
+WANTS: tuple[AnyTopic, ...] = (TARGET,)
 MOMENTS = frozenset({Moment.NIGHT, Moment.PLACE})
 
 _NAMED = 5  # pods or nodes in one message; the evidence has all of them

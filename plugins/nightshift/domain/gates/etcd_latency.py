@@ -16,11 +16,16 @@ from typing import Any
 from nightshift.domain.facts import EtcdSample, HistogramSample
 from nightshift.domain.gates.findings import Finding, conclude
 from nightshift.domain.histograms import HistogramDelta, delta
-from nightshift.domain.policy import EtcdLatencyPolicy
+from nightshift.domain.policy import ClusterPolicy, EtcdLatencyPolicy
+from nightshift.domain.round import AnyTopic, Moment, Round
+from nightshift.domain.topics import ETCD_BEFORE, ETCD_NOW, NODES
 from nightshift.domain.verdicts import Outcome, Verdict
 
 NAME = "etcd_latency"
 TITLE = "etcd latency"
+NEEDS: tuple[AnyTopic, ...] = (NODES, ETCD_BEFORE, ETCD_NOW)
+WANTS: tuple[AnyTopic, ...] = ()
+MOMENTS = frozenset({Moment.NIGHT, Moment.PLACE})
 
 _QUANTILE = 0.99
 _TOLERANCE = 1e-9  # bucket bounds are written in decimal and compared in binary
@@ -60,44 +65,32 @@ class _Reading:
         return slow > allowed
 
 
-def check(
-    before: Mapping[str, EtcdSample | None],
-    after: Mapping[str, EtcdSample | None],
-    policy: EtcdLatencyPolicy,
-) -> Verdict:
-    """Compare two samples per member.
-
-    Args:
-        before: member (node name) -> sample at the start of the window; None = could not be read.
-        after: the same at its end. The keys of both together are the members that must be seen.
-        policy: window and limits.
-    """
-    members = sorted(set(before) | set(after))
+def check(round_: Round, policy: ClusterPolicy) -> Verdict:
+    """Compare two samples per member."""
+    limits, before, after = policy.etcd_latency, round_.by_node(ETCD_BEFORE), round_.by_node(ETCD_NOW)
+    current = {node.name for node in round_.get(NODES)}
+    members = sorted(set(before) & set(after) & current)  # on the others the gate is blind, which `judge` says
     findings: list[Finding] = []
     evidence: dict[str, Any] = {}
     for member in members:
-        old, new = before.get(member), after.get(member)
-        if old is None or new is None:
-            findings.append(_unreadable(member, "before" if old is None else "after"))
-            continue
-        readings = _readings(old, new, policy)
+        old, new = before[member], after[member]
+        readings = _readings(old, new, limits)
         evidence[member] = _evidence(old, new, readings)
-        findings.extend(_judge_state(old, new) or _judge_readings(member, readings, policy))
+        findings.extend(_judge_state(old, new) or _judge_readings(member, readings, limits))
     if not members:
         findings.append(_unreadable("any member", "before"))
-    limits = _limits(policy)
     return conclude(
         NAME,
         findings,
         passed=f"etcd is fast enough on {', '.join(members)}: p99 {_said_by_metric(evidence)}.",
         value=_said_by_metric(evidence),
-        threshold=", ".join(f"{name} {limit * 1000:.4g} ms" for name, limit in limits.items()),
+        threshold=", ".join(f"{name} {limit * 1000:.4g} ms" for name, limit in _limits(limits).items()),
         evidence=evidence,
     )
 
 
 def continues(
-    before: Mapping[str, EtcdSample | None], now: Mapping[str, EtcdSample | None], policy: EtcdLatencyPolicy
+    before: Mapping[str, EtcdSample], now: Mapping[str, EtcdSample], policy: EtcdLatencyPolicy
 ) -> bool:
     """Tell whether a window may begin at the earlier sample `before`: the same members, the same processes, not too old.
 
@@ -108,8 +101,8 @@ def continues(
     return all(_continues(before[member], now[member], policy) for member in before)
 
 
-def _continues(old: EtcdSample | None, new: EtcdSample | None, policy: EtcdLatencyPolicy) -> bool:
-    if old is None or new is None or _judge_state(old, new):
+def _continues(old: EtcdSample, new: EtcdSample, policy: EtcdLatencyPolicy) -> bool:
+    if _judge_state(old, new):
         return False
     return new.taken - old.taken <= policy.longest_window_seconds
 

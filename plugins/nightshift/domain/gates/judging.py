@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from nightshift.domain.gates import Gate
 from nightshift.domain.policy import ClusterPolicy
+from nightshift.domain.quarantine import left_aside
 from nightshift.domain.round import AnyTopic, NodeTopic, NotRead, Round, Unread
 from nightshift.domain.topics import NODES
 from nightshift.domain.verdicts import Outcome, Verdict
@@ -17,7 +18,7 @@ def judge(gate: Gate, round_: Round, policy: ClusterPolicy) -> Verdict:
 
     A topic that could not be read at all makes it blind at once. Nodes that did not answer make it blind beside what
     the others showed: a finding on one node is not lost because another one is down. Nodes that are no longer in the
-    cluster are not missed.
+    cluster are not missed; in front of a slot or wave neither are those that the night set aside.
     """
     unread = list(_unread(gate, round_))
     if unread:
@@ -52,7 +53,9 @@ def _silent(gate: Gate, round_: Round) -> Iterator[Unread]:
 
 def _expected(topic: NodeTopic[object], round_: Round) -> set[str]:
     """Names of the nodes that must have answered."""
-    return {n.name for n in round_.get(NODES) if n.is_control_plane or not topic.only_control_planes}
+    nodes = round_.get(NODES)
+    asked = {n.name for n in nodes if n.is_control_plane or not topic.only_control_planes}
+    return asked - left_aside(round_, nodes)
 
 
 def _no_answer(topic: AnyTopic, node: str) -> Unread:

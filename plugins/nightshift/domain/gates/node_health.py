@@ -3,23 +3,35 @@
 A node that is not Ready or under pressure blocks; one whose state the API does not know is blind. A node that
 somebody else cordoned blocks when it is a control plane (somebody is working on it); a worker only warns, and
 stays cordoned after its upgrade because Nightshift never uncordons what it did not cordon.
+
+Between two nodes of a night, a worker that was set aside is not asked after unless it is next: the night goes on without
+it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 from nightshift.domain.debts import OWNER_ANNOTATION
 from nightshift.domain.facts import NodeFacts
 from nightshift.domain.gates.findings import Finding, conclude
+from nightshift.domain.policy import ClusterPolicy
+from nightshift.domain.quarantine import left_aside
+from nightshift.domain.round import AnyTopic, Moment, Round
+from nightshift.domain.topics import NODES
 from nightshift.domain.verdicts import Outcome, Verdict
 
 NAME = "node_health"
 TITLE = "Node health"
+NEEDS: tuple[AnyTopic, ...] = (NODES,)
+WANTS: tuple[AnyTopic, ...] = ()
+MOMENTS = frozenset({Moment.NIGHT, Moment.PLACE})
 
 
-def check(nodes: Sequence[NodeFacts]) -> Verdict:
+def check(round_: Round, policy: ClusterPolicy) -> Verdict:
     """Judge the Node objects."""
+    aside = left_aside(round_, round_.get(NODES))
+    nodes = [node for node in round_.get(NODES) if node.name not in aside]
     findings = [finding for node in nodes for finding in _judge(node)]
     if not any(node.is_control_plane for node in nodes):
         findings.append(

@@ -2,22 +2,30 @@
 
 The kubelet reads *every* file in /etc/kubernetes/manifests that does not start with a dot, whatever its
 suffix: a backup copy silently replaces the real manifest and the upgrade's wait for the new one times out.
-Also checked: owner and mode, and that each control-plane process runs with exactly its manifest's arguments.
+Also checked: owner and mode, and that each control-plane process runs with exactly its manifest's arguments. Between two
+nodes of a night, a worker that was set aside is left out unless it is next.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from nightshift.domain.facts import ManifestEntry, NodeFacts, NodeProbe, RunningProcess
 from nightshift.domain.gates.findings import Finding, conclude
+from nightshift.domain.policy import ClusterPolicy
+from nightshift.domain.quarantine import left_aside
+from nightshift.domain.round import AnyTopic, Moment, Round
 from nightshift.domain.target import CONTROL_PLANE_COMPONENTS
+from nightshift.domain.topics import NODES, PROBES
 from nightshift.domain.verdicts import Outcome, Verdict
 
 NAME = "static_pods"
 TITLE = "Static pods"
+NEEDS: tuple[AnyTopic, ...] = (NODES, PROBES)
+WANTS: tuple[AnyTopic, ...] = ()
+MOMENTS = frozenset({Moment.NIGHT, Moment.PLACE})
 
 DIRECTORY = "/etc/kubernetes/manifests"
 _MANIFEST_SUFFIXES = (".yaml", ".yml", ".json")
@@ -26,26 +34,18 @@ _WIDEST_TOLERATED_MODE = 0o644
 _SHOWN_ARGUMENTS = 3
 
 
-def check(nodes: Sequence[NodeFacts], probes: Mapping[str, NodeProbe | None]) -> Verdict:
-    """Judge /etc/kubernetes/manifests and the running control-plane processes.
-
-    Args:
-        nodes: all nodes; workers may hold static pods too.
-        probes: node name -> what was read over SSH; None or absent = could not be read.
-    """
+def check(round_: Round, policy: ClusterPolicy) -> Verdict:
+    """Judge /etc/kubernetes/manifests and the running control-plane processes of every node; workers may hold static pods too."""
+    nodes, probes = round_.get(NODES), round_.by_node(PROBES)
     findings: list[Finding] = []
     evidence: dict[str, Any] = {}
+    aside = left_aside(round_, nodes)
     for node in nodes:
         probe = probes.get(node.name)
-        if probe is None:
-            findings.append(_unreadable(node.name))
+        if probe is None or node.name in aside:  # without a probe: blind on that node, which `judge` says
             continue
-        entries = [entry for entry in probe.manifests if not entry.name.startswith(".")]
-        evidence[node.name] = [entry.name for entry in entries]
-        findings.extend(_judge_entries(node.name, entries))
-        findings.extend(_judge_duplicates(node.name, entries))
-        if node.is_control_plane:
-            findings.extend(_judge_control_plane(node.name, entries, probe.processes))
+        evidence[node.name] = [entry.name for entry in _read(probe.manifests)]
+        findings += judge_node(node, probe)
     if not nodes:
         findings.append(_unreadable("the cluster"))
     return conclude(
@@ -55,6 +55,20 @@ def check(nodes: Sequence[NodeFacts], probes: Mapping[str, NodeProbe | None]) ->
         value=f"{sum(len(names) for names in evidence.values())} manifests",
         evidence=evidence,
     )
+
+
+def judge_node(node: NodeFacts, probe: NodeProbe) -> list[Finding]:
+    """Everything one node itself can say; asked again after its upgrade."""
+    entries = _read(probe.manifests)
+    findings = [*_judge_entries(node.name, entries), *_judge_duplicates(node.name, entries)]
+    if node.is_control_plane:
+        findings += _judge_control_plane(node.name, entries, probe.processes)
+    return findings
+
+
+def _read(entries: Sequence[ManifestEntry]) -> list[ManifestEntry]:
+    """What the kubelet reads: names that do not start with a dot."""
+    return [entry for entry in entries if not entry.name.startswith(".")]
 
 
 def _judge_entries(node: str, entries: Sequence[ManifestEntry]) -> Iterator[Finding]:
@@ -203,6 +217,6 @@ def _unreadable(node: str) -> Finding:
         Outcome.BLIND,
         "MANIFESTS_UNREADABLE",
         f"The static pods of {node} could not be read.",
-        "The node did not answer over SSH.",
-        "Make the node readable (enrolment, SSH), then check again.",
+        "The API gave no nodes.",
+        "Look at kubectl get nodes, then check again.",
     )

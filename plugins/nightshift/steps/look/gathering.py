@@ -6,7 +6,7 @@ An expected error (unreachable, refused, not understood) becomes the reading's p
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -41,9 +41,15 @@ class Seen:
 
 @dataclass(frozen=True)
 class ClusterGatherer:
-    """Reads one fact about the whole cluster."""
+    """Reads one fact about the whole cluster.
+
+    Args:
+        read: reads it.
+        question: what is asked of the API server, where that is all; see `permissions`.
+    """
 
     read: Callable[[Session, Seen], Any]
+    question: ApiQuestion[Any] | None = None
 
 
 @dataclass(frozen=True)
@@ -76,7 +82,7 @@ def from_kube(read: Callable[[KubePort], Any]) -> ClusterGatherer:
 
 def from_api(question: ApiQuestion[Any]) -> ClusterGatherer:
     """A fact with a question of its own to the API server."""
-    return ClusterGatherer(lambda session, seen: session.kube.ask(question))
+    return ClusterGatherer(lambda session, seen: session.kube.ask(question), question)
 
 
 def from_look(question: NodeQuestion[Any]) -> SectionGatherer:
@@ -93,9 +99,12 @@ def gather(
     nodes_ahead: Sequence[str] = (),
     given: Mapping[str, Reading] | None = None,
 ) -> Round:
-    """Read every topic once, side by side, and return the round. What was given is not read again."""
+    """Read every topic once, side by side, and return the round. What was given is not read again.
+
+    A topic that nobody gathers and nobody brought is not in the round: who needs it is blind.
+    """
     brought = dict(given or {})
-    wanted = {t.name: t for t in topics if t.name not in brought and t.name != NODES.name}
+    wanted = {t.name: t for t in topics if t.name not in brought and t.name in gatherers}
     readings = {**brought, NODES.name: _read_cluster(session, lambda: session.kube.nodes())}
     problem = readings[NODES.name].problem
     if problem is not None:
@@ -109,21 +118,27 @@ def gather(
 def _read_all(
     session: Session, wanted: Mapping[str, AnyTopic], gatherers: Mapping[str, Gatherer], seen: Seen
 ) -> dict[str, Reading]:
+    questions: list[Callable[[], dict[str, Reading]]] = []
+    on_nodes: dict[str, AnyTopic] = {}
+    for name, topic in wanted.items():
+        gatherer = gatherers[name]
+        if isinstance(gatherer, ClusterGatherer):
+            questions.append(_question(session, name, gatherer, seen))
+        else:
+            on_nodes[name] = topic
+    if on_nodes:
+        questions.insert(0, lambda: _read_nodes(session, on_nodes, gatherers, seen.nodes))
     readings: dict[str, Reading] = {}
     with ThreadPoolExecutor(max_workers=_PARALLEL_QUESTIONS) as pool:
-        questions: dict[str, Future[Reading]] = {}
-        for name in wanted:
-            gatherer = gatherers[name]
-            if isinstance(gatherer, ClusterGatherer):
-                questions[name] = pool.submit(_read_cluster, session, _bound(gatherer, session, seen))
-        on_nodes = {n: t for n, t in wanted.items() if n not in questions}
-        readings |= _read_nodes(session, on_nodes, gatherers, seen.nodes)
-        readings |= {name: future.result() for name, future in questions.items()}
+        for answers in pool.map(lambda question: question(), questions):
+            readings |= answers
     return readings
 
 
-def _bound(gatherer: ClusterGatherer, session: Session, seen: Seen) -> Callable[[], Any]:
-    return lambda: gatherer.read(session, seen)
+def _question(
+    session: Session, name: str, gatherer: ClusterGatherer, seen: Seen
+) -> Callable[[], dict[str, Reading]]:
+    return lambda: {name: _read_cluster(session, lambda: gatherer.read(session, seen))}
 
 
 def _read_cluster(session: Session, read: Callable[[], Any]) -> Reading:
