@@ -242,6 +242,11 @@ class FakeNode:
         self.calls.append(("package-index", minor, base_url))
         return self.offers.get(minor, PackageFacts(minor, ()))
 
+    def image_manifests(self, images: Sequence[str]) -> dict[str, tuple[int, str]]:
+        """A registry that does not answer."""
+        self._reach()
+        return {image: (0, "") for image in images}
+
     def fence(self, token: int) -> None:
         """Raise, never lower."""
         self._reach()

@@ -332,7 +332,9 @@ class NodeSsh:
         Raises:
             BlindError: LOOK_INCOMPLETE, the answer is not understood.
         """
-        result = self._demand(self.run("image-manifests", *images, timeout_seconds=LOOK_SECONDS), "image-manifests")
+        result = self._demand(
+            self.run("image-manifests", *images, timeout_seconds=LOOK_SECONDS), "image-manifests"
+        )
         try:
             return parse_manifests(result.text)
         except ValueError as error:

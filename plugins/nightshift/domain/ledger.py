@@ -129,6 +129,8 @@ class LedgerEntry:
         snapshot: where the proven snapshot lies; None when none was taken.
         evidence: where evidence bundles lie.
         quiesced: what was made quiet while the control plane was upgraded, "Deployment shop/web".
+        disk_forecast: how right the disk gate's forecast was, of the nodes that were upgraded: node -> mount ->
+            `forecast_bytes` and `used_bytes` after the night, and the error in percent of the use found.
         given_back: what came of it, in sentences without a full stop; also what somebody else had changed meanwhile.
     """
 
@@ -148,6 +150,7 @@ class LedgerEntry:
     evidence: tuple[str, ...] = ()
     quiesced: tuple[str, ...] = ()
     given_back: tuple[str, ...] = ()
+    disk_forecast: Mapping[str, Any] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON-serialisable data; times as UTC ISO strings."""
@@ -169,6 +172,7 @@ class LedgerEntry:
             "evidence": list(self.evidence),
             "quiesced": list(self.quiesced),
             "given_back": list(self.given_back),
+            "disk_forecast": dict(self.disk_forecast),
         }
 
 

@@ -78,7 +78,9 @@ class Cluster:
         # The emptiest first: as long as there is room, the first node asked has it.
         order = sorted(left, key=lambda name: left[name][1], reverse=True)
         homeless = []
-        for pod in sorted(pods, key=lambda p: (-p.need.memory_bytes, -p.need.cpu_millis, p.namespace, p.name)):
+        for pod in sorted(
+            pods, key=lambda p: (-p.need.memory_bytes, -p.need.cpu_millis, p.namespace, p.name)
+        ):
             allowed = self.allowed(pod, away)
             home = next((name for name in order if name in allowed and _fits(pod.need, left[name])), None)
             if home is not None:
@@ -140,7 +142,9 @@ class Cluster:
             self._apart[namespace, apart] = holders
         domains = {self.nodes[name].labels.get(apart.topology_key) for name in holders.difference(away)}
         domains.discard(None)
-        return frozenset(n for n, node in self.nodes.items() if node.labels.get(apart.topology_key) in domains)
+        return frozenset(
+            n for n, node in self.nodes.items() if node.labels.get(apart.topology_key) in domains
+        )
 
 
 def comes_back(pod: PodFacts) -> bool:
@@ -188,7 +192,9 @@ def _takes_nothing(node: NodeFacts) -> str:
         return "is cordoned"
     if node.is_ready is not True:
         return "is not Ready"
-    state = next((t for t in node.taints if t.key.startswith(_STATE) and t.effect != "PreferNoSchedule"), None)
+    state = next(
+        (t for t in node.taints if t.key.startswith(_STATE) and t.effect != "PreferNoSchedule"), None
+    )
     return f"has the taint {state.key}" if state else ""
 
 

@@ -59,7 +59,9 @@ class DiskPolicy:
     margin_percent: float = 2.0
     unpacked_factor: float = 3.0  # bytes unpacked per byte downloaded
     etcd_copies: int = 3  # kubeadm copies etcd's data at every attempt, and deletes none
-    other_growth_bytes: int = 256 * 1024**2  # logs, evidence and workloads of one night, on the root file system
+    other_growth_bytes: int = (
+        256 * 1024**2
+    )  # logs, evidence and workloads of one night, on the root file system
     scratch_retention_days: int = 3
 
 

@@ -6,7 +6,10 @@ import re
 from decimal import ROUND_CEILING, Decimal
 
 _SUFFIXES = {
-    **{"n": Decimal("1e-9"), "u": Decimal("1e-6"), "m": Decimal("1e-3"), "": Decimal(1)},
+    "n": Decimal("1e-9"),
+    "u": Decimal("1e-6"),
+    "m": Decimal("1e-3"),
+    "": Decimal(1),
     **{name: Decimal(1000) ** power for power, name in enumerate("kMGTPE", start=1)},
     **{f"{name}i": Decimal(1024) ** power for power, name in enumerate("KMGTPE", start=1)},
 }

@@ -26,7 +26,12 @@ _RECORDED = {
     "pause": 1 * _MB,
 }
 _PROBE_BYTES = 60 * _MB
-_OF_RELEASE = ("kube-apiserver", "kube-controller-manager", "kube-scheduler", "kube-proxy")  # tagged v<release>
+_OF_RELEASE = (
+    "kube-apiserver",
+    "kube-controller-manager",
+    "kube-scheduler",
+    "kube-proxy",
+)  # tagged v<release>
 _EVERYWHERE = ("kube-proxy", "coredns", "pause")  # what a worker runs, or may have to
 _TAGS: Mapping[str, Mapping[str, str]] = {
     "1.34": {"etcd": "3.6.5-0", "coredns": "v1.12.1", "pause": "3.10.1"},
@@ -42,7 +47,7 @@ def images_of(version: str | None, repository: str, probe_image: str) -> tuple[T
         repository: kubeadm's imageRepository.
         probe_image: the policy's; every node gets it.
     """
-    tags = {name: f"v{version}" for name in _OF_RELEASE} if version else {}
+    tags = dict.fromkeys(_OF_RELEASE, f"v{version}") if version else {}
     tags |= _TAGS.get(Version.parse(version).minor, {}) if version else {}
     images = [
         TargetImage(
@@ -57,5 +62,5 @@ def images_of(version: str | None, repository: str, probe_image: str) -> tuple[T
 
 
 def _path(name: str, repository: str) -> str:
-    """kubeadm asks for coredns/coredns in the default repository only."""
+    """Where it is below the repository: CoreDNS has a place of its own in the default one only."""
     return "coredns/coredns" if name == "coredns" and repository == DEFAULT_REPOSITORY else name

@@ -66,7 +66,9 @@ def ask_place(
 def place_gates() -> list[str]:
     """Names of the gates of `ask_place`."""
     return [
-        gate.name for gate in GATES.values() if Moment.PLACE in gate.moments and gate.name != etcd_latency.NAME
+        gate.name
+        for gate in GATES.values()
+        if Moment.PLACE in gate.moments and gate.name != etcd_latency.NAME
     ]
 
 
@@ -108,9 +110,10 @@ def check_etcd_latency(
     return ask(session, [etcd_latency.NAME], moment, nodes, given)[0]
 
 
-def check_disk_usage(session: Session) -> dict[str, Any]:
+def check_disk_usage(session: Session, choice: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """Verdict: would a mount overflow?"""
-    return ask(session, [disk_usage.NAME], Moment.NIGHT)[0]
+    given = _target(session, choice) if choice else {}
+    return ask(session, [disk_usage.NAME], Moment.NIGHT, given=given)[0]
 
 
 def blind_verdict(gate: str, error: NightshiftError) -> Verdict:

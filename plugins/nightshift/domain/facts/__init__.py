@@ -201,8 +201,8 @@ class PodFacts:
     annotations: Mapping[str, str] = field(default_factory=dict)
     node: str = ""  # "" = not bound to one yet
     is_ready: bool = True
-    need: Need = Need()
-    placement: Placement = Placement()
+    need: Need = field(default_factory=Need)
+    placement: Placement = field(default_factory=Placement)
 
     @property
     def workload(self) -> str:

@@ -10,7 +10,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from types import ModuleType
 
-from nightshift.domain.gates import capacity, disk_usage, drainability, etcd_latency, node_health, static_pods, version_skew
+from nightshift.domain.gates import (
+    capacity,
+    disk_usage,
+    drainability,
+    etcd_latency,
+    node_health,
+    static_pods,
+    version_skew,
+)
 from nightshift.domain.policy import ClusterPolicy
 from nightshift.domain.round import AnyTopic, Moment, Round
 from nightshift.domain.verdicts import Verdict

@@ -35,11 +35,11 @@ _NAMED = 5
 
 def check(round_: Round, policy: ClusterPolicy) -> Verdict:
     """Place the pods of each drain on the rest."""
-    nodes = round_.get(NODES)
+    nodes, pods, budgets = round_.get(NODES), round_.get(PODS), round_.get(BUDGETS)
     unknown = [_unknown(node) for node in nodes if node.room is None]
-    cluster = Cluster(nodes, round_.get(PODS), round_.get(VOLUMES))
+    cluster = Cluster(nodes, pods, round_.get(VOLUMES))
     groups = list(_groups(cluster, round_, policy))
-    findings = [*unknown, *_shortages(cluster, groups, round_.get(BUDGETS), policy)]
+    findings = [*unknown, *_shortages(cluster, groups, budgets, policy)]
     return conclude(
         NAME,
         findings,

@@ -187,7 +187,10 @@ def _remedy(forecast: Forecast) -> str:
         ROOT_PATH: "old logs",
         SCRATCH_PATH: "old copies in /etc/kubernetes/tmp",
     }
-    return ", ".join(text for path, text in remedies.items() if path in forecast.paths) or "whatever is not needed"
+    return (
+        ", ".join(text for path, text in remedies.items() if path in forecast.paths)
+        or "whatever is not needed"
+    )
 
 
 def _blind(node: str, why: str) -> Finding:

@@ -63,7 +63,7 @@ _KINDS: Mapping[str, _Kind] = {
         Outcome.BLOCK,
         "POD_UNREPLICATED",
         "Nothing starts a pod without a controller again after an eviction.",
-        f'Its owner gives it up (kubectl annotate pod NAME {drain.EVICT_ANNOTATION}=true), makes it a Deployment, or the '
+        f"Its owner gives it up (kubectl annotate pod NAME {drain.EVICT_ANNOTATION}=true), makes it a Deployment, or the "
         "policy says drain.evict_unreplicated.",
     ),
     drain.LOCAL_DATA: _Kind(
@@ -83,10 +83,12 @@ _KINDS: Mapping[str, _Kind] = {
 
 def check(round_: Round, policy: ClusterPolicy) -> Verdict:
     """Play every drain through that lies ahead."""
-    budgets = round_.get(BUDGETS)
-    cluster = Cluster(round_.get(NODES), round_.get(PODS), round_.get(VOLUMES))
+    all_nodes, pods, budgets = round_.get(NODES), round_.get(PODS), round_.get(BUDGETS)
+    cluster = Cluster(all_nodes, pods, round_.get(VOLUMES))
     nodes = drained_nodes(round_)
-    plans = {node: plan_drain(cluster.on(node), _near(cluster.on(node), budgets), policy.drain) for node in nodes}
+    plans = {
+        node: plan_drain(cluster.on(node), _near(cluster.on(node), budgets), policy.drain) for node in nodes
+    }
     findings = [*_obstacles(plans), *_pinned(cluster, plans, budgets)]
     evicted = sum(len(plan.evict) for plan in plans.values())
     return conclude(
@@ -96,7 +98,7 @@ def check(round_: Round, policy: ClusterPolicy) -> Verdict:
         value=f"{evicted} pods",
         evidence={
             "evicted": {node: len(plan.evict) for node, plan in plans.items()},
-            "unused_budgets": _unused(budgets, round_.get(PODS)),
+            "unused_budgets": _unused(budgets, pods),
         },
     )
 
