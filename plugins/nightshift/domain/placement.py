@@ -41,27 +41,32 @@ class Cluster:
             if pod.node in self._on:
                 self._on[pod.node].append(pod)
         self._free = {node.name: self._free_on(node) for node in nodes}
-        self._allowed: dict[Placement, frozenset[str]] = {}
+        self._emptiest = sorted(self._free, key=lambda name: self._free[name][1], reverse=True)
+        self._homes: dict[Placement, frozenset[str]] = {}
         self._apart: dict[tuple[str, Apart], frozenset[str]] = {}
 
     def on(self, node: str) -> Sequence[PodFacts]:
         """The pods bound to a node."""
         return self._on.get(node, ())
 
-    def allowed(self, pod: PodFacts, away: Collection[str]) -> frozenset[str]:
-        """Names of the nodes where this pod may run by all rules while the nodes `away` are drained.
+    def homes(self, pod: PodFacts, away: Collection[str]) -> frozenset[str]:
+        """Names of the nodes where this pod may run by all rules; the nodes `away` may be among them.
 
-        Room is not asked, nor whether a node takes pods at this moment.
+        Pods on nodes that are `away` are not in the way of its anti-affinity. Room is not asked, nor whether a node takes
+        pods at this moment.
         """
         rules = pod.placement
-        found = self._allowed.get(rules)
+        found = self._homes.get(rules)
         if found is None:
             found = frozenset(name for name, node in self.nodes.items() if not self._refusal(rules, node))
-            self._allowed[rules] = found
-        found = found.difference(away)
+            self._homes[rules] = found
         for apart in rules.apart:
             found = found - self._occupied(pod.namespace, apart, away)
         return found
+
+    def is_tied(self, pod: PodFacts, away: Collection[str]) -> bool:
+        """Tell whether no other node may run this pod while the nodes `away` are drained."""
+        return all(name in away for name in self.homes(pod, away))
 
     def why_nowhere(self, pod: PodFacts, away: Collection[str]) -> str:
         """Say, in a few words, what keeps a pod from every other node."""
@@ -74,26 +79,27 @@ class Cluster:
 
         Pods that may run nowhere by their own rules are not among them.
         """
-        left = dict(self._free)
-        # The emptiest first: as long as there is room, the first node asked has it.
-        order = sorted(left, key=lambda name: left[name][1], reverse=True)
+        left: dict[str, tuple[int, int, int]] = {}
         homeless = []
         for pod in sorted(
             pods, key=lambda p: (-p.need.memory_bytes, -p.need.cpu_millis, p.namespace, p.name)
         ):
-            allowed = self.allowed(pod, away)
-            home = next((name for name in order if name in allowed and _fits(pod.need, left[name])), None)
-            if home is not None:
-                cpu, memory, count = left[home]
-                left[home] = (cpu - pod.need.cpu_millis, memory - pod.need.memory_bytes, count - 1)
-            elif allowed:
-                homeless.append(pod)
+            homes = self.homes(pod, away)
+            # The emptiest first: as long as there is room, one of the first nodes asked has it.
+            for name in self._emptiest:
+                cpu, memory, count = left.get(name) or self._free[name]
+                if name not in away and name in homes and _fits(pod.need, (cpu, memory, count)):
+                    left[name] = (cpu - pod.need.cpu_millis, memory - pod.need.memory_bytes, count - 1)
+                    break
+            else:
+                if not all(name in away for name in homes):
+                    homeless.append(pod)
         return homeless
 
     def free_text(self, away: Collection[str]) -> str:
         """What is left on each other node, for people; at most three of them."""
-        there = [name for name in self.nodes if name not in away]
-        there.sort(key=lambda name: self._free[name][1], reverse=True)
+        there = [name for name in self._emptiest if name not in away]
+        there.sort(key=lambda name: bool(self.nodes[name].taints))  # those that take anything first
         said = [self._room_text(self.nodes[name]) for name in there[:3]]
         return ", ".join(said) or "there is no other node"
 

@@ -275,7 +275,7 @@ def test_parse_threshold(text: str, percent: float | None) -> None:
 
 def test_more_used_or_more_to_fetch_never_makes_the_forecast_smaller() -> None:
     """Seeded: 300 random nodes, each changed in one way that can only make it worse."""
-    luck = random.Random(7)  # noqa: S311  # no secret
+    luck = random.Random(7)  # no secret
     for _ in range(300):
         size = luck.randrange(5, 500) * GIB
         used = luck.uniform(0, 99)

@@ -16,7 +16,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from nightshift.domain.drain import plan_drain
 from nightshift.domain.facts import BudgetFacts, NodeFacts, PodFacts
 from nightshift.domain.facts.placement import VOLUMES
-from nightshift.domain.gates.drained import drained_nodes
+from nightshift.domain.gates.drained import by_namespace, drained_nodes, near_pods
 from nightshift.domain.gates.findings import Finding, conclude
 from nightshift.domain.placement import Cluster, comes_back, stuck_budgets
 from nightshift.domain.policy import ClusterPolicy
@@ -70,15 +70,14 @@ def _groups(cluster: Cluster, round_: Round, policy: ClusterPolicy) -> Iterator[
 def _shortages(
     cluster: Cluster, groups: Iterable[Sequence[str]], budgets: Sequence[BudgetFacts], policy: ClusterPolicy
 ) -> Iterator[Finding]:
+    near = by_namespace(budgets)
     for group in groups:
         plans = [plan_drain(cluster.on(node), (), policy.drain) for node in group]
         moving = [pod for plan in plans for pod in plan.evict if comes_back(pod)]
         homeless = cluster.without_room(moving, group)
         if not homeless:
             continue
-        namespaces = {pod.namespace for pod in homeless}
-        near = [budget for budget in budgets if budget.namespace in namespaces]
-        for stuck in stuck_budgets(homeless, plans, near):
+        for stuck in stuck_budgets(homeless, plans, near_pods(homeless, near)):
             name = f"{stuck.budget.namespace}/{stuck.budget.name}"
             yield Finding(
                 Outcome.BLOCK,

@@ -19,7 +19,7 @@ from nightshift.domain import drain
 from nightshift.domain.drain import DrainPlan, PodNote, plan_drain, selector_matches
 from nightshift.domain.facts import BudgetFacts, PodFacts
 from nightshift.domain.facts.placement import VOLUMES
-from nightshift.domain.gates.drained import drained_nodes
+from nightshift.domain.gates.drained import BudgetsBySpace, by_namespace, drained_nodes, near_pods
 from nightshift.domain.gates.findings import Finding, conclude
 from nightshift.domain.placement import Cluster, comes_back, stuck_budgets
 from nightshift.domain.policy import ClusterPolicy
@@ -85,11 +85,11 @@ def check(round_: Round, policy: ClusterPolicy) -> Verdict:
     """Play every drain through that lies ahead."""
     all_nodes, pods, budgets = round_.get(NODES), round_.get(PODS), round_.get(BUDGETS)
     cluster = Cluster(all_nodes, pods, round_.get(VOLUMES))
-    nodes = drained_nodes(round_)
+    nodes, near = drained_nodes(round_), by_namespace(budgets)
     plans = {
-        node: plan_drain(cluster.on(node), _near(cluster.on(node), budgets), policy.drain) for node in nodes
+        node: plan_drain(cluster.on(node), near_pods(cluster.on(node), near), policy.drain) for node in nodes
     }
-    findings = [*_obstacles(plans), *_pinned(cluster, plans, budgets)]
+    findings = [*_obstacles(plans), *_pinned(cluster, plans, near)]
     evicted = sum(len(plan.evict) for plan in plans.values())
     return conclude(
         NAME,
@@ -101,12 +101,6 @@ def check(round_: Round, policy: ClusterPolicy) -> Verdict:
             "unused_budgets": _unused(budgets, pods),
         },
     )
-
-
-def _near(pods: Sequence[PodFacts], budgets: Sequence[BudgetFacts]) -> list[BudgetFacts]:
-    """Budgets of the namespaces these pods are in: with thousands of pods, most are of no concern."""
-    namespaces = {pod.namespace for pod in pods}
-    return [budget for budget in budgets if budget.namespace in namespaces]
 
 
 def _obstacles(plans: Mapping[str, DrainPlan]) -> Iterator[Finding]:
@@ -142,16 +136,14 @@ def _obstacle_message(kind: str, budgets: tuple[str, ...], notes: Sequence[tuple
     return f"{nodes} {verb}: {reason}; it protects {owners} (here {pods})."
 
 
-def _pinned(
-    cluster: Cluster, plans: Mapping[str, DrainPlan], budgets: Sequence[BudgetFacts]
-) -> Iterator[Finding]:
+def _pinned(cluster: Cluster, plans: Mapping[str, DrainPlan], near: BudgetsBySpace) -> Iterator[Finding]:
     """Pods that may run on no other node while theirs is drained."""
     for node, plan in plans.items():
         away = (node,)
-        pinned = [pod for pod in plan.evict if comes_back(pod) and not cluster.allowed(pod, away)]
+        pinned = [pod for pod in plan.evict if comes_back(pod) and cluster.is_tied(pod, away)]
         if not pinned:
             continue
-        for stuck in stuck_budgets(pinned, [plan], _near(pinned, budgets)):
+        for stuck in stuck_budgets(pinned, [plan], near_pods(pinned, near)):
             name = f"{stuck.budget.namespace}/{stuck.budget.name}"
             yield Finding(
                 Outcome.BLOCK,
