@@ -9,11 +9,12 @@ from nslab import locks
 from nslab.faults import records
 from nslab.faults.access import HOST_KEY_CHANGED
 from nslab.faults.control_plane import NODE_POWER_OFF, SCRATCH_PILE, STRAY_MANIFEST
-from nslab.faults.disks import DISK_CONTENDED, DISK_FILL
+from nslab.faults.disks import DISK_CONTENDED, DISK_FILL, INODE_EXHAUSTION
 from nslab.faults.etcd import ETCD_SLOW
 from nslab.faults.model import Case, Fault
 from nslab.faults.outages import API_DOWN, ETCD_STOPPED, SSH_CUT
 from nslab.faults.supply import IMAGE_MISSING, PACKAGE_MISSING
+from nslab.faults.workloads import BARE_POD, NO_ROOM, PDB_DEADLOCK, PDB_OVERLAP, POD_PINNED
 from nslab.shell import LabError
 
 FAULTS = {
@@ -21,6 +22,7 @@ FAULTS = {
     for fault in (
         *(ETCD_SLOW, DISK_CONTENDED, DISK_FILL, STRAY_MANIFEST, NODE_POWER_OFF, SCRATCH_PILE),
         *(IMAGE_MISSING, PACKAGE_MISSING, HOST_KEY_CHANGED, SSH_CUT, API_DOWN, ETCD_STOPPED),
+        *(INODE_EXHAUSTION, PDB_DEADLOCK, PDB_OVERLAP, POD_PINNED, BARE_POD, NO_ROOM),
     )
 }
 
