@@ -10,10 +10,13 @@ import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, TypeVar
+
+from tests.fakes.stock import Answers, stock_documents, stock_text
 
 from nightshift.clients.kube_api import Eviction, EvictionOutcome
 from nightshift.clients.permissions import Permission
+from nightshift.clients.questions import ApiQuestion
 from nightshift.clients.stores import Store
 from nightshift.domain.debts import Debt
 from nightshift.domain.errors import FencedError, RemoteJobError, UnreachableError
@@ -34,6 +37,8 @@ from nightshift.domain.facts import (
 )
 from nightshift.domain.policy import ClusterPolicy
 from nightshift.steps.session import Session
+
+T = TypeVar("T")
 
 COMPONENTS = ("kube-apiserver", "kube-controller-manager", "kube-scheduler")
 NOBODY = LeaseFacts("", 0, None, None, 0)
@@ -95,6 +100,10 @@ class FakeCluster:
         self.workloads: dict[WorkloadName, WorkloadFacts] = {}
         self.brake: dict[str, str] = {}  # data of its ConfigMap; see `paused`
         self.denied: tuple[str, ...] = ()
+        self.documents: dict[str, Any] = dict(
+            stock_documents()
+        )  # of the API, for `ask`; replaced, never changed
+        self.answers = Answers()
         self.api_away_until = 0.0
         self.api_calls: list[str] = []
         self.lines: list[str] = []  # what sessions logged
@@ -176,6 +185,9 @@ class FakeNode:
         self.configz: dict[str, Any] = _configz()
         self.offers: dict[str, PackageFacts] = {}
         self.manifests: tuple[ManifestEntry, ...] | None = None
+        self.texts: dict[
+            str, str | None
+        ] = {}  # section of `look` -> other text than the stock one; None: it fails
         self.closed = False
 
     def _reach(self) -> None:
@@ -225,6 +237,24 @@ class FakeNode:
             jobs=tuple(self.jobs.values()),
             token=self.token,
         )
+
+    def look(self, sections: Sequence[str]) -> dict[str, tuple[int, str]]:
+        """What a test put there, else stock."""
+        self._reach()
+        facts = self.cluster.nodes[self.name]
+        found = {}
+        for name in sections:
+            stock = stock_text(name, is_control_plane=facts.is_control_plane)
+            text = self.texts.get(name, stock)
+            words = {
+                "@NODE@": self.name,
+                "@VERSION@": facts.kubelet_version,
+                "@NOW@": f"{self.cluster.now:.3f}",
+            }
+            for word, value in words.items():
+                text = text and text.replace(word, value)
+            found[name] = (1, "") if text is None else (0, text)
+        return found
 
     def etcd_metrics(self) -> str | None:
         """Metrics text of a control-plane node."""
@@ -549,6 +579,13 @@ class FakeKube:
         """What a test denies."""
         self._reach("can_i")
         return self._c.denied
+
+    def ask(self, question: ApiQuestion[T]) -> T:
+        """Over the cluster's documents."""
+        self._reach("ask")
+        return self._c.answers.ask(
+            question, self._c.documents, lambda text: text.replace("@NOW@", f"{self._c.now:.3f}")
+        )
 
     def kubelet_token(self) -> str:
         """Not a secret."""

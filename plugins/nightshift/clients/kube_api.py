@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import quote
 
 import yaml
 from kubernetes.client import ApiClient
 
+from nightshift.clients.api_reader import TransportReader, put
 from nightshift.clients.kube_objects import (
     FENCED_AT,
     FENCED_OWNER,
@@ -28,6 +29,7 @@ from nightshift.clients.kube_objects import (
 )
 from nightshift.clients.kube_transport import MERGE_PATCH, KubeTransport, StatusError
 from nightshift.clients.permissions import Permission
+from nightshift.clients.questions import ApiQuestion
 from nightshift.domain.debts import DEBT_ANNOTATIONS, Debt, from_text, to_text
 from nightshift.domain.errors import ConfigError, UnreachableError
 from nightshift.domain.facts import (
@@ -38,6 +40,8 @@ from nightshift.domain.facts import (
     WorkloadFacts,
     WorkloadName,
 )
+
+T = TypeVar("T")
 
 NAMESPACE = "nightshift"
 LEASE_NAME = "nightshift"
@@ -454,6 +458,14 @@ class KubeApi:
         if denied:
             self._http.require_ready("permission reviews")
         return tuple(denied)
+
+    def ask(self, question: ApiQuestion[T]) -> T:
+        """Put one question to the API server (read only).
+
+        Raises:
+            BlindError: API_ANSWER_UNKNOWN, the answer was not understood.
+        """
+        return put(question, TransportReader(self._http), self._http.host)
 
     def kubelet_token(self) -> str:
         """A short-lived token of the service account that may read kubelet configuration, and nothing else."""

@@ -46,6 +46,8 @@ class NodeGate:
         code: the verdict's reason.
         value: the decisive number, with its unit.
         threshold: what it was compared with, with its unit.
+        gate: which gate that was: etcd's, or the first one that was shut.
+        asked: every gate that was asked here -> its outcome.
     """
 
     task: str
@@ -56,18 +58,22 @@ class NodeGate:
     code: str
     value: str
     threshold: str
+    gate: str = ""
+    asked: Mapping[str, str] = field(default_factory=dict)
 
     @staticmethod
     def from_verdict(task: str, said: Mapping[str, Any]) -> NodeGate:
-        """Build it from a verdict's `to_dict` with `nodes`, `began` and `ended` added."""
-        words = {name: str(said[name]) for name in ("outcome", "code", "value", "threshold")}
-        return NodeGate(task, tuple(said["nodes"]), said["began"], said["ended"], **words)
+        """Build it from a verdict's `to_dict` with `nodes`, `began`, `ended` and `asked` added."""
+        words = {name: str(said[name]) for name in ("outcome", "code", "value", "threshold", "gate")}
+        asked = dict(said.get("asked") or {})
+        return NodeGate(task, tuple(said["nodes"]), said["began"], said["ended"], asked=asked, **words)
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON-serialisable data; the moments are exact, so that a wait can be subtracted."""
         return {
             **asdict(self),
             "nodes": list(self.nodes),
+            "asked": dict(self.asked),
             "began": _iso(self.began, "milliseconds"),
             "ended": _iso(self.ended, "milliseconds"),
             "seconds": round(self.ended - self.began, 1),

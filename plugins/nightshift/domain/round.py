@@ -12,6 +12,7 @@ from enum import StrEnum
 from typing import Any, Generic, TypeVar
 
 T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
 
 MAX_AGE_SECONDS = 180.0  # of a fact, when its round is judged
 
@@ -24,7 +25,7 @@ class Moment(StrEnum):
 
 
 @dataclass(frozen=True)
-class Topic(Generic[T]):
+class Topic(Generic[T_co]):
     """One kind of fact about the cluster as a whole.
 
     Args:
@@ -37,7 +38,7 @@ class Topic(Generic[T]):
 
 
 @dataclass(frozen=True)
-class NodeTopic(Generic[T]):
+class NodeTopic(Generic[T_co]):
     """One kind of fact that every node (or every control-plane node) has; the fields are those of `Topic`."""
 
     name: str

@@ -16,7 +16,9 @@ COMPONENTS = Topic[Mapping[str, Mapping[str, str]]](  # node -> component -> ver
 PODS = Topic[tuple[PodFacts, ...]]("pods", "the Pods")
 BUDGETS = Topic[tuple[BudgetFacts, ...]]("budgets", "the PodDisruptionBudgets")
 PROBES = NodeTopic[NodeProbe]("probes", "what a node's probe says")
-CONFIGZ = NodeTopic[Mapping[str, object]]("configz", "the kubelet's live configuration")  # the kubeletconfig in it
+CONFIGZ = NodeTopic[Mapping[str, object]](
+    "configz", "the kubelet's live configuration"
+)  # the kubeletconfig in it
 ETCD_BEFORE = NodeTopic[EtcdSample](
     "etcd_before", "etcd's metrics at the window's start", only_control_planes=True
 )

@@ -18,6 +18,7 @@ from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from airflow.providers.standard.operators.empty import EmptyOperator
 from airflow.sdk import (
     DAG,
     BaseOperator,
@@ -35,12 +36,13 @@ from nightshift.domain.errors import ConfigError
 from nightshift.domain.gates import GATES
 from nightshift.domain.limits import look_seconds, task_seconds
 from nightshift.domain.policy import ClusterPolicy
+from nightshift.domain.round import Moment
 from nightshift.domain.verdicts import Answer
 from nightshift.orchestration.callbacks import recover_failed_run
 from nightshift.orchestration.docs import TASKS, invalid_doc, recover_doc, upgrade_doc
 from nightshift.orchestration.operators import (
+    AskOperator,
     DecideOperator,
-    GateOperator,
     Input,
     OpenNightOperator,
     QuarantineOperator,
@@ -73,7 +75,7 @@ _NODE_STEPS = {
     "verify_node": "verify",
     "uncordon_node": "uncordon",
 }
-_GATES = ("etcd_latency", "disk_usage", "node_health", "version_skew", "static_pods")
+_PATIENT_GATES = ("etcd_latency", "disk_usage")  # sensors of their own; all others are asked in one round
 
 
 @dataclass
@@ -194,7 +196,8 @@ def _opening(night: _Night) -> DecideOperator:
         )
         reclaim = night.step("reclaim_scratch", proceed_if=[pull("open_night"), pull("detect_target")])
         chain(open_night, detect_target, reclaim)
-    gates = _gates(night)
+    night.remember("opening", open_night, detect_target, reclaim)
+    first, last = _gates(night)
     decide = DecideOperator(
         task_id="decide",
         policy=night.policy,
@@ -207,19 +210,23 @@ def _opening(night: _Night) -> DecideOperator:
         execution_timeout=night.limit(),
         **retry_arguments(),
     )
-    chain(reclaim, gates, decide)
-    night.remember("opening", open_night, detect_target, reclaim)
-    night.remember("gates", *gates, decide)
+    chain(reclaim, first)
+    chain(last, decide)
+    night.remember("gates", decide)
     return decide
 
 
 def _verdicts(context: Any) -> list[Any]:
-    """The input with all gates' verdicts."""
-    return [pull(f"gates.{name}")(context) for name in _GATES]
+    """The input with all gates' verdicts; what a gate or the round did not say is missed by `decide`."""
+    patient = [pull(f"gates.{name}")(context) for name in _PATIENT_GATES]
+    return [*patient, *(pull("gates.ask", "verdicts")(context) or ())]
 
 
-def _gates(night: _Night) -> list[BaseOperator]:
-    """All gates, side by side; a verdict is an answer, so none of them stops another."""
+def _gates(night: _Night) -> tuple[list[BaseOperator], list[BaseOperator]]:
+    """All gates: what begins the group, and what ends it. A verdict is an answer, so none of them stops another.
+
+    Two wait for themselves; the others are asked in one round, and each has a mark that is skipped when it is shut.
+    """
     with TaskGroup("gates", tooltip="Is this a night on which the cluster may be touched? Only looks."):
         etcd = EtcdLatencySensor(
             task_id="etcd_latency", policy=night.policy, doc_md=GATES["etcd_latency"].doc, **retry_arguments()
@@ -232,23 +239,25 @@ def _gates(night: _Night) -> list[BaseOperator]:
             **retry_arguments(),
         )
         quick = [
-            GateOperator(
-                task_id=name,
-                policy=night.policy,
-                step=f"gates:check_{name}",
-                inputs=inputs,
-                doc_md=GATES[name].doc,
-                execution_timeout=night.limit(),
-                **retry_arguments(),
-            )
-            for name, inputs in (
-                ("node_health", {}),
-                ("version_skew", {"choice": pull("detect_target")}),
-                ("static_pods", {}),
-            )
+            gate
+            for gate in GATES.values()
+            if gate.name not in _PATIENT_GATES and Moment.NIGHT in gate.moments
         ]
+        ask = AskOperator(
+            task_id="ask",
+            policy=night.policy,
+            step="gates:ask_night",
+            gates=[gate.name for gate in quick],
+            inputs={"choice": pull("detect_target")},
+            doc_md=TASKS["ask"],
+            execution_timeout=night.limit(),
+            **retry_arguments(),
+        )
+        marks = [EmptyOperator(task_id=gate.name, doc_md=gate.doc) for gate in quick]
+        chain(ask, marks)
     night.etcd_gates.append(etcd.task_id)
-    return [etcd, disk, *quick]
+    night.remember("gates", etcd, disk, ask)
+    return [etcd, disk, ask], [etcd, disk, *marks]
 
 
 def _preparation(night: _Night) -> tuple[StepOperator, StepOperator, StepOperator]:
@@ -298,7 +307,7 @@ def _quarantine(night: _Night, node: Any, steps: Sequence[StepOperator]) -> Step
 
 
 def _gate_in_front(night: _Night, task_id: str, place: Place) -> EtcdLatencySensor:
-    """The etcd gate before a slot or wave; skipped when the plan leaves the place empty or the night ends here."""
+    """The gates before a slot or wave, in etcd's sensor; skipped when the plan leaves the place empty or the night ends here."""
     gate = EtcdLatencySensor(
         task_id=task_id,
         policy=night.policy,
@@ -306,6 +315,7 @@ def _gate_in_front(night: _Night, task_id: str, place: Place) -> EtcdLatencySens
         enders=night.enders,
         place=place,
         plan=pull("decide", "plan"),
+        choice=pull("detect_target"),
         doc_md=TASKS["check_etcd"],
         trigger_rule=_AFTER_PLACE,
         map_index_template=_LABEL,

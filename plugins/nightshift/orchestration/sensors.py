@@ -21,6 +21,7 @@ from nightshift.domain.policy import ClusterPolicy
 from nightshift.domain.verdicts import Answer, Outcome
 from nightshift.orchestration.operators import (
     ENDED_KEY,
+    OPEN,
     VERDICT_KEY,
     Input,
     label,
@@ -41,7 +42,6 @@ _LOOK_ON_SECONDS = 15.0  # step in which a window with too few observations is k
 _BEGAN_KEY = "began"  # XCom: when a gate in front of a node was first asked, for the ledger
 _KEPT_KEY = "kept"  # XCom: what a waiting gate goes on with, e.g. etcd's first sample
 _SAMPLE_KEY = "sample"  # XCom: the last sample of an etcd gate that opened
-_OPEN = (Outcome.PASS, Outcome.WARN)
 
 
 @dataclass(frozen=True)
@@ -128,8 +128,15 @@ class GateSensor(BaseSensorOperator):
     def _own(self, context: Context, key: str) -> Any:
         return context["ti"].xcom_pull(task_ids=self.task_id, key=key, map_indexes=-1)
 
-    def conclude(self, context: Context, verdict: Mapping[str, Any]) -> Any:
+    def conclude(
+        self, context: Context, verdict: Mapping[str, Any], asked: Sequence[Mapping[str, Any]] = ()
+    ) -> Any:
         """Return the verdict, or in front of a node: let it pass, or stop.
+
+        Args:
+            context: the task's.
+            verdict: the one that decides.
+            asked: all that were asked for here; by default only that one.
 
         Raises:
             GateClosedError: with the verdict's own code.
@@ -139,8 +146,9 @@ class GateSensor(BaseSensorOperator):
             return dict(verdict)
         nodes = self.nodes(context)
         waited = {"nodes": nodes, "began": self._own(context, _BEGAN_KEY), "ended": time.time()}
-        context["ti"].xcom_push(key=VERDICT_KEY, value={**verdict, **waited})
-        if Outcome(verdict["outcome"]) not in _OPEN:
+        outcomes = {said["gate"]: said["outcome"] for said in asked or [verdict]}
+        context["ti"].xcom_push(key=VERDICT_KEY, value={**verdict, **waited, "asked": outcomes})
+        if Outcome(verdict["outcome"]) not in OPEN:
             with remembered(self, context):
                 raise GateClosedError(
                     verdict["code"],
@@ -159,19 +167,30 @@ class EtcdLatencySensor(GateSensor):
     not long ago: every second of a night is watched once. Such a window may open the gate and never closes it,
     because the night's own work (staging, another node's upgrade) lies in it; then a window of the gate's own decides.
 
+    In front of a slot or wave it stands for all gates that are asked there: once etcd's window is good, the others are
+    asked in one round, and the first that is shut refuses like etcd does.
+
     An idle cluster writes little: when only observations are missing, the same window is kept open longer, up to
     the policy's longest one, before the answer is "blind".
 
     Args:
+        choice: input that finds what `detect_target` said (needed with `place`).
         earlier: task ids of the etcd gates before this one.
         enders: task ids before this one that may have ended the night.
     """
 
     def __init__(
-        self, *, policy: ClusterPolicy, earlier: Sequence[str] = (), enders: Sequence[str] = (), **kwargs: Any
+        self,
+        *,
+        policy: ClusterPolicy,
+        choice: Input | None = None,
+        earlier: Sequence[str] = (),
+        enders: Sequence[str] = (),
+        **kwargs: Any,
     ) -> None:
         longest = max(policy.etcd_latency.window_seconds, policy.etcd_latency.longest_window_seconds)
         super().__init__(policy=policy, window_seconds=longest, **kwargs)
+        self.choice = choice
         self.earlier = tuple(earlier)
         self.enders = tuple(enders)
 
@@ -200,11 +219,12 @@ class EtcdLatencySensor(GateSensor):
 
     def _judge(self, context: Context, opened: Mapping[str, Any], after: Mapping[str, Any]) -> Any:
         """Conclude, or look on: `opened` has the window's first sample, and the gate's own if that was another's."""
+        nodes = super().nodes(context)
         with remembered(self, context), self._session(context) as session:
-            verdict = import_step("gates:check_etcd_latency")(session, opened["before"], after)
-        if Outcome(verdict["outcome"]) in _OPEN:
+            verdict = import_step("gates:check_etcd_latency")(session, opened["before"], after, nodes)
+        if Outcome(verdict["outcome"]) in OPEN:
             context["ti"].xcom_push(key=_SAMPLE_KEY, value=after)
-            return self.conclude(context, verdict)
+            return self.conclude(context, *self._ask_others(context, verdict, nodes))
         left = self._left(self.window_seconds, opened["before"], after)
         if verdict["code"] == _TOO_FEW and left > 0:
             self.log.info("%s Looking on, for %.0f s at most.", verdict["message"], left)
@@ -216,6 +236,18 @@ class EtcdLatencySensor(GateSensor):
             left = self._left(self.policy.etcd_latency.window_seconds, opened["own"], after)
             self.wait(context, max(left, 0.0), {"before": opened["own"], "own": None})
         return self.conclude(context, verdict)
+
+    def _ask_others(
+        self, context: Context, verdict: Mapping[str, Any], nodes: Sequence[str]
+    ) -> tuple[Mapping[str, Any], list[Mapping[str, Any]]]:
+        """The verdict that decides, etcd's unless another gate is shut, and all of them."""
+        if self.place is None:
+            return verdict, [verdict]
+        choice = resolve(self.choice, context)
+        with remembered(self, context), self._session(context) as session:
+            others = import_step("gates:ask_place")(session, nodes, choice)
+        shut = [other for other in others if Outcome(other["outcome"]) not in OPEN]
+        return (shut[0] if shut else verdict), [verdict, *others]
 
     def nodes(self, context: Context) -> list[str]:
         """Return the nodes behind this gate; skip it when its place is empty, or when the night ends in front of it.
@@ -292,7 +324,7 @@ class DiskUsageSensor(GateSensor):
             open_session(self.policy, context["run_id"], self.log.info) as session,
         ):
             verdict = import_step("gates:check_disk_usage")(session, choice=resolve(self.choice, context))
-        if Outcome(verdict["outcome"]) not in _OPEN and left > 0:
+        if Outcome(verdict["outcome"]) not in OPEN and left > 0:
             self.log.info("%s Asking again in %.0f s.", verdict["message"], self.recheck_seconds)
             self.wait(context, self.recheck_seconds, left - 1)
         return self.conclude(context, verdict)

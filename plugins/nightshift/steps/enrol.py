@@ -16,6 +16,7 @@ from nightshift.domain.errors import ConfigError, LeaseHeldError, NightshiftErro
 from nightshift.domain.facts import NodeFacts, WorkloadName
 from nightshift.domain.quarantine import QUARANTINE_ANNOTATION
 from nightshift.steps.debts import repay, repay_all
+from nightshift.steps.look import permissions
 from nightshift.steps.session import on_all
 
 
@@ -65,7 +66,7 @@ def enrol(access: Access, key: KeyPair) -> dict[str, Any]:
         return (*changes, _verified(node, key, pinned, bundle))
 
     _report(access, on_all(nodes, prepare))
-    applied = access.setup.apply(access.quiesce)
+    applied = access.setup.apply(access.quiesce, permissions())
     access.log(f"cluster: applied {len(applied)} objects in namespace nightshift and around it")
     return {"kube_config": access.setup.kube_config(), "host_keys": host_keys}
 

@@ -9,13 +9,14 @@ from nightshift.clients.kube_api import (
     DEBTS_NAME,
     KUBELET_READER,
     NAMESPACE,
-    Permission,
     workload_permissions,
 )
+from nightshift.clients.permissions import Permission
 from nightshift.domain.errors import ConfigError, NightshiftError, merge
 from nightshift.domain.verdicts import Answer
 from nightshift.steps.brake import held
 from nightshift.steps.hold import await_recovery, describe_holder, push
+from nightshift.steps.look import permissions
 from nightshift.steps.quiesce import require_workloads
 from nightshift.steps.recover import recover
 from nightshift.steps.session import Session, on_all
@@ -74,7 +75,8 @@ def require_permissions(session: Session) -> None:
         ConfigError: API_FORBIDDEN, listing all that is missing.
     """
     quiesce = [p for name in session.policy.quiesce for p in workload_permissions(name)]
-    denied = session.kube.can_i([*PERMISSIONS, *quiesce])
+    wanted = [*dict.fromkeys((*PERMISSIONS, *permissions())), *quiesce]
+    denied = session.kube.can_i(wanted)
     if denied:
         raise ConfigError(
             "API_FORBIDDEN",
@@ -83,7 +85,7 @@ def require_permissions(session: Session) -> None:
             "in the cluster's YAML.",
             next_step="Run the enrol command for this cluster again (it applies the roles) and start the run again.",
         )
-    session.log(f"All {len(PERMISSIONS) + len(quiesce)} permissions are there")
+    session.log(f"All {len(wanted)} permissions are there")
 
 
 def require_nodes(session: Session) -> None:

@@ -3,10 +3,11 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from tests.unit.domain.builders import CONTROL_PLANE, manifest, node, probe
+from tests.unit.domain.builders import CONTROL_PLANE, judged, manifest, node, probe
 
-from nightshift.domain.facts import ManifestEntry, RunningProcess
-from nightshift.domain.gates import static_pods
+from nightshift.domain.facts import ManifestEntry, NodeFacts, RunningProcess
+from nightshift.domain.quarantine import QUARANTINE_ANNOTATION
+from nightshift.domain.round import Moment
 from nightshift.domain.verdicts import Outcome, Verdict
 
 
@@ -14,7 +15,7 @@ def check(*extra: ManifestEntry, name: str = "cp1", **changes: Any) -> Verdict:
     found = probe(name)
     if extra:
         changes["manifests"] = (*found.manifests, *extra)
-    return static_pods.check([node(name)], {name: probe(name, **changes)})
+    return judged("static_pods", nodes=(node(name),), probes={name: probe(name, **changes)})
 
 
 def test_stock_control_plane_and_empty_worker_pass() -> None:
@@ -136,7 +137,31 @@ def test_a_second_process_of_the_name_does_not_matter_while_the_right_one_runs()
     assert check(processes=(throwaway, *probe().processes)).outcome is Outcome.PASS
 
 
-@pytest.mark.parametrize("nodes", [[], [node("cp1")], [node("w1")]])
-def test_unread_nodes_are_blind(nodes: list[Any]) -> None:
-    verdict = static_pods.check(nodes, {"cp1": None})
-    assert (verdict.outcome, verdict.code) == (Outcome.BLIND, "MANIFESTS_UNREADABLE")
+@pytest.mark.parametrize(
+    ("nodes", "code"),
+    [
+        ((), "MANIFESTS_UNREADABLE"),
+        ((node("cp1"),), "NODE_UNREACHABLE"),
+        ((node("w1"),), "NODE_NOT_ASKED"),
+    ],
+)
+def test_unread_nodes_are_blind(nodes: tuple[NodeFacts, ...], code: str) -> None:
+    verdict = judged("static_pods", nodes=nodes, probes={"cp1": None})
+    assert (verdict.outcome, verdict.code) == (Outcome.BLIND, code)
+
+
+@pytest.mark.parametrize("is_answering", [True, False])
+@pytest.mark.parametrize(
+    ("moment", "ahead", "is_open"),
+    [(Moment.NIGHT, (), False), (Moment.PLACE, ("w2",), True), (Moment.PLACE, ("w1",), False)],
+)
+def test_a_worker_set_aside_closes_its_own_place_and_the_next_night_only(
+    moment: Moment, ahead: tuple[str, ...], is_open: bool, is_answering: bool
+) -> None:
+    """Whether it is down or full of strays: that it is bad is known already."""
+    stray = manifest("kube-vip", name="kube-vip.bak")
+    bad = probe("w1", manifests=(stray,)) if is_answering else None
+    nodes = (node("cp1"), node("w1", annotations={QUARANTINE_ANNOTATION: "{}"}), node("w2"))
+    probes = {"cp1": probe("cp1"), "w1": bad, "w2": probe("w2")}
+    verdict = judged("static_pods", nodes=nodes, probes=probes, moment=moment, nodes_ahead=ahead)
+    assert (verdict.outcome is Outcome.PASS) is is_open, verdict.message

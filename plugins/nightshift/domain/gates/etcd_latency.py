@@ -69,7 +69,9 @@ def check(round_: Round, policy: ClusterPolicy) -> Verdict:
     """Compare two samples per member."""
     limits, before, after = policy.etcd_latency, round_.by_node(ETCD_BEFORE), round_.by_node(ETCD_NOW)
     current = {node.name for node in round_.get(NODES)}
-    members = sorted(set(before) & set(after) & current)  # on the others the gate is blind, which `judge` says
+    members = sorted(
+        set(before) & set(after) & current
+    )  # on the others the gate is blind, which `judge` says
     findings: list[Finding] = []
     evidence: dict[str, Any] = {}
     for member in members:
@@ -77,7 +79,7 @@ def check(round_: Round, policy: ClusterPolicy) -> Verdict:
         readings = _readings(old, new, limits)
         evidence[member] = _evidence(old, new, readings)
         findings.extend(_judge_state(old, new) or _judge_readings(member, readings, limits))
-    if not members:
+    if not any(node.is_control_plane for node in round_.get(NODES)):
         findings.append(_unreadable("any member", "before"))
     return conclude(
         NAME,

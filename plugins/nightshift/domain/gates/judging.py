@@ -28,9 +28,7 @@ def judge(gate: Gate, round_: Round, policy: ClusterPolicy) -> Verdict:
     except NotRead as error:  # a topic it wants, and here cannot do without
         return _blind(gate.name, [error.unread])
     silent = list(_silent(gate, round_))
-    if not silent or verdict.outcome is Outcome.BLIND:
-        return verdict
-    return _blinded(verdict, silent)
+    return _blinded(verdict, silent) if silent else verdict
 
 
 def _unread(gate: Gate, round_: Round) -> Iterator[Unread]:

@@ -47,7 +47,9 @@ def check(round_: Round, policy: ClusterPolicy) -> Verdict:
     return conclude(
         NAME,
         findings,
-        passed=f"Everything runs {oldest}." if oldest == newest else f"Versions {oldest} to {newest} fit together.",
+        passed=f"Everything runs {oldest}."
+        if oldest == newest
+        else f"Versions {oldest} to {newest} fit together.",
         value=f"{oldest}" if oldest == newest else f"{oldest} to {newest}",
         threshold="kubelet at most 3 minors older, others at most 1",
         evidence={node: {c: str(v) for c, v in found.items()} for node, found in running.items()},

@@ -28,7 +28,9 @@ def read_etcd(node: NodePort, clock: Callable[[], float]) -> EtcdSample:
         raise BlindError(
             "ETCD_UNREADABLE",
             f"The metrics of etcd on {node.name} could not be read.",
-            cause="There is no etcd on this node." if text is None else "What answered are no metrics of etcd.",
+            cause="There is no etcd on this node."
+            if text is None
+            else "What answered are no metrics of etcd.",
             next_step="On the node: crictl ps --name etcd; curl http://127.0.0.1:2381/metrics. Then check again.",
         )
     return sample
