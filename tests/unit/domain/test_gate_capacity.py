@@ -5,15 +5,13 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from tests.unit.domain.builders import budget, node, pod
-from tests.unit.domain.rounds import round_of
+from tests.unit.domain.builders import budget, node, pod, round_of
 
 from nightshift.domain.facts import BudgetFacts, NodeFacts, PodFacts
-from nightshift.domain.facts.placement import VOLUMES, Need, Placement, Room, Taint
+from nightshift.domain.facts.placement import Need, Placement, Room, Taint
 from nightshift.domain.gates import capacity, drainability
 from nightshift.domain.policy import ClusterPolicy, DrainPolicy, WorkerPolicy
 from nightshift.domain.round import Moment
-from nightshift.domain.topics import BUDGETS, NODES, PODS
 from nightshift.domain.verdicts import Outcome, Verdict
 
 GIB = 2**30
@@ -38,15 +36,16 @@ def check(
     ahead: tuple[str, ...] = (),
     **policy: Any,
 ) -> Verdict:
-    facts = {
-        NODES: tuple(nodes or (place("cp1"), place("w1"), place("w2"))),
-        PODS: tuple(pods),
-        BUDGETS: tuple(budgets),
-        VOLUMES: {},
+    facts: dict[str, Any] = {
+        "nodes": tuple(nodes or (place("cp1"), place("w1"), place("w2"))),
+        "pods": tuple(pods),
+        "budgets": tuple(budgets),
+        "volumes": {},
     }
     moment = Moment.PLACE if ahead else Moment.NIGHT
     return capacity.check(
-        round_of(facts, moment, ahead), ClusterPolicy("lab", "k", "s", "file:///s", **policy)
+        round_of(moment=moment, nodes_ahead=ahead, **facts),
+        ClusterPolicy("lab", "k", "s", "file:///s", **policy),
     )
 
 
@@ -151,8 +150,13 @@ def test_a_thousand_nodes_and_ten_thousand_pods_fold_in_seconds() -> None:
         budget(f"b{n}", namespace=f"s{n % 200}", selector={"matchLabels": {"app": f"a{n}"}})
         for n in range(500)
     ]
-    facts = {NODES: tuple(nodes), PODS: tuple(pods), BUDGETS: tuple(budgets), VOLUMES: {}}
+    facts: dict[str, Any] = {
+        "nodes": tuple(nodes),
+        "pods": tuple(pods),
+        "budgets": tuple(budgets),
+        "volumes": {},
+    }
     started = time.process_time()
     for gate in (capacity, drainability):
-        assert gate.check(round_of(facts), ClusterPolicy("lab", "k", "s", "f")).outcome is Outcome.PASS
+        assert gate.check(round_of(**facts), ClusterPolicy("lab", "k", "s", "f")).outcome is Outcome.PASS
     assert time.process_time() - started < 5

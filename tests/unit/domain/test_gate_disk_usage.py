@@ -6,8 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from tests.unit.domain.builders import GIB, mount, node, probe
-from tests.unit.domain.rounds import round_of
+from tests.unit.domain.builders import GIB, mount, node, probe, round_of
 
 from nightshift.domain.disk_forecast import (
     INSTALL_BYTES,
@@ -21,8 +20,6 @@ from nightshift.domain.disk_forecast import (
 )
 from nightshift.domain.facts import NodeProbe
 from nightshift.domain.facts.images import (
-    NODE_IMAGES,
-    TARGET_IMAGES,
     NodeImages,
     TargetImage,
     TargetImages,
@@ -32,7 +29,6 @@ from nightshift.domain.gates.judging import judge
 from nightshift.domain.policy import ClusterPolicy, DiskPolicy
 from nightshift.domain.round import Moment
 from nightshift.domain.target import TargetChoice, TargetKind
-from nightshift.domain.topics import CONFIGZ, NODES, PROBES, TARGET
 from nightshift.domain.verdicts import Outcome, Verdict
 
 MB = 10**6
@@ -69,16 +65,16 @@ def check(
 ) -> Verdict:
     """The verdict on one node, as the round asks for it."""
     name = found.node if found else "w1"
-    facts = {
-        NODES: (node(name),),
-        PROBES: {} if found is None else {name: found},
-        CONFIGZ: {} if live is None else {name: live},
-        TARGET: target,
-        NODE_IMAGES: {name: images} if images else {},
+    facts: dict[str, Any] = {
+        "nodes": (node(name),),
+        "probes": {} if found is None else {name: found},
+        "configz": {} if live is None else {name: live},
+        "target": target,
+        "node_images": {name: images} if images else {},
     }
     if sizes is not None:
-        facts[TARGET_IMAGES] = sizes
-    return judge(GATES["disk_usage"], round_of(facts), policy(**changes))
+        facts["target_images"] = sizes
+    return judge(GATES["disk_usage"], round_of(**facts), policy(**changes))
 
 
 def worker(used_percent: float, size: int = 100 * GIB, **changes: Any) -> NodeProbe:
@@ -209,10 +205,10 @@ def test_each_mount_is_judged_on_its_own() -> None:
 
 
 def test_inodes_that_will_be_used_count() -> None:
-    verdict = check(worker(10.0, inodes_free=72_999))  # one image: 3000
+    verdict = check(worker(10.0, inodes_free=71_499))  # one image: 1500
     assert verdict.code == "DISK_INODES_LOW"
-    assert "would have 7.0 % of its inodes free (now 7.3 %), below 7.0 %" in verdict.message
-    assert check(worker(10.0, inodes_free=73_000)).outcome is Outcome.PASS
+    assert "would have 7.0 % of its inodes free (now 7.1 %), below 7.0 %" in verdict.message
+    assert check(worker(10.0, inodes_free=71_500)).outcome is Outcome.PASS
     assert check(worker(10.0, inodes_free=70_000), target=NOTHING).outcome is Outcome.PASS
     assert check(worker(10.0, inodes=0, inodes_free=0)).outcome is Outcome.PASS  # btrfs says 0
 
@@ -243,18 +239,19 @@ def test_unknown_is_blind(found: NodeProbe | None, live: Mapping[str, Any] | Non
 
 
 def test_no_node_is_blind() -> None:
-    facts: dict[Any, Any] = {NODES: (), PROBES: {}, CONFIGZ: {}}
-    assert disk_usage.check(round_of(facts), policy()).outcome is Outcome.BLIND
+    facts: dict[str, Any] = {"nodes": (), "probes": {}, "configz": {}}
+    assert disk_usage.check(round_of(**facts), policy()).outcome is Outcome.BLIND
 
 
 def test_before_a_wave_only_the_nodes_behind_it_count() -> None:
-    facts: dict[Any, Any] = {
-        NODES: (node("w1"), node("w2")),
-        PROBES: {"w1": worker(40.0), "w2": replace(worker(99.0), node="w2")},
-        CONFIGZ: {"w1": LIVE, "w2": LIVE},
+    facts: dict[str, Any] = {
+        "nodes": (node("w1"), node("w2")),
+        "probes": {"w1": worker(40.0), "w2": replace(worker(99.0), node="w2")},
+        "configz": {"w1": LIVE, "w2": LIVE},
     }
     first, second = (
-        disk_usage.check(round_of(facts, Moment.PLACE, (name,)), policy()) for name in ("w1", "w2")
+        disk_usage.check(round_of(moment=Moment.PLACE, nodes_ahead=(name,), **facts), policy())
+        for name in ("w1", "w2")
     )
     assert (first.outcome, second.outcome) == (Outcome.PASS, Outcome.BLOCK)
 

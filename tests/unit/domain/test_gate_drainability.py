@@ -5,13 +5,11 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from tests.unit.domain.builders import budget, node, pod
-from tests.unit.domain.rounds import round_of
+from tests.unit.domain.builders import budget, node, pod, round_of
 
 from nightshift.domain.drain import DrainPlan, plan_drain
 from nightshift.domain.facts import BudgetFacts, NodeFacts, PodFacts
 from nightshift.domain.facts.placement import (
-    VOLUMES,
     Apart,
     Placement,
     Requirement,
@@ -24,7 +22,6 @@ from nightshift.domain.gates import drainability
 from nightshift.domain.policy import ClusterPolicy, DrainPolicy
 from nightshift.domain.round import Moment
 from nightshift.domain.target import TargetChoice, TargetKind
-from nightshift.domain.topics import BUDGETS, NODES, PODS, TARGET
 from nightshift.domain.verdicts import Outcome, Verdict
 
 HOST = "kubernetes.io/hostname"
@@ -48,10 +45,15 @@ def check(
     ahead: tuple[str, ...] = (),
     drain: DrainPolicy | None = None,
 ) -> Verdict:
-    facts = {NODES: tuple(nodes), PODS: tuple(pods), BUDGETS: tuple(budgets), VOLUMES: volumes or {}}
+    facts: dict[str, Any] = {
+        "nodes": tuple(nodes),
+        "pods": tuple(pods),
+        "budgets": tuple(budgets),
+        "volumes": volumes or {},
+    }
     moment = Moment.PLACE if ahead else Moment.NIGHT
     policy = ClusterPolicy("lab", "k", "s", "file:///s", drain=drain or DrainPolicy())
-    return drainability.check(round_of(facts, moment, ahead), policy)
+    return drainability.check(round_of(moment=moment, nodes_ahead=ahead, **facts), policy)
 
 
 def findings(verdict: Verdict) -> list[tuple[str, str]]:
@@ -254,11 +256,11 @@ def test_only_the_nodes_ahead_are_drained() -> None:
     bare = replace(ON_W1, controller=None, controller_kind=None)
     assert check([bare], ahead=("w2",)).outcome is Outcome.PASS
     assert check([bare], ahead=("w1",)).outcome is Outcome.BLOCK
-    facts = {NODES: NODE_LIST, PODS: (bare,), BUDGETS: (), VOLUMES: {}}
+    facts: dict[str, Any] = {"nodes": NODE_LIST, "pods": (bare,), "budgets": (), "volumes": {}}
     for behind, outcome in ((("w2",), Outcome.PASS), (("w1",), Outcome.BLOCK)):
         target = TargetChoice(TargetKind.MINOR, "s", "1.35.4", "1.35.4-1.1", "1.35", "1.34.4", behind)
         policy = ClusterPolicy("lab", "k", "s", "file:///s")
-        assert drainability.check(round_of({**facts, TARGET: target}), policy).outcome is outcome
+        assert drainability.check(round_of(**facts, target=target), policy).outcome is outcome
 
 
 def test_many_pods_are_not_all_named() -> None:
