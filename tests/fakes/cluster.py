@@ -288,6 +288,11 @@ class FakeNode:
         asked = [("repository", minor), *(("package", p) for p in packages), *(("image", i) for i in images)]
         return tuple(SupplyItem(k, name, self.supplied.get(name, Supplied.FOUND)) for k, name in asked)
 
+    def image_manifests(self, images: Sequence[str]) -> dict[str, tuple[int, str]]:
+        """A registry that does not answer."""
+        self._reach()
+        return dict.fromkeys(images, (0, ""))
+
     def fence(self, token: int) -> None:
         """Raise, never lower."""
         self._reach()

@@ -19,7 +19,7 @@ from nslab.faults.api_objects import (
 from nslab.faults.api_use import DEPRECATED_API_IN_USE
 from nslab.faults.configuration import COREFILE_CUSTOM, KUBEADM_CONFIG_DRIFTED, KUBELET_CONFIG_EDITED
 from nslab.faults.control_plane import NODE_POWER_OFF, SCRATCH_PILE, STRAY_MANIFEST
-from nslab.faults.disks import DISK_CONTENDED, DISK_FILL
+from nslab.faults.disks import DISK_CONTENDED, DISK_FILL, INODE_EXHAUSTION
 from nslab.faults.etcd import ETCD_SLOW
 from nslab.faults.etcd_members import ETCD_ALARM, MEMBER_DOWN
 from nslab.faults.manifests import (
@@ -47,6 +47,7 @@ from nslab.faults.packages import (
     REPO_WRONG_SIGNATURE,
 )
 from nslab.faults.supply import IMAGE_MISSING, PACKAGE_MISSING
+from nslab.faults.workloads import BARE_POD, NO_ROOM, PDB_DEADLOCK, PDB_OVERLAP, POD_PINNED
 from nslab.shell import LabError
 
 FAULTS = {
@@ -68,6 +69,7 @@ FAULTS = {
         *(KUBELET_CONFIG_EDITED, COREFILE_CUSTOM, KUBEADM_CONFIG_DRIFTED),
         *(REPO_WRONG_SIGNATURE, REPO_AWAY, DPKG_HALF_CONFIGURED, APT_LOCK_HELD, REBOOT_REQUIRED),
         *(KUBELET_FLAG, ADDON),
+        *(INODE_EXHAUSTION, PDB_DEADLOCK, PDB_OVERLAP, POD_PINNED, BARE_POD, NO_ROOM),
     )
 }
 

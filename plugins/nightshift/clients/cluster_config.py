@@ -237,11 +237,23 @@ class DiskSection(_Section):
     margin_percent: float = Field(
         DiskPolicy.margin_percent, ge=0, le=30, description="Kept free below every threshold of the kubelet."
     )
-    expected_growth_bytes: int = Field(
-        DiskPolicy.expected_growth_bytes,
+    unpacked_factor: float = Field(
+        DiskPolicy.unpacked_factor,
+        ge=1,
+        le=10,
+        description="Bytes an image takes unpacked per byte downloaded; the download stays beside it.",
+    )
+    etcd_copies: int = Field(
+        DiskPolicy.etcd_copies,
+        ge=1,
+        le=20,
+        description="Copies of etcd's data that kubeadm may make in one night: one at every attempt.",
+    )
+    other_growth_bytes: int = Field(
+        DiskPolicy.other_growth_bytes,
         ge=0,
         le=2**40,
-        description="Images, packages and logs of one upgrade.",
+        description="Logs, evidence and workloads of one night; images, packages and etcd are counted by themselves.",
     )
     scratch_retention_days: int = Field(
         DiskPolicy.scratch_retention_days,
@@ -393,6 +405,10 @@ class DrainSection(_Section):
     evict_unreplicated: bool = Field(
         DrainPolicy.evict_unreplicated,
         description='Evict bare pods even without the annotation nightshift.io/evict: "true".',
+    )
+    without_room: Literal["block", "warn"] = Field(
+        DrainPolicy.without_room,
+        description="What pods do that find no room elsewhere while their node is drained: block the night, or warn.",
     )
 
     def to_policy(self) -> DrainPolicy:

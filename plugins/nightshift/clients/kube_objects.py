@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
+from nightshift.clients.kube_placement import need, placement, room, taints
 from nightshift.domain.debts import OWNER_ANNOTATION, TOKEN_ANNOTATION
 from nightshift.domain.facts import (
     BudgetFacts,
@@ -49,6 +50,8 @@ def node_facts(item: Mapping[str, Any]) -> NodeFacts:
         ready_message=": ".join(filter(None, (ready.get("reason"), ready.get("message")))),
         cordoned_since=cordoned_since,
         cordoned_by=cordoned_by,
+        taints=taints(spec),
+        room=room(status.get("allocatable") or {}),
     )
 
 
@@ -86,20 +89,29 @@ def pod_facts(item: Mapping[str, Any]) -> PodFacts:
         has_emptydir=any("emptyDir" in v for v in spec.get("volumes") or []),
         labels=dict(metadata.get("labels") or {}),
         annotations=annotations,
+        node=str(spec.get("nodeName") or ""),
+        is_ready=any(
+            c["type"] == "Ready" and c.get("status") == "True"
+            for c in item.get("status", {}).get("conditions") or []
+        ),
+        need=need(spec),
+        placement=placement(metadata["namespace"], spec),
     )
 
 
 def budget_facts(item: Mapping[str, Any]) -> BudgetFacts:
     """One PodDisruptionBudget."""
-    metadata, status = item["metadata"], item.get("status", {})
+    metadata, spec, status = item["metadata"], item.get("spec", {}), item.get("status", {})
     return BudgetFacts(
         namespace=metadata["namespace"],
         name=metadata["name"],
-        selector=item.get("spec", {}).get("selector") or {},
+        selector=spec.get("selector") or {},
         disruptions_allowed=int(status.get("disruptionsAllowed", 0)),
         current_healthy=int(status.get("currentHealthy", 0)),
         desired_healthy=int(status.get("desiredHealthy", 0)),
         expected_pods=int(status.get("expectedPods", 0)),
+        always_evicts_unready=spec.get("unhealthyPodEvictionPolicy") == "AlwaysAllow",
+        is_computed=int(status.get("observedGeneration", 0)) >= int(metadata.get("generation", 0)),
     )
 
 

@@ -22,6 +22,7 @@ import paramiko
 import tenacity
 
 from nightshift.clients.node_probe import JobStatus, parse_job, parse_probe, parse_sections
+from nightshift.clients.questions.images import parse_manifests
 from nightshift.clients.questions.supply import parse_supply
 from nightshift.clients.script_bundle import DISPATCHER, ScriptBundle
 from nightshift.clients.ssh_connect import (
@@ -395,6 +396,25 @@ class NodeSsh:
             cause=f"Its answer cannot be used: {why}.",
             next_step=f"Run `sudo /usr/local/lib/nightshift/nightshift-node supply` on {self.node} and read its errors.",
         )
+
+    def image_manifests(self, images: Sequence[str]) -> dict[str, tuple[int, str]]:
+        """What the node's registry says about images: image -> (HTTP status, manifest); status 0: no answer.
+
+        Raises:
+            BlindError: LOOK_INCOMPLETE, the answer is not understood.
+        """
+        result = self._demand(
+            self.run("image-manifests", *images, timeout_seconds=LOOK_SECONDS), "image-manifests"
+        )
+        try:
+            return parse_manifests(result.text)
+        except ValueError as error:
+            raise BlindError(
+                "LOOK_INCOMPLETE",
+                f"Node {self.node} did not tell what its registry says about images.",
+                cause=f"On the node its answer cannot be read: {error!r}",
+                next_step="Run `sudo /usr/local/lib/nightshift/nightshift-node image-manifests IMAGE` on it.",
+            ) from error
 
     def fence(self, token: int) -> None:
         """Raise the node's fencing token: commands of an older token are refused from now on.

@@ -136,6 +136,8 @@ class LedgerEntry:
         evidence: where evidence bundles lie.
         quiesced: what was made quiet while the control plane was upgraded, "Deployment shop/web".
         overrides: the owner's overrides in force tonight, `Override.to_dict()`, used or not.
+        disk_forecast: how right the disk gate's forecast was, of the nodes that were upgraded: node -> mount ->
+            `forecast_bytes` and `used_bytes` after the night, and the error in percent of the use found.
         given_back: what came of it, in sentences without a full stop; also what somebody else had changed meanwhile.
     """
 
@@ -156,6 +158,7 @@ class LedgerEntry:
     quiesced: tuple[str, ...] = ()
     given_back: tuple[str, ...] = ()
     overrides: tuple[Mapping[str, Any], ...] = ()
+    disk_forecast: Mapping[str, Any] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON-serialisable data; times as UTC ISO strings."""
@@ -178,6 +181,7 @@ class LedgerEntry:
             "quiesced": list(self.quiesced),
             "given_back": list(self.given_back),
             "overrides": [dict(override) for override in self.overrides],
+            "disk_forecast": dict(self.disk_forecast),
         }
 
 

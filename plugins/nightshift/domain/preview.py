@@ -125,7 +125,9 @@ def preview(
         measured_seconds: node -> what it took last time, as far as known.
         uploads: what would be written into kubeadm-config, one sentence each.
     """
-    groups = [(f"control plane {n}", (s.node,), s.command) for n, s in enumerate(plan.control_plane, 1)]
+    groups: list[tuple[str, tuple[str, ...], str]] = [
+        (f"control plane {n}", (s.node,), s.command) for n, s in enumerate(plan.control_plane, 1)
+    ]
     groups += [
         ("canary" if n == 1 else f"wave {n}", tuple(wave), "node") for n, wave in enumerate(plan.waves, 1)
     ]

@@ -246,7 +246,11 @@ def _gates(night: _Night) -> tuple[list[BaseOperator], list[BaseOperator]]:
             task_id="etcd_latency", policy=night.policy, doc_md=GATES["etcd_latency"].doc, **retry_arguments()
         )
         disk = DiskUsageSensor(
-            task_id="disk_usage", policy=night.policy, doc_md=GATES["disk_usage"].doc, **retry_arguments()
+            task_id="disk_usage",
+            policy=night.policy,
+            choice=pull("detect_target"),
+            doc_md=GATES["disk_usage"].doc,
+            **retry_arguments(),
         )
         quick = [
             gate

@@ -301,14 +301,22 @@ class DiskUsageSensor(GateSensor):
     Image garbage collection or a log rotation may be under way, so one look alone refuses nobody's night.
 
     Args:
+        choice: input that finds what `detect_target` said: what will be downloaded depends on it.
         recheck_seconds: pause before a refusal is asked again.
         rechecks: how often.
     """
 
     def __init__(
-        self, *, policy: ClusterPolicy, recheck_seconds: float = 15.0, rechecks: int = 2, **kwargs: Any
+        self,
+        *,
+        policy: ClusterPolicy,
+        choice: Input | None = None,
+        recheck_seconds: float = 15.0,
+        rechecks: int = 2,
+        **kwargs: Any,
     ) -> None:
         super().__init__(policy=policy, window_seconds=recheck_seconds * rechecks, **kwargs)
+        self.choice = choice
         self.recheck_seconds = recheck_seconds
         self.rechecks = rechecks
 
@@ -326,7 +334,7 @@ class DiskUsageSensor(GateSensor):
             remembered(self, context),
             open_session(self.policy, context["run_id"], self.log.info) as session,
         ):
-            verdict = import_step("gates:check_disk_usage")(session)
+            verdict = import_step("gates:check_disk_usage")(session, choice=resolve(self.choice, context))
         if Outcome(verdict["outcome"]) not in OPEN and left > 0:
             self.log.info("%s Asking again in %.0f s.", verdict["message"], self.recheck_seconds)
             self.wait(context, self.recheck_seconds, left - 1)

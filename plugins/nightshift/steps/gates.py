@@ -117,9 +117,10 @@ def check_etcd_latency(
     return ask(session, [etcd_latency.NAME], moment, nodes, given)[0]
 
 
-def check_disk_usage(session: Session) -> dict[str, Any]:
+def check_disk_usage(session: Session, choice: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """Verdict: would a mount overflow?"""
-    return ask(session, [disk_usage.NAME], Moment.NIGHT)[0]
+    given = _target(session, choice) if choice else {}
+    return ask(session, [disk_usage.NAME], Moment.NIGHT, given=given)[0]
 
 
 def blind_verdict(gate: str, error: NightshiftError) -> Verdict:

@@ -6,15 +6,19 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
+from nightshift.domain.disk_forecast import compare
 from nightshift.domain.errors import NightshiftError
+from nightshift.domain.facts import NodeProbe
+from nightshift.domain.gates import disk_usage
 from nightshift.domain.ledger import Failure, LedgerEntry, NodeEntry, NodeGate, step_seconds, write_note
+from nightshift.domain.limits import PARALLEL_NODES
 from nightshift.domain.overrides import in_force
 from nightshift.domain.policy import Override
 from nightshift.domain.target import TargetKind
 from nightshift.domain.verdicts import BLIND_CAUSE, BLIND_NEXT_STEP, Answer, Verdict
 from nightshift.steps.brake import MEASURED_FILE
 from nightshift.steps.evidence import saved_evidence
-from nightshift.steps.session import Session, path_safe
+from nightshift.steps.session import Session, on_all, path_safe
 
 _NOT_BEGUN = ("tomorrow", "untouched")
 _NEXT = {
@@ -55,6 +59,7 @@ def report(session: Session, facts: Mapping[str, Any]) -> dict[str, Any]:
         quiesced=tuple((facts.get("quiesce") or {}).get("quiesced", ())),
         given_back=_given_back(facts),
         overrides=tuple(o.to_dict() for o in overrides),
+        disk_forecast=_disk_forecast(session, facts, [n.name for n in nodes if n.outcome == "upgraded"]),
     )
     stamp = datetime.fromtimestamp(entry.started, UTC).strftime("%Y%m%dT%H%M%SZ")
     folder = "readiness" if answer == Answer.DRY_RUN else "ledger"  # a look is no night
@@ -81,6 +86,29 @@ def _given_back(facts: Mapping[str, Any]) -> tuple[str, ...]:
     """What came of the workloads that were quiet: by their own task, or by the recovery when that did not run."""
     restore, recovery = facts.get("restore"), facts.get("recovery") or {}
     return tuple(restore["restored"] if restore else recovery.get("repaid", ()))
+
+
+def _disk_forecast(
+    session: Session, facts: Mapping[str, Any], upgraded: Sequence[str]
+) -> dict[str, dict[str, dict[str, float]]]:
+    """How full the upgraded nodes are against what the disk gate foresaw; a node that does not answer is left out."""
+    verdicts = (facts.get("decision") or {}).get("verdicts", ())
+    evidence = next((v.get("evidence") or {} for v in verdicts if v["gate"] == disk_usage.NAME), {})
+    said: Mapping[str, Any] = evidence.get("forecast") or {}
+    if not said or not upgraded:
+        return {}
+    try:
+        nodes = [node for node in session.kube.nodes() if node.name in upgraded]
+    except NightshiftError as error:
+        session.log(f"The disks were not compared with their forecast: {error}")
+        return {}
+    probes: dict[str, NodeProbe] = {}
+    for name, answer in on_all(nodes, lambda node: session.on(node).probe(), PARALLEL_NODES).items():
+        if isinstance(answer, NightshiftError):
+            session.log(f"{name}: its disks were not compared with their forecast: {answer}")
+        else:
+            probes[name] = answer
+    return compare(said, probes)
 
 
 def _remember_seconds(session: Session, steps: Mapping[str, Mapping[str, Any]]) -> None:

@@ -85,6 +85,9 @@ class NodePort(Protocol):
     ) -> tuple[SupplyItem, ...]:
         """Whether repository, packages and images of a target are there; without a version the repository only."""
 
+    def image_manifests(self, images: Sequence[str]) -> Mapping[str, tuple[int, str]]:
+        """What the node's registry says about images: image -> (HTTP status, manifest); status 0: no answer."""
+
     def fence(self, token: int) -> None:
         """Raise the node's fencing token: commands of an older token are refused from now on."""
 

@@ -13,10 +13,12 @@ from types import ModuleType
 from nightshift.domain.gates import (
     alerts,
     api_use,
+    capacity,
     certificates,
     clock,
     compatibility,
     disk_usage,
+    drainability,
     drift,
     etcd_latency,
     etcd_state,
@@ -91,5 +93,7 @@ GATES: dict[str, Gate] = {
         compatibility,
         packages,
         supply,
+        drainability,
+        capacity,
     )
 }

@@ -13,8 +13,10 @@ from nightshift.clients.questions import drift, static_pods
 from nightshift.clients.questions.api_use import API_REQUESTS_QUESTION, API_SERVICES_QUESTION, CRDS_QUESTION
 from nightshift.clients.questions.certificates import CERTIFICATES_QUESTION
 from nightshift.clients.questions.etcd import ETCD_DEVICE_LOOK, ETCD_LOOK
+from nightshift.clients.questions.images import NODE_IMAGES_QUESTION
 from nightshift.clients.questions.kubeadm_cluster import KUBEADM_CLUSTER_QUESTION
 from nightshift.clients.questions.packages import PACKAGES_QUESTION
+from nightshift.clients.questions.placement import PODS_QUESTION, VOLUMES_QUESTION
 from nightshift.clients.questions.platform import PLATFORM_QUESTION
 from nightshift.clients.questions.webhooks import WEBHOOKS_QUESTION
 from nightshift.clients.questions.workload_images import WORKLOAD_IMAGES_QUESTION
@@ -26,12 +28,14 @@ from nightshift.domain.facts.certificates import CERTIFICATES
 from nightshift.domain.facts.clock import CLOCKS
 from nightshift.domain.facts.drift import CLUSTER_SETTINGS, CONTROL_PLANE_CONFIG, KUBELET_FILES
 from nightshift.domain.facts.etcd import ETCD, ETCD_DEVICE
+from nightshift.domain.facts.images import NODE_IMAGES, TARGET_IMAGES
 from nightshift.domain.facts.packages import PACKAGES
+from nightshift.domain.facts.placement import VOLUMES
 from nightshift.domain.facts.static_pods import MIRROR_HASHES, STATIC_POD_DETAILS
 from nightshift.domain.facts.supply import SUPPLY
 from nightshift.domain.facts.versions import KILLERS, KUBEADM_CLUSTER, PLATFORM
 from nightshift.domain.facts.webhooks import WEBHOOKS
-from nightshift.domain.topics import BUDGETS, COMPONENTS, CONFIGZ, ETCD_NOW, PROBES
+from nightshift.domain.topics import BUDGETS, COMPONENTS, CONFIGZ, ETCD_NOW, PODS, PROBES
 from nightshift.steps.look.clocks import read_clock
 from nightshift.steps.look.etcd import read_etcd
 from nightshift.steps.look.gathering import (
@@ -44,6 +48,7 @@ from nightshift.steps.look.gathering import (
 )
 from nightshift.steps.look.monitoring import read_alerts, read_rules
 from nightshift.steps.look.supply import read_supply
+from nightshift.steps.look.target_images import read_target_images
 
 GATHERERS: Mapping[str, Gatherer] = {
     COMPONENTS.name: from_kube(lambda kube: kube.component_versions()),
@@ -75,6 +80,10 @@ GATHERERS: Mapping[str, Gatherer] = {
     WORKLOAD_IMAGES.name: from_api(WORKLOAD_IMAGES_QUESTION),
     PACKAGES.name: from_look(PACKAGES_QUESTION),
     SUPPLY.name: ClusterGatherer(read_supply),
+    PODS.name: from_api(PODS_QUESTION),
+    VOLUMES.name: from_api(VOLUMES_QUESTION),
+    NODE_IMAGES.name: from_look(NODE_IMAGES_QUESTION),
+    TARGET_IMAGES.name: ClusterGatherer(read_target_images),
 }
 
 
