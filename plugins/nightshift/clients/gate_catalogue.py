@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
+from nightshift.domain import gates
 from nightshift.domain.gates import GATES, Gate
 from nightshift.domain.round import AnyTopic, Moment, NodeTopic
 
@@ -63,11 +64,19 @@ def _of_whom(topic: AnyTopic) -> str:
 
 
 def _codes(gate: Gate) -> list[str]:
-    """Every string in the gate's file that is spelled like a code, as tests/unit/test_runbooks.py finds them."""
-    module = importlib.import_module(gate.check.__module__)
-    tree = ast.parse(Path(str(module.__file__)).read_text(encoding="utf-8"))
-    constants = (part.value for part in ast.walk(tree) if isinstance(part, ast.Constant))
+    """Every string in the gate's file that is spelled like a code, as tests/unit/test_runbooks.py finds them.
+
+    Also in the files beside it that it imports from: a part of a gate may have one of its own.
+    """
+    own = _tree(gate.check.__module__)
+    imported = {part.module for part in ast.walk(own) if isinstance(part, ast.ImportFrom) and part.module}
+    trees = [own, *(_tree(name) for name in imported if name.startswith(f"{gates.__name__}."))]
+    constants = (part.value for tree in trees for part in ast.walk(tree) if isinstance(part, ast.Constant))
     return sorted({value for value in constants if isinstance(value, str) and _CODE.fullmatch(value)})
+
+
+def _tree(module: str) -> ast.Module:
+    return ast.parse(Path(str(importlib.import_module(module).__file__)).read_text(encoding="utf-8"))
 
 
 if __name__ == "__main__":

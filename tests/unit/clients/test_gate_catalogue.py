@@ -23,3 +23,4 @@ def test_every_gate_has_its_section_and_its_codes_lead_to_pages() -> None:
         assert linked, name
         assert all((PAGE.parent / "runbooks" / f"{code}.md").is_file() for code in linked)
     assert "[ETCD_SLOW](runbooks/ETCD_SLOW.md)" in text
+    assert "[ETCD_LEADER_CHANGED](runbooks/ETCD_LEADER_CHANGED.md)" in text, "of a file beside the gate's own"

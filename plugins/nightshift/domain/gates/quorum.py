@@ -3,7 +3,8 @@
 An upgrade restarts one member at a time. Counted are the voters that answer and know a leader; one that is down or
 could not be asked counts as missing. Before the night the worst case is judged: any of the healthy members goes. In front of a slot
 it is the node of that slot; in front of workers nothing goes. Too few left blocks. With one or two members there is no
-quorum without one in any case: that passes when the policy says `accept_api_outage`, and blocks otherwise.
+quorum without one in any case: that passes when the policy says `accept_api_outage`, and blocks otherwise, as the
+plan does (`API_OUTAGE_NOT_ACCEPTED`).
 """
 
 from __future__ import annotations
