@@ -1,8 +1,9 @@
-"""Gate: the owner's own rules, from `rules` in the cluster's file.
+"""Gate: does a rule of the owner fire?
 
-A rule in PromQL fires as an alerting rule does: when its result is not empty (a plain number: when it is not 0). A rule in
-CEL fires when it is true. A rule that fires **blocks**, **warns** or **holds**, as it says itself, with its own message. A
-rule that cannot be evaluated is **blind**, whatever its outcome: what it would have said is not known.
+The rules stand under `rules` in the cluster's file. A rule in PromQL fires as an alerting rule does: when its result
+is not empty (a plain number: when it is not 0). A rule in CEL fires when it is true. A rule that fires **blocks**,
+**warns** or **holds**, as it says itself, with its own message. A rule that cannot be evaluated is **blind**,
+whatever its outcome: what it would have said is not known.
 """
 
 from __future__ import annotations
