@@ -245,7 +245,7 @@ class EtcdLatencySensor(GateSensor):
             return verdict, [verdict]
         choice = resolve(self.choice, context)
         with remembered(self, context), self._session(context) as session:
-            others = import_step("gates:ask_place")(session, nodes, choice)
+            others = import_step("gates:ask_place")(session, nodes, choice)["verdicts"]
         shut = [other for other in others if Outcome(other["outcome"]) not in OPEN]
         return (shut[0] if shut else verdict), [verdict, *others]
 

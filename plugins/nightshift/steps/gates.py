@@ -50,8 +50,8 @@ def ask_night(session: Session, gates: Sequence[str], choice: Mapping[str, Any])
 
 def ask_place(
     session: Session, nodes: Sequence[str], choice: Mapping[str, Any], gates: Sequence[str] | None = None
-) -> list[dict[str, Any]]:
-    """The verdicts of all gates that are asked again in front of a slot or wave, but for etcd's, which has its window.
+) -> dict[str, Any]:
+    """Answer {"verdicts": [...]} of all gates that are asked again in front of a slot or wave, but for etcd's, which has its window.
 
     Args:
         session: the cluster.
@@ -60,7 +60,7 @@ def ask_place(
         gates: only these; None: all of them.
     """
     wanted = place_gates() if gates is None else gates
-    return ask(session, wanted, Moment.PLACE, nodes, _target(session, choice))
+    return {"verdicts": ask(session, wanted, Moment.PLACE, nodes, _target(session, choice))}
 
 
 def place_gates() -> list[str]:

@@ -46,9 +46,9 @@ class FakeSetup:
         self.workload = replace(found, setting=setting)
         return True
 
-    def apply(self, quiesce=()):
+    def apply(self, quiesce=(), reads=()):
         self.done.append("apply")
-        self.quiesce = quiesce
+        self.quiesce, self.reads = quiesce, reads
         return ("x",)
 
     def remove(self):

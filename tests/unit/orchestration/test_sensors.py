@@ -13,8 +13,8 @@ from nightshift.orchestration.sensors import DiskUsageSensor, EtcdLatencySensor,
 PLAN = {"control_plane": [{"node": "cp1", "command": "apply"}], "waves": [["w1", "w2"]], "leftover": []}
 
 
-def verdict(outcome: str = "pass", code: str = "OK") -> dict[str, Any]:
-    words = {"gate": "etcd_latency", "message": "It is so.", "cause": "why", "resolution": "do this"}
+def verdict(outcome: str = "pass", code: str = "OK", gate: str = "etcd_latency") -> dict[str, Any]:
+    words = {"gate": gate, "message": "It is so.", "cause": "why", "resolution": "do this"}
     return {**words, "outcome": outcome, "code": code, "value": "", "threshold": "", "evidence": {}}
 
 
@@ -43,8 +43,9 @@ def etcd(
     enders: tuple[str, ...] = (),
 ) -> EtcdLatencySensor:
     plan = pull("decide", "plan") if place else None
+    choice = pull("detect_target")
     return EtcdLatencySensor(
-        task_id="me", policy=policy, place=place, plan=plan, earlier=earlier, enders=enders
+        task_id="me", policy=policy, place=place, plan=plan, choice=choice, earlier=earlier, enders=enders
     )
 
 
@@ -113,6 +114,51 @@ def test_in_front_of_a_node_a_refusal_stops(
         etcd(policy, Place("control_plane", 0)).resume(context, {})
     assert context["ti"].xcoms[("me", "failure")]["code"] == "ETCD_SLOW"
     assert context["ti"].xcoms[("me", "verdict")]["outcome"] == outcome
+
+
+@pytest.mark.parametrize("outcome", ["block", "hold", "blind"])
+def test_in_front_of_a_node_any_gate_that_is_shut_stops_with_its_own_code(
+    steps: Any, context: Any, policy: ClusterPolicy, outcome: str
+) -> None:
+    context["ti"].xcoms |= {
+        ("me", "kept"): {"before": sample(0), "own": None},
+        ("decide", "return_value"): {"plan": PLAN},
+        ("detect_target", "return_value"): {"target": {}},
+    }
+    steps.answers["gates:gather_etcd_samples"] = sample(60)
+    steps.answers["gates:check_etcd_latency"] = verdict()
+    others = [
+        verdict("warn", "X", "version_skew"),
+        verdict(outcome, "NODE_NOT_READY", "node_health"),
+        verdict("block", "STRAY_MANIFEST", "static_pods"),
+    ]
+    steps.answers["gates:ask_place"] = {"verdicts": others}
+    with pytest.raises(GateClosedError, match=r"NODE_NOT_READY.*w1, w2 and all later nodes stay as they are"):
+        etcd(policy, Place("waves", 0)).resume(context, {})
+    said = context["ti"].xcoms[("me", "verdict")]
+    assert (said["gate"], said["outcome"]) == ("node_health", outcome)
+    assert said["asked"] == {
+        "etcd_latency": "pass",
+        "version_skew": "warn",
+        "node_health": outcome,
+        "static_pods": "block",
+    }
+
+
+def test_the_others_are_not_asked_when_etcd_says_no_nor_before_the_night(
+    steps: Any, context: Any, policy: ClusterPolicy
+) -> None:
+    context["ti"].xcoms |= {
+        ("me", "kept"): {"before": sample(0), "own": None},
+        ("decide", "return_value"): {"plan": PLAN},
+    }
+    steps.answers["gates:gather_etcd_samples"] = sample(60)
+    steps.answers["gates:check_etcd_latency"] = verdict("block", "ETCD_SLOW")
+    with pytest.raises(GateClosedError):
+        etcd(policy, Place("waves", 0)).resume(context, {})
+    steps.answers["gates:check_etcd_latency"] = verdict()
+    etcd(policy).resume(context, {})
+    assert "gates:ask_place" not in [path for path, _ in steps.calls]
 
 
 @pytest.mark.parametrize(
