@@ -28,7 +28,7 @@ def test_a_stock_cluster_passes_both(control_planes: int, tmp_path: Path, choice
     session = make_session(FakeCluster(control_planes), tmp_path)
     verdicts = said(session, choice)
     assert {name: v["outcome"] for name, v in verdicts.items()} == dict.fromkeys(GATES, "pass"), verdicts
-    again = ask_place(session, ["cp1"], choice, GATES)
+    again = ask_place(session, ["cp1"], choice, GATES)["verdicts"]
     assert {v["outcome"] for v in again} == {"pass"}
 
 
