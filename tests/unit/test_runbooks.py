@@ -15,7 +15,7 @@ PAGES = {page.stem: page.read_text(encoding="utf-8") for page in (ROOT / "docs" 
 SCHEMA = json.loads((ROOT / "include" / "clusters" / "schema.json").read_text(encoding="utf-8"))
 CODE = re.compile(r"[A-Z]+(?:_[A-Z]+)+")
 # spelled like a code, and none
-ENVIRONMENT = {"NIGHTSHIFT_CLUSTERS", "NIGHTSHIFT_INSTALLATION", "NIGHTSHIFT_STORE"}
+ENVIRONMENT = {"KUBELET_KUBEADM_ARGS", "NIGHTSHIFT_CLUSTERS", "NIGHTSHIFT_INSTALLATION", "NIGHTSHIFT_STORE"}
 HEADINGS = ["Symptom", "What the system already did", "How to check", "Fix"]
 
 

@@ -188,13 +188,10 @@ def differences(config: ControlPlaneConfig) -> tuple[Difference, ...]:
 
 def uploads(configs: Mapping[str, ControlPlaneConfig]) -> Uploads:
     """What runs on the control planes, would be lost, and kubeadm-config has a place for; by node."""
+    # What is fatal has no setting: which side is right is not for us to write down.
     lost = {
-        node: [
-            d.setting
-            for d in differences(c)
-            if d.effect is Effect.LOSE and d.setting and d.grade is not Grade.FATAL
-        ]
-        for node, c in configs.items()
+        node: [d.setting for d in differences(config) if d.effect is Effect.LOSE and d.setting]
+        for node, config in configs.items()
     }
     every = list(dict.fromkeys(setting for found in lost.values() for setting in found))
     if not every:

@@ -52,7 +52,7 @@ def postflight(session: Session, choice: Mapping[str, Any], plan: Mapping[str, A
         "nodes": {n.name: {"kubelet": n.kubelet_version, "ready": n.is_ready} for n in nodes},
         "leftover": sorted(leftover),
         "quarantined": sorted(aside),
-        "kubelet_settings_lost": lost,
+        "kubelet_settings_lost": {name: list(settings) for name, settings in lost.items()},
         "sentence": sentence,
     }
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from tests.fakes.cluster import FakeCluster, make_session
 
+from nightshift.domain.errors import VerificationError
 from nightshift.steps.gates import ask_night, ask_place
 from nightshift.steps.session import Session
+from nightshift.steps.verify_node import verify_node
 
 GATES = ["drift", "static_pods"]
 DEPLOYMENT = "/apis/apps/v1/namespaces/kube-system/deployments/coredns"
@@ -25,7 +28,7 @@ def test_a_stock_cluster_passes_both(control_planes: int, tmp_path: Path, choice
     session = make_session(FakeCluster(control_planes), tmp_path)
     verdicts = said(session, choice)
     assert {name: v["outcome"] for name, v in verdicts.items()} == dict.fromkeys(GATES, "pass"), verdicts
-    again = ask_place(session, ["cp1"], choice, GATES)
+    again = ask_place(session, ["cp1"], choice, GATES)["verdicts"]
     assert {v["outcome"] for v in again} == {"pass"}
 
 
@@ -59,3 +62,17 @@ def test_what_the_api_says_is_judged(cluster: FakeCluster, session: Session, cho
     assert said(session, choice)["drift"]["code"] == "DRIFT_UNKNOWN"
     cluster.documents = {**cluster.documents, CONFIG_MAP: {"data": {"kubelet": "- no mapping"}}}
     assert said(session, choice)["drift"]["code"] == "API_ANSWER_UNKNOWN"
+
+
+@pytest.mark.parametrize(
+    ("text", "word"), [("directory\t777\troot:root\n", "has mode 777"), (None, "could not be looked at")]
+)
+def test_what_we_left_behind_ourselves_passes_the_static_pod_gate_too(
+    cluster: FakeCluster, session: Session, choice: dict[str, Any], text: str | None, word: str
+) -> None:
+    cluster.upgrade_control_plane("1.35.4")
+    cluster.nodes = {n: replace(f, kubelet_version="1.35.4") for n, f in cluster.nodes.items()}
+    verify_node(session, "cp1", choice)
+    cluster.fakes["cp1"].texts["static-pods"] = text
+    with pytest.raises(VerificationError, match=word):
+        verify_node(session, "cp1", choice)

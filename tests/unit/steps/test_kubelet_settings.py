@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -10,7 +11,10 @@ from tests.fakes.cluster import FakeCluster
 
 from nightshift.domain.facts import NodeFacts
 from nightshift.steps.kubelet_settings import note_settings, settings_lost
+from nightshift.steps.postflight import postflight
 from nightshift.steps.session import Session
+from nightshift.steps.uncordon_node import uncordon_node
+from nightshift.steps.upgrade_node import upgrade_node
 
 FILE = "kind: KubeletConfiguration\nmaxPods: 111\nsyncFrequency: 0s\n"
 
@@ -35,6 +39,22 @@ def test_what_is_gone_is_told_and_what_the_version_changed_is_logged(
     after(cluster, maxPods=110, newDefault=2)
     assert settings_lost(session, [worker]) == {"w1": ("maxPods: 111 (now 110)",)}
     assert "changed with the kubelet's version: newDefault: 1 (now 2)" in cluster.log
+
+
+def test_the_night_keeps_it_and_its_last_look_tells_it(
+    cluster: FakeCluster, session: Session, choice: dict[str, Any], worker: NodeFacts
+) -> None:
+    cluster.upgrade_control_plane("1.35.4")
+    upgrade_node(session, "w1", choice)
+    assert session.store.exists("kubelets/run-1/w1.json")
+    after(cluster, maxPods=110)
+    cluster.nodes = {n: replace(f, kubelet_version="1.35.4") for n, f in cluster.nodes.items()}
+    cluster.fakes["w1"].look = cluster.fakes["w2"].look  # type: ignore[method-assign]
+    for name in cluster.nodes:
+        uncordon_node(session, name)
+    said = postflight(session, choice, {"leftover": []})
+    assert said["kubelet_settings_lost"] == {"w1": ["maxPods: 111 (now 110)"]}
+    assert "are gone: w1: maxPods: 111 (now 110)." in said["sentence"]
 
 
 def test_a_second_try_does_not_take_the_new_kubelet_for_the_old(

@@ -24,6 +24,7 @@ from nightshift.domain.facts import RunningProcess
 from nightshift.domain.policy import DriftPolicy
 from nightshift.steps.reconcile_drift import lost_settings, reconcile_drift
 from nightshift.steps.session import Session
+from nightshift.steps.verify_node import verify_node
 
 STOCK = ["--advertise-address=10.0.0.1", "--secure-port=6443"]
 OIDC = ["--oidc-issuer-url=https://id.example.org", "--oidc-client-id=kubernetes"]
@@ -55,7 +56,11 @@ class Kubeadm:
         self.forgets = False  # a kubeadm that says it wrote, and did not
         for name in live:
             fake = cluster.fakes[name]
-            fake.look = lambda sections, name=name: self.look(name, sections)  # type: ignore[method-assign]
+            stock = fake.look
+            fake.look = lambda sections, name=name, stock=stock: {  # type: ignore[method-assign]
+                **stock(sections),
+                **self.look(name, sections),
+            }
             fake._upload_config = self.upload  # type: ignore[attr-defined]
 
     def look(self, node: str, sections: Sequence[str]) -> Mapping[str, tuple[int, str]]:
@@ -67,7 +72,7 @@ class Kubeadm:
             ("rendered", "kube-apiserver", manifest(rendered)),
         ]
         text = "".join(f"{k}\t{c}\t{base64.b64encode(t.encode()).decode()}\n" for k, c, t in lines)
-        return dict.fromkeys(sections, (0, text))
+        return {"control-plane-config": (0, text)} if "control-plane-config" in sections else {}
 
     def upload(self, args: Sequence[str]) -> None:
         fingerprint, content = args
@@ -104,6 +109,19 @@ def test_what_runs_is_uploaded_and_a_second_time_there_is_nothing_to_do(
     assert kept["former"] == CONFIGURATION  # the second try did not write over it
     assert kept["uploaded"] == said["uploaded"]
     assert kept["flags"]["cp1"]["kube-apiserver"]["oidc-client-id"] == ["kubernetes"]
+
+
+def test_what_was_there_before_the_first_change_is_kept_over_a_second(
+    cluster: FakeCluster, session: Session
+) -> None:
+    kubeadm = Kubeadm(cluster, cp1=[*STOCK, OIDC[0]])
+    reconcile_drift(session)
+    kubeadm.live["cp1"].append(OIDC[1])
+    reconcile_drift(session)
+    kept = session.store.read_json("drift/run-1.json")
+    assert kept is not None
+    assert kept["former"] == CONFIGURATION
+    assert kept["uploaded"] == [f"kube-apiserver: {flag}" for flag in OIDC]
 
 
 def test_a_stock_cluster_gets_no_job(cluster: FakeCluster, session: Session) -> None:
@@ -182,3 +200,14 @@ def test_what_the_processes_lost_is_found_afterwards(cluster: FakeCluster, sessi
         "kube-apiserver runs without --oidc-client-id=kubernetes"
     ]
     assert lost_settings(session, replace(running(*STOCK), node="w1")) == []
+
+
+def test_an_upgrade_that_lost_them_is_not_verified(
+    cluster: FakeCluster, session: Session, choice: dict[str, Any]
+) -> None:
+    Kubeadm(cluster, cp1=[*STOCK, *OIDC])
+    reconcile_drift(session)
+    cluster.upgrade_control_plane("1.35.4")
+    cluster.nodes["cp1"] = replace(cluster.nodes["cp1"], kubelet_version="1.35.4")
+    with pytest.raises(VerificationError, match="runs without --oidc-client-id=kubernetes"):
+        verify_node(session, "cp1", choice)
