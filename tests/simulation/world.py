@@ -32,6 +32,7 @@ from nightshift.domain.facts import ScratchEntry, WorkloadName
 from nightshift.domain.policy import ClusterPolicy, EtcdLatencyPolicy, LimitPolicy, WorkerPolicy
 from nightshift.steps import drain_node, hold
 from nightshift.steps import session as session_module
+from nightshift.steps.look import gathering
 from nightshift.steps.session import Session
 
 NIGHTS_WITH_FAULTS = 2
@@ -382,6 +383,7 @@ def installed(hub: Hub) -> Iterator[None]:
     kept = (
         hold.threading,
         session_module.ThreadPoolExecutor,
+        gathering.ThreadPoolExecutor,
         drain_node.ThreadPoolExecutor,
         node_ssh._POLL_SECONDS,
         drain_node._POLL_SECONDS,
@@ -393,7 +395,9 @@ def installed(hub: Hub) -> Iterator[None]:
         return Thread(hub, target, args)
 
     hold.threading = SimpleNamespace(Thread=thread, Event=lambda: Event(hub))
-    session_module.ThreadPoolExecutor = drain_node.ThreadPoolExecutor = partial(Executor, hub)
+    executor = partial(Executor, hub)
+    session_module.ThreadPoolExecutor = gathering.ThreadPoolExecutor = executor
+    drain_node.ThreadPoolExecutor = executor
     node_ssh._POLL_SECONDS, drain_node._POLL_SECONDS = 4.0, 3.0  # fewer looks, the same decisions
     node_ssh.uuid = SimpleNamespace(uuid4=lambda: f"request-{next(requests)}")
     try:
@@ -402,6 +406,7 @@ def installed(hub: Hub) -> Iterator[None]:
         (
             hold.threading,
             session_module.ThreadPoolExecutor,
+            gathering.ThreadPoolExecutor,
             drain_node.ThreadPoolExecutor,
             node_ssh._POLL_SECONDS,
             drain_node._POLL_SECONDS,
