@@ -68,7 +68,7 @@ def asked(
         ("acme/net-agent:v3.4.0", {"pinned": ("net",)}, Outcome.PASS, "OK", ""),
         ("acme/wait:1.0.3", {}, Outcome.HOLD, "ADDON_UPSTREAM", "no known release does"),
         ("acme/tested:1.0.3", {}, Outcome.WARN, "ADDON_TOO_OLD", "no known release was tested"),
-        ("not-acme/net-agents:v1.0.0", {}, Outcome.PASS, "OK", "0 known add-ons"),
+        ("not-acme/net-agent:v1.0.0", {}, Outcome.PASS, "OK", "0 known add-ons"),
     ],
 )
 def test_one_addon(image: str, policy: dict[str, object], outcome: Outcome, code: str, words: str) -> None:

@@ -68,3 +68,8 @@ def test_in_front_of_a_place_only_what_is_still_to_be_touched_counts() -> None:
     broken = PackageHealth(broken=(BROKEN,))
     assert check(asked(broken, "w1"), POLICY).outcome is Outcome.BLOCK
     assert check(asked(broken, "cp1"), POLICY).outcome is Outcome.PASS
+
+
+def test_who_is_at_work_leaves_such_states_on_the_way() -> None:
+    verdict = check(asked(PackageHealth(locks=(LOCK,), broken=(BROKEN,), has_journal=True)), POLICY)
+    assert [finding["code"] for finding in verdict.evidence["findings"]] == ["DPKG_BUSY"]

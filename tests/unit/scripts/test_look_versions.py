@@ -96,6 +96,14 @@ def test_who_holds_the_lock(node: FakeNode, dpkg: Path, name: str) -> None:
     assert parse_packages(look(node, "packages")).locks == ()
 
 
+def test_a_lock_of_another_disk_has_the_same_number(node: FakeNode, dpkg: Path) -> None:
+    inode = (dpkg / "lock").stat().st_ino
+    line = f"1: POSIX  ADVISORY  WRITE {os.getpid()} 00:99:{inode} 0 EOF"
+    assert node.shell("look/packages.sh", f'held_locks "{line}"').stdout == ""
+    with (dpkg / "lock").open("w"):
+        assert node.shell("look/packages.sh", f'held_locks "{line}"').stdout.startswith("lock\t")
+
+
 def test_a_wanted_reboot(node: FakeNode, dpkg: Path) -> None:
     (node.root / "fs/run/reboot-required").touch()
     assert parse_packages(look(node, "packages")).needs_reboot

@@ -26,6 +26,8 @@ class Handler(SimpleHTTPRequestHandler):
     def do_HEAD(self) -> None:
         if "/login/" in self.path:
             self.send_error(401)
+        elif "get-only" in self.path:
+            self.send_error(403)
         else:
             super().do_HEAD()
 
@@ -185,6 +187,17 @@ def test_a_package_without_its_file_and_one_without_its_line(node: FakeNode, int
     assert "index" in found[f"kubelet={VERSION}"].detail
 
 
+def test_a_store_that_answers_get_only(node: FakeNode, internet: Internet) -> None:
+    internet.publish("kubeadm", "kubelet")
+    there = internet.deb / "get-only_1_all.deb"
+    there.write_text("deb")
+    ask = '. "$NIGHTSHIFT_ROOT/lib/supply.sh"; ask_file x "\'{}\' file 3 SHA256:0"'
+    address = f"{internet.url}/v1.35/deb/get-only_1_all.deb"
+    assert "\tfound\t" in node.shell("apt.sh", ask.format(address)).stdout
+    there.unlink()
+    assert "\tmissing\t" in node.shell("apt.sh", ask.format(address)).stdout
+
+
 def test_images_in_every_state(node: FakeNode, internet: Internet) -> None:
     internet.publish("kubeadm", "kubelet")
     internet.push("coredns/coredns:v1.13.1")
@@ -200,6 +213,25 @@ def test_images_in_every_state(node: FakeNode, internet: Internet) -> None:
         Supplied.FOUND, Supplied.MISSING, Supplied.REFUSED, Supplied.AWAY
     ]  # fmt: skip
     assert "404" in found[images[1]].detail
+
+
+@pytest.mark.parametrize(
+    ("image", "path"),
+    [
+        ("r.example/a/b:v1", "/a/b/manifests/v1"),
+        ("r.example/a/b", "/a/b/manifests/latest"),
+        ("r.example:5000/b:v1", "/b/manifests/v1"),
+        ("r.example/a/b:v1@sha256:abc", "/a/b/manifests/sha256:abc"),
+        ("busybox:1", "/library/busybox/manifests/1"),
+        ("team/tool", "/team/tool/manifests/latest"),
+    ],
+)
+def test_what_is_asked_of_a_registry(node: FakeNode, image: str, path: str) -> None:
+    stubs = 'registry_servers() { echo "http://m/$1"; }; http_status() { echo "asked $2" >&2; echo 404; }'
+    done = node.shell("apt.sh", f'. "$NIGHTSHIFT_ROOT/lib/supply.sh"; {stubs}; ask_image {image}')
+    registry = image.split("/")[0] if "." in image.split("/")[0] else "docker.io"
+    assert done.stderr.strip() == f"asked http://m/{registry}/v2{path}"
+    assert done.stdout.startswith(f"image\t{image}\tmissing\t")
 
 
 @pytest.mark.parametrize(

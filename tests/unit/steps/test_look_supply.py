@@ -44,7 +44,8 @@ def test_one_control_plane_node_is_asked_for_everything(cluster: FakeCluster, se
     ((_, minor, package, *images),) = asked(cluster, "cp1")
     assert (minor, package) == ("1.35", "1.35.4-1.1")
     assert "registry.k8s.io/etcd:3.6.6-0" in images
-    assert len(images) == 7
+    assert session.policy.probe_image in images
+    assert len(images) == 8
 
 
 def test_without_a_target_the_repositories_say_why(cluster: FakeCluster, session: Session) -> None:

@@ -102,9 +102,11 @@ ask_dependencies() {
 ask_file() {
     local uri status
     uri=$(grep -m 1 -oE "^'[^']+'" <<<"$2" | tr -d "'")
-    status=$(http_status "$(apt_proxies)" "$uri")
+    status=$(http_status "$(apt_proxies)" "$uri" --head)
+    # A mirror may send on to a store whose address is good for GET only: then for the first byte.
+    [[ $status != 403 && $status != 405 ]] || status=$(http_status "$(apt_proxies)" "$uri" --range 0-0)
     case $status in
-        200) supply_answer package "$1" found "$uri" ;;
+        200 | 206) supply_answer package "$1" found "$uri" ;;
         403 | 404 | 410) supply_answer package "$1" missing "$uri answers $status" ;;
         *) supply_answer package "$1" away "$uri answers ${status/000/nothing}" ;;
     esac
@@ -113,25 +115,38 @@ ask_file() {
 # ask_image IMAGE: its manifest, in the first registry of the runtime's list that has it. One that answers "no" counts more than
 # one that does not answer: the runtime gets it from neither.
 ask_image() {
-    local image=$1 path tag server status said='' seen=''
-    path=${image#*/}
-    tag=${path##*:}
-    path=${path%:*}
+    local image=$1 registry path reference server status said='' seen=''
+    registry=$(image_registry "$image")
+    path=${image#"$registry"/}
+    [[ $registry != docker.io || $path == */* ]] || path=library/$path
+    reference=latest
+    [[ ${path##*/} != *:* ]] || reference=${path##*:} path=${path%:*}
+    [[ $image != *@* ]] || reference=${image##*@} path=${path%@*} path=${path%:*}
     while IFS= read -r server; do
         [[ $server == */v2 || $server == */v2/* ]] || server=${server%/}/v2
-        status=$(http_status "$(runtime_proxies)" "${server%/}/$path/manifests/$tag" --insecure)
+        status=$(http_status "$(runtime_proxies)" "${server%/}/$path/manifests/$reference" --head --insecure)
         said+="${said:+, }$server answers ${status/000/nothing}"
         seen+=" $status"
         if [[ $status == 200 ]]; then
             supply_answer image "$image" found "$server"
             return 0
         fi
-    done < <(registry_servers "${image%%/*}")
+    done < <(registry_servers "$registry")
     case $seen in
         *' 404'*) supply_answer image "$image" missing "$said" ;;
         *' 401'* | *' 403'*) supply_answer image "$image" refused "$said" ;;
         *) supply_answer image "$image" away "$said" ;;
     esac
+}
+
+# image_registry IMAGE: the host in front; a name without one is Docker's.
+image_registry() {
+    local first=${1%%/*}
+    if [[ $1 == */* && ($first == *.* || $first == *:* || $first == localhost) ]]; then
+        echo "$first"
+    else
+        echo docker.io
+    fi
 }
 
 # registry_servers REGISTRY: addresses containerd asks for images of that registry, in its order; the last is the registry.
@@ -155,13 +170,13 @@ registry_servers() {
     echo "${server:-https://$1}"
 }
 
-# http_status PROXIES URL [OPTION]: of a HEAD request, redirects followed; 000 when nothing answers. An image is only looked
+# http_status PROXIES URL OPTION…: of a request, redirects followed; 000 when nothing answers. An image is only looked
 # for here: whom to trust is the runtime's business (--insecure).
 http_status() {
     local wanted=$1 url=$2 proxies=()
     shift 2
     mapfile -t proxies < <(grep . <<<"$wanted")
-    env "${proxies[@]}" curl -sS -I -L -o /dev/null -w '%{http_code}' --max-time "$SUPPLY_ASK_SECONDS" \
+    env "${proxies[@]}" curl -sS -L -o /dev/null -w '%{http_code}' --max-time "$SUPPLY_ASK_SECONDS" \
         -H "Accept: ${MANIFEST_TYPES//$'\n'/}" "$@" "$url" 2>/dev/null || true
 }
 

@@ -35,7 +35,9 @@ def read_supply(session: Session, seen: Seen) -> SupplyFacts:
         return _ask_one(session, seen, lambda port: _all_repositories(port, minors, base))
     minor, package = target.minor, target.package_version
     images, unasked = target_images(target.version, session.kube.ask(KUBEADM_CLUSTER_QUESTION), load_pins())
-    return _ask_one(session, seen, lambda port: port.supply(minor, package, base, images), unasked)
+    # Staging pulls the probe's image, too.
+    wanted = tuple(dict.fromkeys((*images, session.policy.probe_image)))
+    return _ask_one(session, seen, lambda port: port.supply(minor, package, base, wanted), unasked)
 
 
 def _repositories(target: TargetChoice | None) -> tuple[str, ...]:
