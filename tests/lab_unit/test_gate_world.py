@@ -161,6 +161,7 @@ class FakeWorld:
         self.facts: dict[str, str] = {}
         self.used = False
         self.done: list[str] = []
+        self.asked: list[str] = []
         self.rounds = rounds
 
     def up(self, profile: str) -> None:
@@ -179,7 +180,12 @@ def make_world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
         monkeypatch.setattr(gate_world, "enrol_lab", lambda home, facts: world.done.append("enrol"))
         monkeypatch.setattr(gate_world, "TURN_SECONDS", 0)
         monkeypatch.setattr(gate_world, "HEAL_SECONDS", 0)
-        monkeypatch.setattr(made, "ask", lambda policy=None, is_quick=False: world.rounds.pop(0))
+
+        def ask(policy: Any = None, *, is_quick: bool = False) -> RoundSaid:
+            world.asked.append("quick" if is_quick else "whole")
+            return world.rounds.pop(0)
+
+        monkeypatch.setattr(made, "ask", ask)
         return made, world
 
     return make
@@ -190,7 +196,7 @@ BROKEN = said(verdict("a", "block", "BAD", "w1 has 3 %"), verdict("b", "blind", 
 
 
 def test_a_case_breaks_asks_heals_and_asks_again(make_world: Any, tmp_path: Path) -> None:
-    made, world = make_world(WELL, BROKEN, BROKEN, WELL, WELL, BROKEN, BROKEN, WELL, WELL)
+    made, world = make_world(WELL, BROKEN, WELL, BROKEN, WELL)
     made.play(CASE)
     assert world.done == ["up small", "enrol", "break node-off w1", "break node-off w2", "heal node-off"]
     made.play(CASE)
@@ -201,15 +207,26 @@ def test_a_case_breaks_asks_heals_and_asks_again(make_world: Any, tmp_path: Path
     assert rows[0]["broken_round_seconds"] == 2.0
 
 
+def test_etcds_window_is_waited_for_where_the_case_is_about_it(make_world: Any) -> None:
+    made, world = make_world(WELL, BROKEN, WELL)
+    made.play(CASE)
+    assert world.asked == ["whole", "quick", "quick"]
+    slow = said(verdict("etcd_latency", "block", "ETCD_SLOW"), verdict("c", "pass"))
+    well = said(verdict("etcd_latency", "pass"), verdict("c", "pass"))
+    made, world = make_world(well, slow, well, well)
+    made.play(GateCase("slow", (("etcd-slow", "200"),), "etcd_latency", "block", "ETCD_SLOW", ()))
+    assert world.asked == ["whole", "whole", "quick", "whole"]
+
+
 def test_a_case_that_fails_is_healed_all_the_same(make_world: Any) -> None:
-    made, world = make_world(WELL, WELL, WELL, WELL, WELL)
+    made, world = make_world(WELL, WELL, WELL)
     with pytest.raises(AssertionError, match="a says pass"):
         made.play(CASE)
     assert world.done[-1] == "heal node-off"
 
 
 def test_a_cluster_that_does_not_come_back_is_not_used_again(make_world: Any) -> None:
-    made, world = make_world(WELL, BROKEN, BROKEN, BROKEN, BROKEN, WELL)
+    made, world = make_world(WELL, BROKEN, BROKEN, WELL)
     with pytest.raises(AssertionError, match="after healing"):
         made.play(CASE)
     made.ready("small")
