@@ -59,11 +59,14 @@ def test_what_one_image_lacks_is_named_and_the_others_keep_their_sizes(
 
 
 @pytest.mark.parametrize("trouble", ["away", "not ready", "no target"])
-def test_without_an_answer_recorded_sizes_count(cluster: FakeCluster, session: Session, trouble: str) -> None:
+def test_without_an_answer_recorded_sizes_count(
+    cluster: FakeCluster, session: Session, monkeypatch: pytest.MonkeyPatch, trouble: str
+) -> None:
     if trouble == "away":
         cluster.fakes["cp1"].is_away = True
-    if trouble == "not ready":
+    if trouble == "not ready":  # it would answer, and is not asked
         cluster.nodes["cp1"] = replace(cluster.nodes["cp1"], is_ready=False)
+        monkeypatch.setattr(cluster.fakes["cp1"], "image_manifests", registry([]))
     found = read(cluster, session, None if trouble == "no target" else TO_135)
     assert found.problem
     assert all(image.layers is None and image.recorded_bytes > 0 for image in found.images)
