@@ -388,3 +388,26 @@ def test_known_hosts(tmp_path):
 def test_unreadable_pinned_key_is_a_configuration_error(pinned):
     with pytest.raises(ConfigError, match="CONFIG_INVALID"):
         connector("127.0.0.1", "nightshift", KEY.private, pinned, 1)()
+
+
+def look_line(name: str, code: int, text: str) -> str:
+    return f"{name}\t{code}\t{base64.b64encode(text.encode()).decode()}\n"
+
+
+def test_sections_of_a_look_come_in_one_call(serve):
+    ssh, script, _ = serve(look_line("clock", 0, "1.5\n") + look_line("etcd", 3, ""))
+    assert ssh.look(["clock", "etcd"]) == {"clock": (0, "1.5\n"), "etcd": (3, "")}
+    assert script.verbs == ["look clock etcd"]
+
+
+@pytest.mark.parametrize("answer", ["clock\t0", "clock\t0\tno base64!", "clock\tzero\tMQ=="])
+def test_a_look_that_is_no_look_is_blind(serve, answer):
+    ssh, _, _ = serve(answer)
+    with pytest.raises(BlindError, match=r"LOOK_INCOMPLETE.*cp1"):
+        ssh.look(["clock"])
+
+
+def test_a_look_that_the_node_refuses_is_an_error(serve):
+    ssh, _, _ = serve((ExitCode.USAGE, "", "there is no section 'x'"))
+    with pytest.raises(RemoteJobError, match="NODE_COMMAND_FAILED"):
+        ssh.look(["x"])
