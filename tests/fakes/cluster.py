@@ -35,6 +35,7 @@ from nightshift.domain.facts import (
     WorkloadFacts,
     WorkloadName,
 )
+from nightshift.domain.facts.placement import Room
 from nightshift.domain.facts.supply import Supplied, SupplyItem
 from nightshift.domain.policy import ClusterPolicy
 from nightshift.steps.session import Session
@@ -85,7 +86,7 @@ class FakeCluster:
         names = [(f"cp{i + 1}", True) for i in range(control_planes)]
         names += [(f"w{i + 1}", False) for i in range(workers)]
         self.nodes = {
-            name: NodeFacts(name, f"10.0.0.{i}", is_cp, version, True, False)
+            name: NodeFacts(name, f"10.0.0.{i}", is_cp, version, True, False, room=Room(4000, 8 * 2**30, 110))
             for i, (name, is_cp) in enumerate(names)
         }
         self.components = {n: dict.fromkeys(COMPONENTS, version) for n, is_cp in names if is_cp}
@@ -223,7 +224,7 @@ class FakeNode:
             kubeadm_version=facts.kubelet_version,
             kubectl_version=facts.kubelet_version,
             mounts=tuple(
-                MountFacts(path, "/", 100 * GIB, 80 * GIB, 1000, 900)
+                MountFacts(path, "/", 100 * GIB, 80 * GIB, 1_000_000, 900_000)
                 for path in (
                     "/",
                     "/var/lib/containerd",

@@ -75,7 +75,10 @@ RETRIES = 3
 HEARTBEAT_TIMEOUT = 120.0
 _OPEN = (Outcome.PASS.value, Outcome.WARN.value)
 # The gates a simulated night asks: those whose facts the model has.
-SIMULATED_GATES = ("etcd_latency", "disk_usage", "node_health", "version_skew", "static_pods")
+SIMULATED_GATES = (
+    *("etcd_latency", "disk_usage", "node_health", "version_skew", "static_pods"),
+    *("drainability", "capacity"),
+)
 _QUICK_GATES = tuple(name for name in SIMULATED_GATES if name not in ("etcd_latency", "disk_usage"))
 _PLACE_GATES = tuple(name for name in gates.place_gates() if name in SIMULATED_GATES)
 
@@ -525,7 +528,7 @@ def _all_gates(session: Session, choice: Mapping[str, Any]) -> list[Any]:
     """The group of gates: every verdict is an answer."""
     first = gates.gather_etcd_samples(session)
     verdicts = [
-        gates.check_disk_usage(session),
+        gates.check_disk_usage(session, choice),
         *gates.ask_night(session, _QUICK_GATES, choice)["verdicts"],
     ]
     session.sleep(session.policy.etcd_latency.window_seconds)

@@ -44,7 +44,7 @@ UPGRADES = ("kubeadm-upgrade", "kubelet-upgrade")
 _NOT_READY_SECONDS = 40.0  # the node controller's grace period
 _BOOT_SECONDS = (15.0, 45.0)
 _MOUNTS = tuple(
-    MountFacts(path, "/", 100 * GIB, 80 * GIB, 1000, 900)
+    MountFacts(path, "/", 100 * GIB, 80 * GIB, 1_000_000, 900_000)
     for path in ("/", "/var/lib/containerd", "/var/lib/kubelet", "/var/lib/etcd", "/etc/kubernetes/tmp")
 )
 _SIDE = {"revision": 42, "key_count": 7, "hash": 99}
@@ -571,6 +571,14 @@ class SimSsh(NodeSsh):
     def kubelet_configz(self, token: str) -> dict[str, Any]:
         """Configuration."""
         return self._ask("kubelet-configz", lambda: (self._machine.reach(), self._machine.configz)[1])
+
+    def look(self, sections: Sequence[str]) -> dict[str, tuple[int, str]]:
+        """Stock sections."""
+        return self._ask("look", lambda: self._machine.look(sections))
+
+    def image_manifests(self, images: Sequence[str]) -> dict[str, tuple[int, str]]:
+        """A registry that does not answer."""
+        return self._ask("image-manifests", lambda: self._machine.image_manifests(images))
 
     def package_index(self, minor: str, base_url: str) -> PackageFacts:
         """What is offered."""

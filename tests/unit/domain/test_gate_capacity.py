@@ -76,6 +76,8 @@ def test_memory_and_the_number_of_pods_count_as_well() -> None:
     asks_nothing = needs("a", "w1", cpu=0, memory=0)
     assert check([asks_nothing, needs("b", "w2", 0, 0)], few, ahead=("w1",)).code == "CAPACITY_SHORT"
     assert check([asks_nothing], few, ahead=("w1",)).outcome is Outcome.PASS
+    both = check([asks_nothing, needs("c", "w1", 0, 0)], few, ahead=("w1",))
+    assert "1 of its pods find no room" in both.message
 
 
 def test_what_asks_for_nothing_of_a_full_node_still_fits() -> None:

@@ -217,6 +217,15 @@ def test_a_pod_that_may_run_elsewhere_passes(placement: Placement, nodes: tuple[
     assert verdict.outcome is Outcome.PASS
 
 
+def test_a_pod_does_not_keep_itself_out_of_its_own_zone() -> None:
+    zones = {"w1": "a", "w2": "b", "w3": "a"}
+    nodes = [replace(place(name), labels={HOST: name, "zone": zone}) for name, zone in zones.items()]
+    rules = Placement(apart=(Apart("zone", (Requirement("app", "In", ("web",)),)),))
+    pods = [replace(ON_W1, placement=rules), pod("web-2", node="w2", placement=rules)]
+    assert check(pods, nodes=nodes, ahead=("w1",)).outcome is Outcome.PASS
+    assert check(pods, nodes=nodes, ahead=("w2",)).code == "POD_PINNED"  # no other node in zone b
+
+
 def test_a_taint_that_is_for_others_counts_and_the_state_of_a_node_does_not() -> None:
     """Cordons and not-ready taints pass; that there is no room meanwhile is the gate capacity's."""
     cordoned = Taint("node.kubernetes.io/unschedulable", "", "NoSchedule")

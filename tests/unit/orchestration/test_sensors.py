@@ -351,4 +351,10 @@ def test_a_full_disk_is_asked_about_again_before_it_refuses(
 def test_a_disk_with_room_is_asked_about_once(steps: Any, context: Any, policy: ClusterPolicy) -> None:
     steps.answers["gates:check_disk_usage"] = verdict()
     assert DiskUsageSensor(task_id="me", policy=policy).execute(context)["outcome"] == "pass"
+
+
+def test_the_disk_gate_is_told_tonights_target(steps: Any, context: Any, policy: ClusterPolicy) -> None:
+    steps.answers["gates:check_disk_usage"] = verdict()
+    DiskUsageSensor(task_id="me", policy=policy, choice=lambda _: {"target": "t"}).execute(context)
+    assert ("gates:check_disk_usage", {"choice": {"target": "t"}}) in steps.calls
     assert len(steps.calls) == 1

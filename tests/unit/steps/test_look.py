@@ -149,7 +149,7 @@ def test_between_two_nodes_our_own_cordon_and_the_half_done_hop_close_nothing(
     said = gates.ask_place(session, ["w2"], choice)["verdicts"]
     assert {v["gate"] for v in said} == set(gates.place_gates())
     assert {v["gate"]: v["outcome"] for v in said if v["gate"] in FIVE} == dict.fromkeys(
-        ("node_health", "version_skew", "static_pods"), "pass"
+        ("disk_usage", "node_health", "version_skew", "static_pods"), "pass"
     )
     cluster.fakes["w1"].is_away = True
     cluster.nodes["w1"] = replace(

@@ -105,6 +105,25 @@ def test_an_upgrade_lists_its_nodes(cluster: FakeCluster, session: Session, choi
     assert said["entry"]["snapshot"] == "/s.tar.gz"
 
 
+def test_the_disks_of_upgraded_nodes_are_compared_with_their_forecast(
+    cluster: FakeCluster, session: Session, choice: dict[str, Any]
+) -> None:
+    cluster.upgrade_control_plane("1.35.4")
+    for name in ("cp1", "w1"):
+        upgrade_kubelet(session, name, choice)
+    before = session.on(session.node("w1")).probe().mounts[0]
+    used = before.size_bytes - before.available_bytes
+    said = {mount: {"after_bytes": used * 2} for mount in (before.mount_point, "/gone")}
+    decision = _decision("go", gate="disk_usage")
+    decision["verdicts"][0]["evidence"] = {"forecast": dict.fromkeys(("cp1", "w1", "w2"), said)}
+    facts = {"open_night": _GO, "choice": choice, "decision": decision, "postflight": {"sentence": "Done."}}
+    cluster.fakes["cp1"].is_away = True
+    entry = report(session, facts)["entry"]
+    right = {"forecast_bytes": used * 2, "used_bytes": used, "error_percent": 100.0}
+    assert entry["disk_forecast"] == {"w1": {before.mount_point: right}}
+    assert report(session, {**facts, "decision": _decision("go")})["entry"]["disk_forecast"] == {}
+
+
 @pytest.mark.parametrize(("is_upgraded", "answer"), [(True, "partial"), (False, "failed")])
 def test_a_failure_is_told_with_what_is_done_already(
     cluster: FakeCluster, session: Session, choice: dict[str, Any], is_upgraded: bool, answer: str
