@@ -572,10 +572,6 @@ class SimSsh(NodeSsh):
         """Configuration."""
         return self._ask("kubelet-configz", lambda: (self._machine.reach(), self._machine.configz)[1])
 
-    def look(self, sections: Sequence[str]) -> dict[str, tuple[int, str]]:
-        """Stock sections."""
-        return self._ask("look", lambda: self._machine.look(sections))
-
     def image_manifests(self, images: Sequence[str]) -> dict[str, tuple[int, str]]:
         """A registry that does not answer."""
         return self._ask("image-manifests", lambda: self._machine.image_manifests(images))
