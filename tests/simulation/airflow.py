@@ -79,6 +79,7 @@ SIMULATED_GATES = (
     *("etcd_latency", "disk_usage", "node_health", "version_skew", "static_pods"),
     *("drainability", "capacity"),
 )
+SIMULATED_GATES = ("etcd_latency", "disk_usage", "node_health", "version_skew", "static_pods", "drift")
 _QUICK_GATES = tuple(name for name in SIMULATED_GATES if name not in ("etcd_latency", "disk_usage"))
 _PLACE_GATES = tuple(name for name in gates.place_gates() if name in SIMULATED_GATES)
 

@@ -61,6 +61,7 @@ def parse_control_plane_config(text: str) -> ControlPlaneConfig:
     return ControlPlaneConfig(_mapping(configuration), fingerprint, live, rendered, refusal)
 
 
+@lru_cache(maxsize=256)  # most often the rendered manifest is the live one, and both are the last round's
 def parse_static_pod(text: str) -> StaticPod:
     """Read a manifest.
 
