@@ -75,7 +75,10 @@ RETRIES = 3
 HEARTBEAT_TIMEOUT = 120.0
 _OPEN = (Outcome.PASS.value, Outcome.WARN.value)
 # The gates a simulated night asks: those whose facts the model has.
-SIMULATED_GATES = ("etcd_latency", "disk_usage", "node_health", "version_skew", "static_pods")
+SIMULATED_GATES = (
+    *("etcd_latency", "disk_usage", "node_health", "version_skew", "static_pods"),
+    *("version_killers", "compatibility", "packages", "supply"),
+)
 _QUICK_GATES = tuple(name for name in SIMULATED_GATES if name not in ("etcd_latency", "disk_usage"))
 _PLACE_GATES = tuple(name for name in gates.place_gates() if name in SIMULATED_GATES)
 
