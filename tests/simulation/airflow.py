@@ -80,6 +80,8 @@ SIMULATED_GATES = (
     *("drainability", "capacity"),
 )
 SIMULATED_GATES = ("etcd_latency", "disk_usage", "node_health", "version_skew", "static_pods", "drift")
+    *("version_killers", "compatibility", "packages", "supply"),
+)
 _QUICK_GATES = tuple(name for name in SIMULATED_GATES if name not in ("etcd_latency", "disk_usage"))
 _PLACE_GATES = tuple(name for name in gates.place_gates() if name in SIMULATED_GATES)
 

@@ -33,6 +33,7 @@ from nightshift.domain.facts import (
     RunningProcess,
     WorkloadFacts,
 )
+from nightshift.domain.facts.supply import SupplyItem
 from nightshift.domain.versions import Version
 
 if TYPE_CHECKING:
@@ -575,6 +576,18 @@ class SimSsh(NodeSsh):
     def image_manifests(self, images: Sequence[str]) -> dict[str, tuple[int, str]]:
         """A registry that does not answer."""
         return self._ask("image-manifests", lambda: self._machine.image_manifests(images))
+
+    def look(self, sections: Sequence[str]) -> dict[str, tuple[int, str]]:
+        """Stock sections."""
+        return self._ask("look", lambda: self._machine.look(sections))
+
+    def supply(
+        self, minor: str, package_version: str | None, base_url: str, images: Sequence[str]
+    ) -> tuple[SupplyItem, ...]:
+        """Everything is there."""
+        return self._ask(
+            f"supply {minor}", lambda: self._machine.supply(minor, package_version, base_url, images)
+        )
 
     def package_index(self, minor: str, base_url: str) -> PackageFacts:
         """What is offered."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -146,10 +146,9 @@ def load_pins(directory: Path = _SHIPPED) -> tuple[ReleasePins, ...]:
     return tuple(entry.to_fact() for entry in _load(directory / "releases.yaml", PinsEntry))
 
 
-def _load(path: Path, entry: type[T]) -> Sequence[T]:
+def _load(path: Path, entry: type[T]) -> tuple[T, ...]:
     try:
-        content: Any = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)  # noqa: S506
-        return TypeAdapter(tuple[entry, ...]).validate_python(content)  # type: ignore[valid-type]
+        return _parse(path, path.stat().st_mtime_ns, entry)  # type: ignore[arg-type]  # a class is hashable
     except (OSError, UnicodeDecodeError, yaml.YAMLError, ValidationError) as error:
         raise ConfigError(
             "CONFIG_INVALID",
@@ -157,3 +156,10 @@ def _load(path: Path, entry: type[T]) -> Sequence[T]:
             cause="It was edited, or the checkout or image misses include/tables.",
             next_step=f"Correct {path.name}, or deploy plugins/ and include/ of the same version side by side.",
         ) from error
+
+
+@lru_cache(maxsize=16)
+def _parse(path: Path, modified: int, entry: type[T]) -> tuple[T, ...]:
+    """Parsed once for each state of the file: `modified` tells an edited one from what is kept."""
+    content: Any = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)  # noqa: S506
+    return TypeAdapter(tuple[entry, ...]).validate_python(content)  # type: ignore[valid-type]

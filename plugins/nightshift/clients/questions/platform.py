@@ -5,7 +5,8 @@ from __future__ import annotations
 import base64
 import re
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from functools import lru_cache
 
 import yaml
 
@@ -80,7 +81,9 @@ def _flags(words: list[str]) -> Iterator[tuple[str, str]]:
             yield name, value if equals or following.startswith("-") else following
 
 
-def _config(text: str) -> dict[str, object]:
+@lru_cache(maxsize=64)
+def _config(text: str) -> Mapping[str, object]:
+    """The kubelet's file; kept, because those of a thousand nodes are alike and YAML is slow."""
     try:
         config = yaml.safe_load(text) if text else {}
     except yaml.YAMLError as error:
