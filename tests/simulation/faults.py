@@ -12,6 +12,7 @@ from tests.simulation.model import SimNode
 
 from nightshift.clients.kube_api import Eviction, EvictionOutcome
 from nightshift.domain.brake import Brake, BrakeMode
+from nightshift.domain.debts import LATE_SECONDS
 
 if TYPE_CHECKING:
     from tests.simulation.world import World
@@ -91,7 +92,10 @@ def _duplicate(call: Call) -> None:
 
 def _freeze(call: Call) -> None:
     """Its whole machine stands still: nobody can end it there, and it goes on where it was."""
-    seconds = call.rng.choice((call.rng.uniform(5, 60), call.rng.uniform(60, 500)))
+    longest = 500.0
+    if call.what.startswith("set_workload") and call.rng.random() < 0.25:
+        longest = LATE_SECONDS + 400  # longer than a record is watched
+    seconds = call.rng.choice((call.rng.uniform(5, 60), call.rng.uniform(60, longest)))
     call.process.is_out_of_reach = True
     call.process.frozen_until = call.world.hub.now + seconds
     if seconds > HEARTBEAT_TIMEOUT and call.process.ti is not None:

@@ -17,13 +17,15 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 from tests.fakes.cluster import COMPONENTS, GIB, FakeCluster, FakeKube, FakeNode, etcd_text
 from tests.simulation.hub import START, Process
 
-from nightshift.clients import etcd_metrics, node_ssh
+from nightshift.clients import node_ssh
+from nightshift.clients.etcd_metrics import parse_etcd_metrics
 from nightshift.clients.kube_api import Eviction, EvictionOutcome
 from nightshift.clients.node_probe import JobStatus
 from nightshift.clients.node_ssh import CommandResult, ExitCode, NodeSsh
 from nightshift.domain.debts import Debt
 from nightshift.domain.errors import UnreachableError
 from nightshift.domain.facts import (
+    EtcdSample,
     JobFacts,
     LeaseFacts,
     MountFacts,
@@ -34,6 +36,7 @@ from nightshift.domain.facts import (
     WorkloadFacts,
 )
 from nightshift.domain.versions import Version
+from nightshift.steps import gates
 
 if TYPE_CHECKING:
     from tests.simulation.world import World
@@ -747,6 +750,19 @@ class SimGauges:
             return str(error)
 
 
-etcd_metrics._samples = lru_cache(maxsize=8192)(
-    etcd_metrics._samples
-)  # pure; the same texts come again and again
+@lru_cache(maxsize=8192)
+def _parsed(text: str) -> EtcdSample | None:
+    return parse_etcd_metrics(text, "", 0.0)
+
+
+def _parse_once(text: str, member: str, taken: float) -> EtcdSample | None:
+    """The real one, once for each text: the same come again and again."""
+    known = _parsed(text)
+    if known is None:
+        return None
+    sample = object.__new__(EtcdSample)
+    sample.__dict__.update(known.__dict__, member=member, taken=taken)
+    return sample
+
+
+gates.parse_etcd_metrics = _parse_once

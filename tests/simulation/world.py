@@ -38,6 +38,7 @@ NIGHTS_WITH_FAULTS = 2
 NIGHTS_AFTER = 3  # within so many nights the target must be reached when faults have stopped
 _LIMIT_SECONDS = 8 * 3600.0
 _SETTLE_SECONDS = 400.0
+_COMPARED = ("set_workload", "record_debt", "forget_debt")  # writes that the model compares and swaps itself
 _MEAN_REST = (60.0, 400.0)  # between two nights
 _IMPORTER, _BACKUP = WorkloadName("Deployment", "shop", "importer"), WorkloadName("CronJob", "shop", "backup")
 
@@ -290,13 +291,16 @@ class World:
         )
 
     def apply_late(self, call: Call, seconds: float) -> None:
-        """Do a request after its sender gave up. The API refuses it when the object has changed meanwhile."""
+        """Do a request after its sender gave up. The API refuses it when the object has changed meanwhile.
+
+        What is about workloads and the ledger asks for itself whether they have; for all else Node and Lease tell.
+        """
         nodes, lease = dict(self.cluster.nodes), self.cluster.lease
 
         def apply() -> None:
-            if call.channel == "api" and (
-                lease is not self.cluster.lease or nodes != dict(self.cluster.nodes)
-            ):
+            is_asking = call.what.startswith(_COMPARED)
+            has_changed = lease is not self.cluster.lease or nodes != dict(self.cluster.nodes)
+            if call.channel == "api" and has_changed and not is_asking:
                 return
             self.actor = call.process
             try:
@@ -384,7 +388,9 @@ def installed(hub: Hub) -> Iterator[None]:
         session_module.ThreadPoolExecutor,
         drain_node.ThreadPoolExecutor,
         node_ssh._POLL_SECONDS,
+        node_ssh._FIRST_POLL_SECONDS,
         drain_node._POLL_SECONDS,
+        session_module._AWAY_POLL_SECONDS,
         node_ssh.uuid,
     )
     requests = count(1)
@@ -394,7 +400,8 @@ def installed(hub: Hub) -> Iterator[None]:
 
     hold.threading = SimpleNamespace(Thread=thread, Event=lambda: Event(hub))
     session_module.ThreadPoolExecutor = drain_node.ThreadPoolExecutor = partial(Executor, hub)
-    node_ssh._POLL_SECONDS, drain_node._POLL_SECONDS = 4.0, 3.0  # fewer looks, the same decisions
+    node_ssh._POLL_SECONDS, node_ssh._FIRST_POLL_SECONDS = 4.0, 2.0  # fewer looks, the same decisions
+    drain_node._POLL_SECONDS, session_module._AWAY_POLL_SECONDS = 3.0, 3.0
     node_ssh.uuid = SimpleNamespace(uuid4=lambda: f"request-{next(requests)}")
     try:
         yield
@@ -404,7 +411,9 @@ def installed(hub: Hub) -> Iterator[None]:
             session_module.ThreadPoolExecutor,
             drain_node.ThreadPoolExecutor,
             node_ssh._POLL_SECONDS,
+            node_ssh._FIRST_POLL_SECONDS,
             drain_node._POLL_SECONDS,
+            session_module._AWAY_POLL_SECONDS,
             node_ssh.uuid,
         ) = kept
 

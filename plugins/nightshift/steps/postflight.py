@@ -9,6 +9,7 @@ from nightshift.domain.debts import OWNER_ANNOTATION
 from nightshift.domain.errors import NightshiftError, VerificationError
 from nightshift.domain.facts import NodeFacts
 from nightshift.domain.quarantine import set_aside_by
+from nightshift.steps.debts import due_debts
 from nightshift.steps.session import Session, on_all
 from nightshift.steps.verify_node import node_problems
 
@@ -30,7 +31,9 @@ def postflight(session: Session, choice: Mapping[str, Any], plan: Mapping[str, A
         said = [str(found)] if isinstance(found, NightshiftError) else found
         problems += [f"{name}: {problem}" for problem in said]
         session.log(f"{name}: {'; '.join(said) or f'on {version}, as written'}")
-    problems += [f"{debt} is still owed by run {debt.owner}" for debt in session.kube.debts()]
+    problems += [
+        f"{debt} is still owed by run {debt.owner}" for debt in due_debts(session.kube, session.clock())
+    ]
     if problems:
         raise VerificationError(
             "VERIFY_FAILED",
