@@ -235,7 +235,8 @@ class Watch:
         """Everything that must hold now."""
         world = self.world
         cluster, now = world.cluster, world.hub.now
-        if not cluster.is_api_up:
+        is_up = cluster.is_api_up
+        if not is_up:
             self.api_down_last = now
         if cluster.changes != self._seen or now >= self._watched_until:
             self._seen = cluster.changes
@@ -251,7 +252,8 @@ class Watch:
         elif now - self.two_since > _BLINK_SECONDS and not self._is_cut_short():
             world.breach(f"control plane: {', '.join(self.ours)} are cordoned by us at once")
         # No debt without an owner for longer than promise 3 allows; what the promise excepts starts the clock anew.
-        if not self._owed or self._is_excused(now):
+        excuse = self._excuse  # mostly that of the last event
+        if not self._owed or (excuse is not None and _is_at_work(excuse)) or self._is_excused(now):
             self.debt_since = now
             return
         age = now - self.debt_since
@@ -339,8 +341,6 @@ class Watch:
     def _is_excused(self, now: float) -> bool:
         world = self.world
         if not world.airflows[0].is_up or now == self.api_down_last:
-            return True
-        if self._excuse is not None and _is_at_work(self._excuse):  # mostly the one of the last event
             return True
         for airflow in world.airflows:
             for run in reversed(airflow.runs):

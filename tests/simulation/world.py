@@ -138,13 +138,12 @@ class World:
 
     def _after_event(self) -> None:
         self.watch.look()
+        if self.hub.events % 256 == 0:
+            self.processes = [p for p in self.processes if p.is_alive]
+        if self.hub.events % 8 or self._is_resting:
+            return
         main = self.airflows[0]
-        if (
-            self.hub.events % 8 == 0
-            and main.is_up
-            and not self._is_resting
-            and not any(run.is_active for run in main.runs)
-        ):
+        if main.is_up and not any(run.is_active for run in main.runs):
             self._is_resting = True
             self.hub.after(self.rng.uniform(*_MEAN_REST), self._next_night)
 

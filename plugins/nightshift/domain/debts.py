@@ -3,7 +3,7 @@
 A cordon is recorded on its node, in the same write. Everything else is an entry in one ConfigMap, written before the
 change and removed after the undo was read back. So a record without its change may exist, never a change without its
 record: whoever undoes a change, or finds that it was never made, first marks the record as ended, and an ended record
-stays until that change cannot come any more (docs/adr/0017). And every undo asks first whether there is still something
+stays until that change cannot come any more (docs/adr/0018). And every undo asks first whether there is still something
 to undo.
 """
 
@@ -19,8 +19,8 @@ from nightshift.domain.facts import NodeFacts, WorkloadFacts, WorkloadName
 
 OWNER_ANNOTATION = "nightshift.io/owner"
 TOKEN_ANNOTATION = "nightshift.io/token"
-# How long a request of a process that was given up may be on its way: more than a task of `quiesce` may take, and than
-# an API server keeps a request.
+# How long a request of a process that was given up may be on its way: far longer than an API server keeps one, and than
+# most machines stand still before they go on.
 LATE_SECONDS = 900.0
 # On nodes; written in one patch with the cordon, dropped after the uncordon.
 DEBT_ANNOTATIONS = (OWNER_ANNOTATION, TOKEN_ANNOTATION)
