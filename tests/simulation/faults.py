@@ -12,7 +12,6 @@ from tests.simulation.model import SimNode
 
 from nightshift.clients.kube_api import Eviction, EvictionOutcome
 from nightshift.domain.brake import Brake, BrakeMode
-from nightshift.domain.debts import LATE_SECONDS
 
 if TYPE_CHECKING:
     from tests.simulation.world import World
@@ -92,10 +91,7 @@ def _duplicate(call: Call) -> None:
 
 def _freeze(call: Call) -> None:
     """Its whole machine stands still: nobody can end it there, and it goes on where it was."""
-    longest = 500.0
-    if call.what.startswith("set_workload") and call.rng.random() < 0.25:
-        longest = LATE_SECONDS + 400  # longer than a record is watched
-    seconds = call.rng.choice((call.rng.uniform(5, 60), call.rng.uniform(60, longest)))
+    seconds = call.rng.choice((call.rng.uniform(5, 60), call.rng.uniform(60, 500)))
     call.process.is_out_of_reach = True
     call.process.frozen_until = call.world.hub.now + seconds
     if seconds > HEARTBEAT_TIMEOUT and call.process.ti is not None:
@@ -394,8 +390,8 @@ class Plan:
             self._add("drain_node", "budget", nth, "cordon")
             self._add("drain_node", "brake", nth + rng.randrange(6), "evict")
         elif story == "loose":  # a workload made quiet when its record has been given up
-            self._add("quiesce", rng.choice(_ENDS[:3]), nth % 2, "set_workload")
-            self._add("quiesce", "freeze", nth % 2, "set_workload")
+            for fault in rng.choice(((rng.choice(_ENDS[:3]), "freeze"), ("late", "mark run failed", "kill"))):
+                self._add("quiesce", fault, nth % 2, "set_workload")
         else:  # a person's cordon on a node that comes later
             self._add(rng.choice(("claim", "snapshot", "stage", "gate")), "person cordons", rng.randrange(5))
 

@@ -9,8 +9,9 @@ from tests.simulation.airflow import MUTATING, RECOVERIES, Run
 from tests.simulation.hub import Process
 from tests.simulation.model import NEW, UPGRADES, Job, SimNode
 
+from nightshift.domain import debts as ledger
 from nightshift.domain.brake import BrakeMode, read_brake
-from nightshift.domain.debts import LATE_SECONDS, OWNER_ANNOTATION, Debt, quiet_setting, workload_subject
+from nightshift.domain.debts import OWNER_ANNOTATION, Debt, quiet_setting, workload_subject
 from nightshift.domain.facts import LeaseFacts, NodeFacts, WorkloadName
 from nightshift.domain.owner import is_recovery, run_behind
 from nightshift.domain.versions import Version
@@ -240,7 +241,7 @@ class Watch:
             self.api_down_last = now
         if cluster.changes != self._seen or now >= self._watched_until:
             self._seen = cluster.changes
-            ends = [e + LATE_SECONDS for d in cluster.debts.values() if (e := d.ended) is not None]
+            ends = [e + ledger.LATE_SECONDS for d in cluster.debts.values() if (e := d.ended) is not None]
             self._watched_until = min((end for end in ends if end > now), default=math.inf)
             self._owed = self.owes()
             self._recorded()
@@ -335,7 +336,7 @@ class Watch:
     def _is_due(self, debt: Debt) -> bool:
         """Tell whether there is more to do about a record than to watch it."""
         found = self.world.cluster.workloads[debt.workload]
-        is_over = debt.ended is not None and self.world.hub.now >= debt.ended + LATE_SECONDS
+        is_over = debt.ended is not None and self.world.hub.now >= debt.ended + ledger.LATE_SECONDS
         return debt.ended is None or is_over or found.setting == quiet_setting(found.name.kind)
 
     def _is_excused(self, now: float) -> bool:

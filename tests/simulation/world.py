@@ -27,6 +27,7 @@ from tests.simulation.model import (
 from tests.simulation.watch import Watch
 
 from nightshift.clients import node_ssh
+from nightshift.domain import debts
 from nightshift.domain.errors import NightshiftError, UnreachableError
 from nightshift.domain.facts import ScratchEntry, WorkloadName
 from nightshift.domain.policy import ClusterPolicy, EtcdLatencyPolicy, LimitPolicy, WorkerPolicy
@@ -390,6 +391,7 @@ def installed(hub: Hub) -> Iterator[None]:
         node_ssh._FIRST_POLL_SECONDS,
         drain_node._POLL_SECONDS,
         session_module._AWAY_POLL_SECONDS,
+        debts.LATE_SECONDS,
         node_ssh.uuid,
     )
     requests = count(1)
@@ -401,6 +403,7 @@ def installed(hub: Hub) -> Iterator[None]:
     session_module.ThreadPoolExecutor = drain_node.ThreadPoolExecutor = partial(Executor, hub)
     node_ssh._POLL_SECONDS, node_ssh._FIRST_POLL_SECONDS = 4.0, 2.0  # fewer looks, the same decisions
     drain_node._POLL_SECONDS, session_module._AWAY_POLL_SECONDS = 3.0, 3.0
+    debts.LATE_SECONDS = 120.0  # nights are minutes apart here, and machines stand still for longer than this
     node_ssh.uuid = SimpleNamespace(uuid4=lambda: f"request-{next(requests)}")
     try:
         yield
@@ -413,6 +416,7 @@ def installed(hub: Hub) -> Iterator[None]:
             node_ssh._FIRST_POLL_SECONDS,
             drain_node._POLL_SECONDS,
             session_module._AWAY_POLL_SECONDS,
+            debts.LATE_SECONDS,
             node_ssh.uuid,
         ) = kept
 
