@@ -445,7 +445,8 @@ class FakeKube:
         self._c.pods[node] = [
             p for p in self._c.pods[node] if self._c.dying.get(p.uid, self._c.now + 1) > self._c.now
         ]
-        return tuple(replace(p, is_terminating=p.uid in self._c.dying) for p in self._c.pods[node])
+        dying = self._c.dying
+        return tuple(replace(p, is_terminating=True) if p.uid in dying else p for p in self._c.pods[node])
 
     def budgets(self) -> tuple[BudgetFacts, ...]:
         """All budgets."""

@@ -17,13 +17,15 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 from tests.fakes.cluster import COMPONENTS, GIB, FakeCluster, FakeKube, FakeNode, etcd_text
 from tests.simulation.hub import START, Process
 
-from nightshift.clients import etcd_metrics, node_ssh
+from nightshift.clients import node_ssh
+from nightshift.clients.etcd_metrics import parse_etcd_metrics
 from nightshift.clients.kube_api import Eviction, EvictionOutcome
 from nightshift.clients.node_probe import JobStatus
 from nightshift.clients.node_ssh import CommandResult, ExitCode, NodeSsh
 from nightshift.domain.debts import Debt
 from nightshift.domain.errors import UnreachableError
 from nightshift.domain.facts import (
+    EtcdSample,
     JobFacts,
     LeaseFacts,
     MountFacts,
@@ -35,6 +37,7 @@ from nightshift.domain.facts import (
 )
 from nightshift.domain.facts.supply import SupplyItem
 from nightshift.domain.versions import Version
+from nightshift.steps import gates
 
 if TYPE_CHECKING:
     from tests.simulation.world import World
@@ -577,10 +580,6 @@ class SimSsh(NodeSsh):
         """A registry that does not answer."""
         return self._ask("image-manifests", lambda: self._machine.image_manifests(images))
 
-    def look(self, sections: Sequence[str]) -> dict[str, tuple[int, str]]:
-        """Stock sections."""
-        return self._ask("look", lambda: self._machine.look(sections))
-
     def supply(
         self, minor: str, package_version: str | None, base_url: str, images: Sequence[str]
     ) -> tuple[SupplyItem, ...]:
@@ -768,6 +767,19 @@ class SimGauges:
             return str(error)
 
 
-etcd_metrics._samples = lru_cache(maxsize=8192)(
-    etcd_metrics._samples
-)  # pure; the same texts come again and again
+@lru_cache(maxsize=8192)
+def _parsed(text: str) -> EtcdSample | None:
+    return parse_etcd_metrics(text, "", 0.0)
+
+
+def _parse_once(text: str, member: str, taken: float) -> EtcdSample | None:
+    """The real one, once for each text: the same come again and again."""
+    known = _parsed(text)
+    if known is None:
+        return None
+    sample = object.__new__(EtcdSample)
+    sample.__dict__.update(known.__dict__, member=member, taken=taken)
+    return sample
+
+
+gates.parse_etcd_metrics = _parse_once

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
@@ -55,7 +55,7 @@ class Verdict:
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON-serialisable data (for XCom and the ledger)."""
-        return {**asdict(self), "outcome": self.outcome.value, "evidence": dict(self.evidence)}
+        return {**vars(self), "outcome": self.outcome.value, "evidence": dict(self.evidence)}
 
     @staticmethod
     def from_dict(data: Mapping[str, Any]) -> Verdict:
@@ -96,7 +96,7 @@ class Decision:
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON-serialisable data."""
-        return {**asdict(self), "answer": self.answer.value, "verdicts": [v.to_dict() for v in self.verdicts]}
+        return {**vars(self), "answer": self.answer.value, "verdicts": [v.to_dict() for v in self.verdicts]}
 
 
 _ANSWERS = {Outcome.BLIND: Answer.BLIND, Outcome.BLOCK: Answer.BLOCKED, Outcome.HOLD: Answer.HELD}

@@ -10,6 +10,8 @@ from nightshift.domain.drift import shown
 from nightshift.domain.errors import NightshiftError, VerificationError
 from nightshift.domain.facts import NodeFacts
 from nightshift.domain.quarantine import set_aside_by
+from nightshift.steps.debts import due_debts
+from nightshift.steps.hold import renewing_if_ours
 from nightshift.steps.kubelet_settings import settings_lost
 from nightshift.steps.session import Session, on_all
 from nightshift.steps.verify_node import node_problems
@@ -23,7 +25,13 @@ def postflight(session: Session, choice: Mapping[str, Any], plan: Mapping[str, A
     Raises:
         VerificationError: VERIFY_FAILED, naming every node and what is wrong with it.
     """
-    version, leftover = str(choice["target"]["version"]), set(plan["leftover"])
+    with renewing_if_ours(session):
+        return _look(session, str(choice["target"]["version"]), choice["target"].get("running"), plan)
+
+
+def _look(session: Session, version: str, running: str | None, plan: Mapping[str, Any]) -> dict[str, Any]:
+    """Ask every node, then judge."""
+    leftover = set(plan["leftover"])
     nodes = session.kube.nodes()
     aside = {*set_aside_by(session.owner, nodes), *plan.get("quarantined", ())}
     done = [n for n in nodes if n.name not in leftover | aside]
@@ -32,7 +40,9 @@ def postflight(session: Session, choice: Mapping[str, Any], plan: Mapping[str, A
         said = [str(found)] if isinstance(found, NightshiftError) else found
         problems += [f"{name}: {problem}" for problem in said]
         session.log(f"{name}: {'; '.join(said) or f'on {version}, as written'}")
-    problems += [f"{debt} is still owed by run {debt.owner}" for debt in session.kube.debts()]
+    problems += [
+        f"{debt} is still owed by run {debt.owner}" for debt in due_debts(session.kube, session.clock())
+    ]
     if problems:
         raise VerificationError(
             "VERIFY_FAILED",
@@ -40,7 +50,6 @@ def postflight(session: Session, choice: Mapping[str, Any], plan: Mapping[str, A
             cause="These checks do not hold although every step said it was done.",
             next_step="Look at the nodes named; when they are right, clear this task: it only looks.",
         )
-    running = choice["target"].get("running")
     head = f"Upgraded from {running} to {version}: " if running else ""
     tail = f" {len(leftover)} nodes continue tomorrow." if leftover else ""
     tail += f" Set aside: {', '.join(sorted(aside))}." if aside else ""

@@ -63,13 +63,14 @@ def reading_from_dict(data: Mapping[str, Any], taken: float) -> Reading:
 
 def sample_to_dict(sample: EtcdSample) -> dict[str, Any]:
     """A sample as strict JSON (a trigger's event and XCom refuse Infinity): the last bound becomes "+Inf"."""
-    data = asdict(sample)
-    for name in _HISTOGRAMS:
-        if data[name] is not None:
-            data[name]["buckets"] = [
-                ["+Inf" if math.isinf(bound) else bound, count] for bound, count in data[name]["buckets"]
-            ]
-    return data
+    return {**vars(sample), **{name: _histogram_to_dict(getattr(sample, name)) for name in _HISTOGRAMS}}
+
+
+def _histogram_to_dict(histogram: HistogramSample | None) -> dict[str, Any] | None:
+    if histogram is None:
+        return None
+    buckets = [["+Inf" if math.isinf(bound) else bound, count] for bound, count in histogram.buckets]
+    return {**vars(histogram), "buckets": buckets}
 
 
 def sample_from_dict(data: Mapping[str, Any]) -> EtcdSample:
