@@ -11,7 +11,7 @@ from random import Random
 from types import SimpleNamespace
 from typing import Any
 
-from tests.simulation.airflow import RECOVERIES, Airflow, RedError, TaskFailed, TaskSkipped
+from tests.simulation.airflow import RECOVERIES, SIMULATED_GATES, Airflow, RedError, TaskFailed, TaskSkipped
 from tests.simulation.faults import FAULTS, Call, Plan
 from tests.simulation.hub import START, Event, Executor, Gone, Hub, Process, Thread
 from tests.simulation.model import (
@@ -30,7 +30,7 @@ from nightshift.clients import node_ssh
 from nightshift.domain.errors import NightshiftError, UnreachableError
 from nightshift.domain.facts import ScratchEntry, WorkloadName
 from nightshift.domain.policy import ClusterPolicy, EtcdLatencyPolicy, LimitPolicy, WorkerPolicy
-from nightshift.steps import drain_node, hold
+from nightshift.steps import decide, drain_node, hold
 from nightshift.steps import session as session_module
 from nightshift.steps.look import gathering
 from nightshift.steps.session import Session
@@ -388,6 +388,7 @@ def installed(hub: Hub) -> Iterator[None]:
         node_ssh._POLL_SECONDS,
         drain_node._POLL_SECONDS,
         node_ssh.uuid,
+        decide.GATES,
     )
     requests = count(1)
 
@@ -400,6 +401,7 @@ def installed(hub: Hub) -> Iterator[None]:
     drain_node.ThreadPoolExecutor = executor
     node_ssh._POLL_SECONDS, drain_node._POLL_SECONDS = 4.0, 3.0  # fewer looks, the same decisions
     node_ssh.uuid = SimpleNamespace(uuid4=lambda: f"request-{next(requests)}")
+    decide.GATES = {name: decide.GATES[name] for name in SIMULATED_GATES}  # the others have no facts here
     try:
         yield
     finally:
@@ -411,6 +413,7 @@ def installed(hub: Hub) -> Iterator[None]:
             node_ssh._POLL_SECONDS,
             drain_node._POLL_SECONDS,
             node_ssh.uuid,
+            decide.GATES,
         ) = kept
 
 
