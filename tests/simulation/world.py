@@ -11,7 +11,7 @@ from random import Random
 from types import SimpleNamespace
 from typing import Any
 
-from tests.simulation.airflow import RECOVERIES, Airflow, RedError, TaskFailed, TaskSkipped
+from tests.simulation.airflow import RECOVERIES, SIMULATED_GATES, Airflow, RedError, TaskFailed, TaskSkipped
 from tests.simulation.faults import FAULTS, Call, Plan
 from tests.simulation.hub import START, Event, Executor, Gone, Hub, Process, Thread
 from tests.simulation.model import (
@@ -31,7 +31,7 @@ from nightshift.domain import debts
 from nightshift.domain.errors import NightshiftError, UnreachableError
 from nightshift.domain.facts import ScratchEntry, WorkloadName
 from nightshift.domain.policy import ClusterPolicy, EtcdLatencyPolicy, LimitPolicy, WorkerPolicy
-from nightshift.steps import drain_node, hold
+from nightshift.steps import decide, drain_node, hold
 from nightshift.steps import session as session_module
 from nightshift.steps.look import gathering
 from nightshift.steps.session import Session
@@ -395,6 +395,7 @@ def installed(hub: Hub) -> Iterator[None]:
         session_module._AWAY_POLL_SECONDS,
         debts.LATE_SECONDS,
         node_ssh.uuid,
+        decide.GATES,
     )
     requests = count(1)
 
@@ -409,6 +410,7 @@ def installed(hub: Hub) -> Iterator[None]:
     drain_node._POLL_SECONDS, session_module._AWAY_POLL_SECONDS = 3.0, 3.0
     debts.LATE_SECONDS = 120.0  # nights are minutes apart here, and machines stand still for longer than this
     node_ssh.uuid = SimpleNamespace(uuid4=lambda: f"request-{next(requests)}")
+    decide.GATES = {name: decide.GATES[name] for name in SIMULATED_GATES}  # the others have no facts here
     try:
         yield
     finally:
@@ -423,6 +425,7 @@ def installed(hub: Hub) -> Iterator[None]:
             session_module._AWAY_POLL_SECONDS,
             debts.LATE_SECONDS,
             node_ssh.uuid,
+            decide.GATES,
         ) = kept
 
 
