@@ -28,7 +28,8 @@ it blind, in the words of whatever failed; that is never taken for "fine".
 def catalogue() -> str:
     """The whole page."""
     rows = "".join(
-        f"| [{gate.title}](#{gate.name}) | {_moments(gate)} | {_first_line(gate)} |\n" for gate in GATES.values()
+        f"| [{gate.title}](#{gate.name}) | {_moments(gate)} | {_first_line(gate)} |\n"
+        for gate in GATES.values()
     )
     overview = f"\n| Gate | Asked | Question |\n|---|---|---|\n{rows}"
     return _HEAD + overview + "".join(map(_section, GATES.values()))
