@@ -226,7 +226,10 @@ dns: {imageRepository: mirror/dns, imageTag: v1.14.0}
 etcd: {local: {imageTag: 3.6.11-0, extraArgs: [{name: experimental-x, value: "1"}]}}
 imageRepository: mirror
 """
-    found = read_kubeadm_cluster(cluster(config, "mode: ipvs\nfeatureGates: {B: true}\n"))
+    api = cluster(config, "mode: ipvs\nfeatureGates: {B: true}\n")
+    api.documents[f"{MAPS}/kubelet-config"] = {"data": {"kubelet": "featureGates: {C: false}\n"}}
+    found = read_kubeadm_cluster(api)
+    assert found.kubelet_gates == {"C": "False"}
     assert found.extra_args["kube-apiserver"] == (("feature-gates", "A=true"), ("v", "4"))
     assert found.extra_args["kube-scheduler"] == (("v", "2"),)
     assert found.extra_args["etcd"] == (("experimental-x", "1"),)

@@ -145,6 +145,11 @@ def flag(name: str, value: str, place: str = "/etc/default/kubelet") -> Platform
             ["ComponentSLIs=true", "kube-scheduler in kubeadm-config"],
         ),
         (
+            {"cluster": replace(CLUSTER, kubelet_gates={"PodIndexLabel": "True"})},
+            "1.35.4",
+            ["PodIndexLabel=true", "ConfigMap kubelet-config"],
+        ),
+        (
             {"cluster": replace(CLUSTER, proxy_gates={"ComponentSLIs": "True"})},
             "1.35.4",
             ["ComponentSLIs=true", "kube-proxy's ConfigMap"],

@@ -21,7 +21,7 @@ _COMPONENTS = {
 
 
 def read_kubeadm_cluster(api: ApiReader) -> KubeadmCluster:
-    """Read kubeadm-config, kube-proxy's and CoreDNS's configuration, and CoreDNS's image.
+    """Read kubeadm-config, the kubelets', kube-proxy's and CoreDNS's configuration, and CoreDNS's image.
 
     Raises:
         ValueError: kubeadm-config is absent or not understood.
@@ -33,6 +33,7 @@ def read_kubeadm_cluster(api: ApiReader) -> KubeadmCluster:
     local, dns = _mapping(etcd, "local"), _mapping(config, "dns")
     extra = {name: _arguments(_mapping(config, key)) for key, name in _COMPONENTS.items()}
     proxy = _document(api.get(f"{_MAPS}/kube-proxy"), "config.conf")
+    kubelet = _document(api.get(f"{_MAPS}/kubelet-config"), "kubelet")
     coredns = api.get(_COREDNS)
     return KubeadmCluster(
         api_version=str(config.get("apiVersion", "")),
@@ -44,6 +45,7 @@ def read_kubeadm_cluster(api: ApiReader) -> KubeadmCluster:
         external_etcd="external" in etcd,
         proxy_mode=None if proxy is None else str(proxy.get("mode") or ""),
         proxy_gates={} if proxy is None else _texts(_mapping(proxy, "featureGates")),
+        kubelet_gates={} if kubelet is None else _texts(_mapping(kubelet, "featureGates")),
         coredns_version=None if dns.get("disabled") else _coredns_version(coredns),
         corefile=_corefile(api) if coredns else "",
     )
@@ -102,7 +104,7 @@ KUBEADM_CLUSTER_QUESTION = ApiQuestion(
     (
         *(
             Permission("get", "", "configmaps", "kube-system", name)
-            for name in ("kubeadm-config", "kube-proxy", "coredns")
+            for name in ("kubeadm-config", "kubelet-config", "kube-proxy", "coredns")
         ),
         Permission("get", "apps", "deployments"),
     ),

@@ -105,6 +105,7 @@ class KubeadmCluster:
         external_etcd: etcd is not kubeadm's.
         proxy_mode: of kube-proxy, "" = its default; None = kubeadm looks after no kube-proxy.
         proxy_gates: kube-proxy's feature gates.
+        kubelet_gates: those every kubelet gets with the upgrade, from the ConfigMap kubelet-config.
         coredns_version: "1.12.1"; None = kubeadm looks after no CoreDNS.
         corefile: its configuration.
     """
@@ -118,6 +119,7 @@ class KubeadmCluster:
     external_etcd: bool = False
     proxy_mode: str | None = None
     proxy_gates: Mapping[str, str] = field(default_factory=dict)
+    kubelet_gates: Mapping[str, str] = field(default_factory=dict)
     coredns_version: str | None = None
     corefile: str = ""
 

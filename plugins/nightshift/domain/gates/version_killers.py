@@ -154,6 +154,8 @@ def _all_gates(
         for name, value in gates.items() if isinstance(gates, Mapping) else ():
             place = "config.yaml"
             yield _Flag("kubelet", str(name), str(value).lower(), place, f"kubelet on {node} ({place})")
+    for name, value in cluster.kubelet_gates.items():
+        yield _Flag("kubelet", name, value.lower(), "kubelet-config", "kubelet in ConfigMap kubelet-config")
     for name, value in cluster.proxy_gates.items():
         yield _Flag("kube-proxy", name, value.lower(), "kube-proxy", "kube-proxy's ConfigMap")
 
