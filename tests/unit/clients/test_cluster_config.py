@@ -18,7 +18,7 @@ from nightshift.clients.cluster_config import (
 from nightshift.domain.errors import ConfigError
 from nightshift.domain.facts import WorkloadName
 from nightshift.domain.facts.addons import AddOn, AddOnRelease
-from nightshift.domain.policy import AlertPolicy, ClusterPolicy, CompatibilityPolicy, Rule
+from nightshift.domain.policy import AlertPolicy, ClusterPolicy, CompatibilityPolicy, Override, Rule
 
 PROJECT = Path(__file__).parents[3]
 CLUSTERS = PROJECT / "include" / "clusters"
@@ -102,9 +102,35 @@ def test_every_value_arrives(tmp_path: Path) -> None:
     assert policy.compatibility == CompatibilityPolicy("warn", ("calico",), (own,))
 
 
+OVERRIDE = (
+    MINIMAL
+    + "overrides:\n- gate: {gate}\n  code: ALERT_FIRING\n  reason: known for weeks\n  person: ann\n  until: {until}\n"
+)
+
+
+@pytest.mark.parametrize(
+    "until", ["2026-12-01", "'2026-12-01'", "2026-12-01T01:00:00+01:00", "2026-12-01 00:00:00"]
+)
+def test_an_override_ends_at_a_moment_in_utc(tmp_path: Path, until: str) -> None:
+    policy = load_cluster(written(tmp_path, OVERRIDE.format(gate="alerts", until=until)))
+    assert policy.overrides == (Override("alerts", "ALERT_FIRING", "known for weeks", "ann", 1796083200.0),)
+
+
 @pytest.mark.parametrize(
     ("text", "line", "said"),
     [
+        pytest.param(
+            OVERRIDE.format(gate="alert", until="2026-12-01"), 5, "did you mean 'alerts'", id="no such gate"
+        ),
+        pytest.param(
+            OVERRIDE.format(gate="alerts", until="soon"), 9, "overrides.0.until", id="an end that is none"
+        ),
+        pytest.param(
+            MINIMAL + "overrides:\n- {gate: alerts, code: ALERT_FIRING, person: ann, until: 2026-12-01}\n",
+            5,
+            "overrides.0.reason",
+            id="no reason",
+        ),
         pytest.param(
             MINIMAL + "compatibility:\n  addons:\n  - name: own\n    images: [a]\n    source: https://a\n"
             "    releases:\n    - {release: '2.4', newset: '1.35'}\n",

@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -6,6 +7,7 @@ import pytest
 from tests.fakes.cluster import FakeCluster
 
 from nightshift.domain.ledger import Failure
+from nightshift.domain.policy import Override
 from nightshift.steps.brake import MEASURED_FILE
 from nightshift.steps.report import report
 from nightshift.steps.session import Session
@@ -40,6 +42,18 @@ def test_nothing_to_do_is_written_too(session: Session) -> None:
     assert said["note"] == "All on 1.34.4. The next night looks again."
     assert json.loads(Path(said["path"]).read_text())["answer"] == "nothing"
     assert "/lab/ledger/" in said["path"]
+
+
+def test_overrides_in_force_are_in_entry_and_note_used_or_not(session: Session) -> None:
+    now = session.clock()
+    used = Override("alerts", "ALERT_FIRING", "known for weeks", "ann", now + 60)
+    over = Override("clock", "CLOCK_SKEW", "was known once", "ben", now)
+    session.policy = replace(session.policy, overrides=(used, over))
+    said = report(session, {"open_night": _GO, "choice": {"answer": "nothing", "sentence": "All on 1.34.4."}})
+    assert said["entry"]["overrides"] == [used.to_dict()]
+    assert "Overrides in force: ALERT_FIRING of alerts until" in said["note"]
+    assert "ann (known for weeks)" in said["note"]
+    assert "ben" not in said["note"]
 
 
 @pytest.mark.parametrize(
