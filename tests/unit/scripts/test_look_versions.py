@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -91,7 +92,7 @@ def test_who_holds_the_lock(node: FakeNode, dpkg: Path, name: str) -> None:
         fcntl.lockf(file, fcntl.LOCK_EX)
         (holder,) = parse_packages(look(node, "packages")).locks
     assert (holder.pid, holder.file) == (os.getpid(), f"/var/lib/dpkg/{name}")
-    assert "python" in holder.command
+    assert re.search(r"python|pytest", holder.command)  # xdist gives its workers a title of their own
     assert holder.seconds >= 0
     assert parse_packages(look(node, "packages")).locks == ()
 
