@@ -42,14 +42,14 @@ shell: ## shellcheck on everything that runs in a shell.
 	$(call limit,60) shellcheck $(SHELL_SOURCES)
 
 unit: ## Unit tests with the branch coverage of domain/.
-	$(call limit,300) $(PYTEST) -q -n $$(nproc) --basetemp=$$(mktemp -d /tmp/ns-XXXX) $(wildcard tests/unit tests/lab_unit) --cov --cov-report=
+	$(call limit,600) $(PYTEST) -q -n $$(nproc) --basetemp=$$(mktemp -d /tmp/ns-XXXX) $(wildcard tests/unit tests/lab_unit) --cov --cov-report=
 	$(BIN)/coverage report --include='plugins/nightshift/domain/*' --fail-under=95
 
 simulation: ## 10,000 seeded nights with faults in virtual time, and the mutants they must find (docs/safety.md).
-	$(call limit,900) $(PYTEST) -q tests/simulation
+	$(call limit,1500) $(PYTEST) -q tests/simulation
 
 test-airflow: ## DAG shape, parse cost, operators and policies (no lab needed).
-	$(call limit,1500) $(PYTEST) -q tests/airflow
+	$(call limit,2400) $(PYTEST) -q tests/airflow
 
 test-lab: ## The lab cases every change runs (builds the lab when nothing is cached).
 	$(call limit,4200) $(PYTEST) tests/lab -m ci
