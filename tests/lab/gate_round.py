@@ -42,7 +42,7 @@ def ask_all(session: Session, *, is_quick: bool, kept: dict[str, Any] | None) ->
     quick = [g.name for g in GATES.values() if g.name not in PATIENT and Moment.NIGHT in g.moments]
     verdicts = list(gates.ask_night(session, quick, choice)["verdicts"])
     round_seconds = session.clock() - asked
-    verdicts.append(gates.check_disk_usage(session))
+    verdicts.append(gates.check_disk_usage(session, choice))
     if first is not None:
         verdicts.append(_watch_etcd(session, first))
     return {
