@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from typing import Any, TypeVar
+from urllib.parse import parse_qsl
 
 from nightshift.clients.kube_transport import KubeTransport, StatusError
 from nightshift.clients.questions import ApiQuestion, ApiReader
@@ -27,7 +28,8 @@ class TransportReader:
             UnreachableError: API_UNREACHABLE, also when the list changed so much meanwhile that its rest is gone.
             ConfigError: API_FORBIDDEN or API_REFUSED.
         """
-        query, is_first = {"limit": str(PAGE_ITEMS)}, True
+        path, _, selected = path.partition("?")  # a selector: the client would add a second "?" to it
+        query, is_first = {**dict(parse_qsl(selected)), "limit": str(PAGE_ITEMS)}, True
         while True:
             try:
                 page = self._http.call("GET", path, query=query, judged=(404,) if is_first else ())

@@ -90,6 +90,15 @@ def test_a_list_is_read_page_by_page_and_only_as_far_as_it_is_wanted(state: ApiS
     assert api.ask(ApiQuestion(lambda reader: next(reader.list(THINGS))["metadata"]["name"])) == "a"
 
 
+def test_a_selector_travels_with_every_page(state: ApiState, api: KubeApi) -> None:
+    state.answers["GET", THINGS] = [(200, page("a", rest="more")), (200, page("b"))]
+    selected = f"{THINGS}?labelSelector=tier%3Dcontrol-plane"
+    assert len(api.ask(ApiQuestion(lambda reader: list(reader.list(selected))))) == 2
+    first, second = (query for query in state.queries if query)
+    assert first == {"labelSelector": ["tier=control-plane"], "limit": ["500"]}
+    assert second == {**first, "continue": ["more"]}
+
+
 def test_a_resource_the_server_does_not_know_has_no_items(state: ApiState, api: KubeApi) -> None:
     state.answers["GET", THINGS] = [(404, "page not found")]
     assert api.ask(ApiQuestion(names)) == ()
