@@ -39,12 +39,14 @@ class Growth:
         what: for people: "1.2 GiB of images".
         size_bytes: how much.
         stays: the part of it that is still there after a night without a retry.
+        is_fetched: it comes over the network.
     """
 
     path: str
     what: str
     size_bytes: int
     stays: int
+    is_fetched: bool = False
 
 
 @dataclass(frozen=True)
@@ -86,6 +88,11 @@ class Forecast:
     def growth_bytes(self) -> int:
         """All that is written, retries included."""
         return sum(part.size_bytes for part in self.growth)
+
+    @property
+    def fetched_bytes(self) -> int:
+        """What comes over the network, as it lies on the disk."""
+        return sum(part.size_bytes for part in self.growth if part.is_fetched)
 
     @property
     def stays_bytes(self) -> int:
@@ -225,9 +232,9 @@ def _growth(
 ) -> Iterator[Growth]:
     # The blob stays in containerd's content store beside the unpacked snapshot.
     kept = round(download_bytes(missing, images) * (1 + policy.unpacked_factor))
-    yield Growth(IMAGE_PATH, f"{len(missing)} images", kept, kept)
+    yield Growth(IMAGE_PATH, f"{len(missing)} images", kept, kept, is_fetched=True)
     if not (images and upgrade.package_version in images.packages):
-        yield Growth(STATE_PATH, "packages", PACKAGE_BYTES, PACKAGE_BYTES)
+        yield Growth(STATE_PATH, "packages", PACKAGE_BYTES, PACKAGE_BYTES, is_fetched=True)
     yield Growth(ROOT_PATH, "packages while they are installed", INSTALL_BYTES, 0)
     yield Growth(LOG_PATH, "logs and whatever else a night leaves", policy.other_growth_bytes, 0)
     if node.is_control_plane and probe.etcd_data_bytes:

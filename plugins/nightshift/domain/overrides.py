@@ -7,11 +7,10 @@ can take responsibility for what nobody knows there.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from typing import Any
 
-from nightshift.domain.gates.findings import Finding, conclude
+from nightshift.domain.gates.findings import Finding, conclude, findings_of
 from nightshift.domain.policy import Override, iso_minute
 from nightshift.domain.verdicts import Outcome, Verdict
 
@@ -33,7 +32,7 @@ def apply_overrides(verdict: Verdict, overrides: Sequence[Override], now: float)
         now: seconds since the epoch.
     """
     wanted = {o.code: o for o in in_force(overrides, now) if o.gate == verdict.gate}
-    findings = _findings(verdict)
+    findings = findings_of(verdict)
     used = [wanted[f.code] for f in findings if f.code in wanted and _may(verdict.gate, f)]
     if not used:
         return verdict
@@ -55,21 +54,3 @@ def _may(gate: str, finding: Finding) -> bool:
 def _softened(finding: Finding, override: Override) -> Finding:
     said = f"Overridden by {override.person} until {iso_minute(override.until)} ({override.reason}): {finding.message}"
     return replace(finding, outcome=Outcome.WARN, message=said)
-
-
-def _findings(verdict: Verdict) -> list[Finding]:
-    """What the verdict was concluded from, and what made it blind beside that."""
-    kept: Sequence[Mapping[str, Any]] = verdict.evidence.get("findings") or ()
-    found = [Finding(**{**f, "outcome": Outcome(f["outcome"])}) for f in kept]
-    if any(f.code == verdict.code for f in found):
-        return found
-    own = Finding(
-        verdict.outcome,
-        verdict.code,
-        verdict.message,
-        verdict.cause,
-        verdict.resolution,
-        value=verdict.value,
-        threshold=verdict.threshold,
-    )
-    return [own, *found]

@@ -25,7 +25,7 @@ class NodePreview:
         place: "control plane 1", "canary", "wave 2".
         command: kubeadm's: "apply" or "node".
         evicted: pods a drain would evict, "namespace/name"; None: they could not be read.
-        fetched_bytes: images and packages it would fetch; None: not known.
+        fetched_bytes: images and packages it would fetch, as they lie on its disk; None: not known.
         seconds: from drain to uncordon.
         is_measured: `seconds` is what this node took last time.
     """
@@ -170,7 +170,9 @@ def _node_line(node: NodePreview) -> str:
         more = len(node.evicted) - _NAMED_PODS
         pods = f"evicts {len(node.evicted)} pods" + (f": {named}" if named else "")
         pods += f" and {more} more" if more > 0 else ""
-    fetched = "" if node.fetched_bytes is None else f", fetches {node.fetched_bytes / _MIB:.0f} MiB"
+    fetched = (
+        "" if node.fetched_bytes is None else f", fetches {node.fetched_bytes / _MIB:.0f} MiB (unpacked)"
+    )
     how = "as last time" if node.is_measured else "not measured here yet"
     return (
         f"{node.place}: {node.name}, kubeadm upgrade {node.command}, {pods}{fetched}, "

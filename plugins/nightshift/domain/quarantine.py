@@ -78,12 +78,13 @@ def set_aside_by(run: str, nodes: Sequence[NodeFacts]) -> tuple[str, ...]:
     return tuple(name for name, mark in marks if mark is not None and mark.run == run)
 
 
-def left_aside(round_: Round, nodes: Sequence[NodeFacts]) -> frozenset[str]:
-    """Names of the nodes that a gate in front of a slot or wave does not wait for: set aside, and not behind it.
+def left_aside(round_: Round, nodes: Sequence[NodeFacts], policy: WorkerPolicy) -> frozenset[str]:
+    """Names of the workers that were set aside and that a gate does not wait for.
 
-    Before the night there are none: every node of the cluster counts.
+    In front of a slot or wave those that are not behind it; before the night those that the plan leaves out, because the
+    policy does not try them again: what is wrong with them is known, and must not close every later night.
     """
-    if round_.moment is not Moment.PLACE:
+    if round_.moment is not Moment.PLACE and policy.retry_quarantined:
         return frozenset()
     return frozenset(
         node.name

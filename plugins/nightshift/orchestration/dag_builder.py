@@ -243,7 +243,11 @@ def _gates(night: _Night) -> tuple[list[BaseOperator], list[BaseOperator]]:
     """
     with TaskGroup("gates", tooltip="Is this a night on which the cluster may be touched? Only looks."):
         etcd = EtcdLatencySensor(
-            task_id="etcd_latency", policy=night.policy, doc_md=GATES["etcd_latency"].doc, **retry_arguments()
+            task_id="etcd_latency",
+            policy=night.policy,
+            is_dry=night.is_dry,
+            doc_md=GATES["etcd_latency"].doc,
+            **retry_arguments(),
         )
         disk = DiskUsageSensor(
             task_id="disk_usage",

@@ -178,6 +178,7 @@ class EtcdLatencySensor(GateSensor):
         choice: input that finds what `detect_target` said (needed with `place`).
         earlier: task ids of the etcd gates before this one.
         enders: task ids before this one that may have ended the night.
+        is_dry: whether the run only says what it would do, or the input that finds it: nothing is written then.
     """
 
     def __init__(
@@ -187,6 +188,7 @@ class EtcdLatencySensor(GateSensor):
         choice: Input | None = None,
         earlier: Sequence[str] = (),
         enders: Sequence[str] = (),
+        is_dry: Any = False,
         **kwargs: Any,
     ) -> None:
         longest = max(policy.etcd_latency.window_seconds, policy.etcd_latency.longest_window_seconds)
@@ -194,6 +196,7 @@ class EtcdLatencySensor(GateSensor):
         self.choice = choice
         self.earlier = tuple(earlier)
         self.enders = tuple(enders)
+        self.is_dry = is_dry
 
     def execute(self, context: Context) -> Any:
         """Take the first sample and wait for what is left of the window."""
@@ -249,7 +252,7 @@ class EtcdLatencySensor(GateSensor):
         with remembered(self, context), self._session(context) as session:
             others = import_step("gates:ask_place")(session, nodes, choice)["verdicts"]
         shut = [other for other in others if Outcome(other["outcome"]) not in OPEN]
-        return (shut[0] if shut else verdict), [verdict, *others]
+        return (_told_together(shut) if shut else verdict), [verdict, *others]
 
     def nodes(self, context: Context) -> list[str]:
         """Return the nodes behind this gate; skip it when its place is empty, or when the night ends in front of it.
@@ -273,7 +276,7 @@ class EtcdLatencySensor(GateSensor):
 
     def _probe(self, context: Context, seconds: float) -> float:
         """Give etcd something to do for so long, if the policy says so; return the seconds that went by."""
-        if not self.policy.etcd_latency.active_probe:
+        if not self.policy.etcd_latency.active_probe or resolve(self.is_dry, context):
             return 0.0
         began = time.time()
         with remembered(self, context), self._session(context) as session:
@@ -293,6 +296,20 @@ class EtcdLatencySensor(GateSensor):
 
     def _session(self, context: Context) -> Any:
         return open_session(self.policy, context["run_id"], self.log.info)
+
+
+def _told_together(shut: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
+    """The gravest of several verdicts, with the words of all of them: who repairs one should not meet the next tomorrow."""
+    first = max(shut, key=lambda verdict: Outcome(verdict["outcome"]).severity)
+    words = ("message", "cause", "resolution")
+    rest = [verdict for verdict in shut if verdict is not first]
+    return {
+        **first,
+        **{
+            word: " ".join(dict.fromkeys(text for v in (first, *rest) if (text := str(v[word]))))
+            for word in words
+        },
+    }
 
 
 class DiskUsageSensor(GateSensor):

@@ -13,6 +13,8 @@ from nightshift.clients.kube_api import (
 )
 from nightshift.clients.permissions import Permission
 from nightshift.domain.errors import ConfigError, NightshiftError, merge
+from nightshift.domain.facts import NodeFacts
+from nightshift.domain.quarantine import read_quarantine
 from nightshift.domain.verdicts import Answer
 from nightshift.steps.brake import Hold, held
 from nightshift.steps.hold import await_recovery, describe_holder, push
@@ -113,12 +115,18 @@ def require_nodes(session: Session) -> None:
         NightshiftError: what the nodes said, as one error: UnreachableError, TrustError, ConfigError (the connection)
             or BlindError (PROBE_INCOMPLETE).
     """
-    nodes = session.kube.nodes()
+    nodes = [node for node in session.kube.nodes() if not _is_left_out(session, node)]
     answers = on_all(nodes, lambda node: session.on(node).probe())
     closed = {name: answer for name, answer in answers.items() if isinstance(answer, NightshiftError)}
     if closed:
         raise merge(closed)
     session.log(f"All {len(nodes)} nodes can be reached and carry the shipped scripts")
+
+
+def _is_left_out(session: Session, node: NodeFacts) -> bool:
+    """A worker that an earlier night set aside and that the policy does not try again."""
+    is_aside = not node.is_control_plane and read_quarantine(node) is not None
+    return is_aside and not session.policy.workers.retry_quarantined
 
 
 def _after_healing(session: Session) -> dict[str, Any]:

@@ -24,6 +24,7 @@ def say_night(session: Session, decision: Decision, plan: Plan) -> dict[str, Any
         evicted=evicted,
         fetched_bytes=_fetched(decision),
         measured_seconds=measured_seconds(session),
+        uploads=_uploads(decision),
     )
     for line in seen.lines():
         session.log(line)
@@ -61,3 +62,9 @@ def _fetched(decision: Decision) -> Mapping[str, int]:
     evidence = next((v.evidence for v in decision.verdicts if v.gate == "disk_usage"), {})
     fetched = evidence.get("fetched_bytes") or {}
     return {node: int(size) for node, size in fetched.items()}
+
+
+def _uploads(decision: Decision) -> list[str]:
+    """What would be written into kubeadm-config before the first node, as the drift gate found it."""
+    evidence = next((v.evidence for v in decision.verdicts if v.gate == "drift"), {})
+    return [f"Into kubeadm-config would be written, {said}." for said in evidence.get("uploads") or ()]

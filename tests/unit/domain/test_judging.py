@@ -23,9 +23,10 @@ from tests.unit.domain.builders import (
 from nightshift.domain.facts.static_pods import StaticPodDetails
 from nightshift.domain.gates import GATES, Gate
 from nightshift.domain.gates.judging import judge
-from nightshift.domain.policy import ClusterPolicy
+from nightshift.domain.overrides import apply_overrides
+from nightshift.domain.policy import ClusterPolicy, Override
 from nightshift.domain.quarantine import QUARANTINE_ANNOTATION
-from nightshift.domain.round import Moment, NodeTopic, Reading, Round, Topic
+from nightshift.domain.round import Moment, NodeTopic, Reading, Round, Topic, Unread
 from nightshift.domain.target import TargetChoice, TargetKind
 from nightshift.domain.topics import NODES
 from nightshift.domain.verdicts import Answer, Outcome, Verdict, fold_verdicts
@@ -98,7 +99,30 @@ def test_what_the_others_showed_is_not_lost_beside_a_silent_node() -> None:
     verdict = say(sizes={"cp1": 1, "w1": None, "w2": 30})
     assert verdict.outcome is Outcome.BLIND
     assert verdict.message.endswith("Also: big: w2.")
-    assert verdict.evidence["found"] == {"outcome": "block", "code": "TOO_BIG"}
+    assert [(f["outcome"], f["code"]) for f in verdict.evidence["findings"]] == [
+        ("blind", AWAY.code),
+        ("block", "TOO_BIG"),
+    ]
+
+
+def test_an_override_of_one_unknown_says_nothing_about_another() -> None:
+    unread = Unread("KUBELET_CONFIG_UNREADABLE", "w2 says nothing.", "Its kubelet is away.", "Start it.")
+    round_ = round_of(**{**FACTS, "sizes": {"cp1": 1, "w1": None, "w2": None}})
+    readings = dict(round_.readings)
+    readings["sizes"] = replace(readings["sizes"], problems={"w1": AWAY, "w2": unread})
+    verdict = judge(TOY, replace(round_, readings=readings), POLICY)
+    wanted = Override("toy", AWAY.code, "w1 is in repair", "ann", NOW + 60)
+    left = apply_overrides(verdict, [wanted], NOW)
+    assert (left.outcome, left.code) == (Outcome.BLIND, "KUBELET_CONFIG_UNREADABLE")
+    both = [wanted, replace(wanted, code="KUBELET_CONFIG_UNREADABLE")]
+    assert apply_overrides(verdict, both, NOW).outcome is Outcome.WARN
+
+
+def test_a_gate_that_breaks_is_blind_by_name() -> None:
+    broken = replace(TOY, check=lambda round_, policy: {}["no such fact"])
+    verdict = judge(broken, round_of(**FACTS), POLICY)
+    assert (verdict.outcome, verdict.code) == (Outcome.BLIND, "GATE_BROKEN")
+    assert "no such fact" in verdict.message
 
 
 def test_a_node_nobody_asked_is_blind() -> None:
@@ -131,6 +155,14 @@ def test_a_worker_set_aside_is_not_waited_for_in_front_of_others(
     aside = (node("cp1"), node("w1", annotations={QUARANTINE_ANNOTATION: "{}"}), node("w2"))
     sizes = {"cp1": 1, "w1": None, "w2": 3}
     assert say(nodes=aside, sizes=sizes, moment=moment, nodes_ahead=ahead).outcome is outcome
+
+
+def test_what_the_plan_leaves_out_closes_no_later_night() -> None:
+    aside = (node("cp1"), node("w1", annotations={QUARANTINE_ANNOTATION: "{}"}), node("w2"))
+    leaving = replace(POLICY, workers=replace(POLICY.workers, retry_quarantined=False))
+    round_ = round_of(**{**FACTS, "nodes": aside, "sizes": {"cp1": 1, "w1": None, "w2": 3}})
+    assert judge(TOY, round_, leaving).outcome is Outcome.PASS
+    assert judge(TOY, round_, POLICY).outcome is Outcome.BLIND
 
 
 HEALTHY: dict[str, Any] = {

@@ -57,7 +57,7 @@ def test_each_node_line_names_pods_and_bytes() -> None:
     pods = [f"shop/web-{n}" for n in range(14)]
     line = make(evicted={"w1": pods}, fetched_bytes={"w1": 300 * 1024 * 1024}).lines()[2]
     assert line.startswith("canary: w1, kubeadm upgrade node, evicts 14 pods: shop/web-0, ")
-    assert line.endswith("and 2 more, fetches 300 MiB, about 60 s (not measured here yet)")
+    assert line.endswith("and 2 more, fetches 300 MiB (unpacked), about 60 s (not measured here yet)")
 
 
 def test_leftover_uploads_and_nothing_at_all_are_said() -> None:

@@ -128,9 +128,11 @@ def test_in_front_of_a_node_a_refusal_stops(
     assert context["ti"].xcoms[("me", "verdict")]["outcome"] == outcome
 
 
-@pytest.mark.parametrize("outcome", ["block", "hold", "blind"])
-def test_in_front_of_a_node_any_gate_that_is_shut_stops_with_its_own_code(
-    steps: Any, context: Any, policy: ClusterPolicy, outcome: str
+@pytest.mark.parametrize(
+    ("outcome", "leader"), [("block", "node_health"), ("hold", "static_pods"), ("blind", "node_health")]
+)
+def test_in_front_of_a_node_all_gates_that_are_shut_are_told_and_the_gravest_gives_its_code(
+    steps: Any, context: Any, policy: ClusterPolicy, outcome: str, leader: str
 ) -> None:
     context["ti"].xcoms |= {
         ("me", "kept"): {"before": sample(0), "own": None},
@@ -141,14 +143,18 @@ def test_in_front_of_a_node_any_gate_that_is_shut_stops_with_its_own_code(
     steps.answers["gates:check_etcd_latency"] = verdict()
     others = [
         verdict("warn", "X", "version_skew"),
-        verdict(outcome, "NODE_NOT_READY", "node_health"),
-        verdict("block", "STRAY_MANIFEST", "static_pods"),
+        {**verdict(outcome, "NODE_NOT_READY", "node_health"), "message": "w9 is not Ready."},
+        {**verdict("block", "STRAY_MANIFEST", "static_pods"), "message": "A file is too much."},
     ]
     steps.answers["gates:ask_place"] = {"verdicts": others}
-    with pytest.raises(GateClosedError, match=r"NODE_NOT_READY.*w1, w2 and all later nodes stay as they are"):
+    with pytest.raises(GateClosedError, match=r"w1, w2 and all later nodes stay as they are") as caught:
         etcd(policy, Place("waves", 0)).resume(context, {})
+    codes = {"node_health": "NODE_NOT_READY", "static_pods": "STRAY_MANIFEST"}
+    assert caught.value.code == codes[leader]
+    assert "w9 is not Ready." in caught.value.message
+    assert "A file is too much." in caught.value.message
     said = context["ti"].xcoms[("me", "verdict")]
-    assert (said["gate"], said["outcome"]) == ("node_health", outcome)
+    assert said["gate"] == leader
     assert said["asked"] == {
         "etcd_latency": "pass",
         "version_skew": "warn",
@@ -358,3 +364,18 @@ def test_the_disk_gate_is_told_tonights_target(steps: Any, context: Any, policy:
     DiskUsageSensor(task_id="me", policy=policy, choice=lambda _: {"target": "t"}).execute(context)
     assert ("gates:check_disk_usage", {"choice": {"target": "t"}}) in steps.calls
     assert len(steps.calls) == 1
+
+
+@pytest.mark.parametrize("is_dry", [True, False])
+def test_a_dry_run_gives_etcd_nothing_to_do(
+    steps: Any, context: Any, policy: ClusterPolicy, is_dry: bool
+) -> None:
+    probing = replace(policy, etcd_latency=replace(policy.etcd_latency, active_probe=True))
+    context["ti"].xcoms[("me", "kept")] = {"before": sample(0), "own": None}
+    steps.answers["gates:gather_etcd_samples"] = sample(60)
+    steps.answers["gates:check_etcd_latency"] = verdict("blind", "ETCD_TOO_FEW_SAMPLES")
+    steps.answers["etcd_probe:write_a_little"] = 3
+    sensor = EtcdLatencySensor(task_id="me", policy=probing, is_dry=lambda context: is_dry)
+    with pytest.raises(TaskDeferred):
+        sensor.resume(context, {})
+    assert ("etcd_probe:write_a_little" in [path for path, _ in steps.calls]) is not is_dry

@@ -52,6 +52,7 @@ def check(round_: Round, policy: ClusterPolicy) -> Verdict:
     """Forecast every mount of every node."""
     findings: list[Finding] = []
     evidence: dict[str, Any] = {}
+    fetched: dict[str, int] = {}
     fullest: Forecast | None = None
     nodes = [n for n in round_.get(NODES) if round_.moment is Moment.NIGHT or n.name in round_.nodes_ahead]
     upgrade, assumed = _upgrade(round_, policy)
@@ -66,6 +67,7 @@ def check(round_: Round, policy: ClusterPolicy) -> Verdict:
             continue
         forecasts = forecast_node(node, probe, limits, present.get(node.name), upgrade, policy.disk)
         evidence[node.name] = {f.mount.mount_point: f.to_dict() for f in forecasts}
+        fetched[node.name] = sum(forecast.fetched_bytes for forecast in forecasts)
         judged = [forecast for forecast in forecasts if forecast.is_judged]
         findings.extend(_overflow(f) for f in judged if f.percent > f.limit.percent)
         for forecast in judged:
@@ -81,7 +83,11 @@ def check(round_: Round, policy: ClusterPolicy) -> Verdict:
         passed=f"Every mount stays below the kubelets' limits; the fullest would be {said}, limit {against}.",
         value=said,
         threshold=against,
-        evidence={"forecast": evidence, **({"sizes_assumed": assumed} if assumed else {})},
+        evidence={
+            "forecast": evidence,
+            "fetched_bytes": fetched,
+            **({"sizes_assumed": assumed} if assumed else {}),
+        },
     )
 
 

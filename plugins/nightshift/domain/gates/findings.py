@@ -61,3 +61,21 @@ def conclude(
         threshold=leader.threshold,
         evidence=kept,
     )
+
+
+def findings_of(verdict: Verdict) -> list[Finding]:
+    """What the verdict was concluded from, and what made it blind beside that."""
+    kept: Sequence[Mapping[str, Any]] = verdict.evidence.get("findings") or ()
+    found = [Finding(**{**f, "outcome": Outcome(f["outcome"])}) for f in kept]
+    if any(f.code == verdict.code for f in found):
+        return found
+    own = Finding(
+        verdict.outcome,
+        verdict.code,
+        verdict.message,
+        verdict.cause,
+        verdict.resolution,
+        value=verdict.value,
+        threshold=verdict.threshold,
+    )
+    return [own, *found]

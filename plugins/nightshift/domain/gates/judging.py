@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 
 from nightshift.domain.gates import Gate
+from nightshift.domain.gates.findings import Finding, conclude, findings_of
 from nightshift.domain.policy import ClusterPolicy
 from nightshift.domain.quarantine import left_aside
 from nightshift.domain.round import AnyTopic, NodeTopic, NotRead, Round, Unread
@@ -27,7 +27,9 @@ def judge(gate: Gate, round_: Round, policy: ClusterPolicy) -> Verdict:
         verdict = gate.check(round_, policy)
     except NotRead as error:  # a topic it wants, and here cannot do without
         return _blind(gate.name, [error.unread])
-    silent = list(_silent(gate, round_))
+    except Exception as error:  # noqa: BLE001  # whatever it is, the gate is blind and the others are heard
+        return _broken(gate.name, error)
+    silent = list(_silent(gate, round_, policy))
     return _blinded(verdict, silent) if silent else verdict
 
 
@@ -39,21 +41,21 @@ def _unread(gate: Gate, round_: Round) -> Iterator[Unread]:
             yield error.unread
 
 
-def _silent(gate: Gate, round_: Round) -> Iterator[Unread]:
+def _silent(gate: Gate, round_: Round, policy: ClusterPolicy) -> Iterator[Unread]:
     """Why nodes that belong to the cluster gave no answer on what the gate needs."""
     for topic in gate.needs:
         if isinstance(topic, NodeTopic):
-            expected = _expected(topic, round_)
+            expected = _expected(topic, round_, policy)
             answered = round_.by_node(topic)
             for name in sorted(expected - set(answered)):
                 yield round_.silent(topic).get(name) or _no_answer(topic, name)
 
 
-def _expected(topic: NodeTopic[object], round_: Round) -> set[str]:
+def _expected(topic: NodeTopic[object], round_: Round, policy: ClusterPolicy) -> set[str]:
     """Names of the nodes that must have answered."""
     nodes = round_.get(NODES)
     asked = {n.name for n in nodes if n.is_control_plane or not topic.only_control_planes}
-    return asked - left_aside(round_, nodes)
+    return asked - left_aside(round_, nodes, policy.workers)
 
 
 def _no_answer(topic: AnyTopic, node: str) -> Unread:
@@ -66,27 +68,27 @@ def _no_answer(topic: AnyTopic, node: str) -> Unread:
 
 
 def _blind(gate: str, unread: list[Unread]) -> Verdict:
-    first = unread[0]
-    return Verdict(
-        gate,
-        Outcome.BLIND,
-        first.code,
-        _joined(u.message for u in unread),
-        cause=_joined(u.cause for u in unread),
-        resolution=_joined(u.resolution for u in unread),
-    )
+    """One finding for each thing that could not be read: an owner's override of one says nothing about another."""
+    return conclude(gate, _findings(unread), passed="")
+
+
+def _findings(unread: list[Unread]) -> list[Finding]:
+    return [Finding(Outcome.BLIND, u.code, u.message, u.cause, u.resolution) for u in dict.fromkeys(unread)]
 
 
 def _blinded(verdict: Verdict, silent: list[Unread]) -> Verdict:
-    """The verdict with what could not be read in front; what was found stays in its message and evidence."""
-    blind = _blind(verdict.gate, silent)
-    also = "" if verdict.outcome is Outcome.PASS else f" Also: {verdict.message}"
-    return replace(
-        blind,
-        message=blind.message + also,
-        evidence={**verdict.evidence, "found": {"outcome": verdict.outcome.value, "code": verdict.code}},
+    """The verdict with what could not be read beside what was found: neither is lost."""
+    found = [] if verdict.outcome is Outcome.PASS else findings_of(verdict)
+    return conclude(verdict.gate, [*_findings(silent), *found], passed="", evidence=verdict.evidence)
+
+
+def _broken(gate: str, error: Exception) -> Verdict:
+    """A fault of this gate must not silence the others of its round."""
+    return Verdict(
+        gate,
+        Outcome.BLIND,
+        "GATE_BROKEN",
+        f"Gate {gate} broke on what it was given: {error!r}.",
+        cause="This is a fault of Nightshift, or a fact has a shape it does not expect.",
+        resolution="Report it with this message; an override of this finding lets the night go on without the gate.",
     )
-
-
-def _joined(sentences: Iterator[str]) -> str:
-    return " ".join(dict.fromkeys(sentence for sentence in sentences if sentence))

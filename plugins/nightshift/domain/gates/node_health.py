@@ -35,7 +35,7 @@ MOMENTS = frozenset({Moment.NIGHT, Moment.PLACE})
 def check(round_: Round, policy: ClusterPolicy) -> Verdict:
     """Judge the Node objects."""
     everyone = round_.get(NODES)
-    aside = left_aside(round_, everyone)
+    aside = left_aside(round_, everyone, policy.workers)
     nodes = [node for node in everyone if node.name not in aside]
     findings = [
         finding

@@ -58,7 +58,7 @@ def check(round_: Round, policy: ClusterPolicy) -> Verdict:
     findings: list[Finding] = []
     evidence: dict[str, Any] = {}
     paths, hashes = _static_pod_paths(round_), round_.find(MIRROR_HASHES) or {}
-    aside = left_aside(round_, nodes)
+    aside = left_aside(round_, nodes, policy.workers)
     for node in nodes:
         # Without an answer: blind on that node, which `judge` says.
         if node.name in aside or node.name not in probes or node.name not in details:

@@ -263,7 +263,7 @@ def _parsed(node: NodeFacts, question: NodeQuestion[Any], answers: Mapping[str, 
         raise _incomplete(node.name, question.section, f"it ended with exit code {code}")
     try:
         return question.parse(text)
-    except (ValueError, KeyError, IndexError) as error:
+    except (ValueError, LookupError, TypeError, AttributeError) as error:  # an answer of another shape
         raise _incomplete(node.name, question.section, f"it cannot be read: {error!r}") from error
 
 
