@@ -1,7 +1,7 @@
 """Bad input on the real cluster: one error in the red task's log and in the note, and nothing is touched.
 
 What can really be planted here; all rows are in tests/airflow/test_bad_input.py. These nights end early and leave the
-cluster as it was, so that they share one: rows that reach `stage` come last, because what is staged stays on the nodes.
+cluster as it was, so that they share one.
 """
 
 from __future__ import annotations
@@ -76,8 +76,6 @@ class Row:
         heal: its undo.
         answer: the ledger's.
         rebooted: the node whose kubelet starts anew through the healing.
-        is_after_claim: it can only be known when the cluster is taken already: then it is given back.
-        stages: packages or images stay on the nodes, which no later case should find.
     """
 
     task: str
@@ -88,13 +86,11 @@ class Row:
     heal: Callable[[World], None] = nothing
     answer: str = "failed"
     rebooted: str = ""
-    is_after_claim: bool = False
-    stages: bool = False
 
     @property
     def red(self) -> set[str]:
         """The tasks that fail: one with the error, then those that only keep the run red."""
-        return {self.task, "watcher"} if self.is_after_claim else {self.task, "decide", "watcher"}
+        return {self.task, "decide", "watcher"}
 
 
 ROWS = {
@@ -125,20 +121,33 @@ ROWS = {
         answer="blind",
         rebooted="w2",
     ),
-    "package missing": Row(
-        *("stage", "PACKAGE_MISSING", ("cp1", "w1", "w2", f"kubeadm={VERSION}")),
-        plant=broken("package-missing", "kubeadm", VERSION),
-        heal=healed("package-missing"),
-        is_after_claim=True,
-    ),
-    "image missing": Row(
-        *("stage", "IMAGE_MISSING", ("cp1", f"kube-apiserver:v{VERSION}")),
-        plant=broken("image-missing", f"kube-apiserver:v{VERSION}"),
-        heal=healed("image-missing"),
-        is_after_claim=True,
-        stages=True,
-    ),
 }
+
+
+MISSING = {
+    "PACKAGE_MISSING": (("package-missing", "kubeadm", VERSION), ("kubeadm", VERSION)),
+    "IMAGE_MISSING": (("image-missing", f"kube-apiserver:v{VERSION}"), (f"kube-apiserver:v{VERSION}",)),
+}
+
+
+@pytest.mark.parametrize("code", MISSING)
+def test_what_cannot_be_fetched_blocks_the_night_before_the_cluster_is_claimed(
+    world: World, code: str
+) -> None:
+    fault, says = MISSING[code]
+    world.fresh()
+    before, traces, token = world.fingerprint(), node_traces(world), world.lease()[1]
+    try:
+        world.lab("break", *fault)
+        run = world.night()
+    finally:
+        world.lab("heal", fault[0])
+    assert (run["state"], run["ledger"]["answer"]) == ("success", "blocked"), run["note"]
+    found = {gate["code"]: gate["message"] for gate in run["ledger"]["gates"] if gate["outcome"] == "block"}
+    assert code in found, run["note"]
+    for word in says:
+        assert word in found[code]
+    assert (world.fingerprint(), node_traces(world), world.lease()[1]) == (before, traces, token)
 
 
 @pytest.mark.parametrize("name", ROWS)
@@ -148,8 +157,7 @@ def test_bad_input_is_named_once_and_touches_nothing(world: World, name: str) ->
     before, traces, token = fingerprint(world, row), node_traces(world), world.lease()[1]
     try:
         row.plant(world)
-        # What fails after `claim` needs gates that let the night through.
-        run = (world.upgrade if row.is_after_claim else world.night)(**row.form)
+        run = world.night(**row.form)
     finally:
         row.heal(world)
     assert run["state"] == "failed", run["note"]
@@ -159,9 +167,7 @@ def test_bad_input_is_named_once_and_touches_nothing(world: World, name: str) ->
     assert_one_error(world, run["dag_run_id"], row)
     assert fingerprint(world, row) == before
     assert world.is_clean()
-    if not row.is_after_claim:
-        assert (node_traces(world), world.lease()[1]) == (traces, token)
-    world.used = row.stages
+    assert (node_traces(world), world.lease()[1]) == (traces, token)
 
 
 def assert_one_error(world: World, run_id: str, row: Row) -> None:
