@@ -104,6 +104,21 @@ def test_a_refusal_is_an_answer_with_kubeadms_words(control_plane: FakeNode) -> 
     assert [row[0] for row in rows].count("rendered") == 0
 
 
+@pytest.mark.parametrize("code", [124, 126, 127, 137])  # as `timeout` and the shell say it
+def test_a_kubeadm_that_is_too_slow_missing_or_killed_refused_nothing(
+    control_plane: FakeNode, code: int
+) -> None:
+    own = control_plane.root / "bin"
+    own.mkdir()
+    (own / "kubeadm").write_text(f'#!/bin/sh\n[ $1 = init ] || exec {TOOLS}/kubeadm "$@"\nexit {code}\n')
+    (own / "kubeadm").chmod(0o755)
+    control_plane.environment["PATH"] = f"{own}:{control_plane.environment['PATH']}"
+    done = control_plane.shell("look/control-plane-config.sh", "look_control_plane_config")
+    assert done.returncode == code, done.stderr
+    assert "refused" not in done.stdout
+    assert f"kubeadm ended with exit code {code}" in done.stderr
+
+
 def test_without_the_endpoint_an_upgrade_would_refuse_too(control_plane: FakeNode) -> None:
     manifest = control_plane.root / "fs/etc/kubernetes/manifests/kube-apiserver.yaml"
     manifest.write_text("  - image: registry.k8s.io/kube-apiserver:v1.34.4\n")
