@@ -43,6 +43,7 @@ def control_plane(node: FakeNode) -> FakeNode:
             f"  containers:\n  - image: registry.k8s.io/{component}:v1.34.4\n"
         )
     (node.systemd / "cluster-configuration").write_text(CONFIGURATION)
+    (node.systemd / "kubeadm-version").write_text("v1.35.4\n")
     return node
 
 
@@ -59,13 +60,15 @@ def content(encoded: str) -> str:
 def test_configuration_live_and_rendered_side_by_side(control_plane: FakeNode) -> None:
     rows = look(control_plane, "control-plane-config")
     assert content(rows[0][2]) == CONFIGURATION
-    assert [tuple(row[:2]) for row in rows[1:]] == [
+    assert rows[1][:2] == ["kubeadm", "-"]
+    assert content(rows[1][2]) == "v1.35.4\n"  # its own, not the running one
+    assert [tuple(row[:2]) for row in rows[2:]] == [
         (kind, component)
         for kind in ("live", "rendered")
         for component in ("kube-apiserver", "kube-controller-manager", "kube-scheduler", "etcd")
     ]
-    assert "image: registry.k8s.io/etcd" in content(rows[4][2])
-    assert content(rows[8][2]) == "rendered etcd\n"
+    assert "image: registry.k8s.io/etcd" in content(rows[5][2])
+    assert content(rows[9][2]) == "rendered etcd\n"
 
 
 def test_kubeadm_is_told_this_node_and_the_running_version(control_plane: FakeNode) -> None:
@@ -77,7 +80,7 @@ def test_kubeadm_is_told_this_node_and_the_running_version(control_plane: FakeNo
     assert init["apiVersion"] == "kubeadm.k8s.io/v1beta4"
     assert cluster["kubernetesVersion"] == "v1.34.4"  # what runs, not what the ConfigMap is ahead with
     called = [
-        c for c in (control_plane.systemd / "calls").read_text().splitlines() if c.startswith("kubeadm")
+        c for c in (control_plane.systemd / "calls").read_text().splitlines() if c.startswith("kubeadm init")
     ]
     assert [c.split()[3:5] for c in called] == [["control-plane", "all"], ["etcd", "local"]]
     assert all(c.endswith("--dry-run") and "/etc/kubernetes/patches --config" in c for c in called)

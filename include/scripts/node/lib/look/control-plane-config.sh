@@ -8,14 +8,18 @@
 readonly RENDER_SECONDS=8
 readonly RENDERED_COMPONENTS=(kube-apiserver kube-controller-manager kube-scheduler etcd)
 
-# Lines: kind TAB component or "-" TAB base64. Kinds: configuration, live, rendered, refused.
+# Lines: kind TAB component or "-" TAB base64. Kinds: configuration, kubeadm (its version), live,
+# rendered, refused.
 look_control_plane_config() {
-    local directory component code=0
+    local directory component version code=0
     directory=$(mktemp -d)
     # shellcheck disable=SC2064  # the directory of now is meant
     trap "rm -rf '$directory'" EXIT
     cluster_configuration >"$directory/cluster.yaml"
     printf 'configuration\t-\t%s\n' "$(base64 -w0 <"$directory/cluster.yaml")"
+    # Whose defaults the rendered ones are: another minor's are not what was written here.
+    version=$(timeout "$RENDER_SECONDS" kubeadm version -o short)
+    printf 'kubeadm\t-\t%s\n' "$(base64 -w0 <<<"$version")"
     for component in "${RENDERED_COMPONENTS[@]}"; do
         [[ ! -f $MANIFESTS_DIR/$component.yaml ]] ||
             printf 'live\t%s\t%s\n' "$component" "$(head -c 1048576 "$MANIFESTS_DIR/$component.yaml" | base64 -w0)"
