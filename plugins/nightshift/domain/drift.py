@@ -10,13 +10,14 @@ from __future__ import annotations
 import copy
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
 
 from nightshift.domain.facts.drift import ControlPlaneConfig, HostVolume, KubeletFiles, StaticPod
 
 _FLAG = re.compile(r"--?([A-Za-z][A-Za-z0-9._-]*)(?:=(.*))?", re.DOTALL)
+_RELEASE = re.compile(r"v?(\d+\.\d+)\.\d+")
 # Where ClusterConfiguration keeps what is added to a component.
 _SECTIONS: Mapping[str, tuple[str, ...]] = {
     "kube-apiserver": ("apiServer",),
@@ -82,6 +83,7 @@ class Effect(StrEnum):
     NOTHING = "nothing"
     LOSE = "lose"  # it runs, and would be gone
     BRING = "bring"  # kubeadm-config wants it, and it does not run yet
+    UNCLEAR = "unclear"  # the owner's, or the default of another kubeadm than the one that was asked
 
 
 @dataclass(frozen=True)
@@ -133,11 +135,13 @@ class Uploads:
         settings: on every control plane alike.
         uneven: not on every control plane, with the nodes that have them.
         refusal: why nothing can be written there; "" otherwise.
+        unclear: the nodes from which something was left out, because another kubeadm wrote what runs there.
     """
 
     settings: tuple[Setting, ...]
     uneven: tuple[tuple[Setting, tuple[str, ...]], ...] = ()
     refusal: str = ""
+    unclear: tuple[str, ...] = ()
 
 
 def split_words(words: Sequence[str]) -> tuple[tuple[str, ...], list[tuple[str, str]]]:
@@ -179,11 +183,27 @@ def compare(component: str, live: StaticPod, rendered: StaticPod) -> tuple[Diffe
 def differences(config: ControlPlaneConfig) -> tuple[Difference, ...]:
     """All differences of one control plane; a component that only one side has is the static-pod gate's finding."""
     return tuple(
-        difference
+        _unclear(difference) if other_kubeadm(config, component) else difference
         for component in COMPONENTS
         if component in config.live and component in config.rendered
         for difference in compare(component, config.live[component], config.rendered[component])
     )
+
+
+def other_kubeadm(config: ControlPlaneConfig, component: str = "kube-apiserver") -> str:
+    """Why what kubeadm would write is not what wrote this component, for people; "" when it may be compared.
+
+    So it is after a night that ended between the package and the manifests, and when a person upgraded kubeadm first:
+    defaults that changed between the minors look like somebody's settings then.
+    """
+    running = _tag(config, "kube-apiserver")
+    if _minor(running) is None or _minor(running) != _minor(config.kubeadm):
+        return f"kubeadm is {config.kubeadm}, and kube-apiserver {running or 'without a version'} runs"
+    if component == "etcd" and "etcd" in config.live and "etcd" in config.rendered:
+        mine, theirs = _tag_of(config.live["etcd"].image), _tag_of(config.rendered["etcd"].image)
+        if mine != theirs:
+            return f"etcd {mine or 'without a version'} runs, and kubeadm would write {theirs}"
+    return ""
 
 
 def uploads(configs: Mapping[str, ControlPlaneConfig]) -> Uploads:
@@ -193,15 +213,20 @@ def uploads(configs: Mapping[str, ControlPlaneConfig]) -> Uploads:
         node: [d.setting for d in differences(config) if d.effect is Effect.LOSE and d.setting]
         for node, config in configs.items()
     }
+    unclear = tuple(
+        n for n, c in sorted(configs.items()) if any(d.effect is Effect.UNCLEAR for d in differences(c))
+    )
     every = list(dict.fromkeys(setting for found in lost.values() for setting in found))
     if not every:
-        return Uploads(())
+        return Uploads((), unclear=unclear)
     if any(_is_old_form(c.configuration) for c in configs.values()):
-        return Uploads((), refusal="kubeadm-config is of a form older than kubeadm.k8s.io/v1beta4")
+        refusal = "kubeadm-config is of a form older than kubeadm.k8s.io/v1beta4"
+        return Uploads((), refusal=refusal, unclear=unclear)
     holders = {s: tuple(n for n, c in sorted(configs.items()) if _has(c.live, s)) for s in every}
     return Uploads(
         tuple(s for s in every if len(holders[s]) == len(configs)),
         tuple((s, holders[s]) for s in every if len(holders[s]) < len(configs)),
+        unclear=unclear,
     )
 
 
@@ -480,6 +505,28 @@ def _other_differences(component: str, live: StaticPod, rendered: StaticPod) -> 
     for path in dict.fromkeys((*live.rest, *rendered.rest)):
         if live.rest.get(path) != rendered.rest.get(path):
             yield Difference(component, Grade.RECOVERABLE, Effect.LOSE, path)
+
+
+def _unclear(difference: Difference) -> Difference:
+    """The same under another kubeadm: nobody can say whose it is; who and where a component is stays fatal."""
+    if difference.grade is not Grade.RECOVERABLE:
+        return difference
+    return replace(difference, effect=Effect.UNCLEAR, setting=None)
+
+
+def _tag(config: ControlPlaneConfig, component: str) -> str:
+    """The tag that runs; of an image without a version, that of the version kubeadm was told."""
+    tags = [_tag_of(side[component].image) for side in (config.live, config.rendered) if component in side]
+    return next((tag for tag in tags if _minor(tag)), "")
+
+
+def _tag_of(image: str) -> str:
+    return image.partition("@")[0].rpartition("/")[2].partition(":")[2]
+
+
+def _minor(version: str) -> str | None:
+    match = _RELEASE.match(version)
+    return match[1] if match else None
 
 
 def _is_old_form(configuration: Mapping[str, Any]) -> bool:

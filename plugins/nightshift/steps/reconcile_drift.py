@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from nightshift.clients.questions.drift import configuration_text
-from nightshift.domain.drift import Setting, Uploads, lost_flags, merged, own_flags, uploads
+from nightshift.domain.drift import Setting, Uploads, lost_flags, merged, other_kubeadm, own_flags, uploads
 from nightshift.domain.errors import BlindError, NightshiftError, VerificationError
 from nightshift.domain.facts import NodeFacts, NodeProbe
 from nightshift.domain.facts.drift import CONTROL_PLANE_CONFIG, ControlPlaneConfig
@@ -80,8 +80,8 @@ def lost_settings(session: Session, probe: NodeProbe) -> list[str]:
 
 
 def _writer(session: Session, configs: Mapping[str, ControlPlaneConfig]) -> NodeFacts:
-    """The control plane whose kubeadm writes: any will do; the first by name."""
-    return session.node(min(configs))
+    """The control plane whose kubeadm writes: any that is of the running minor will do; the first by name."""
+    return session.node(min(name for name, config in configs.items() if not other_kubeadm(config)))
 
 
 def _upload(
@@ -128,10 +128,22 @@ def _document(session: Session) -> str:
 
 
 def _sentence(wanted: Uploads, uploaded: Sequence[str]) -> str:
+    left_out = (
+        f" Half upgraded: {', '.join(wanted.unclear)}; nothing was taken from there, as other settings may be another "
+        "kubeadm's defaults."
+        if wanted.unclear
+        else ""
+    )
+    return _outcome(wanted, uploaded) + left_out
+
+
+def _outcome(wanted: Uploads, uploaded: Sequence[str]) -> str:
     if uploaded:
         return f"kubeadm-config now says what runs: {'; '.join(uploaded)}."
     if wanted.settings:
         return f"Left as it is by policy: kubeadm-config lacks {'; '.join(_texts(wanted.settings))}."
+    if wanted.unclear:
+        return "Nothing to reconcile that is known to be somebody's setting."
     return "kubeadm-config says everything that runs; nothing to reconcile."
 
 

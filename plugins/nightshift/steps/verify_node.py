@@ -75,7 +75,11 @@ def _static_pod_problems(session: Session, node: NodeFacts, probe: NodeProbe) ->
     code, text = session.on(node).look([STATIC_PODS.section]).get(STATIC_PODS.section, (1, ""))
     if code != 0:
         return [f"its static pods could not be looked at (exit code {code})"]
-    findings = static_pods.judge_node(node, probe, STATIC_PODS.parse(text))
+    try:
+        details = STATIC_PODS.parse(text)
+    except ValueError as error:
+        return [f"its static pods could not be read ({error})"]
+    findings = static_pods.judge_node(node, probe, details)
     return [finding.message for finding in findings if finding.outcome is Outcome.BLOCK]
 
 

@@ -80,6 +80,9 @@ def line(kind: str, second: str, text: str) -> str:
     return f"{kind}\t{second}\t{base64.b64encode(text.encode()).decode()}\n"
 
 
+KUBEADM = line("kubeadm", "-", "v1.34.4\n")
+
+
 def test_a_manifest_of_kubeadm() -> None:
     pod = parse_static_pod(SCHEDULER)
     assert pod.program == ("kube-scheduler",)
@@ -137,6 +140,7 @@ def test_what_is_no_pod_is_not_understood(text: str) -> None:
 def test_the_control_plane_section() -> None:
     text = (
         line("configuration", "-", CONFIGURATION)
+        + KUBEADM
         + line("live", "kube-scheduler", SCHEDULER)
         + line("live", "etcd", "broken: [")
         + line("rendered", "kube-scheduler", SCHEDULER)
@@ -146,9 +150,10 @@ def test_the_control_plane_section() -> None:
     assert found.fingerprint == hashlib.sha256(CONFIGURATION.encode()).hexdigest()
     assert found.live["kube-scheduler"] == found.rendered["kube-scheduler"]
     assert found.live["etcd"].program == ()
+    assert found.kubeadm == "v1.34.4"
     assert found.refusal == ""
     refused = parse_control_plane_config(
-        line("configuration", "-", CONFIGURATION) + line("refused", "-", "no such field\n")
+        line("configuration", "-", CONFIGURATION) + KUBEADM + line("refused", "-", "no such field\n")
     )
     assert refused.refusal == "no such field"
 
@@ -157,9 +162,10 @@ def test_the_control_plane_section() -> None:
     "text",
     [
         "",
-        line("configuration", "-", ""),
-        line("configuration", "-", CONFIGURATION) + line("rendered", "etcd", "broken: ["),
-        line("configuration", "-", CONFIGURATION) + line("other", "-", "x"),
+        KUBEADM + line("configuration", "-", ""),
+        line("configuration", "-", CONFIGURATION) + line("rendered", "kube-scheduler", SCHEDULER),
+        line("configuration", "-", CONFIGURATION) + KUBEADM + line("rendered", "etcd", "broken: ["),
+        line("configuration", "-", CONFIGURATION) + KUBEADM + line("other", "-", "x"),
         "configuration\t-\t***\n",
         "configuration\n",
     ],

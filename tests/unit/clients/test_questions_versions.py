@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from nightshift.clients.questions.kubeadm_cluster import read_kubeadm_cluster
+from nightshift.clients.permissions import Permission
+from nightshift.clients.questions.kubeadm_cluster import KUBEADM_CLUSTER_QUESTION, read_kubeadm_cluster
 from nightshift.clients.questions.packages import parse_packages
 from nightshift.clients.questions.platform import parse_platform
 from nightshift.clients.questions.supply import parse_supply
@@ -201,6 +202,11 @@ kubernetesVersion: v1.34.4
 proxy: {}
 scheduler: {}
 """
+
+
+def test_of_deployments_it_asks_for_coredns_only() -> None:
+    asked = [p for p in KUBEADM_CLUSTER_QUESTION.permissions if p.resource == "deployments"]
+    assert asked == [Permission("get", "apps", "deployments", "kube-system", "coredns")]
 
 
 def test_stock_kubeadm_configuration() -> None:

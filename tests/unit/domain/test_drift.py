@@ -12,6 +12,7 @@ from nightshift.domain.drift import (
     Setting,
     addon_repositories,
     compare,
+    differences,
     flags_unread,
     is_stock_corefile,
     kubelet_changes,
@@ -76,7 +77,7 @@ def without(*names: str) -> StaticPod:
 
 def config(live: StaticPod, rendered: StaticPod | None = None, **changes: Any) -> ControlPlaneConfig:
     plain = ControlPlaneConfig(
-        CONFIGURATION, "f00", {"kube-apiserver": live}, {"kube-apiserver": rendered or pod()}
+        CONFIGURATION, "f00", {"kube-apiserver": live}, {"kube-apiserver": rendered or pod()}, "v1.34.4"
     )
     return replace(plain, **changes)
 
@@ -257,6 +258,47 @@ def test_upload_is_what_every_control_plane_has() -> None:
     found = uploads({"cp1": config(both), "cp2": config(one)})
     assert [str(s) for s in found.settings] == ["--oidc-issuer-url=https://id.example.org"]
     assert [(str(s), nodes) for s, nodes in found.uneven] == [("--oidc-client-id=kubernetes", ("cp1",))]
+
+
+def test_a_kubeadm_of_another_minor_cannot_tell_what_is_the_owners() -> None:
+    ahead = config(with_flags(profiling=("false",)), kubeadm="v1.35.4")
+    assert [(d.effect, d.setting) for d in differences(ahead)] == [(Effect.UNCLEAR, None)]
+    for others in ({}, {"cp2": config(pod())}):
+        found = uploads({"cp1": ahead, **others})
+        assert (found.settings, found.uneven) == ((), ())
+        assert found.unclear == ("cp1",)
+    patch = config(with_flags(profiling=("false",)), kubeadm="v1.34.9")  # the minor decides
+    assert [str(s) for s in uploads({"cp1": patch}).settings] == ["--profiling=false"]
+    untagged = replace(pod(), image="registry.k8s.io/kube-apiserver@sha256:f00")
+    assert uploads({"cp1": config(untagged, pod(), kubeadm="v1.35.4")}).unclear == ()  # nothing differs
+    unknown = config(replace(with_flags(profiling=("false",)), image=untagged.image), rendered=untagged)
+    assert uploads({"cp1": unknown}).settings == ()
+
+
+def test_what_names_the_node_stays_fatal_under_any_kubeadm() -> None:
+    ahead = config(with_flags(advertise_address=("10.0.0.9",)), kubeadm="v1.35.4")
+    assert [d.grade for d in differences(ahead)] == [Grade.FATAL]
+
+
+def test_an_etcd_that_is_ahead_of_the_api_server_is_compared_with_nothing() -> None:
+    stock = pod("etcd", image="registry.k8s.io/etcd:3.6.5-0")
+    new = replace(
+        stock,
+        image="registry.k8s.io/etcd:3.6.11-0",
+        flags={**stock.flags, "feature-gates": ("InitialCorruptCheck=true",)},
+        order=(*stock.order, "feature-gates"),
+    )
+
+    def node(live: StaticPod) -> ControlPlaneConfig:
+        return replace(
+            config(pod()),
+            live={"kube-apiserver": with_flags(profiling=("false",)), "etcd": live},
+            rendered={"kube-apiserver": pod(), "etcd": stock},
+        )
+
+    found = uploads({"cp1": node(new), "cp2": node(stock)})
+    assert [str(s) for s in found.settings] == ["--profiling=false"]  # the other component is as ever
+    assert (found.uneven, found.unclear) == ((), ("cp1",))
 
 
 def test_a_setting_that_a_patch_brings_on_the_other_node_is_even() -> None:

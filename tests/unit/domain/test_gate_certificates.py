@@ -1,14 +1,17 @@
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
 import pytest
+from tests.unit.domain.builders import node
 from tests.unit.domain.gate_rounds import NOW, POLICY, round_of
 
 from nightshift.domain.facts.certificates import CERTIFICATES, CertificateFacts
 from nightshift.domain.gates import certificates
 from nightshift.domain.policy import CertificatePolicy, ClusterPolicy
+from nightshift.domain.topics import NODES
 from nightshift.domain.verdicts import Outcome, Verdict
 
 HOUR, DAY = 3600, 86_400
@@ -20,7 +23,11 @@ KUBELET = replace(LEAF, file="/var/lib/kubelet/pki/kubelet-client-current.pem", 
 
 
 def verdict_of(*found: CertificateFacts, policy: ClusterPolicy = POLICY) -> Verdict:
-    return certificates.check(round_of({CERTIFICATES: {"cp1": (CA, LEAF), "w1": found}}), policy)
+    return verdict_on({"cp1": (CA, LEAF), "w1": found}, policy)
+
+
+def verdict_on(found: Mapping[str, tuple[CertificateFacts, ...]], policy: ClusterPolicy = POLICY) -> Verdict:
+    return certificates.check(round_of({CERTIFICATES: found, NODES: (node("cp1"), node("w1"))}), policy)
 
 
 @pytest.mark.parametrize(
@@ -75,3 +82,26 @@ def test_the_policy_moves_the_limits(numbers: dict[str, Any], left: float, outco
 def test_pass_names_the_first_to_expire() -> None:
     verdict = verdict_of(replace(KUBELET, ends=NOW + 100 * DAY))
     assert "kubelet-client-current.pem on w1, 100 days from now" in verdict.message
+
+
+@pytest.mark.parametrize(
+    ("found", "said"),
+    [
+        ({"cp1": (CA, LEAF), "w1": ()}, "No certificate was found on w1"),
+        ({"cp1": (), "w1": (CA, KUBELET)}, "No certificate was found on cp1"),
+        ({"cp1": (CA, KUBELET), "w1": (CA, KUBELET)}, "pki/apiserver.crt was not found on cp1"),
+        ({"cp1": (), "w1": ()}, "No certificate was found on cp1"),
+    ],
+)
+def test_certificates_that_were_not_found_are_not_healthy(
+    found: Mapping[str, tuple[CertificateFacts, ...]], said: str
+) -> None:
+    verdict = verdict_on(found)
+    assert (verdict.outcome, verdict.code) == (Outcome.BLIND, "CERTIFICATE_NOT_FOUND")
+    assert said in verdict.message
+
+
+def test_a_node_that_did_not_answer_is_not_also_said_to_have_none() -> None:
+    assert (
+        verdict_on({"cp1": (CA, LEAF)}).outcome is Outcome.PASS
+    )  # `judge` makes the gate blind for its silence

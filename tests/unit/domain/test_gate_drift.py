@@ -96,6 +96,21 @@ def test_the_post_mortem_warns_and_says_what_will_be_uploaded() -> None:
     ]
 
 
+def test_a_half_upgraded_control_plane_converges_and_is_named() -> None:
+    ahead = replace(config(OIDC), kubeadm="v1.35.4")
+    for asked in (
+        check(ahead),
+        check(ahead, others={"cp2": config(pod())}),
+        check(ahead, moment=Moment.PLACE, ahead=("cp1",)),
+    ):
+        assert (asked.outcome, asked.code) == (Outcome.WARN, "DRIFT_HALF_UPGRADED"), asked.message
+        for word in ("cp1", "v1.35.4", "v1.34.4", "--oidc-client-id=kubernetes", "nothing is taken over"):
+            assert word in asked.message
+        assert asked.evidence["uploads"] == []
+    assert check(ahead, reconcile="block").outcome is Outcome.BLOCK
+    assert check(replace(config(pod()), kubeadm="v1.35.4")).outcome is Outcome.PASS
+
+
 def test_by_policy_the_same_blocks() -> None:
     verdict = check(config(OIDC), reconcile="block")
     assert (verdict.outcome, verdict.code) == (Outcome.BLOCK, "DRIFT_RECOVERABLE")

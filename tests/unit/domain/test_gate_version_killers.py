@@ -10,6 +10,7 @@ import pytest
 from tests.unit.domain.builders import components, manifest, node, probe
 
 from nightshift.clients.tables import load_killers
+from nightshift.domain.facts.etcd import ETCD, EtcdState, EtcdStatus
 from nightshift.domain.facts.versions import (
     KILLERS,
     KUBEADM_CLUSTER,
@@ -223,7 +224,45 @@ def test_without_a_hop_there_is_nothing_to_judge_and_without_a_target_it_is_blin
 
 
 def test_needs_are_what_check_asks_for() -> None:
-    assert {topic.name for topic in NEEDS} == {name for name in round_with().readings if name != NODES.name}
+    assert {topic.name for topic in NEEDS} == set(round_with().readings)
+
+
+def with_etcd(
+    tag: str | None, version: str | None, cluster: KubeadmCluster = CLUSTER, target_version: str = "1.37.1"
+) -> Round:
+    """A second control plane cp2 whose pod has this tag, and whose member says this version."""
+    plain = round_with(etcd="3.6.11-0", version=target_version, cluster=cluster)
+    versions = {"cp1": components(etcd="3.6.11-0")}
+    if tag is not None:
+        versions["cp2"] = components(etcd=tag)
+    more: dict[Any, Any] = {NODES: (node("cp1"), node("cp2"), node("w1")), COMPONENTS: versions}
+    if version is not None:
+        status = EtcdStatus("1", version, "1", False, 1, 1, 0, 1, 1, (), ())
+        more[ETCD] = {"cp2": EtcdState("answers", status)}
+    values = {topic.name: Reading(0.0, value) for topic, value in more.items()}
+    return replace(plain, readings={**plain.readings, **values})
+
+
+@pytest.mark.parametrize("tag", [None, "", "sha-f00"])
+def test_without_a_readable_tag_the_member_itself_says_its_version(tag: str | None) -> None:
+    old = check(with_etcd(tag, "3.6.8"), POLICY)
+    assert (old.outcome, old.code) == (Outcome.BLOCK, "VERSION_KILLER")
+    assert "etcd on cp2 is 3.6.8" in old.message
+    assert check(with_etcd(tag, "3.6.11"), POLICY).outcome is Outcome.PASS
+
+
+@pytest.mark.parametrize("tag", [None, "", "sha-f00"])
+def test_an_etcd_that_nothing_tells_the_version_of_is_blind(tag: str | None) -> None:
+    verdict = check(with_etcd(tag, None), POLICY)
+    assert (verdict.outcome, verdict.code) == (Outcome.BLIND, "VERSION_UNKNOWN")
+    assert "etcd on cp2" in verdict.message
+
+
+def test_an_unknown_etcd_is_nobodys_business_where_no_entry_asks_or_it_is_not_kubeadms() -> None:
+    external = replace(CLUSTER, external_etcd=True)
+    assert check(with_etcd(None, None, external), POLICY).outcome is Outcome.PASS
+    assert check(with_etcd("3.5.21-0", None, target_version="1.33.9"), POLICY).outcome is Outcome.PASS
+    assert check(with_etcd(None, None, target_version="1.33.9"), POLICY).outcome is Outcome.PASS
 
 
 def test_versions_are_compared_by_their_numbers() -> None:

@@ -4,10 +4,15 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from tests.unit.domain.builders import node
 from tests.unit.domain.gate_rounds import POLICY, round_of
 
 from nightshift.domain.facts.webhooks import WEBHOOKS, Backend, WebhookFacts, WebhookRule
 from nightshift.domain.gates import webhooks
+from nightshift.domain.round import Moment
+from nightshift.domain.target import TargetChoice, TargetKind
+from nightshift.domain.topics import NODES as TOPIC_NODES
+from nightshift.domain.topics import TARGET
 from nightshift.domain.verdicts import Outcome, Verdict
 
 PODS = WebhookRule(("",), ("pods",), ("CREATE",), "Namespaced")
@@ -40,8 +45,14 @@ def webhook(*rules: WebhookRule, **changes: Any) -> WebhookFacts:
     return replace(plain, **changes)
 
 
-def verdict_of(*hooks: WebhookFacts) -> Verdict:
-    return webhooks.check(round_of({WEBHOOKS: hooks}), POLICY)
+def verdict_of(
+    *hooks: WebhookFacts, moment: Moment = Moment.NIGHT, ahead: tuple[str, ...] = (), behind: str = "w1"
+) -> Verdict:
+    target = TargetChoice(
+        TargetKind.MINOR, "", "1.35.4", "1.35.4-1.1", "1.35", "1.34.4", nodes_behind=(behind,)
+    )
+    facts = {WEBHOOKS: hooks, TOPIC_NODES: (node("w1"), node("w2")), TARGET: target}
+    return webhooks.check(round_of(facts, moment, ahead), POLICY)
 
 
 @pytest.mark.parametrize(
@@ -151,6 +162,27 @@ def test_one_webhook(hook: WebhookFacts, outcome: Outcome, code: str) -> None:
 def test_resources_match_as_in_the_api(pattern: str, resource: str, covers: bool) -> None:
     """Kubernetes: `predicates/rules.Matcher.resource`; "pods/*" covers the empty subresource, too."""
     assert webhooks._covers(pattern, resource) is covers
+
+
+@pytest.mark.parametrize(
+    ("moment", "ahead", "behind", "outcome"),
+    [
+        (Moment.NIGHT, (), "w1", Outcome.BLOCK),
+        (Moment.NIGHT, (), "w2", Outcome.PASS),
+        (Moment.PLACE, ("w1",), "w1", Outcome.BLOCK),
+        (Moment.PLACE, ("w2",), "w1", Outcome.PASS),
+    ],
+)
+def test_only_the_drain_of_its_own_node_locks_a_webhook_out(
+    moment: Moment, ahead: tuple[str, ...], behind: str, outcome: Outcome
+) -> None:
+    hook = webhook(PODS, backend=ALONE)
+    assert verdict_of(hook, moment=moment, ahead=ahead, behind=behind).outcome is outcome
+
+
+def test_a_dead_one_blocks_wherever_its_pods_were() -> None:
+    verdict = verdict_of(webhook(PODS, backend=DEAD), moment=Moment.PLACE, ahead=("w2",))
+    assert (verdict.outcome, verdict.code) == (Outcome.BLOCK, "WEBHOOK_DEAD")
 
 
 def test_the_message_names_service_requests_and_some_namespaces() -> None:

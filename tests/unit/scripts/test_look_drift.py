@@ -43,6 +43,7 @@ def control_plane(node: FakeNode) -> FakeNode:
             f"  containers:\n  - image: registry.k8s.io/{component}:v1.34.4\n"
         )
     (node.systemd / "cluster-configuration").write_text(CONFIGURATION)
+    (node.systemd / "kubeadm-version").write_text("v1.35.4\n")
     return node
 
 
@@ -59,13 +60,15 @@ def content(encoded: str) -> str:
 def test_configuration_live_and_rendered_side_by_side(control_plane: FakeNode) -> None:
     rows = look(control_plane, "control-plane-config")
     assert content(rows[0][2]) == CONFIGURATION
-    assert [tuple(row[:2]) for row in rows[1:]] == [
+    assert rows[1][:2] == ["kubeadm", "-"]
+    assert content(rows[1][2]) == "v1.35.4\n"  # its own, not the running one
+    assert [tuple(row[:2]) for row in rows[2:]] == [
         (kind, component)
         for kind in ("live", "rendered")
         for component in ("kube-apiserver", "kube-controller-manager", "kube-scheduler", "etcd")
     ]
-    assert "image: registry.k8s.io/etcd" in content(rows[4][2])
-    assert content(rows[8][2]) == "rendered etcd\n"
+    assert "image: registry.k8s.io/etcd" in content(rows[5][2])
+    assert content(rows[9][2]) == "rendered etcd\n"
 
 
 def test_kubeadm_is_told_this_node_and_the_running_version(control_plane: FakeNode) -> None:
@@ -77,7 +80,7 @@ def test_kubeadm_is_told_this_node_and_the_running_version(control_plane: FakeNo
     assert init["apiVersion"] == "kubeadm.k8s.io/v1beta4"
     assert cluster["kubernetesVersion"] == "v1.34.4"  # what runs, not what the ConfigMap is ahead with
     called = [
-        c for c in (control_plane.systemd / "calls").read_text().splitlines() if c.startswith("kubeadm")
+        c for c in (control_plane.systemd / "calls").read_text().splitlines() if c.startswith("kubeadm init")
     ]
     assert [c.split()[3:5] for c in called] == [["control-plane", "all"], ["etcd", "local"]]
     assert all(c.endswith("--dry-run") and "/etc/kubernetes/patches --config" in c for c in called)
@@ -102,6 +105,21 @@ def test_a_refusal_is_an_answer_with_kubeadms_words(control_plane: FakeNode) -> 
     rows = look(control_plane, "control-plane-config")
     assert content(rows[-1][2]) == "networking.serviceSubnet: Invalid value\n"
     assert [row[0] for row in rows].count("rendered") == 0
+
+
+@pytest.mark.parametrize("code", [124, 126, 127, 137])  # as `timeout` and the shell say it
+def test_a_kubeadm_that_is_too_slow_missing_or_killed_refused_nothing(
+    control_plane: FakeNode, code: int
+) -> None:
+    own = control_plane.root / "bin"
+    own.mkdir()
+    (own / "kubeadm").write_text(f'#!/bin/sh\n[ $1 = init ] || exec {TOOLS}/kubeadm "$@"\nexit {code}\n')
+    (own / "kubeadm").chmod(0o755)
+    control_plane.environment["PATH"] = f"{own}:{control_plane.environment['PATH']}"
+    done = control_plane.shell("look/control-plane-config.sh", "look_control_plane_config")
+    assert done.returncode == code, done.stderr
+    assert "refused" not in done.stdout
+    assert f"kubeadm ended with exit code {code}" in done.stderr
 
 
 def test_without_the_endpoint_an_upgrade_would_refuse_too(control_plane: FakeNode) -> None:

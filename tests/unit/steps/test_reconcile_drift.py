@@ -53,6 +53,7 @@ class Kubeadm:
     def __init__(self, cluster: FakeCluster, **live: list[str]) -> None:
         self.text = yaml.safe_dump(CONFIGURATION)
         self.live = live
+        self.versions = dict.fromkeys(live, "v1.34.4")  # of each node's kubeadm
         self.forgets = False  # a kubeadm that says it wrote, and did not
         for name in live:
             fake = cluster.fakes[name]
@@ -68,6 +69,7 @@ class Kubeadm:
         rendered = [*STOCK, *(f"--{arg['name']}={arg['value']}" for arg in extra)]
         lines = [
             ("configuration", "-", self.text),
+            ("kubeadm", "-", self.versions[node]),
             ("live", "kube-apiserver", manifest(self.live[node])),
             ("rendered", "kube-apiserver", manifest(rendered)),
         ]
@@ -146,6 +148,28 @@ def test_what_only_some_control_planes_have_is_not_given_to_the_others(tmp_path:
     kubeadm = Kubeadm(cluster, cp1=[*STOCK, *OIDC], cp2=STOCK)
     assert reconcile_drift(make_session(cluster, tmp_path))["uploaded"] == []
     assert kubeadm.extra_args == []
+
+
+def test_a_kubeadm_of_another_minor_takes_its_defaults_for_nobodys_wish(
+    cluster: FakeCluster, session: Session
+) -> None:
+    kubeadm = Kubeadm(cluster, cp1=[*STOCK, *OIDC])
+    kubeadm.versions["cp1"] = "v1.35.4"
+    said = reconcile_drift(session)
+    assert (said["uploaded"], said["node"]) == ([], None)
+    assert "cp1" in said["sentence"]
+    assert "nothing was taken from there" in said["sentence"]
+    assert kubeadm.extra_args == []
+    assert jobs(cluster) == []
+
+
+def test_a_kubeadm_of_the_running_minor_writes_for_all(tmp_path: Path) -> None:
+    cluster = FakeCluster(control_planes=2)
+    kubeadm = Kubeadm(cluster, cp1=[*STOCK, *OIDC], cp2=[*STOCK, *OIDC])
+    kubeadm.versions["cp1"] = "v1.35.4"
+    said = reconcile_drift(make_session(cluster, tmp_path))
+    assert said["node"] == "cp2"
+    assert len(kubeadm.extra_args) == 2
 
 
 def test_a_control_plane_that_is_away_is_blind_and_nothing_is_written(tmp_path: Path) -> None:

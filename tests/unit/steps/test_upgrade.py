@@ -218,6 +218,14 @@ def test_verify_names_everything_that_is_wrong(
         assert said in str(caught.value)
 
 
+def test_static_pods_of_a_form_unknown_are_a_problem_and_no_crash(
+    cluster: FakeCluster, session: Session, choice: dict[str, Any]
+) -> None:
+    cluster.fakes["cp1"].texts["static-pods"] = "process\tno number\n"
+    with pytest.raises(VerificationError, match="its static pods could not be read"):
+        verify_node(session, "cp1", choice)
+
+
 def test_a_run_fenced_while_it_works_starts_no_job(
     cluster: FakeCluster, session: Session, choice: dict[str, Any]
 ) -> None:

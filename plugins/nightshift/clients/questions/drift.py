@@ -36,14 +36,17 @@ def parse_control_plane_config(text: str) -> ControlPlaneConfig:
     """Read the section `control-plane-config`, see `lib/look/control-plane-config.sh`.
 
     Raises:
-        ValueError: a line, the ClusterConfiguration or a rendered manifest is not understood.
+        ValueError: a line, the ClusterConfiguration or a rendered manifest is not understood, or kubeadm's version is
+            missing.
     """
-    configuration = refusal = ""
+    configuration = refusal = kubeadm = ""
     live: dict[str, StaticPod] = {}
     rendered: dict[str, StaticPod] = {}
     for kind, component, content in _lines(text):
         if kind == "configuration":
             configuration = content
+        elif kind == "kubeadm":
+            kubeadm = content.strip()
         elif kind == "refused":
             refusal = content.strip() or "no reason given"
         elif kind == "rendered":
@@ -57,8 +60,10 @@ def parse_control_plane_config(text: str) -> ControlPlaneConfig:
                 live[component] = StaticPod((), {})
         else:
             raise ValueError(f"unknown kind of line: {kind!r}")
+    if not kubeadm:
+        raise ValueError("kubeadm's version is missing")
     fingerprint = hashlib.sha256(configuration.encode()).hexdigest()
-    return ControlPlaneConfig(_mapping(configuration), fingerprint, live, rendered, refusal)
+    return ControlPlaneConfig(_mapping(configuration), fingerprint, live, rendered, kubeadm, refusal)
 
 
 @lru_cache(maxsize=256)  # most often the rendered manifest is the live one, and both are the last round's

@@ -106,6 +106,6 @@ KUBEADM_CLUSTER_QUESTION = ApiQuestion(
             Permission("get", "", "configmaps", "kube-system", name)
             for name in ("kubeadm-config", "kubelet-config", "kube-proxy", "coredns")
         ),
-        Permission("get", "apps", "deployments"),
+        Permission("get", "apps", "deployments", "kube-system", "coredns"),
     ),
 )

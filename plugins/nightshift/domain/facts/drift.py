@@ -51,6 +51,7 @@ class ControlPlaneConfig:
         fingerprint: SHA-256 of its text, hex.
         live: component -> its manifest.
         rendered: component -> the manifest kubeadm would write, patches included.
+        kubeadm: its version, "v1.34.4".
         refusal: kubeadm's words when it refused to write any; "" otherwise.
     """
 
@@ -58,6 +59,7 @@ class ControlPlaneConfig:
     fingerprint: str
     live: Mapping[str, StaticPod]
     rendered: Mapping[str, StaticPod]
+    kubeadm: str
     refusal: str = ""
 
 

@@ -2,41 +2,47 @@
 
 Looked at on every node: what lies in /etc/kubernetes/pki, the certificates inside kubeconfigs, and the kubelet's client
 certificate. One that has expired, or expires within `certificates.block_hours`, **blocks**; so does one that is not valid
-yet. A CA with less than `certificates.warn_ca_days` left **warns**: nothing renews it by itself. Any other certificate
+yet. A node on which no certificate was found, and a control plane without `pki/apiserver.crt`, is **blind**. A CA with less than `certificates.warn_ca_days` left **warns**: nothing renews it by itself. Any other certificate
 with less than `certificates.warn_leaf_days` left warns; on control planes tonight's upgrade renews it, and a kubelet
 renews its own.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 
+from nightshift.domain.facts import NodeFacts
 from nightshift.domain.facts.certificates import CERTIFICATES, CertificateFacts
 from nightshift.domain.gates.findings import Finding, conclude
 from nightshift.domain.policy import CertificatePolicy, ClusterPolicy
 from nightshift.domain.round import AnyTopic, Moment, Round
+from nightshift.domain.topics import NODES
 from nightshift.domain.verdicts import Outcome, Verdict
 
 NAME = "certificates"
 TITLE = "Certificates"
-NEEDS: tuple[AnyTopic, ...] = (CERTIFICATES,)
+NEEDS: tuple[AnyTopic, ...] = (CERTIFICATES, NODES)
 WANTS: tuple[AnyTopic, ...] = ()
 MOMENTS = frozenset({Moment.NIGHT})
 
 _HOUR = 3600
 _DAY = 86_400
 _KUBELET = "/var/lib/kubelet/"
+_API_SERVER = "/etc/kubernetes/pki/apiserver.crt"
 
 
 def check(round_: Round, policy: ClusterPolicy) -> Verdict:
     """Judge every certificate of every node."""
     found, now = round_.by_node(CERTIFICATES), round_.now
     findings = [
-        finding
-        for node in sorted(found)
-        for certificate in found[node]
-        for finding in _judge(node, certificate, policy.certificates, now)
+        *_missing(found, round_.get(NODES)),
+        *(
+            finding
+            for node in sorted(found)
+            for certificate in found[node]
+            for finding in _judge(node, certificate, policy.certificates, now)
+        ),
     ]
     first = _first(found)
     return conclude(
@@ -55,6 +61,30 @@ def check(round_: Round, policy: ClusterPolicy) -> Verdict:
 def _first(found: Mapping[str, tuple[CertificateFacts, ...]]) -> tuple[str, CertificateFacts] | None:
     everything = [(node, c) for node in sorted(found) for c in found[node]]
     return min(everything, key=lambda pair: pair[1].ends, default=None)
+
+
+def _missing(
+    found: Mapping[str, tuple[CertificateFacts, ...]], nodes: Iterable[NodeFacts]
+) -> Iterator[Finding]:
+    """Every node has certificates; where none were found, they lie elsewhere, and nobody has looked at them."""
+    control_planes = {node.name for node in nodes if node.is_control_plane}
+    for node in sorted(found):
+        if not found[node]:
+            yield _not_found(f"No certificate was found on {node}.")
+        elif node in control_planes and not any(c.file == _API_SERVER for c in found[node]):
+            yield _not_found(f"{_API_SERVER} was not found on {node}, a control plane.")
+
+
+def _not_found(message: str) -> Finding:
+    return Finding(
+        Outcome.BLIND,
+        "CERTIFICATE_NOT_FOUND",
+        message,
+        "They lie in another directory (certificatesDir in kubeadm-config), or were deleted.",
+        "On that node: kubeadm certs check-expiration shows what there is; put them where kubeadm puts them.",
+        value="not found",
+        threshold="found on every node",
+    )
 
 
 def _judge(

@@ -10,6 +10,9 @@ with, and the add-ons with kubeadm's.
   `--authentication-config`, audit): `reconcile_drift` writes them there before the first node is touched. Of what the
   ConfigMap wants and does not run yet, of what kubeadm has no place for, of kubelet files edited by hand, a custom
   Corefile, add-ons that are not kubeadm's.
+* **Warns**, too, of what differs while a control plane is half upgraded (its kubeadm is of another minor than what
+  runs, or its etcd is newer than what that kubeadm writes): nobody can tell a person's setting from the other kubeadm's
+  default there, so nothing is taken over from it, and it must be able to go on.
 * **Blocks** when it cannot be known which side is right (addresses, networks, certificates), when the component would
   not start, when only some control planes have a setting, and in front of a control plane whose settings would be lost
   now. With the policy `drift.reconcile: block`, whatever would be lost blocks.
@@ -33,6 +36,7 @@ from nightshift.domain.drift import (
     is_stock_corefile,
     kubelet_edits,
     kubelet_unread,
+    other_kubeadm,
     repository_of,
     shown,
     uploads,
@@ -114,6 +118,9 @@ def _control_planes(
     brought = [(d, n) for d, n in recoverable if d.effect is Effect.BRING]
     if brought:
         yield _pending(brought, blocks)
+    unclear = [(d, n) for d, n in recoverable if d.effect is Effect.UNCLEAR]
+    if unclear:
+        yield _half_upgraded(unclear, configs, blocks)
 
 
 def _grouped(configs: Mapping[str, ControlPlaneConfig]) -> _Found:
@@ -227,6 +234,22 @@ def _pending(found: _Found, blocks: bool) -> Finding:
         "Nothing, if that is wanted; else take it out of kubeadm-config.",
         value=f"{len(found)} settings",
         threshold="0 settings",
+    )
+
+
+def _half_upgraded(found: _Found, configs: Mapping[str, ControlPlaneConfig], blocks: bool) -> Finding:
+    _, what = _said(found)
+    pairs = [(node, other_kubeadm(configs[node], d.component)) for d, nodes in found for node in nodes]
+    why = "; ".join(f"{node}: {reason}" for node, reason in dict.fromkeys(pairs))
+    return Finding(
+        Outcome.BLOCK if blocks else Outcome.WARN,
+        "DRIFT_HALF_UPGRADED",
+        f"{why}: what differs may be another kubeadm's default or somebody's setting, so nothing is taken over from there, "
+        f"and the upgrade writes what kubeadm-config says: {what}.",
+        "A night ended between the package and the manifests, or a person upgraded kubeadm first.",
+        "What of it is yours, write into kubeadm-config before the night; else nothing to do: the upgrade brings the node on.",
+        value=f"{len(found)} differences",
+        threshold="kubeadm of the running minor",
     )
 
 

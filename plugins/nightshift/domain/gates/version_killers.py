@@ -5,7 +5,9 @@ server that is started with one of them does not come up again. What is gone sin
 each (include/tables/version_killers.yaml). The entries are held against the kubelet's flags and configuration, the
 static-pod manifests, kubeadm's configuration, kube-proxy, CoreDNS, etcd's versions, cgroups, kernel and container
 runtime of every node. It blocks when the target would not start, warns when it starts and complains. What kubeadm
-itself cleans up on the way (`--pod-infra-container-image` in kubeadm-flags.env) is no finding.
+itself cleans up on the way (`--pod-infra-container-image` in kubeadm-flags.env) is no finding. An etcd member's version is
+its image's tag; where that is missing or no version, what the member says of itself. When it says nothing either and an
+entry asks for it, the gate is **blind**.
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 from nightshift.domain.facts import NodeProbe
+from nightshift.domain.facts.etcd import ETCD
 from nightshift.domain.facts.versions import (
     KILLERS,
     KUBEADM_CLUSTER,
@@ -27,15 +30,15 @@ from nightshift.domain.facts.versions import (
 from nightshift.domain.gates.findings import Finding, conclude
 from nightshift.domain.gates.hop import unknown_target
 from nightshift.domain.policy import ClusterPolicy
-from nightshift.domain.round import Moment, Round
-from nightshift.domain.topics import COMPONENTS, PROBES, TARGET
+from nightshift.domain.round import AnyTopic, Moment, NotRead, Round
+from nightshift.domain.topics import COMPONENTS, NODES, PROBES, TARGET
 from nightshift.domain.verdicts import Outcome, Verdict
 from nightshift.domain.versions import parse_minor
 
 NAME = "version_killers"
 TITLE = "What the new minor no longer bears"
-NEEDS = (TARGET, KILLERS, KUBEADM_CLUSTER, COMPONENTS, PROBES, PLATFORM)
-WANTS = ()
+NEEDS = (TARGET, KILLERS, KUBEADM_CLUSTER, COMPONENTS, PROBES, PLATFORM, NODES)
+WANTS: tuple[AnyTopic, ...] = (ETCD,)
 MOMENTS = frozenset({Moment.NIGHT})
 
 _NUMBERS = re.compile(r"\d+(?:\.\d+)*")
@@ -59,7 +62,7 @@ class _World:
 
     platforms: Mapping[str, Platform]
     cluster: KubeadmCluster
-    etcd: Mapping[str, str]  # node -> image tag
+    etcd: Mapping[str, str]  # node -> image tag, or what the member says; "" = unknown
     flags: tuple[_Flag, ...]
     gates: tuple[_Flag, ...]  # one per gate: name and value are those of the gate
 
@@ -77,6 +80,8 @@ def check(round_: Round, policy: ClusterPolicy) -> Verdict:
         for entry in entries
         for found in dict.fromkeys(_FINDERS[entry.kind](entry, world))
     ]
+    if any(entry.kind is KillerKind.ETCD for entry in entries):
+        findings += [_unknown_etcd(node) for node, version in world.etcd.items() if not version]
     return conclude(
         NAME,
         findings,
@@ -115,8 +120,30 @@ def _world(round_: Round) -> _World:
         *_manifest_flags(round_.by_node(PROBES)),
         *_kubeadm_flags(cluster),
     )
-    etcd = {node: found["etcd"] for node, found in round_.get(COMPONENTS).items() if found.get("etcd")}
-    return _World(platforms, cluster, etcd, flags, tuple(_all_gates(flags, platforms, cluster)))
+    etcd = _etcd_versions(round_)
+    return _World(
+        platforms,
+        cluster,
+        {} if cluster.external_etcd else etcd,
+        flags,
+        tuple(_all_gates(flags, platforms, cluster)),
+    )
+
+
+def _etcd_versions(round_: Round) -> dict[str, str]:
+    """By control plane, from the image's tag or else from the member; "" when neither tells it."""
+    tags = round_.get(COMPONENTS)
+    try:
+        states = round_.by_node(ETCD)
+    except NotRead:  # only asked where a tag is missing
+        states = {}
+    said = {node: state.status.version for node, state in states.items() if state.status is not None}
+    names = sorted({*tags, *(node.name for node in round_.get(NODES) if node.is_control_plane)})
+    return {node: _readable(tags.get(node, {}).get("etcd", "")) or said.get(node, "") for node in names}
+
+
+def _readable(tag: str) -> str:
+    return tag if _numbers(tag) else ""
 
 
 def _kubelet_flags(platforms: Mapping[str, Platform]) -> Iterator[_Flag]:
@@ -212,7 +239,7 @@ def _runtime(killer: Killer, world: _World) -> Iterator[str]:
 
 def _etcd(killer: Killer, world: _World) -> Iterator[str]:
     for node, tag in world.etcd.items():
-        if is_below(tag, killer.below or ""):
+        if tag and is_below(tag, killer.below or ""):
             yield f"etcd on {node} is {tag.partition('-')[0]}"
 
 
@@ -271,6 +298,18 @@ def _finding(killer: Killer, minor: str, found: str) -> Finding:
         killer.remedy,
         value=found,
         threshold=killer.below or killer.since,
+    )
+
+
+def _unknown_etcd(node: str) -> Finding:
+    return Finding(
+        Outcome.BLIND,
+        "VERSION_UNKNOWN",
+        f"The version of etcd on {node} could not be told.",
+        "Its pod is absent from the API or its image has no tag that is a version, and the member itself did not answer.",
+        "Look at the etcd pod's image tag in kube-system, and whether the member answers.",
+        value="unknown",
+        threshold="known on every control plane",
     )
 
 

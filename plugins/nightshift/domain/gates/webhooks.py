@@ -5,10 +5,11 @@ the night needs such requests: evicting pods and starting them elsewhere, changi
 new API server write. A namespaceSelector is evaluated over the namespaces there are; it never exempts what has no
 namespace (nodes, ClusterRoles). A webhook that is asked about other things only, or fails open, passes, dead or not.
 
-It also blocks when the drain would lock a webhook out: all its endpoints are on one node, it fails closed, and starting
-its own pod elsewhere needs its own answer; where an objectSelector or matchConditions may exempt that pod it **warns**.
-It warns when all endpoints of a needed webhook are on one node, when one lies outside the cluster (nobody can look
-whether it answers), and when the API server waits long for one in front of Leases or nodes.
+It also blocks when a drain that lies ahead would lock a webhook out: all its endpoints are on the node to be drained, it
+fails closed, and starting its own pod elsewhere needs its own answer; where an objectSelector or matchConditions may
+exempt that pod it **warns**. It warns when all endpoints of a needed webhook are on one node to be drained, when one lies
+outside the cluster (nobody can look whether it answers), and when the API server waits long for one in front of Leases or
+nodes.
 """
 
 from __future__ import annotations
@@ -17,15 +18,17 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from nightshift.domain.facts.webhooks import WEBHOOKS, WebhookFacts, WebhookRule
+from nightshift.domain.gates.drained import drained_nodes
 from nightshift.domain.gates.findings import Finding, conclude
 from nightshift.domain.policy import ClusterPolicy
 from nightshift.domain.round import AnyTopic, Moment, Round
+from nightshift.domain.topics import NODES, TARGET
 from nightshift.domain.verdicts import Outcome, Verdict
 
 NAME = "webhooks"
 TITLE = "Admission webhooks"
-NEEDS: tuple[AnyTopic, ...] = (WEBHOOKS,)
-WANTS: tuple[AnyTopic, ...] = ()
+NEEDS: tuple[AnyTopic, ...] = (WEBHOOKS, NODES)
+WANTS: tuple[AnyTopic, ...] = (TARGET,)
 MOMENTS = frozenset({Moment.NIGHT, Moment.PLACE})
 
 _LONG_SECONDS = 10  # the API's default; a Lease is renewed every 10 s, and lost after a few of them
@@ -93,9 +96,9 @@ _START_POD = _Request("", "pods", ("CREATE",), None)
 
 def check(round_: Round, policy: ClusterPolicy) -> Verdict:
     """Judge every webhook that is asked about something the night needs."""
-    webhooks = round_.get(WEBHOOKS)
+    webhooks, drained = round_.get(WEBHOOKS), frozenset(drained_nodes(round_))
     asked = {_title(w): found for w in webhooks if (found := _needed(w))}
-    findings = [finding for webhook in webhooks for finding in _judge(webhook)]
+    findings = [finding for webhook in webhooks for finding in _judge(webhook, drained)]
     return conclude(
         NAME,
         findings,
@@ -106,7 +109,7 @@ def check(round_: Round, policy: ClusterPolicy) -> Verdict:
     )
 
 
-def _judge(webhook: WebhookFacts) -> Iterator[Finding]:
+def _judge(webhook: WebhookFacts, drained: frozenset[str]) -> Iterator[Finding]:
     needed, backend = _needed(webhook), webhook.backend
     if not needed:
         return
@@ -118,7 +121,7 @@ def _judge(webhook: WebhookFacts) -> Iterator[Finding]:
         yield _outside(webhook, needed)
     elif not backend.ready:
         yield _dead(webhook, needed)
-    elif len(set(backend.ready)) == 1 and backend.ready[0]:
+    elif len(set(backend.ready)) == 1 and backend.ready[0] in drained:
         yield _on_one_node(webhook, needed)
 
 

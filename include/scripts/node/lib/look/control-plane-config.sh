@@ -8,19 +8,29 @@
 readonly RENDER_SECONDS=8
 readonly RENDERED_COMPONENTS=(kube-apiserver kube-controller-manager kube-scheduler etcd)
 
-# Lines: kind TAB component or "-" TAB base64. Kinds: configuration, live, rendered, refused.
+# Lines: kind TAB component or "-" TAB base64. Kinds: configuration, kubeadm (its version), live,
+# rendered, refused.
 look_control_plane_config() {
-    local directory component
+    local directory component version code=0
     directory=$(mktemp -d)
     # shellcheck disable=SC2064  # the directory of now is meant
     trap "rm -rf '$directory'" EXIT
     cluster_configuration >"$directory/cluster.yaml"
     printf 'configuration\t-\t%s\n' "$(base64 -w0 <"$directory/cluster.yaml")"
+    # Whose defaults the rendered ones are: another minor's are not what was written here.
+    version=$(timeout "$RENDER_SECONDS" kubeadm version -o short)
+    printf 'kubeadm\t-\t%s\n' "$(base64 -w0 <<<"$version")"
     for component in "${RENDERED_COMPONENTS[@]}"; do
         [[ ! -f $MANIFESTS_DIR/$component.yaml ]] ||
             printf 'live\t%s\t%s\n' "$component" "$(head -c 1048576 "$MANIFESTS_DIR/$component.yaml" | base64 -w0)"
     done
-    if ! render_manifests "$directory" 2>"$directory/refusal"; then
+    render_manifests "$directory" 2>"$directory/refusal" || code=$?
+    # From 124 on it is no answer of kubeadm: too slow, missing, killed. Then the section fails, and nothing is known.
+    if ((code >= 124)); then
+        tail -c 2000 "$directory/refusal" >&2
+        say "kubeadm ended with exit code $code; 124 = it took longer than $RENDER_SECONDS s"
+        return "$code"
+    elif ((code != 0)); then
         printf 'refused\t-\t%s\n' "$(tail -c 2000 "$directory/refusal" | base64 -w0)"
         return 0
     fi
