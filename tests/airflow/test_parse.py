@@ -63,7 +63,7 @@ def test_every_file_parses_without_errors(dag_bag: DagBag) -> None:
     assert dag_bag.import_errors == {}
     kept = {
         f"{kind}_{name}"
-        for kind in ("upgrade", "recover", "brake")
+        for kind in ("upgrade", "recover", "brake", "readiness")
         for name in ("small", "fleet", "broken", "torn")
     }
     assert set(dag_bag.dags) == kept | {"invalid_No_Name"}
