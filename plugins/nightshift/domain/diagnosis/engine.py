@@ -1,0 +1,220 @@
+"""Rank causes by what they explain and what contradicts them; say the first, the chain, what was ruled out, or *unknown*.
+
+Simple on purpose, so that a reader can follow it by hand:
+
+1. A cause is *seen* when a decisive sign of it is there, and *contradicted* when a sign is there that it forbids.
+2. A seen cause that another seen cause leads to is a consequence of that one.
+3. A condition (a slow disk, a pile of scratch, drift) is the first cause only when nothing else was seen.
+4. Of what is left the one that explains more symptoms of the failure leads, then the more specific one.
+5. Confident is only who explains at least half of what failed and has no rival that explains as much.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+from nightshift.domain.diagnosis.cause import Cause, Match, Role
+from nightshift.domain.diagnosis.signs import Sign, Signs, State
+
+_ENOUGH = 0.5  # share of the failure's symptoms that a confident cause explains
+
+
+class Confidence(StrEnum):
+    """How sure the diagnosis is of its first cause."""
+
+    CONFIDENT = "confident"
+    LIKELY = "likely"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True)
+class Suspect:
+    """A cause as this bundle shows it.
+
+    Args:
+        cause: of the catalogue.
+        match: its decisive signs; None: none was seen.
+        explained: symptoms of the failure that it explains, by name.
+        against: signs that speak against it.
+        missing: names of its decisive signs that could not be looked for.
+    """
+
+    cause: Cause
+    match: Match | None
+    explained: tuple[str, ...]
+    against: tuple[Sign, ...]
+    missing: tuple[str, ...]
+
+    @property
+    def title(self) -> str:
+        """Its sentence with the subject filled in."""
+        return self.cause.title.format(subject=self.match.subject if self.match else "?")
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """The answer.
+
+    Args:
+        confidence: of `first`.
+        first: the first cause; None: unknown.
+        chain: what followed from it, in order.
+        conditions: what made the failure likelier.
+        ruled_out: causes that were looked for and are not it -> why.
+        unknowns: what could not be looked for, one sentence each.
+        symptoms: the signs of the failure itself.
+        rivals: seen causes that could be first as well.
+    """
+
+    confidence: Confidence
+    first: Suspect | None
+    chain: tuple[Suspect, ...]
+    conditions: tuple[Suspect, ...]
+    ruled_out: Mapping[str, str]
+    unknowns: tuple[str, ...]
+    symptoms: tuple[Sign, ...]
+    rivals: tuple[Suspect, ...] = ()
+
+    @property
+    def sentence(self) -> str:
+        """The verdict in one sentence."""
+        if self.first is None:
+            missing = f" {self.unknowns[0]}" if self.unknowns else ""
+            if not self.symptoms:
+                return f"The evidence shows no failure.{missing}"
+            return f"Unknown: the evidence shows no cause that explains what failed.{missing}"
+        sure = "" if self.confidence is Confidence.CONFIDENT else "Most likely: "
+        return f"{sure}{self.first.title}"
+
+
+def diagnose(signs: Signs, catalogue: Sequence[Cause], symptoms: Sequence[str]) -> Diagnosis:
+    """Find the first cause.
+
+    Args:
+        signs: what the bundle shows.
+        catalogue: all causes.
+        symptoms: names of the signs that are the failure itself.
+    """
+    shown = signs.of(*symptoms)
+    suspects = [_suspect(cause, signs, [s.name for s in shown]) for cause in catalogue]
+    seen = [s for s in suspects if s.match is not None and not s.against]
+    firsts = [s for s in seen if not _is_condition(s)]
+    names = {s.cause.name for s in firsts}
+    chain_names = {name for s in firsts for name in s.cause.leads_to} & names
+    heads = sorted((s for s in firsts if s.cause.name not in chain_names), key=_rank)
+    conditions = [s for s in seen if _is_condition(s)]
+    if not heads and shown:  # nothing but conditions: the weightiest of them is the cause
+        alone = sorted((s for s in conditions if s.explained), key=_rank)
+        heads, conditions = alone, [s for s in conditions if s not in alone[:1]]
+    first = heads[0] if heads and (shown or heads[0].cause.role is Role.FIRST) else None
+    if first is not None and shown and not first.explained:
+        first = None
+    return Diagnosis(
+        confidence=_confidence(first, heads, shown),
+        first=first,
+        chain=tuple(s for s in firsts if first is not None and s.cause.name in first.cause.leads_to),
+        conditions=tuple(s for s in conditions if s is not first),
+        ruled_out=dict(_ruled_out(suspects, first)),
+        unknowns=_unknowns(suspects, first),
+        symptoms=shown,
+        rivals=tuple(s for s in heads if s is not first),
+    )
+
+
+def _suspect(cause: Cause, signs: Signs, shown: Sequence[str]) -> Suspect:
+    match = cause.match(signs)
+    return Suspect(
+        cause,
+        match,
+        explained=tuple(dict.fromkeys(name for name in shown if name in cause.explains)),
+        against=signs.of(*cause.forbids),
+        missing=tuple(name for name in cause.decisive if signs.state(name) is State.UNREAD),
+    )
+
+
+def _is_condition(suspect: Suspect) -> bool:
+    return suspect.cause.role is Role.CONDITION or bool(suspect.match and suspect.match.kept_down)
+
+
+def _rank(suspect: Suspect) -> tuple[int, int, float, str]:
+    """Best first: explains more, is more specific, came earlier."""
+    times = [s.first for s in (suspect.match.decisive if suspect.match else ()) if s.first is not None]
+    return (
+        -len(suspect.explained),
+        -suspect.cause.specificity,
+        min(times, default=float("inf")),
+        suspect.cause.name,
+    )
+
+
+def _confidence(first: Suspect | None, heads: Sequence[Suspect], shown: Sequence[Sign]) -> Confidence:
+    """Confident: explains enough of what failed, and no rival explains as much at the same specificity."""
+    if first is None:
+        return Confidence.UNKNOWN
+    kinds = {sign.name for sign in shown}
+    if len(first.explained) < _ENOUGH * len(kinds) or first.cause.role is Role.CONDITION:
+        return Confidence.LIKELY
+    is_equalled = any(
+        len(s.explained) >= len(first.explained) and s.cause.specificity >= first.cause.specificity
+        for s in heads
+        if s is not first
+    )
+    return Confidence.LIKELY if is_equalled else Confidence.CONFIDENT
+
+
+def _ruled_out(suspects: Sequence[Suspect], first: Suspect | None) -> list[tuple[str, str]]:
+    """Who was looked for and is not it, and why; who could not be looked for is no such."""
+    said = []
+    for suspect in suspects:
+        if suspect is first:
+            continue
+        if suspect.match is not None and suspect.against:
+            said.append(
+                (suspect.cause.name, f"{suspect.against[0].name} speaks against it ({_where(suspect.against[0])}).")
+            )
+        elif suspect.match is None and not suspect.missing:
+            said.append((suspect.cause.name, f"looked for and not seen: {', '.join(suspect.cause.decisive)}."))
+    return said
+
+
+def _where(sign: Sign) -> str:
+    return sign.source or sign.subject or "see the signs"
+
+
+def _unknowns(suspects: Sequence[Suspect], first: Suspect | None) -> tuple[str, ...]:
+    return tuple(
+        f"{s.cause.name} could not be looked for: the evidence has nothing on {', '.join(s.missing)}."
+        for s in suspects
+        if s is not first and s.match is None and s.missing
+    )
+
+
+def to_dict(diagnosis: Diagnosis) -> dict[str, Any]:
+    """Return plain JSON-serialisable data, for the report and the ledger."""
+    return {
+        "confidence": diagnosis.confidence.value,
+        "sentence": diagnosis.sentence,
+        "first": diagnosis.first and _suspect_dict(diagnosis.first),
+        "chain": [_suspect_dict(s) for s in diagnosis.chain],
+        "conditions": [_suspect_dict(s) for s in diagnosis.conditions],
+        "rivals": [_suspect_dict(s) for s in diagnosis.rivals],
+        "ruled_out": dict(diagnosis.ruled_out),
+        "unknowns": list(diagnosis.unknowns),
+        "symptoms": [s.__dict__ for s in diagnosis.symptoms],
+    }
+
+
+def _suspect_dict(suspect: Suspect) -> dict[str, Any]:
+    return {
+        "cause": suspect.cause.name,
+        "title": suspect.title,
+        "signs": [s.__dict__ for s in (suspect.match.decisive if suspect.match else ())],
+        "explains": list(suspect.explained),
+        "kept_down": suspect.match.kept_down if suspect.match else "",
+        "test": suspect.cause.test,
+        "remedy": suspect.cause.remedy,
+        "runbook": suspect.cause.runbook,
+    }
