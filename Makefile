@@ -17,7 +17,7 @@ PYTEST = $(BIN)/python -m pytest
 PYTHON_SOURCES = $(wildcard dags plugins lab tools tests include/airflow)
 SHELL_SOURCES = nightshift .ci/run $(shell git ls-files 'include/scripts/*' 'lab/bench/*' 'lab/*.sh' 'tests/lab/docker/*' | xargs -r grep -lE '^\#!.*\b(ba)?sh\b')
 
-.PHONY: help check format lock types imports shell unit simulation test test-airflow test-lab lab-full chaos bench
+.PHONY: help check format lock types imports shell unit simulation test test-airflow test-lab lab-full chaos bench bench-facts
 
 help: ## List the targets.
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -42,14 +42,14 @@ shell: ## shellcheck on everything that runs in a shell.
 	$(call limit,60) shellcheck $(SHELL_SOURCES)
 
 unit: ## Unit tests with the branch coverage of domain/.
-	$(call limit,300) $(PYTEST) -q $(wildcard tests/unit tests/lab_unit) --cov --cov-report=
+	$(call limit,600) $(PYTEST) -q -n $$(nproc) --basetemp=$$(mktemp -d /tmp/ns-XXXX) $(wildcard tests/unit tests/lab_unit) --cov --cov-report=
 	$(BIN)/coverage report --include='plugins/nightshift/domain/*' --fail-under=95
 
 simulation: ## 10,000 seeded nights with faults in virtual time, and the mutants they must find (docs/safety.md).
-	$(call limit,900) $(PYTEST) -q tests/simulation
+	$(call limit,1500) $(PYTEST) -q tests/simulation
 
 test-airflow: ## DAG shape, parse cost, operators and policies (no lab needed).
-	$(call limit,1500) $(PYTEST) -q tests/airflow
+	$(call limit,2400) $(PYTEST) -q tests/airflow
 
 test-lab: ## The lab cases every change runs (builds the lab when nothing is cached).
 	$(call limit,4200) $(PYTEST) tests/lab -m ci
@@ -68,6 +68,9 @@ chaos: ## Kill Airflow and the lab's cluster at every moment of a night (about 3
 
 bench: ## The DAG against the same upgrade as one bash script, on the lab that is up (takes hours).
 	$(BIN)/python lab/bench/compare.py
+
+bench-facts: ## A round of all gates on a made-up cluster of 1,000 nodes and 10,000 pods: seconds, memory, requests.
+	$(BIN)/python lab/bench/facts_scale.py
 
 lock: ## Compile requirements*.in into pinned requirements*.txt with hashes.
 	for name in requirements requirements-dev; do

@@ -16,6 +16,7 @@ from chaos.timeline import Event, of
 
 WATCHED = ("cordons", "lease", "gauge", "api", "node", "unit", "command")
 _GRACE = 2.0  # seconds a watch may lag behind a person's kubectl
+_SETUP = "claim"  # the night's setup task
 _STARTING = 5.0  # seconds in which a job that was on its way at the death still begins
 _ON_TARGET = ("upgraded", "nothing")
 
@@ -192,15 +193,36 @@ def _attached(strike: Strike, struck: Event, since: float, events: Sequence[Even
         return Outcome(strike, "went on", None, lost)
     how = "resumed" if strike.fault in WHOLE_HOST else "attached"
     job = JOBS.get(strike.moment)
-    asked = [
-        e.at
-        for e in of(events, "command")
-        if (e["verb"], e["step"], e["node"]) == ("start-job", job, struck["node"]) and e.at >= again.at
-    ]
-    if job and not asked:
+    attached = _attaches(job, struck["node"], again.at, events) if job else again.at
+    if attached is None:
         return Outcome(strike, how, None, (f"its next try never asked the node for {job}",))
-    seconds = max(0.0, (asked[0] if job else again.at) - since)
+    if strike.fault is Fault.CLEAR:
+        since = max([since, *_waits_of_setup(struck, events)])
+    seconds = max(0.0, attached - since)
     return Outcome(strike, how, seconds, _too_late(strike, seconds))
+
+
+def _attaches(job: str, node: str, since: float, events: Sequence[Event]) -> float | None:
+    """When a try that began then has hold of its job: it asks to start it, or follows it without.
+
+    A look at it from its begin alone is no following: another one that goes on from there must come after it.
+    """
+    commands = [e for e in of(events, "command") if (e["step"], e["node"]) == (job, node) and e.at >= since]
+    polls = [e for e in commands if e["verb"] == "job-poll" and e.get("cursor")]
+    looked = next((e.at for e in polls if e["cursor"] == "-"), float("inf"))
+    followed = [e.at for e in polls if e["cursor"] != "-" and e.at > looked]
+    return min([*(e.at for e in commands if e["verb"] == "start-job"), *followed], default=None)
+
+
+def _waits_of_setup(struck: Event, events: Sequence[Event]) -> Iterator[float]:
+    """Returns of the Kubernetes API for which the setup task had to wait that Airflow cleared along with the task."""
+    ends = (
+        e["ended"]
+        for e in of(events, "attempt")
+        if e["task"] == _SETUP and e["run"] == struck["run"] and e.at > struck.at
+    )
+    end = next(ends, None) or struck.at
+    return (at for at in _api_returns(events) if struck.at < at <= end)
 
 
 def _recovered(strike: Strike, struck: Event, since: float, events: Sequence[Event]) -> Outcome:

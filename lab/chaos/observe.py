@@ -26,7 +26,7 @@ from nslab import probe
 from nslab.nodes import machine
 from nslab.shell import LabError, run
 
-JOBS = (KUBEADM_JOB, KUBELET_JOB, STAGE_JOB, "snapshot-etcd", "reclaim-scratch")
+JOBS = (KUBEADM_JOB, KUBELET_JOB, STAGE_JOB, "snapshot-etcd", "upload-config", "reclaim-scratch")
 GAUGE = "k8s_upgrade_in_flight"
 _NODE_SECONDS, _TASK_SECONDS, _OUTSIDE_SECONDS = 0.15, 0.7, 0.5  # small beside what is watched, on 2 cores
 # Of systemd's own messages; see its catalogue (systemd/sd-messages.h).
@@ -326,9 +326,11 @@ def journal_event(node: str, line: str) -> Event | None:
     if entry.get("SYSLOG_IDENTIFIER") == "sudo":
         _, found, words = message.partition(_DISPATCHER)
         verb, *rest = words.split() or [""]
-        return (
-            Event(at, "command", {"node": node, "verb": verb, "step": (rest or [""])[0]}) if found else None
-        )
+        step, cursor = (*rest, "", "")[:2]
+        fields = {"node": node, "verb": verb, "step": step}
+        if verb == "job-poll":
+            fields["cursor"] = cursor
+        return Event(at, "command", fields) if found else None
     unit, kind = str(entry.get("UNIT", "")), entry.get("MESSAGE_ID")
     if not (unit.startswith("nightshift-") and unit.endswith(".service")) or kind not in (_STARTED, *_ENDED):
         return None

@@ -16,7 +16,7 @@ _EXPECTED = {
     "REFUSE": "refused politely",
 }
 _MEASURED = {
-    Expect.ATTACH.name: "from the death to the retry that attaches",
+    Expect.ATTACH.name: "from the death (a clear: or the return of the API that `claim` waits for) to the retry that attaches",
     Expect.RECOVER.name: "from the end of what outlived the run to safe",
     Expect.REFUSE.name: "from the trigger to the polite end of the second run",
 }

@@ -13,7 +13,7 @@
 | `api` | `ready`: of the Kubernetes API |
 | `node` | `node`, `on`, `jobs`, `kubeadm` (pids), `dpkg`, `manifests` |
 | `unit` | `node`, `unit`, `what` (started, ended), `boot`: from the node's own journal |
-| `command` | `node`, `verb`, `step`: what sudo ran for us, from the node's own journal |
+| `command` | `node`, `verb`, `step`, of `job-poll` also `cursor` ("-": from the job's begin): what sudo ran for us, from the node's own journal |
 | `attempt` | `run`, `task`, `map`, `number`, `ended`, `state`: a try of a task, at its begin, from Airflow's API |
 | `task` | `run`, `task`, `map`, `state`, `attempt`: a change of state, for reading |
 | `process` | `component`, `what` (died, started): of Airflow |

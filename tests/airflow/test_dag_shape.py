@@ -6,11 +6,14 @@ from typing import Any
 
 import pytest
 from airflow.dag_processing.dagbag import DagBag
+from airflow.providers.standard.operators.empty import EmptyOperator
 from airflow.sdk import DAG, BaseSensorOperator, WeightRule
 
+from nightshift.domain.gates import GATES
 from nightshift.domain.limits import task_seconds
 from nightshift.domain.policy import ClusterPolicy
-from nightshift.orchestration.operators import DecideOperator, GateOperator, StepOperator
+from nightshift.domain.round import Moment
+from nightshift.orchestration.operators import AskOperator, DecideOperator, StepOperator
 from nightshift.orchestration.retries import RETRY_POLICY
 
 
@@ -28,6 +31,17 @@ def test_the_night_has_this_shape(upgrade_dag: DAG, golden: Callable[[str, str],
     golden("upgrade_small.txt", "\n".join(map(_line, upgrade_dag.topological_sort())) + "\n")
 
 
+def test_every_gate_has_its_place_in_the_grid(upgrade_dag: DAG) -> None:
+    """Two wait for themselves; the others are asked by one task, each with a mark behind it that says what it looks at."""
+    asked = upgrade_dag.get_task("gates.ask")
+    marks = {task.task_id for task in upgrade_dag.tasks if isinstance(task, EmptyOperator)}
+    assert asked.downstream_task_ids == marks == {f"gates.{name}" for name in asked.gates}
+    at_night = {gate.name for gate in GATES.values() if Moment.NIGHT in gate.moments}
+    assert {"etcd_latency", "disk_usage", *asked.gates} == at_night
+    for name in at_night:
+        assert upgrade_dag.get_task(f"gates.{name}").doc_md == GATES[name].doc
+
+
 @pytest.mark.parametrize("name", ["broken", "torn"])
 def test_a_file_that_breaks_takes_no_task_from_a_run_under_way(
     dag_bag: DagBag, upgrade_dag: DAG, name: str
@@ -42,7 +56,7 @@ def test_a_file_that_breaks_takes_no_task_from_a_run_under_way(
 def test_while_a_file_is_broken_the_cluster_is_given_back_and_nothing_else(dag_bag: DagBag) -> None:
     tasks = dag_bag.dags["upgrade_broken"].tasks
     willing = [t for t in tasks if isinstance(t, StepOperator) and t.refusal is None]
-    assert {t.task_id for t in willing if not isinstance(t, (GateOperator, DecideOperator))} == {
+    assert {t.task_id for t in willing if not isinstance(t, (AskOperator, DecideOperator))} == {
         "release",
         "report",
     }
@@ -95,6 +109,16 @@ def test_unpausing_starts_no_missed_night(upgrade_dag: DAG) -> None:
     assert upgrade_dag.timetable.run_immediately == timedelta(0)
 
 
+def test_steps_with_a_job_know_their_node_without_the_api(upgrade_dag: DAG) -> None:
+    """And only those: what else is handed on would be asked of nobody."""
+    told = {
+        t.task_id.rpartition(".")[2]
+        for t in upgrade_dag.tasks
+        if isinstance(t, StepOperator) and "addresses" in t.inputs
+    }
+    assert told == {"upgrade_node", "upgrade_kubelet"}
+
+
 def test_every_task_is_documented(dag_bag: DagBag) -> None:
     undocumented = [f"{d.dag_id}.{t.task_id}" for d in dag_bag.dags.values() for t in d.tasks if not t.doc_md]
     assert undocumented == []
@@ -106,6 +130,8 @@ def test_every_task_has_a_time_limit(upgrade_dag: DAG) -> None:
     for task in upgrade_dag.tasks:
         if task.task_id in ("watcher", "postflight.list_nodes"):
             continue  # one line of Python
+        if isinstance(task, EmptyOperator):
+            continue  # a mark: it is never executed
         limit = getattr(task, "timeout", None) if _is_sensor(task) else task.execution_timeout
         assert limit, task.task_id
 

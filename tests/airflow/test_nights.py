@@ -12,6 +12,7 @@ from tests.fakes.cluster import FakeKube, job_failed
 from nightshift.clients.kube_api import Eviction, EvictionOutcome
 from nightshift.domain.errors import VerificationError
 from nightshift.domain.facts import PackageFacts, WorkloadName
+from nightshift.domain.gates import GATES
 from nightshift.domain.policy import WindowPolicy
 from nightshift.orchestration import probe
 
@@ -74,6 +75,8 @@ def test_a_whole_night(night: Night, upgrade_dag: DAG, pods: list[str]) -> None:
     entry = night.ledger()
     assert entry["answer"] == "upgraded"
     assert [gate["nodes"] for gate in entry["node_gates"]] == [["cp1"], ["w1"], ["w2"]]
+    assert {gate["asked"]["node_health"] for gate in entry["node_gates"]} == {"pass"}
+    assert len({*(said["gate"] for said in entry["gates"])}) == len(GATES) + 1  # and the plan
     for node in entry["nodes"]:
         assert set(node["steps"]) >= {"drain", "kubeadm", "kubelet", "verify", "uncordon"}
         assert node["seconds"] >= sum(node["steps"].values()) - 1
@@ -178,6 +181,13 @@ def test_a_node_that_goes_away_after_the_night_was_opened_makes_it_blind(
     assert state == "failed"
     assert tasks["decide"] == "failed"
     assert tasks["claim"] == "upstream_failed"
+    shown = {name: tasks[f"gates.{name}"] for name in ("ask", "node_health", "version_skew", "static_pods")}
+    assert shown == {
+        "ask": "success",
+        "node_health": "success",
+        "version_skew": "success",
+        "static_pods": "skipped",
+    }
     assert night.notes[0].startswith("Blind (")
     assert "w2" in night.notes[0]
     assert _debts(night) == []
@@ -277,6 +287,33 @@ def test_a_gate_that_closes_in_the_night_leaves_later_nodes_alone(night: Night, 
     assert (state, tasks["workers.check_etcd_01"]) == ("failed", "failed")
     versions = {n.name: n.kubelet_version for n in night.cluster.nodes.values()}
     assert versions == {"cp1": "1.35.4", "w1": "1.34.4", "w2": "1.34.4"}
+    assert _debts(night) == []
+
+
+def test_another_gate_that_closes_in_the_night_leaves_later_nodes_alone_too(
+    night: Night, upgrade_dag: DAG
+) -> None:
+    def lose_w2(step: str) -> None:
+        if step == "kubelet-upgrade":
+            night.cluster.nodes["w2"] = replace(night.cluster.nodes["w2"], is_ready=False)
+
+    night.cluster.fakes["cp1"].before_job = lose_w2
+    gate = upgrade_dag.get_task("workers.check_etcd_01")
+    gate.retries = 0
+    try:
+        state, tasks = _run(upgrade_dag)
+    finally:
+        gate.retries = 3
+    assert (state, tasks["workers.check_etcd_01"]) == ("failed", "failed")
+    assert "NODE_NOT_READY" in night.notes[0]
+    versions = {n.name: n.kubelet_version for n in night.cluster.nodes.values()}
+    assert versions == {"cp1": "1.35.4", "w1": "1.34.4", "w2": "1.34.4"}
+    (closed,) = [said for said in night.ledger()["node_gates"] if said["outcome"] != "pass"]
+    assert (closed["gate"], closed["code"], closed["asked"]["etcd_latency"]) == (
+        "node_health",
+        "NODE_NOT_READY",
+        "pass",
+    )
     assert _debts(night) == []
 
 

@@ -23,6 +23,7 @@ class ApiState:
         self.objects: dict[str, dict[str, Any]] = {}
         self.answers: dict[tuple[str, str], list[tuple[int, Any]]] = {}  # prepared answers, one per request
         self.requests: list[tuple[str, str, Any]] = []
+        self.queries: list[dict[str, list[str]]] = []  # of the requests, in the same order
         self.denied: set[str] = set()
         self.lock = threading.Lock()
         self._version = 0
@@ -95,7 +96,7 @@ def _answer(
     if path == "/readyz":
         return 200, "ok"
     if path.endswith("/selfsubjectaccessreviews"):
-        resource = body["spec"]["resourceAttributes"]["resource"]
+        resource = body["spec"].get("resourceAttributes", {}).get("resource")
         return 201, {"status": {"allowed": resource not in state.denied}}
     if path.endswith("/eviction"):
         found = state.objects.pop(path.removesuffix("/eviction"), None)
@@ -151,6 +152,7 @@ def _handler(state: ApiState) -> type[BaseHTTPRequestHandler]:
             body = json.loads(self.rfile.read(length)) if length else None
             with state.lock:
                 state.requests.append((self.command, url.path, body))
+                state.queries.append(parse_qs(url.query))
                 status, answer = _answer(state, self.command, url.path, parse_qs(url.query), body)
                 data = answer.encode() if isinstance(answer, str) else json.dumps(answer).encode()
             self.send_response(status)

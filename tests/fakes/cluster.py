@@ -10,9 +10,13 @@ import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, TypeVar
 
-from nightshift.clients.kube_api import Eviction, EvictionOutcome, Permission
+from tests.fakes.stock import Answers, stock_documents, stock_text
+
+from nightshift.clients.kube_api import Eviction, EvictionOutcome
+from nightshift.clients.permissions import Permission
+from nightshift.clients.questions import ApiQuestion
 from nightshift.clients.stores import Store
 from nightshift.domain.debts import Debt
 from nightshift.domain.errors import FencedError, RemoteJobError, UnreachableError
@@ -31,8 +35,12 @@ from nightshift.domain.facts import (
     WorkloadFacts,
     WorkloadName,
 )
+from nightshift.domain.facts.placement import Room
+from nightshift.domain.facts.supply import Supplied, SupplyItem
 from nightshift.domain.policy import ClusterPolicy
 from nightshift.steps.session import Session
+
+T = TypeVar("T")
 
 COMPONENTS = ("kube-apiserver", "kube-controller-manager", "kube-scheduler")
 NOBODY = LeaseFacts("", 0, None, None, 0)
@@ -78,7 +86,7 @@ class FakeCluster:
         names = [(f"cp{i + 1}", True) for i in range(control_planes)]
         names += [(f"w{i + 1}", False) for i in range(workers)]
         self.nodes = {
-            name: NodeFacts(name, f"10.0.0.{i}", is_cp, version, True, False)
+            name: NodeFacts(name, f"10.0.0.{i}", is_cp, version, True, False, room=Room(4000, 8 * 2**30, 110))
             for i, (name, is_cp) in enumerate(names)
         }
         self.components = {n: dict.fromkeys(COMPONENTS, version) for n, is_cp in names if is_cp}
@@ -94,6 +102,10 @@ class FakeCluster:
         self.workloads: dict[WorkloadName, WorkloadFacts] = {}
         self.brake: dict[str, str] = {}  # data of its ConfigMap; see `paused`
         self.denied: tuple[str, ...] = ()
+        self.documents: dict[str, Any] = dict(
+            stock_documents()
+        )  # of the API, for `ask`; replaced, never changed
+        self.answers = Answers()
         self.api_away_until = 0.0
         self.api_calls: list[str] = []
         self.lines: list[str] = []  # what sessions logged
@@ -168,13 +180,18 @@ class FakeNode:
         self.calls: list[tuple[str, ...]] = []
         self.failures: dict[str, Exception] = {}
         self.before_job: Callable[[str], None] = lambda step: None
+        self.on_follow: Callable[[str], None] = lambda step: None
         self.bundles = {"etcd-20270115T080000Z.tar.gz": f"snapshot of {name}".encode()}
         self.results: dict[str, dict[str, Any]] = {"snapshot-etcd": _proven(self.bundles)}
         self.scratch: tuple[ScratchEntry, ...] = ()
         self.etcd: str | None = etcd_text()
         self.configz: dict[str, Any] = _configz()
         self.offers: dict[str, PackageFacts] = {}
+        self.supplied: dict[str, Supplied] = {}
         self.manifests: tuple[ManifestEntry, ...] | None = None
+        self.texts: dict[
+            str, str | None
+        ] = {}  # section of `look` -> other text than the stock one; None: it fails
         self.closed = False
 
     def _reach(self) -> None:
@@ -207,7 +224,7 @@ class FakeNode:
             kubeadm_version=facts.kubelet_version,
             kubectl_version=facts.kubelet_version,
             mounts=tuple(
-                MountFacts(path, "/", 100 * GIB, 80 * GIB, 1000, 900)
+                MountFacts(path, "/", 100 * GIB, 80 * GIB, 1_000_000, 900_000)
                 for path in (
                     "/",
                     "/var/lib/containerd",
@@ -225,6 +242,27 @@ class FakeNode:
             token=self.token,
         )
 
+    def look(self, sections: Sequence[str]) -> dict[str, tuple[int, str]]:
+        """What a test put there, else stock."""
+        self._reach()
+        facts = self.cluster.nodes[self.name]
+        found = {}
+        for name in sections:
+            stock = stock_text(name, is_control_plane=facts.is_control_plane)
+            text = self.texts.get(name, stock)
+            words = {
+                "@NODE@": self.name,
+                "@VERSION@": facts.kubelet_version,
+                "@NOW@": f"{self.cluster.now:.3f}",
+                "@ETCD_MEMBERS@": ", ".join(
+                    _member(n) for n in self.cluster.nodes.values() if n.is_control_plane
+                ),
+            }
+            for word, value in words.items():
+                text = text and text.replace(word, value)
+            found[name] = (1, "") if text is None else (0, text)
+        return found
+
     def etcd_metrics(self) -> str | None:
         """Metrics text of a control-plane node."""
         self._reach()
@@ -240,6 +278,21 @@ class FakeNode:
         self._reach()
         self.calls.append(("package-index", minor, base_url))
         return self.offers.get(minor, PackageFacts(minor, ()))
+
+    def supply(
+        self, minor: str, package_version: str | None, base_url: str, images: Sequence[str]
+    ) -> tuple[SupplyItem, ...]:
+        """Everything is there, except what a test took away."""
+        self._reach()
+        self.calls.append(("supply", minor, package_version or "-", *images))
+        packages = [f"{name}={package_version}" for name in ("kubeadm", "kubelet")] if package_version else []
+        asked = [("repository", minor), *(("package", p) for p in packages), *(("image", i) for i in images)]
+        return tuple(SupplyItem(k, name, self.supplied.get(name, Supplied.FOUND)) for k, name in asked)
+
+    def image_manifests(self, images: Sequence[str]) -> dict[str, tuple[int, str]]:
+        """A registry that does not answer."""
+        self._reach()
+        return dict.fromkeys(images, (0, ""))
 
     def fence(self, token: int) -> None:
         """Raise, never lower."""
@@ -285,6 +338,25 @@ class FakeNode:
 
     def _reclaim_scratch(self, args: Sequence[str]) -> None:
         self.scratch = tuple(entry for entry in self.scratch if entry.name not in args[1:])
+
+    def follow_job(
+        self, step: str, log: Callable[[str], None], is_enough: Callable[[JobFacts], bool]
+    ) -> JobFacts | None:
+        """A look each second; `on_follow` is what the world does meanwhile."""
+        first = None
+        while True:
+            self._reach()
+            seen = self.jobs.get(step)
+            if first is None and (seen is None or seen.state != "running"):
+                return None
+            first = first or seen
+            if seen is None or seen.started != first.started or is_enough(seen):
+                return seen
+            log(f"{step} is {seen.state}")
+            if seen.state != "running":
+                return seen
+            self.cluster.sleep(1)
+            self.on_follow(step)
 
     def job(self, step: str) -> JobFacts | None:
         """One job."""
@@ -373,7 +445,8 @@ class FakeKube:
         self._c.pods[node] = [
             p for p in self._c.pods[node] if self._c.dying.get(p.uid, self._c.now + 1) > self._c.now
         ]
-        return tuple(replace(p, is_terminating=p.uid in self._c.dying) for p in self._c.pods[node])
+        dying = self._c.dying
+        return tuple(replace(p, is_terminating=True) if p.uid in dying else p for p in self._c.pods[node])
 
     def budgets(self) -> tuple[BudgetFacts, ...]:
         """All budgets."""
@@ -544,6 +617,13 @@ class FakeKube:
         self._reach("can_i")
         return self._c.denied
 
+    def ask(self, question: ApiQuestion[T]) -> T:
+        """Over the cluster's documents."""
+        self._reach("ask")
+        return self._c.answers.ask(
+            question, self._c.documents, lambda text: text.replace("@NOW@", f"{self._c.now:.3f}")
+        )
+
     def kubelet_token(self) -> str:
         """Not a secret."""
         self._reach("kubelet_token")
@@ -600,6 +680,11 @@ def job_failed(code: str = "JOB_FAILED") -> RemoteJobError:
 def running_job(step: str, run_id: str = "dead", token: int = 1) -> JobFacts:
     """A job that works."""
     return JobFacts(step, "running", None, run_id, token, (), 1000.0, None)
+
+
+def _member(node: NodeFacts) -> str:
+    """An entry of etcd's member list; its number is the node's name here."""
+    return f'{{"ID":"{node.name}", "name":"{node.name}", "peerURLs":["https://{node.address}:2380"]}}'
 
 
 def _manifest(name: str) -> ManifestEntry:

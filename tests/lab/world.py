@@ -117,10 +117,10 @@ class World:
         """What Airflow's processes are told beyond the installation's own settings."""
         return lab_environment(self.facts)
 
-    def up(self) -> World:
-        """Bring the small lab up, or back to its fresh cluster; no Airflow."""
+    def up(self, profile: str = "small") -> World:
+        """Bring the lab up, or back to its fresh cluster; no Airflow."""
         rest_airflow(self.home, DAG, print)
-        self._bring_lab("small", None)
+        self._bring_lab(profile, None)
         self.used = False
         return self
 

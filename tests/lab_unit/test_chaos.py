@@ -211,6 +211,16 @@ def test_sudo_tells_what_was_asked_of_a_node() -> None:
     assert (event.kind, event["verb"], event["step"]) == ("command", "start-job", "stage")
 
 
+@pytest.mark.parametrize("cursor", ["-", "s=ab;i=1f;b=cd"])
+def test_sudo_tells_from_where_a_job_was_read(cursor: str) -> None:
+    said = (
+        f"nightshift : USER=root ; COMMAND=/usr/local/lib/nightshift/nightshift-node job-poll stage {cursor}"
+    )
+    event = journal_event("w1", entry(SYSLOG_IDENTIFIER="sudo", MESSAGE=said))
+    assert event is not None
+    assert event.data == {"node": "w1", "verb": "job-poll", "step": "stage", "cursor": cursor}
+
+
 @pytest.mark.parametrize(
     ("line", "lease"),
     [
@@ -309,6 +319,73 @@ def test_a_retry_that_attaches_in_time_passes() -> None:
     made = verdict(ATTACHED)
     assert made.problems == []
     assert (made.outcomes[0].how, made.outcomes[0].seconds) == ("attached", 14)
+
+
+def looks(*moments: tuple[float, str]) -> list[Event]:
+    """Polls of kubeadm on cp1, with the cursor each asks from."""
+    return [
+        event(at, "command", node="cp1", verb="job-poll", step="kubeadm-upgrade", cursor=cursor)
+        for at, cursor in moments
+    ]
+
+
+LATE_START = [e if e.at != 74 else replace(e, at=140) for e in ATTACHED]  # the API was away until then
+
+
+def test_a_retry_that_follows_its_job_before_it_may_start_one_has_attached() -> None:
+    zombie = looks((59, "s=1"), (61, "s=1"), (72.5, "s=1"))  # the process that was struck, still alive
+    made = verdict([*LATE_START, *zombie, *looks((73, "-"), (74.5, "s=1"))])
+    assert made.problems == []
+    assert made.outcomes[0].seconds == 14.5
+
+
+@pytest.mark.parametrize(
+    "polls",
+    [
+        pytest.param([], id="nobody looks"),
+        pytest.param([(73, "-")], id="it looks and goes away"),
+        pytest.param([(73, "s=1"), (75, "s=1")], id="somebody else who follows it already"),
+        pytest.param([(61, "-"), (62, "s=1")], id="before its try began"),
+    ],
+)
+def test_a_look_is_no_attaching(polls: list[tuple[float, str]]) -> None:
+    made = verdict([*LATE_START, *looks(*polls)])
+    assert any("after 80.0 s, and 30 s were allowed" in p for p in made.problems), made
+
+
+CLEAR = Strike(Fault.CLEAR, Moment.ETCD_STEP)
+
+
+def cleared(*api: tuple[float, bool], claimed: float | None = 95.0) -> list[Event]:
+    """A running task is cleared at 60; `claim` runs anew from 66, the task's next try attaches at 110."""
+    setup = event(66, "attempt", run=RUN, task="claim", map=-1, number=2, ended=claimed, state="success")
+    return [
+        *(e for e in ATTACHED if e.kind not in ("strike", "attempt") and e.at != 74),
+        struck(60, CLEAR), setup, attempt(100), *(event(at, "api", ready=ready) for at, ready in api),
+        event(110, "command", node="cp1", verb="start-job", step="kubeadm-upgrade"),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("events", "seconds"),
+    [
+        pytest.param(cleared((55, False), (90, True)), 20, id="away when it is cleared"),
+        pytest.param(cleared((55, False), (70, True), (72, False), (90, True)), 20, id="away twice"),
+        pytest.param(cleared((55, False), (90, True), (97, False), (108, True)), 20, id="away again after claim"),
+        pytest.param(cleared(), 50, id="the API was there: the clear counts"),
+        pytest.param(cleared((40, False), (58, True)), 50, id="back before the clear"),
+        pytest.param(cleared((55, False), (90, True), claimed=None), 50, id="claim has not ended"),
+    ],
+)  # fmt: skip
+def test_after_a_clear_the_setup_task_may_wait_for_the_api(events: list[Event], seconds: float) -> None:
+    made = verdict(events, CLEAR)
+    assert made.outcomes[0].seconds == seconds
+    assert made.has_passed is (seconds <= 30), made.problems
+
+
+def test_only_a_clear_waits_for_the_api() -> None:
+    task_died = [e if e.kind != "strike" else struck(60, TASK) for e in cleared((55, False), (90, True))]
+    assert verdict(task_died).outcomes[0].seconds == 50
 
 
 def without(*kinds: str) -> Mutation:

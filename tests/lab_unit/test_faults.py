@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import subprocess
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
-from nslab.faults import access, commands, control_plane, disks, etcd, outages, records, supply
+from nslab.faults import access, commands, control_plane, disks, etcd, etcd_members, outages, records, supply
 from nslab.faults.model import Case, Fault
 from nslab.nodes import infra, machine, state
 from nslab.shell import LabError
@@ -313,6 +315,9 @@ def test_the_true_host_key_survives_every_repetition(ssh_directory: Path) -> Non
         (outages.parse_ssh, ["w9"], "no node w9"),
         (outages.parse_api, ["w1"], "w1 is no control-plane node"),
         (outages.parse_etcd, ["w1"], "w1 is no control-plane node"),
+        (outages.parse_metrics, ["w1"], "w1 is no control-plane node"),
+        (etcd_members.parse_alarm, ["w1"], "w1 is no control-plane node"),
+        (etcd_members.parse_down, ["w1"], "w1 is no control-plane node"),
     ],
 )
 def test_outages_refuse(parse: Callable[[Sequence[str]], list[Case]], words: list[str], cause: str) -> None:
@@ -320,7 +325,7 @@ def test_outages_refuse(parse: Callable[[Sequence[str]], list[Case]], words: lis
         parse(words)
 
 
-@pytest.mark.parametrize("fault", [outages.SSH_CUT, outages.API_DOWN])
+@pytest.mark.parametrize("fault", [outages.SSH_CUT, outages.API_DOWN, outages.METRICS_CUT])
 def test_an_outage_is_one_rule_however_often_it_is_made(
     fault: Fault, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -348,6 +353,55 @@ esac
     fault.undo(case)
     fault.undo(case)
     assert rules.read_text() == ""
+
+
+def test_the_last_member_is_not_taken_down() -> None:
+    state.Lab("small").save()
+    with pytest.raises(LabError, match="this lab has one etcd member"):
+        etcd_members.parse_down(["cp1"])
+
+
+def test_an_alarm_is_raised_and_taken_back_by_the_members_own_number(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With a curl that knows the member and writes down what it is asked for."""
+    asked = tmp_path / "asked"
+    curl = tmp_path / "curl"
+    curl.write_text(f"""#!/bin/sh
+for word; do last=$word; done
+case $last in
+  */status) echo '{{"header":{{"cluster_id":"18", "member_id":"8543087242056840113", "revision":"2"}}, "leader":"85"}}' ;;
+  */alarm) printf '%s\n' "$@" | grep action >>{asked} ;;
+esac
+""")
+    curl.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    monkeypatch.setattr(machine, "enter", lambda _node, argv: subprocess.run(argv, check=True))
+    (case,) = etcd_members.ETCD_ALARM.parse(["cp1"])
+    etcd_members.ETCD_ALARM.inflict(case)
+    etcd_members.ETCD_ALARM.undo(case)
+    wanted = {"memberID": "8543087242056840113", "alarm": "NOSPACE"}
+    lines = [json.loads(line) for line in asked.read_text().splitlines()]
+    assert lines == [{"action": "ACTIVATE", **wanted}, {"action": "DEACTIVATE", **wanted}]
+
+
+def test_a_member_is_taken_down_and_brought_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    manifest, taken = tmp_path / "etcd.yaml", tmp_path / "taken.yaml"
+    manifest.write_text("etcd")
+    monkeypatch.setattr(etcd_members, "MANIFEST", str(manifest))
+    monkeypatch.setattr(etcd_members, "TAKEN_AWAY", str(taken))
+    monkeypatch.setattr(etcd_members, "find_etcd", lambda _node: 7 if manifest.exists() else None)
+    monkeypatch.setattr(etcd_members.probe, "ask", lambda *_: SimpleNamespace(ok=manifest.exists()))
+    monkeypatch.setattr(machine, "enter", lambda _node, argv: subprocess.run(argv, check=True))
+    (case,) = etcd_members.MEMBER_DOWN.parse(["cp2"])
+    for _ in range(2):  # both may be repeated
+        etcd_members.MEMBER_DOWN.inflict(case)
+        assert not manifest.exists()
+        assert taken.read_text() == "etcd"
+    for _ in range(2):
+        etcd_members.MEMBER_DOWN.undo(case)
+        assert manifest.read_text() == "etcd"
+        assert not taken.exists()
 
 
 def test_etcd_is_stopped_and_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:

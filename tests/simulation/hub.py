@@ -272,14 +272,16 @@ class Executor:
     def map(self, work: Callable[[Any], Any], items: Iterable[Any]) -> Iterator[Any]:
         """As the real one: as many as may begin now, results in order, the first error is raised where it is reached."""
         process = self._hub.current.process  # type: ignore[union-attr]  # called by a fiber
-        begun: list[Fiber] = []
+        todo, begun = list(items), list[Fiber]()
+        if len(todo) == 1:  # nobody to be beside: no need to switch
+            return iter([work(todo[0])])
 
         def one(index: int, item: Any) -> Any:
             if self._max_workers is not None and index >= self._max_workers:
                 _join(begun[index - self._max_workers])
             return work(item)
 
-        for index, item in enumerate(items):
+        for index, item in enumerate(todo):
             fiber = self._hub.spawn(process, lambda index=index, item=item: one(index, item))  # type: ignore[misc]
             fiber.done = Event(self._hub)
             begun.append(fiber)

@@ -17,13 +17,15 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 from tests.fakes.cluster import COMPONENTS, GIB, FakeCluster, FakeKube, FakeNode, etcd_text
 from tests.simulation.hub import START, Process
 
-from nightshift.clients import etcd_metrics, node_ssh
+from nightshift.clients import node_ssh
+from nightshift.clients.etcd_metrics import parse_etcd_metrics
 from nightshift.clients.kube_api import Eviction, EvictionOutcome
 from nightshift.clients.node_probe import JobStatus
 from nightshift.clients.node_ssh import CommandResult, ExitCode, NodeSsh
 from nightshift.domain.debts import Debt
 from nightshift.domain.errors import UnreachableError
 from nightshift.domain.facts import (
+    EtcdSample,
     JobFacts,
     LeaseFacts,
     MountFacts,
@@ -33,7 +35,9 @@ from nightshift.domain.facts import (
     RunningProcess,
     WorkloadFacts,
 )
+from nightshift.domain.facts.supply import SupplyItem
 from nightshift.domain.versions import Version
+from nightshift.steps import gates
 
 if TYPE_CHECKING:
     from tests.simulation.world import World
@@ -44,7 +48,7 @@ UPGRADES = ("kubeadm-upgrade", "kubelet-upgrade")
 _NOT_READY_SECONDS = 40.0  # the node controller's grace period
 _BOOT_SECONDS = (15.0, 45.0)
 _MOUNTS = tuple(
-    MountFacts(path, "/", 100 * GIB, 80 * GIB, 1000, 900)
+    MountFacts(path, "/", 100 * GIB, 80 * GIB, 1_000_000, 900_000)
     for path in ("/", "/var/lib/containerd", "/var/lib/kubelet", "/var/lib/etcd", "/etc/kubernetes/tmp")
 )
 _SIDE = {"revision": 42, "key_count": 7, "hash": 99}
@@ -560,6 +564,10 @@ class SimSsh(NodeSsh):
         """Everything."""
         return self._ask("probe", self._machine.probe)
 
+    def look(self, sections: Sequence[str]) -> dict[str, tuple[int, str]]:
+        """Sections."""
+        return self._ask("look", lambda: self._machine.look(sections))
+
     def etcd_metrics(self) -> str | None:
         """Metrics."""
         return self._ask("etcd-metrics", self._machine.etcd_metrics)
@@ -567,6 +575,18 @@ class SimSsh(NodeSsh):
     def kubelet_configz(self, token: str) -> dict[str, Any]:
         """Configuration."""
         return self._ask("kubelet-configz", lambda: (self._machine.reach(), self._machine.configz)[1])
+
+    def image_manifests(self, images: Sequence[str]) -> dict[str, tuple[int, str]]:
+        """A registry that does not answer."""
+        return self._ask("image-manifests", lambda: self._machine.image_manifests(images))
+
+    def supply(
+        self, minor: str, package_version: str | None, base_url: str, images: Sequence[str]
+    ) -> tuple[SupplyItem, ...]:
+        """Everything is there."""
+        return self._ask(
+            f"supply {minor}", lambda: self._machine.supply(minor, package_version, base_url, images)
+        )
 
     def package_index(self, minor: str, base_url: str) -> PackageFacts:
         """What is offered."""
@@ -747,6 +767,19 @@ class SimGauges:
             return str(error)
 
 
-etcd_metrics._samples = lru_cache(maxsize=8192)(
-    etcd_metrics._samples
-)  # pure; the same texts come again and again
+@lru_cache(maxsize=8192)
+def _parsed(text: str) -> EtcdSample | None:
+    return parse_etcd_metrics(text, "", 0.0)
+
+
+def _parse_once(text: str, member: str, taken: float) -> EtcdSample | None:
+    """The real one, once for each text: the same come again and again."""
+    known = _parsed(text)
+    if known is None:
+        return None
+    sample = object.__new__(EtcdSample)
+    sample.__dict__.update(known.__dict__, member=member, taken=taken)
+    return sample
+
+
+gates.parse_etcd_metrics = _parse_once

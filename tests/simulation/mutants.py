@@ -89,7 +89,7 @@ def _asks_nobody(*_: object) -> None:
     """No brake, no window."""
 
 
-def _is_never_open(*_: object) -> bool:
+def _is_never(*_: object) -> bool:
     return False
 
 
@@ -111,7 +111,8 @@ MUTANTS = {
     # What came later than the simulation.
     "makes quiet without a record": Mutant((SimApi, "record_debt"), _records_nothing, ("unrecorded",)),
     "does not look for its record": Mutant((quiesce, "_keep_recorded"), _asks_nobody, ("unrecorded",)),
-    "gives back while kubeadm works": Mutant((recovery, "_is_window_open"), _is_never_open, ("loud",)),
+    "drops what may still come": Mutant((debts, "_may_still_come"), _is_never, ("unrecorded",)),
+    "gives back while kubeadm works": Mutant((recovery, "_is_window_open"), _is_never, ("loud",)),
     "leaves what was given back loud": Mutant((upgrade_node, "quiesce_again"), _asks_nobody, ("loud",)),
     "does not ask the brake while a drain waits": Mutant(
         (drain_node, "asking"), _asks_once(drain_node.asking), ("brake",)

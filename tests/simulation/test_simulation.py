@@ -22,7 +22,7 @@ SEEDS = int(os.environ.get("NIGHTSHIFT_SIMULATION_SEEDS", "10000"))
 ROOT = Path(__file__).parents[2]
 
 
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(1400)
 def test_no_seed_breaks_an_invariant_and_every_step_meets_every_fault(
     capsys: pytest.CaptureFixture[str],
 ) -> None:

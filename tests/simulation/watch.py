@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
-from tests.simulation.airflow import MUTATING, RECOVERIES
+from tests.simulation.airflow import MUTATING, RECOVERIES, Run
 from tests.simulation.hub import Process
 from tests.simulation.model import NEW, UPGRADES, Job, SimNode
 
+from nightshift.domain import debts as ledger
 from nightshift.domain.brake import BrakeMode, read_brake
-from nightshift.domain.debts import OWNER_ANNOTATION, quiet_setting, workload_subject
+from nightshift.domain.debts import OWNER_ANNOTATION, Debt, quiet_setting, workload_subject
 from nightshift.domain.facts import LeaseFacts, NodeFacts, WorkloadName
 from nightshift.domain.owner import is_recovery, run_behind
 from nightshift.domain.versions import Version
@@ -53,6 +55,8 @@ class Watch:
         self._two = False  # two control planes are cordoned by us
         self._seen = -1
         self._owed = ""
+        self._excuse: Run | None = None
+        self._watched_until = math.inf  # when the next record need not be watched any more
 
     # -- told by the model ---------------------------------------------------------------------------------
 
@@ -170,15 +174,9 @@ class Watch:
         return is_known or actor.step == "upgrade_kubelet"
 
     def _is_quiet(self, node: SimNode) -> None:
-        """What the policy quiesces is so while kubeadm changes a control-plane node.
-
-        But for what is recorded and not quiet: that counts as a person's doing, also when it was a recovery that died
-        between giving it back and dropping the record.
-        """
-        recorded = {debt.subject for debt in self.world.cluster.debts.values()}
+        """What the policy quiesces is so while kubeadm changes a control-plane node; no person plays with it here."""
         for name in self.world.policy.quiesce:
-            is_loud = self.world.cluster.workloads[name].setting != quiet_setting(name.kind)
-            if is_loud and workload_subject(name) not in recorded:
+            if self.world.cluster.workloads[name].setting != quiet_setting(name.kind):
                 self.world.breach(f"loud: kubeadm works on {node.name} while {name} is not quiet")
 
     def workload_set(self, name: WorkloadName, setting: int | bool) -> None:
@@ -238,10 +236,13 @@ class Watch:
         """Everything that must hold now."""
         world = self.world
         cluster, now = world.cluster, world.hub.now
-        if not cluster.is_api_up:
+        is_up = cluster.is_api_up
+        if not is_up:
             self.api_down_last = now
-        if cluster.changes != self._seen:
+        if cluster.changes != self._seen or now >= self._watched_until:
             self._seen = cluster.changes
+            ends = [e + ledger.LATE_SECONDS for d in cluster.debts.values() if (e := d.ended) is not None]
+            self._watched_until = min((end for end in ends if end > now), default=math.inf)
             self._owed = self.owes()
             self._recorded()
             self._two = sum(name in self.ours for name in cluster.members) > 1
@@ -252,7 +253,8 @@ class Watch:
         elif now - self.two_since > _BLINK_SECONDS and not self._is_cut_short():
             world.breach(f"control plane: {', '.join(self.ours)} are cordoned by us at once")
         # No debt without an owner for longer than promise 3 allows; what the promise excepts starts the clock anew.
-        if not self._owed or self._is_excused(now):
+        excuse = self._excuse  # mostly that of the last event
+        if not self._owed or (excuse is not None and _is_at_work(excuse)) or self._is_excused(now):
             self.debt_since = now
             return
         age = now - self.debt_since
@@ -324,12 +326,18 @@ class Watch:
         for name, node in cluster.nodes.items():
             if OWNER_ANNOTATION in node.annotations:
                 return f"{name} is marked"
-        if cluster.debts:
-            return f"recorded: {', '.join(cluster.debts)}"
+        if due := [key for key, debt in cluster.debts.items() if self._is_due(debt)]:
+            return f"recorded: {', '.join(due)}"
         is_away = self.world.hub.now < self.world.gauges_away_until
         if self.world.gauges.get("k8s_upgrade_in_flight") and not is_away:
             return "in_flight is 1"
         return ""
+
+    def _is_due(self, debt: Debt) -> bool:
+        """Tell whether there is more to do about a record than to watch it."""
+        found = self.world.cluster.workloads[debt.workload]
+        is_over = debt.ended is not None and self.world.hub.now >= debt.ended + ledger.LATE_SECONDS
+        return debt.ended is None or is_over or found.setting == quiet_setting(found.name.kind)
 
     def _is_excused(self, now: float) -> bool:
         world = self.world
@@ -337,7 +345,8 @@ class Watch:
             return True
         for airflow in world.airflows:
             for run in reversed(airflow.runs):
-                if run.is_active and (run.extra or not run.is_ending):
+                if _is_at_work(run):
+                    self._excuse = run
                     return True
         for node in world.cluster.fakes.values():
             if not node.is_reachable or node.active or node.by_hand_until > now:
@@ -368,3 +377,8 @@ class Watch:
             breach(f"left behind: {self.owes()}")
         for name in self._quiet():
             breach(f"left behind: {name} is {cluster.workloads[name].setting}")
+
+
+def _is_at_work(run: Run) -> bool:
+    """Tell whether a run owns something: more is left of it than its teardown."""
+    return run.process.is_alive and (run.extra > 0 or (run.state == "running" and not run.is_ending))

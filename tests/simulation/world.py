@@ -11,7 +11,7 @@ from random import Random
 from types import SimpleNamespace
 from typing import Any
 
-from tests.simulation.airflow import RECOVERIES, Airflow, RedError, TaskFailed, TaskSkipped
+from tests.simulation.airflow import RECOVERIES, SIMULATED_GATES, Airflow, RedError, TaskFailed, TaskSkipped
 from tests.simulation.faults import FAULTS, Call, Plan
 from tests.simulation.hub import START, Event, Executor, Gone, Hub, Process, Thread
 from tests.simulation.model import (
@@ -27,17 +27,20 @@ from tests.simulation.model import (
 from tests.simulation.watch import Watch
 
 from nightshift.clients import node_ssh
+from nightshift.domain import debts
 from nightshift.domain.errors import NightshiftError, UnreachableError
 from nightshift.domain.facts import ScratchEntry, WorkloadName
 from nightshift.domain.policy import ClusterPolicy, EtcdLatencyPolicy, LimitPolicy, WorkerPolicy
-from nightshift.steps import drain_node, hold
+from nightshift.steps import decide, drain_node, hold
 from nightshift.steps import session as session_module
+from nightshift.steps.look import gathering
 from nightshift.steps.session import Session
 
 NIGHTS_WITH_FAULTS = 2
 NIGHTS_AFTER = 3  # within so many nights the target must be reached when faults have stopped
 _LIMIT_SECONDS = 8 * 3600.0
 _SETTLE_SECONDS = 400.0
+_COMPARED = ("set_workload", "record_debt", "forget_debt")  # writes that the model compares and swaps itself
 _MEAN_REST = (60.0, 400.0)  # between two nights
 _IMPORTER, _BACKUP = WorkloadName("Deployment", "shop", "importer"), WorkloadName("CronJob", "shop", "backup")
 
@@ -137,13 +140,12 @@ class World:
 
     def _after_event(self) -> None:
         self.watch.look()
+        if self.hub.events % 256 == 0:
+            self.processes = [p for p in self.processes if p.is_alive]
+        if self.hub.events % 8 or self._is_resting:
+            return
         main = self.airflows[0]
-        if (
-            self.hub.events % 8 == 0
-            and main.is_up
-            and not self._is_resting
-            and not any(run.is_active for run in main.runs)
-        ):
+        if main.is_up and not any(run.is_active for run in main.runs):
             self._is_resting = True
             self.hub.after(self.rng.uniform(*_MEAN_REST), self._next_night)
 
@@ -290,13 +292,16 @@ class World:
         )
 
     def apply_late(self, call: Call, seconds: float) -> None:
-        """Do a request after its sender gave up. The API refuses it when the object has changed meanwhile."""
+        """Do a request after its sender gave up. The API refuses it when the object has changed meanwhile.
+
+        What is about workloads and the ledger asks for itself whether they have; for all else Node and Lease tell.
+        """
         nodes, lease = dict(self.cluster.nodes), self.cluster.lease
 
         def apply() -> None:
-            if call.channel == "api" and (
-                lease is not self.cluster.lease or nodes != dict(self.cluster.nodes)
-            ):
+            is_asking = call.what.startswith(_COMPARED)
+            has_changed = lease is not self.cluster.lease or nodes != dict(self.cluster.nodes)
+            if call.channel == "api" and has_changed and not is_asking:
                 return
             self.actor = call.process
             try:
@@ -382,10 +387,15 @@ def installed(hub: Hub) -> Iterator[None]:
     kept = (
         hold.threading,
         session_module.ThreadPoolExecutor,
+        gathering.ThreadPoolExecutor,
         drain_node.ThreadPoolExecutor,
         node_ssh._POLL_SECONDS,
+        node_ssh._FIRST_POLL_SECONDS,
         drain_node._POLL_SECONDS,
+        session_module._AWAY_POLL_SECONDS,
+        debts.LATE_SECONDS,
         node_ssh.uuid,
+        decide.GATES,
     )
     requests = count(1)
 
@@ -393,19 +403,29 @@ def installed(hub: Hub) -> Iterator[None]:
         return Thread(hub, target, args)
 
     hold.threading = SimpleNamespace(Thread=thread, Event=lambda: Event(hub))
-    session_module.ThreadPoolExecutor = drain_node.ThreadPoolExecutor = partial(Executor, hub)
-    node_ssh._POLL_SECONDS, drain_node._POLL_SECONDS = 4.0, 3.0  # fewer looks, the same decisions
+    executor = partial(Executor, hub)
+    session_module.ThreadPoolExecutor = gathering.ThreadPoolExecutor = executor
+    drain_node.ThreadPoolExecutor = executor
+    node_ssh._POLL_SECONDS, node_ssh._FIRST_POLL_SECONDS = 4.0, 2.0  # fewer looks, the same decisions
+    drain_node._POLL_SECONDS, session_module._AWAY_POLL_SECONDS = 3.0, 3.0
+    debts.LATE_SECONDS = 120.0  # nights are minutes apart here, and machines stand still for longer than this
     node_ssh.uuid = SimpleNamespace(uuid4=lambda: f"request-{next(requests)}")
+    decide.GATES = {name: decide.GATES[name] for name in SIMULATED_GATES}  # the others have no facts here
     try:
         yield
     finally:
         (
             hold.threading,
             session_module.ThreadPoolExecutor,
+            gathering.ThreadPoolExecutor,
             drain_node.ThreadPoolExecutor,
             node_ssh._POLL_SECONDS,
+            node_ssh._FIRST_POLL_SECONDS,
             drain_node._POLL_SECONDS,
+            session_module._AWAY_POLL_SECONDS,
+            debts.LATE_SECONDS,
             node_ssh.uuid,
+            decide.GATES,
         ) = kept
 
 

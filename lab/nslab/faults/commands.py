@@ -8,12 +8,46 @@ from collections.abc import Sequence
 from nslab import locks
 from nslab.faults import records
 from nslab.faults.access import HOST_KEY_CHANGED
+from nslab.faults.addons import ADDON
+from nslab.faults.api_objects import (
+    APISERVICE_UNAVAILABLE,
+    CRD_DEAD_CONVERSION,
+    WEBHOOK_NARROW,
+    WEBHOOK_ON_ONE_NODE,
+    WEBHOOK_WITHOUT_ENDPOINTS,
+)
+from nslab.faults.api_use import DEPRECATED_API_IN_USE
+from nslab.faults.configuration import COREFILE_CUSTOM, KUBEADM_CONFIG_DRIFTED, KUBELET_CONFIG_EDITED
 from nslab.faults.control_plane import NODE_POWER_OFF, SCRATCH_PILE, STRAY_MANIFEST
-from nslab.faults.disks import DISK_CONTENDED, DISK_FILL
+from nslab.faults.disks import DISK_CONTENDED, DISK_FILL, INODE_EXHAUSTION
 from nslab.faults.etcd import ETCD_SLOW
+from nslab.faults.etcd_members import ETCD_ALARM, MEMBER_DOWN
+from nslab.faults.manifests import (
+    DUPLICATE_POD_NAME,
+    MANIFEST_EDITED,
+    MANIFEST_WRONG_MODE,
+    OIDC_FLAGS_ADDED,
+)
 from nslab.faults.model import Case, Fault
-from nslab.faults.outages import API_DOWN, ETCD_STOPPED, SSH_CUT
+from nslab.faults.monitoring import CRITICAL_ALERT, PROMETHEUS_DOWN
+from nslab.faults.node_state import (
+    CERTIFICATE_EXPIRED,
+    CERTIFICATE_SOON,
+    CLOCK_OFFSET,
+    CORDONED_BY_HUMAN,
+    NODE_FLAP,
+)
+from nslab.faults.outages import API_DOWN, ETCD_STOPPED, METRICS_CUT, SSH_CUT
+from nslab.faults.packages import (
+    APT_LOCK_HELD,
+    DPKG_HALF_CONFIGURED,
+    KUBELET_FLAG,
+    REBOOT_REQUIRED,
+    REPO_AWAY,
+    REPO_WRONG_SIGNATURE,
+)
 from nslab.faults.supply import IMAGE_MISSING, PACKAGE_MISSING
+from nslab.faults.workloads import BARE_POD, NO_ROOM, PDB_DEADLOCK, PDB_OVERLAP, POD_PINNED
 from nslab.shell import LabError
 
 FAULTS = {
@@ -21,6 +55,21 @@ FAULTS = {
     for fault in (
         *(ETCD_SLOW, DISK_CONTENDED, DISK_FILL, STRAY_MANIFEST, NODE_POWER_OFF, SCRATCH_PILE),
         *(IMAGE_MISSING, PACKAGE_MISSING, HOST_KEY_CHANGED, SSH_CUT, API_DOWN, ETCD_STOPPED),
+        *(
+            WEBHOOK_WITHOUT_ENDPOINTS,
+            WEBHOOK_NARROW,
+            WEBHOOK_ON_ONE_NODE,
+            CRD_DEAD_CONVERSION,
+            APISERVICE_UNAVAILABLE,
+        ),
+        *(DEPRECATED_API_IN_USE, CRITICAL_ALERT, PROMETHEUS_DOWN),
+        *(CORDONED_BY_HUMAN, NODE_FLAP, CLOCK_OFFSET, CERTIFICATE_EXPIRED, CERTIFICATE_SOON),
+        *(ETCD_ALARM, METRICS_CUT, MEMBER_DOWN),
+        *(DUPLICATE_POD_NAME, MANIFEST_EDITED, MANIFEST_WRONG_MODE, OIDC_FLAGS_ADDED),
+        *(KUBELET_CONFIG_EDITED, COREFILE_CUSTOM, KUBEADM_CONFIG_DRIFTED),
+        *(REPO_WRONG_SIGNATURE, REPO_AWAY, DPKG_HALF_CONFIGURED, APT_LOCK_HELD, REBOOT_REQUIRED),
+        *(KUBELET_FLAG, ADDON),
+        *(INODE_EXHAUSTION, PDB_DEADLOCK, PDB_OVERLAP, POD_PINNED, BARE_POD, NO_ROOM),
     )
 }
 

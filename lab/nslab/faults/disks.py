@@ -1,4 +1,4 @@
-"""Faults of a node's own disk: a neighbour that syncs all the time, and a planted fill."""
+"""Faults of a node's own disk: a neighbour that syncs all the time, a planted fill, a file system without inodes."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from nslab.faults.model import Case, Fault, node_name, read_arguments
+from nslab.faults.model import Case, Fault, node_name, positive, read_arguments
 from nslab.nodes import machine
 from nslab.shell import CommandError, LabError
 
@@ -38,6 +38,24 @@ WRITERS, BLOCK, LIMIT = 8, 4 * 2**20, 128 * 2**20  # processes, bytes per write,
 FILL_USAGE = "disk-fill NODE MOUNT SIZE"
 FILL_NAME = ".nslab-disk-fill"
 SLACK = 8 * 2**20  # bytes: the file's own metadata must not lift what `df` shows (it rounds up) by one
+
+INODES_USAGE = "inode-exhaustion NODE MOUNT PERCENT"
+INODES_NAME = ".nslab-inode-exhaustion"
+INODES_TIMEOUT = 600  # seconds; a million empty files take one or two minutes
+
+# Runs on the node: empty files, 10,000 to a directory; they take inodes and next to no blocks. Arguments: directory, count.
+PLANT_FILES = """
+import os, sys
+top, count = sys.argv[1], int(sys.argv[2])
+for number in range(0, count, 10000):
+    directory = f"{top}/{number}"
+    os.makedirs(directory)
+    descriptor = os.open(directory, os.O_RDONLY)
+    for name in range(min(10000, count - number)):
+        os.mknod(str(name), 0o600, dir_fd=descriptor)
+    os.close(descriptor)
+os.sync()
+"""
 
 
 def parse_contended(arguments: Sequence[str]) -> list[Case]:
@@ -150,6 +168,54 @@ def _file_system(node: str, mount: str) -> FileSystem:
     return FileSystem(size * block, free * block, available * block)
 
 
+def parse_inodes(arguments: Sequence[str]) -> list[Case]:
+    """Read `NODE MOUNT PERCENT`."""
+    name, mount, percent = read_arguments(arguments, INODES_USAGE, 3)
+    if not mount.startswith("/"):
+        raise LabError(f"the mount is {mount!r}", "give an absolute path, e.g. /var/lib/kubelet or /")
+    share = positive(percent.removesuffix("%"), "the percentage of inodes in use", 99)
+    return [
+        Case(
+            "inode-exhaustion", f"{node_name(name)}:{mount}", {"node": name, "mount": mount, "percent": share}
+        )
+    ]
+
+
+def inodes_to_take(total: int, free: int, percent: int) -> int:
+    """Return how many inodes must be taken so that `percent` of all are in use; raise `LabError` when they are already."""
+    wanted = total * percent // 100 - (total - free)
+    if wanted <= 0:
+        raise LabError(
+            f"{100 * (total - free) // max(total, 1)} % of the inodes are in use",
+            "choose a higher percentage",
+        )
+    return wanted
+
+
+def take_inodes(case: Case) -> str:
+    """Make empty files until so many inodes are in use."""
+    free_inodes(case)
+    node, mount = case.text("node"), case.text("mount")
+    total, free = (
+        int(x) for x in machine.enter(node, ["stat", "--file-system", "--format=%c %d", mount]).stdout.split()
+    )
+    count = inodes_to_take(total, free, case.number("percent"))
+    machine.enter(
+        node, ["/usr/bin/python3", "-c", PLANT_FILES, _inodes_path(case), str(count)], timeout=INODES_TIMEOUT
+    )
+    return f"{case.number('percent')} % of the inodes of {mount} on {node} are in use ({count} empty files planted)"
+
+
+def free_inodes(case: Case) -> str:
+    """Delete the planted files."""
+    machine.enter(case.text("node"), ["rm", "-rf", _inodes_path(case)], timeout=INODES_TIMEOUT)
+    return f"the empty files on {case.text('node')} are gone from {case.text('mount')}"
+
+
+def _inodes_path(case: Case) -> str:
+    return f"{case.text('mount').rstrip('/')}/{INODES_NAME}"
+
+
 DISK_CONTENDED = Fault(
     "disk-contended", CONTENDED_USAGE, "write and sync all the time on the disk etcd uses",
     parse_contended, contend, stop_contending,
@@ -157,4 +223,8 @@ DISK_CONTENDED = Fault(
 DISK_FILL = Fault(
     "disk-fill", FILL_USAGE, "fill a mount of a node; SIZE is a file's (12G) or df's percentage (85%)",
     parse_fill, fill, drain_fill,
+)  # fmt: skip
+INODE_EXHAUSTION = Fault(
+    "inode-exhaustion", INODES_USAGE, "use up the inodes of a mount, up to PERCENT of all of them",
+    parse_inodes, take_inodes, free_inodes,
 )  # fmt: skip

@@ -1,6 +1,6 @@
-"""Something is away for a while and comes back by itself unchanged: SSH to a node, its API server, its etcd member.
+"""Something is away for a while and comes back by itself unchanged: SSH to a node, its API server, etcd or its metrics.
 
-`ssh-cut` and `api-down` are packet filter rules on the node, so that nothing is restarted and `heal` takes effect at
+`ssh-cut`, `api-down` and `etcd-metrics-cut` are packet filter rules on the node, so that nothing is restarted and `heal` takes effect at
 once. A cable that is cut answers nothing (DROP); a server that is down refuses (a TCP reset). The lab's own way in over
 SSH is cut as well; these faults enter without SSH.
 """
@@ -19,6 +19,7 @@ from nslab.shell import LabError
 
 SSH_USAGE = "ssh-cut NODE"
 API_USAGE = "api-down NODE"
+METRICS_USAGE = "etcd-metrics-cut NODE"
 ETCD_USAGE = "etcd-stopped NODE"
 
 # The comment is what a rule is found by; kube-proxy's own rules stay as they are.
@@ -27,6 +28,20 @@ RULES = {
     "api-down": [
         *("-p", "tcp", "--dport", "6443", "-m", "comment", "--comment", "nslab-api-down"),
         *("-j", "REJECT", "--reject-with", "tcp-reset"),
+    ],
+    # The kubelet's probes come from the same address to the same port and must go through, or etcd would be restarted.
+    "etcd-metrics-cut": [
+        *("-p", "tcp", "--dport", "2381", "-m", "string", "--algo", "bm", "--string", "GET /metrics"),
+        *(
+            "-m",
+            "comment",
+            "--comment",
+            "nslab-etcd-metrics-cut",
+            "-j",
+            "REJECT",
+            "--reject-with",
+            "tcp-reset",
+        ),
     ],
 }
 
@@ -41,6 +56,12 @@ def parse_api(arguments: Sequence[str]) -> list[Case]:
     """Read `NODE`."""
     (name,) = read_arguments(arguments, API_USAGE, 1)
     return [Case("api-down", node_name(name, "control-plane"))]
+
+
+def parse_metrics(arguments: Sequence[str]) -> list[Case]:
+    """Read `NODE`."""
+    (name,) = read_arguments(arguments, METRICS_USAGE, 1)
+    return [Case("etcd-metrics-cut", node_name(name, "control-plane"))]
 
 
 def parse_etcd(arguments: Sequence[str]) -> list[Case]:
@@ -87,6 +108,10 @@ SSH_CUT = Fault("ssh-cut", SSH_USAGE, "drop every packet to a node's sshd", pars
 API_DOWN = Fault(
     "api-down", API_USAGE, "refuse every connection to a node's API server", parse_api, close, open_again
 )
+METRICS_CUT = Fault(
+    "etcd-metrics-cut", METRICS_USAGE, "refuse every request for etcd's metrics; its probes go on",
+    parse_metrics, close, open_again,
+)  # fmt: skip
 ETCD_STOPPED = Fault(
     "etcd-stopped", ETCD_USAGE, "freeze a node's etcd (SIGSTOP)", parse_etcd, stop_etcd, continue_etcd
 )

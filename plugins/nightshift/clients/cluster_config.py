@@ -1,7 +1,7 @@
 """Reads the cluster files (`<name>.yaml` in NIGHTSHIFT_CLUSTERS or include/clusters) into a `ClusterPolicy`, and says precisely what is wrong with it.
 
 Unknown keys, wrong units and values out of bounds are refused with file, line and the nearest valid key.
-`store`, `pushgateway_url` and `target.package_repository` may contain `${NAME}` or `${NAME:-default}`, taken
+`store`, `pushgateway_url`, `target.package_repository` and the addresses under `alerts` may contain `${NAME}` or `${NAME:-default}`, taken
 from the environment, because addresses differ between machines; nothing else is substituted, and secrets have
 no place here at all (they live in Airflow connections).
 
@@ -16,7 +16,7 @@ import os
 import re
 import sys
 from collections.abc import Iterator
-from datetime import date
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple, get_args
 
@@ -28,17 +28,31 @@ from pydantic import (
     ConfigDict,
     Field,
     ValidationError,
+    WithJsonSchema,
     model_validator,
 )
 
+from nightshift.clients.tables import AddOnEntry
+from nightshift.clients.tables import Name as AddOnName
 from nightshift.domain.errors import ConfigError
 from nightshift.domain.facts import WorkloadName
+from nightshift.domain.gates import GATES
+from nightshift.domain.plan import GATE as PLAN_GATE
 from nightshift.domain.policy import (
+    AlertPolicy,
+    ApiUsePolicy,
+    CertificatePolicy,
     ClusterPolicy,
+    CompatibilityPolicy,
     DiskPolicy,
     DrainPolicy,
+    DriftPolicy,
     EtcdLatencyPolicy,
+    EtcdStatePolicy,
     LimitPolicy,
+    NodePolicy,
+    Override,
+    Rule,
     TargetPolicy,
     WindowPolicy,
     WorkerPolicy,
@@ -90,11 +104,25 @@ def _is_iso_date(value: object) -> object:
     return value
 
 
+def _as_moment(value: object) -> object:
+    """Seconds since the epoch of an ISO date or time; one without an offset is UTC. YAML reads some of them itself."""
+    if isinstance(value, str):
+        value = datetime.fromisoformat(value)
+    if isinstance(value, datetime):
+        return (value if value.tzinfo else value.replace(tzinfo=UTC)).timestamp()
+    if isinstance(value, date):
+        return datetime(value.year, value.month, value.day, tzinfo=UTC).timestamp()
+    return value
+
+
 ConnectionId = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{1,200}$")]
 Url = Annotated[str, BeforeValidator(_substitute), Field(pattern=r"^(https?://[^\s]+|\$\{.+)$")]
 StoreUrl = Annotated[str, BeforeValidator(_substitute), Field(min_length=1)]
 ClockTime = Annotated[str, Field(pattern=r"^([01]\d|2[0-3]):[0-5]\d$")]
 IsoDate = Annotated[str, BeforeValidator(_is_iso_date)]
+Moment = Annotated[
+    float, BeforeValidator(_as_moment), WithJsonSchema({"type": "string", "format": "date-time"})
+]
 Minor = Annotated[str, AfterValidator(_is_minor)]
 Release = Annotated[str, AfterValidator(_is_release)]
 ObjectName = Annotated[str, Field(pattern=r"^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$", max_length=150)]
@@ -176,10 +204,31 @@ class EtcdLatencySection(_Section):
     apply_limit_seconds: float = Field(
         EtcdLatencyPolicy.apply_limit_seconds, gt=0, le=1, description="Apply."
     )
+    active_probe: bool = Field(
+        EtcdLatencyPolicy.active_probe,
+        description="When a quiet etcd gives too few observations, change an annotation of Nightshift's own namespace "
+        "5 times a second, so that there is something to measure.",
+    )
 
     def to_policy(self) -> EtcdLatencyPolicy:
         """Return the domain's form."""
         return EtcdLatencyPolicy(**dict(self))
+
+
+class EtcdStateSection(_Section):
+    """How full etcd's database may be, in percent of its quota."""
+
+    quota_warn_percent: float = Field(EtcdStatePolicy.quota_warn_percent, gt=0, le=100)
+    quota_block_percent: float = Field(
+        EtcdStatePolicy.quota_block_percent,
+        gt=0,
+        le=100,
+        description="From here on no night begins; at 100 the cluster takes no more writes.",
+    )
+
+    def to_policy(self) -> EtcdStatePolicy:
+        """Return the domain's form."""
+        return EtcdStatePolicy(**dict(self))
 
 
 class DiskSection(_Section):
@@ -188,11 +237,23 @@ class DiskSection(_Section):
     margin_percent: float = Field(
         DiskPolicy.margin_percent, ge=0, le=30, description="Kept free below every threshold of the kubelet."
     )
-    expected_growth_bytes: int = Field(
-        DiskPolicy.expected_growth_bytes,
+    unpacked_factor: float = Field(
+        DiskPolicy.unpacked_factor,
+        ge=1,
+        le=10,
+        description="Bytes an image takes unpacked per byte downloaded; the download stays beside it.",
+    )
+    etcd_copies: int = Field(
+        DiskPolicy.etcd_copies,
+        ge=1,
+        le=20,
+        description="Copies of etcd's data that kubeadm may make in one night: one at every attempt.",
+    )
+    other_growth_bytes: int = Field(
+        DiskPolicy.other_growth_bytes,
         ge=0,
         le=2**40,
-        description="Images, packages and logs of one upgrade.",
+        description="Logs, evidence and workloads of one night; images, packages and etcd are counted by themselves.",
     )
     scratch_retention_days: int = Field(
         DiskPolicy.scratch_retention_days,
@@ -206,6 +267,136 @@ class DiskSection(_Section):
         return DiskPolicy(**dict(self))
 
 
+class NodeSection(_Section):
+    """How calm nodes must be before a night begins."""
+
+    settle_seconds: int = Field(
+        NodePolicy.settle_seconds, ge=0, le=3600, description="A node Ready for less than this blocks."
+    )
+    clock_limit_milliseconds: int = Field(
+        NodePolicy.clock_limit_milliseconds,
+        ge=50,
+        le=60_000,
+        description="Most that clocks of two nodes, or of a node and this host, may differ.",
+    )
+
+    def to_policy(self) -> NodePolicy:
+        """Return the domain's form."""
+        return NodePolicy(**dict(self))
+
+
+class CertificateSection(_Section):
+    """How long certificates must still be valid."""
+
+    block_hours: int = Field(
+        CertificatePolicy.block_hours, ge=1, le=720, description="One that expires within this blocks."
+    )
+    warn_leaf_days: int = Field(CertificatePolicy.warn_leaf_days, ge=0, le=3650)
+    warn_ca_days: int = Field(CertificatePolicy.warn_ca_days, ge=0, le=3650)
+
+    def to_policy(self) -> CertificatePolicy:
+        """Return the domain's form."""
+        return CertificatePolicy(**dict(self))
+
+
+class ApiUseSection(_Section):
+    """Which APIs must answer."""
+
+    ignored_api_services: tuple[str, ...] = Field(
+        ApiUsePolicy.ignored_api_services,
+        strict=False,
+        description='APIServices that may be unavailable, e.g. "v1beta1.metrics.k8s.io".',
+    )
+
+    def to_policy(self) -> ApiUsePolicy:
+        """Return the domain's form."""
+        return ApiUsePolicy(**dict(self))
+
+
+class AlertSection(_Section):
+    """Whose alerts keep a night from beginning or going on; without an address none are asked for."""
+
+    prometheus_url: Url | None = Field(
+        None, description="Prometheus, also for the rules' PromQL. ${NAME:-default} is replaced."
+    )
+    alertmanager_url: Url | None = Field(
+        None, description="Alertmanager: knows what is silenced. ${NAME:-default} is replaced."
+    )
+    required: bool = Field(
+        AlertPolicy.required, description="One that does not answer is blind; false: it warns."
+    )
+    severity_label: str = Field(AlertPolicy.severity_label, min_length=1)
+    severities: tuple[str, ...] = Field(
+        AlertPolicy.severities, strict=False, min_length=1, description="Values of that label that block."
+    )
+    ignore: tuple[str, ...] = Field(
+        AlertPolicy.ignore, strict=False, description="Names of alerts that do not count."
+    )
+    own_prefixes: tuple[str, ...] = Field(
+        AlertPolicy.own_prefixes,
+        strict=False,
+        description="Alerts whose names begin so are about Nightshift itself and do not count.",
+    )
+
+    @model_validator(mode="after")
+    def _required_has_an_address(self) -> AlertSection:
+        if self.required and not (self.prometheus_url or self.alertmanager_url):
+            raise ValueError("required needs prometheus_url or alertmanager_url")
+        return self
+
+    def to_policy(self) -> AlertPolicy:
+        """Return the domain's form."""
+        return AlertPolicy(**dict(self))
+
+
+def _is_cel(expression: str | None) -> str | None:
+    """Refuse what is no CEL. Imported here: its grammar takes 0.15 s to load, and few clusters have such rules."""
+    if expression is not None:
+        from nightshift.clients.rules_cel import check_syntax
+
+        check_syntax(expression)
+    return expression
+
+
+class RuleEntry(_Section):
+    """A rule of the owner: PromQL with a result, or CEL that is true, keeps the night from going on."""
+
+    name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$")]
+    promql: Annotated[str, Field(min_length=1)] | None = Field(
+        None, description="Fires when its result is not empty (a number: when it is not 0)."
+    )
+    cel: Annotated[str | None, AfterValidator(_is_cel)] = Field(
+        None, description="Fires when it is true. It sees cluster, nodes and target."
+    )
+    message: str = Field(min_length=1, description="What the report says when it fires.")
+    outcome: Literal["block", "warn", "hold"] = Field(Rule.outcome)
+    resolution: str = Field(Rule.resolution, description="What would make it stop firing.")
+
+    @model_validator(mode="after")
+    def _one_expression(self) -> RuleEntry:
+        if (self.promql is None) == (self.cel is None):
+            raise ValueError(f"rule {self.name} needs exactly one of promql and cel")
+        return self
+
+    def to_policy(self) -> Rule:
+        """Return the domain's form."""
+        return Rule(**dict(self))
+
+
+class DriftSection(_Section):
+    """Settings that run and that ConfigMap kubeadm-config lacks: the upgrade would take them away."""
+
+    reconcile: Literal["upload-config", "block"] = Field(
+        DriftPolicy.reconcile,
+        description="upload-config: they are written into kubeadm-config before the first node is touched. block: the "
+        "night does not begin while there are any.",
+    )
+
+    def to_policy(self) -> DriftPolicy:
+        """Return the domain's form."""
+        return DriftPolicy(**dict(self))
+
+
 class DrainSection(_Section):
     """Eviction only; these limits bound the wait, they never force."""
 
@@ -214,6 +405,10 @@ class DrainSection(_Section):
     evict_unreplicated: bool = Field(
         DrainPolicy.evict_unreplicated,
         description='Evict bare pods even without the annotation nightshift.io/evict: "true".',
+    )
+    without_room: Literal["block", "warn"] = Field(
+        DrainPolicy.without_room,
+        description="What pods do that find no room elsewhere while their node is drained: block the night, or warn.",
     )
 
     def to_policy(self) -> DrainPolicy:
@@ -261,6 +456,35 @@ class QuiesceEntry(_Section):
         return WorkloadName(self.kind, self.namespace, self.name)
 
 
+class OverrideEntry(_Section):
+    """An owner's word against one finding of one gate; never against what is unknown about etcd, quorum or target."""
+
+    gate: str = Field(description="The gate's name, as in docs/gates.md.")
+    code: str = Field(
+        pattern=r"^[A-Z][A-Z0-9_]{2,63}$", description="The finding's code, e.g. PODS_UNMOVABLE."
+    )
+    reason: str = Field(
+        min_length=10, max_length=300, description="Why you want to go on; every report says it."
+    )
+    person: str = Field(min_length=2, max_length=80, description="Who says so; every report says it.")
+    until: Moment = Field(
+        description="ISO date (its first second, UTC) or time with offset; it counts no more from then on."
+    )
+
+    @model_validator(mode="after")
+    def _gate_is_known(self) -> OverrideEntry:
+        known = sorted({*GATES, PLAN_GATE})
+        if self.gate not in known:
+            close = difflib.get_close_matches(self.gate, known, n=1, cutoff=0.4)
+            hint = f"did you mean {close[0]!r}?" if close else f"gates: {', '.join(known)}"
+            raise ValueError(f"there is no gate {self.gate!r}; {hint}")
+        return self
+
+    def to_policy(self) -> Override:
+        """Return the domain's form."""
+        return Override(**dict(self))
+
+
 class LimitSection(_Section):
     """Hard time limits of remote work and of leases, in seconds."""
 
@@ -290,6 +514,29 @@ class LimitSection(_Section):
     def to_policy(self) -> LimitPolicy:
         """Return the domain's form."""
         return LimitPolicy(**dict(self))
+
+
+class CompatibilitySection(_Section):
+    """Add-ons whose support of the target minor is to be known before a minor hop."""
+
+    too_old: Literal["block", "warn"] = Field(
+        CompatibilityPolicy.too_old,
+        description="What an add-on does whose newer release would support the target minor.",
+    )
+    pinned: tuple[AddOnName, ...] = Field(
+        (),
+        strict=False,
+        description="Add-ons that you keep at their version: one that does not support the target minor holds the night.",
+    )
+    addons: tuple[AddOnEntry, ...] = Field(
+        (),
+        strict=False,
+        description="Your own entries, beside include/tables/addons.yaml; one of the same name replaces the shipped one.",
+    )
+
+    def to_policy(self) -> CompatibilityPolicy:
+        """Return the domain's form."""
+        return CompatibilityPolicy(self.too_old, self.pinned, tuple(addon.to_fact() for addon in self.addons))
 
 
 class ClusterFile(_Section):
@@ -323,20 +570,52 @@ class ClusterFile(_Section):
         description="Deployments and StatefulSets without replicas, CronJobs suspended, from the first control-plane "
         "node's drain to the last one's end. Enrol again after a change: the right to do it is given by name.",
     )
+    overrides: tuple[OverrideEntry, ...] = Field(
+        (),
+        strict=False,
+        description="Findings of gates that an owner takes upon himself, each with reason, person and end. They become "
+        "warnings, and every report shows them until they expire.",
+    )
+    rules: tuple[RuleEntry, ...] = Field(
+        (),
+        strict=False,
+        description="The owner's own rules, asked with the gates; what they may see: docs/operations.md.",
+    )
     schedule: Cron | None = Field(ClusterPolicy.schedule, description="Cron in UTC, or null: by hand only.")
+    readiness_schedule: Cron | None = Field(
+        ClusterPolicy.readiness_schedule,
+        description="Cron in UTC of readiness_<cluster>, which asks all gates by day and changes nothing; null: by hand only.",
+    )
     target: TargetSection = Field(default_factory=TargetSection.model_construct)
     window: WindowSection = Field(default_factory=WindowSection.model_construct)
     etcd_latency: EtcdLatencySection = Field(default_factory=EtcdLatencySection.model_construct)
+    etcd_state: EtcdStateSection = Field(default_factory=EtcdStateSection.model_construct)
     disk: DiskSection = Field(default_factory=DiskSection.model_construct)
+    nodes: NodeSection = Field(default_factory=NodeSection.model_construct)
+    certificates: CertificateSection = Field(default_factory=CertificateSection.model_construct)
+    api_use: ApiUseSection = Field(default_factory=ApiUseSection.model_construct)
+    alerts: AlertSection = Field(default_factory=AlertSection.model_construct)
+    drift: DriftSection = Field(default_factory=DriftSection.model_construct)
     drain: DrainSection = Field(default_factory=DrainSection.model_construct)
     workers: WorkerSection = Field(default_factory=WorkerSection.model_construct)
     limits: LimitSection = Field(default_factory=LimitSection.model_construct)
+    compatibility: CompatibilitySection = Field(default_factory=CompatibilitySection.model_construct)
 
     @model_validator(mode="after")
     def _quiesced_once(self) -> ClusterFile:
         twice = {str(e.to_policy()) for e in self.quiesce if self.quiesce.count(e) > 1}
         if twice:
             raise ValueError(f"quiesce names {', '.join(sorted(twice))} twice")
+        return self
+
+    @model_validator(mode="after")
+    def _rules_can_be_asked(self) -> ClusterFile:
+        names = [rule.name for rule in self.rules]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise ValueError(f"rules name {', '.join(twice)} twice")
+        if any(rule.promql for rule in self.rules) and not self.alerts.prometheus_url:
+            raise ValueError("rules with promql need alerts.prometheus_url")
         return self
 
     def to_policy(self, name: str) -> ClusterPolicy:
@@ -346,6 +625,8 @@ class ClusterFile(_Section):
             for key, value in dict(self).items()
         }
         values["quiesce"] = tuple(entry.to_policy() for entry in self.quiesce)
+        values["overrides"] = tuple(entry.to_policy() for entry in self.overrides)
+        values["rules"] = tuple(entry.to_policy() for entry in self.rules)
         return ClusterPolicy(name=name, **values)
 
 

@@ -14,6 +14,7 @@ from kubernetes.client import ApiClient
 
 from nightshift.clients.kube_api import NAMESPACE, KubeApi, workload_permissions
 from nightshift.clients.kube_transport import KubeTransport, StatusError
+from nightshift.clients.permissions import Permission
 from nightshift.domain.errors import ConfigError, UnreachableError
 from nightshift.domain.facts import WorkloadName
 
@@ -21,8 +22,15 @@ _MANIFESTS = Path(__file__).resolve().parents[3] / "include" / "manifests"
 _FIELD_MANAGER = "nightshift"
 _TOKEN_SECRET = "nightshift-token"
 _QUIESCE = "nightshift-quiesce"  # Role and RoleBinding in every namespace whose workloads the policy quiesces
-_QUIESCE_LABEL = "app.kubernetes.io/component"
+_GATES = "nightshift-gates"  # ClusterRole and Roles of what the gates read
+_COMPONENT_LABEL = "app.kubernetes.io/component"
 _ANYWHERE = "/apis/rbac.authorization.k8s.io/v1/{}"
+_GRANTS = {  # bindings first: a right ends with its binding
+    "RoleBinding": "rolebindings",
+    "Role": "roles",
+    "ClusterRoleBinding": "clusterrolebindings",
+    "ClusterRole": "clusterroles",
+}
 _TOKEN_SECONDS = 30
 _NAMESPACE_GONE_SECONDS = 120
 # Kind -> path of its collection; {} takes the namespace.
@@ -75,16 +83,19 @@ class ClusterSetup:
                 next_step="Give a kubeconfig of a cluster administrator, e.g. /etc/kubernetes/admin.conf.",
             ) from error
 
-    def apply(self, quiesce: Sequence[WorkloadName] = ()) -> tuple[str, ...]:
+    def apply(
+        self, quiesce: Sequence[WorkloadName] = (), reads: Sequence[Permission] = ()
+    ) -> tuple[str, ...]:
         """Apply all manifests (server-side apply: the same again changes nothing); return what was applied.
 
         Args:
             quiesce: workloads that may be made quiet; rights to any other one are taken back.
+            reads: what the gates read; rights to read anything else are taken back.
 
         Raises:
             ConfigError: WORKLOAD_MISSING, a namespace they name does not exist.
         """
-        roles = _quiesce_roles(quiesce)
+        roles = [*_quiesce_roles(quiesce), *_gate_roles(reads)]
         for document in (*self._documents, *roles):
             self._apply(document)
         wanted = set(map(_object_path, roles))
@@ -112,11 +123,11 @@ class ClusterSetup:
             ) from answer
 
     def _granted(self) -> list[dict[str, Any]]:
-        """The rights to make workloads quiet that an enrolment gave, in all namespaces."""
-        query = {"labelSelector": f"{_QUIESCE_LABEL}={_QUIESCE}"}
+        """The rights that an enrolment gave beside the manifests, in all namespaces."""
+        query = {"labelSelector": f"{_COMPONENT_LABEL} in ({_QUIESCE},{_GATES})"}
         return [
             {"kind": kind, "metadata": item["metadata"]}
-            for kind, plural in (("RoleBinding", "rolebindings"), ("Role", "roles"))
+            for kind, plural in _GRANTS.items()
             for item in self._http.call("GET", _ANYWHERE.format(plural), query=query).get("items") or ()
         ]
 
@@ -206,25 +217,41 @@ def _quiesce_roles(names: Iterable[WorkloadName]) -> list[dict[str, Any]]:
 
 
 def _quiesce_role(namespace: str, names: Iterable[WorkloadName]) -> tuple[dict[str, Any], dict[str, Any]]:
+    rules = [_rule(permission) for name in names for permission in workload_permissions(name)]
+    return _role(_QUIESCE, namespace, rules)
+
+
+def _gate_roles(reads: Iterable[Permission]) -> list[dict[str, Any]]:
+    """A ClusterRole for what is read everywhere, a Role per namespace for the rest, and their bindings."""
+    found: dict[str, list[dict[str, Any]]] = {}
+    for permission in reads:
+        found.setdefault(permission.namespace, []).append(_rule(permission))
+    return [document for namespace, rules in found.items() for document in _role(_GATES, namespace, rules)]
+
+
+def _rule(permission: Permission) -> dict[str, Any]:
+    if permission.path:
+        return {"nonResourceURLs": [permission.path], "verbs": [permission.verb]}
+    rule: dict[str, Any] = {
+        "apiGroups": [permission.group],
+        "resources": [permission.resource],
+        "verbs": [permission.verb],
+    }
+    return {**rule, "resourceNames": [permission.name]} if permission.name else rule
+
+
+def _role(name: str, namespace: str, rules: list[dict[str, Any]]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """A Role and its binding to our service account; without a namespace for the whole cluster."""
     api_version = "rbac.authorization.k8s.io/v1"
-    labels = {"app.kubernetes.io/name": "nightshift", _QUIESCE_LABEL: _QUIESCE}
-    metadata = {"name": _QUIESCE, "namespace": namespace, "labels": labels}
-    rules = [
-        {
-            "apiGroups": [p.group],
-            "resources": [p.resource],
-            "resourceNames": [p.name],
-            "verbs": [p.verb],
-        }
-        for name in names
-        for p in workload_permissions(name)
-    ]
-    role = {"apiVersion": api_version, "kind": "Role", "metadata": metadata, "rules": rules}
+    kind = "Role" if namespace else "ClusterRole"
+    labels = {"app.kubernetes.io/name": "nightshift", _COMPONENT_LABEL: name}
+    metadata = {"name": name, "labels": labels, **({"namespace": namespace} if namespace else {})}
+    role = {"apiVersion": api_version, "kind": kind, "metadata": metadata, "rules": rules}
     binding = {
         "apiVersion": api_version,
-        "kind": "RoleBinding",
+        "kind": f"{kind}Binding",
         "metadata": metadata,
-        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": _QUIESCE},
+        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": kind, "name": name},
         "subjects": [{"kind": "ServiceAccount", "name": "nightshift", "namespace": NAMESPACE}],
     }
     return role, binding

@@ -21,6 +21,9 @@ _GAUGES = (
     "etcd_server_is_leader",
     "etcd_mvcc_db_total_size_in_bytes",
     "etcd_server_quota_backend_bytes",
+    "etcd_server_proposals_pending",
+    "etcd_server_proposals_committed_total",
+    "etcd_server_proposals_failed_total",
 )
 _VERSION = "etcd_server_version"
 _WANTED = (_FSYNC, _COMMIT, _APPLY, *_GAUGES, _VERSION)
@@ -60,6 +63,9 @@ def parse_etcd_metrics(text: str, member: str, taken: float) -> EtcdSample | Non
         server_version=version,
         db_size_bytes=values["etcd_mvcc_db_total_size_in_bytes"],
         quota_bytes=values["etcd_server_quota_backend_bytes"],
+        proposals_pending=values["etcd_server_proposals_pending"],
+        proposals_committed=values["etcd_server_proposals_committed_total"],
+        proposals_failed_total=values["etcd_server_proposals_failed_total"],
     )
 
 

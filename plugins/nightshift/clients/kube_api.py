@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import quote
 
 import yaml
 from kubernetes.client import ApiClient
 
+from nightshift.clients.api_reader import TransportReader, put
 from nightshift.clients.kube_objects import (
     FENCED_AT,
     FENCED_OWNER,
@@ -27,6 +28,8 @@ from nightshift.clients.kube_objects import (
     scale_facts,
 )
 from nightshift.clients.kube_transport import MERGE_PATCH, KubeTransport, StatusError
+from nightshift.clients.permissions import Permission
+from nightshift.clients.questions import ApiQuestion
 from nightshift.domain.debts import DEBT_ANNOTATIONS, Debt, from_text, to_text
 from nightshift.domain.errors import ConfigError, UnreachableError
 from nightshift.domain.facts import (
@@ -37,6 +40,8 @@ from nightshift.domain.facts import (
     WorkloadFacts,
     WorkloadName,
 )
+
+T = TypeVar("T")
 
 NAMESPACE = "nightshift"
 LEASE_NAME = "nightshift"
@@ -73,43 +78,6 @@ class Eviction:
 
     outcome: EvictionOutcome
     detail: str = ""
-
-
-@dataclass(frozen=True)
-class Permission:
-    """One thing our user must be allowed to do.
-
-    Args:
-        resource: may carry a subresource, "pods/eviction".
-        namespace: "" = cluster-wide.
-        name: "" = any object; a role that names its objects is only found when they are named here too.
-    """
-
-    verb: str
-    group: str
-    resource: str
-    namespace: str = ""
-    name: str = ""
-
-    def attributes(self) -> dict[str, str]:
-        """As an access review asks for it."""
-        resource, _, subresource = self.resource.partition("/")
-        asked = {
-            "verb": self.verb,
-            "group": self.group,
-            "resource": resource,
-            "subresource": subresource,
-            "namespace": self.namespace,
-            "name": self.name,
-        }
-        return {key: value for key, value in asked.items() if value}
-
-    def __str__(self) -> str:
-        """For people, like kubectl's arguments: "get leases.coordination.k8s.io -n nightshift"."""
-        group = f".{self.group}" if self.group else ""
-        name = f" {self.name}" if self.name else ""
-        where = f" -n {self.namespace}" if self.namespace else ""
-        return f"{self.verb} {self.resource}{group}{name}{where}"
 
 
 def workload_permissions(name: WorkloadName) -> tuple[Permission, ...]:
@@ -482,7 +450,7 @@ class KubeApi:
             review = {
                 "apiVersion": "authorization.k8s.io/v1",
                 "kind": "SelfSubjectAccessReview",
-                "spec": {"resourceAttributes": permission.attributes()},
+                "spec": permission.review(),
             }
             path = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"
             if not self._http.call("POST", path, body=review)["status"].get("allowed"):
@@ -490,6 +458,14 @@ class KubeApi:
         if denied:
             self._http.require_ready("permission reviews")
         return tuple(denied)
+
+    def ask(self, question: ApiQuestion[T]) -> T:
+        """Put one question to the API server (read only).
+
+        Raises:
+            BlindError: API_ANSWER_UNKNOWN, the answer was not understood.
+        """
+        return put(question, TransportReader(self._http), self._http.host)
 
     def kubelet_token(self) -> str:
         """A short-lived token of the service account that may read kubelet configuration, and nothing else."""

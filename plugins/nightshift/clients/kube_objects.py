@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
+from nightshift.clients.kube_placement import need, placement, room, taints
 from nightshift.domain.debts import OWNER_ANNOTATION, TOKEN_ANNOTATION
 from nightshift.domain.facts import (
     BudgetFacts,
@@ -23,12 +24,17 @@ FENCED_OWNER = "nightshift.io/fenced-owner"  # on the Lease, see domain/takeover
 FENCED_AT = "nightshift.io/fenced-at"
 _CONTROL_PLANE_LABEL = "node-role.kubernetes.io/control-plane"
 _MIRROR = "kubernetes.io/config.mirror"
+_UNSCHEDULABLE = (
+    "node.kubernetes.io/unschedulable"  # the taint that the node controller adds to a cordoned node
+)
 
 
 def node_facts(item: Mapping[str, Any]) -> NodeFacts:
     """One Node."""
     metadata, spec, status = item["metadata"], item.get("spec", {}), item.get("status", {})
     conditions = {c["type"]: c.get("status") for c in status.get("conditions", [])}
+    ready: Mapping[str, Any] = next((c for c in status.get("conditions", []) if c["type"] == "Ready"), {})
+    cordoned_by, cordoned_since = _cordon(metadata, spec)
     addresses = {a["type"]: a["address"] for a in reversed(status.get("addresses", []))}
     return NodeFacts(
         name=metadata["name"],
@@ -40,7 +46,30 @@ def node_facts(item: Mapping[str, Any]) -> NodeFacts:
         pressures=tuple(sorted(t for t, s in conditions.items() if t.endswith("Pressure") and s == "True")),
         annotations=dict(metadata.get("annotations") or {}),
         labels=dict(metadata.get("labels") or {}),
+        ready_since=parse_time(ready.get("lastTransitionTime")),
+        ready_message=": ".join(filter(None, (ready.get("reason"), ready.get("message")))),
+        cordoned_since=cordoned_since,
+        cordoned_by=cordoned_by,
+        taints=taints(spec),
+        room=room(status.get("allocatable") or {}),
     )
+
+
+def _cordon(metadata: Mapping[str, Any], spec: Mapping[str, Any]) -> tuple[str, float | None]:
+    """By which program and since when a node is cordoned; ("", None) when it is not, or nobody says."""
+    if not spec.get("unschedulable"):
+        return "", None
+    wrote: Mapping[str, Any] = next(
+        (
+            entry
+            for entry in metadata.get("managedFields") or ()
+            if "f:unschedulable" in ((entry.get("fieldsV1") or {}).get("f:spec") or {})
+        ),
+        {},
+    )
+    taint: Mapping[str, Any] = next((t for t in spec.get("taints") or () if t["key"] == _UNSCHEDULABLE), {})
+    # The writer's time is that of its last write of any field; the taint is added once.
+    return str(wrote.get("manager") or ""), parse_time(taint.get("timeAdded") or wrote.get("time"))
 
 
 def pod_facts(item: Mapping[str, Any]) -> PodFacts:
@@ -60,20 +89,29 @@ def pod_facts(item: Mapping[str, Any]) -> PodFacts:
         has_emptydir=any("emptyDir" in v for v in spec.get("volumes") or []),
         labels=dict(metadata.get("labels") or {}),
         annotations=annotations,
+        node=str(spec.get("nodeName") or ""),
+        is_ready=any(
+            c["type"] == "Ready" and c.get("status") == "True"
+            for c in item.get("status", {}).get("conditions") or []
+        ),
+        need=need(spec),
+        placement=placement(metadata["namespace"], spec),
     )
 
 
 def budget_facts(item: Mapping[str, Any]) -> BudgetFacts:
     """One PodDisruptionBudget."""
-    metadata, status = item["metadata"], item.get("status", {})
+    metadata, spec, status = item["metadata"], item.get("spec", {}), item.get("status", {})
     return BudgetFacts(
         namespace=metadata["namespace"],
         name=metadata["name"],
-        selector=item.get("spec", {}).get("selector") or {},
+        selector=spec.get("selector") or {},
         disruptions_allowed=int(status.get("disruptionsAllowed", 0)),
         current_healthy=int(status.get("currentHealthy", 0)),
         desired_healthy=int(status.get("desiredHealthy", 0)),
         expected_pods=int(status.get("expectedPods", 0)),
+        always_evicts_unready=spec.get("unhealthyPodEvictionPolicy") == "AlwaysAllow",
+        is_computed=int(status.get("observedGeneration", 0)) >= int(metadata.get("generation", 0)),
     )
 
 

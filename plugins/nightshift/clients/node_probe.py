@@ -54,7 +54,11 @@ def parse_probe(node: str, text: str) -> NodeProbe:
     Raises:
         BlindError: PROBE_INCOMPLETE, a section is missing, failed or cannot be read.
     """
-    reader = _Reader(node, dict(_sections(node, text)))
+    try:
+        sections = parse_sections(text)
+    except ValueError as error:
+        raise _incomplete(node, "", str(error)) from error
+    reader = _Reader(node, sections)
     boot_id, clock, token = reader.take("node", _identity)
     return NodeProbe(
         node=node,
@@ -72,6 +76,22 @@ def parse_probe(node: str, text: str) -> NodeProbe:
         jobs=reader.take("jobs", lambda t: tuple(parse_job(line).facts for line in t.splitlines())),
         token=token,
     )
+
+
+def parse_sections(text: str) -> dict[str, tuple[int, str]]:
+    """Read lines of `name TAB exit code TAB base64 of the output`, as `probe` and `look` print them.
+
+    Raises:
+        ValueError: a line is none of that.
+    """
+    found = {}
+    for line in text.splitlines():
+        try:
+            name, code, encoded = line.split("\t")
+            found[name] = int(code), _text(encoded)
+        except ValueError as error:
+            raise ValueError(f"the line {line[:40]!r} has no three fields") from error
+    return found
 
 
 def parse_job(line: str) -> JobStatus:
@@ -122,15 +142,6 @@ class _Reader:
         code, text = self._sections.get(name, (1, ""))
         match = _VERSION.search(text)
         return match.group(1) if code == 0 and match else None
-
-
-def _sections(node: str, text: str) -> Iterator[tuple[str, tuple[int, str]]]:
-    for line in text.splitlines():
-        try:
-            name, code, encoded = line.split("\t")
-            yield name, (int(code), _text(encoded))
-        except ValueError as error:
-            raise _incomplete(node, line[:40], "its line has no three fields") from error
 
 
 def _pairs(text: str) -> dict[str, str]:
@@ -205,6 +216,8 @@ def _pod(content: bytes | None) -> tuple[dict[str, Any], str | None]:
         document = yaml.safe_load(content)
         if not isinstance(document, dict) or document.get("kind") != "Pod":
             return {}, "it is no Pod"
+        if document.get("apiVersion") != "v1":
+            return {}, f"it is a Pod of {document.get('apiVersion')}, and the kubelet knows v1 only"
         if not isinstance(document["spec"]["containers"][0], dict):
             return {}, "it is a Pod without a container"
     except yaml.YAMLError as error:

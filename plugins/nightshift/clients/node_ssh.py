@@ -15,14 +15,16 @@ import time
 import uuid
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, BinaryIO
 
 import paramiko
 import tenacity
 
-from nightshift.clients.node_probe import JobStatus, parse_job, parse_probe
-from nightshift.clients.script_bundle import ScriptBundle
+from nightshift.clients.node_probe import JobStatus, parse_job, parse_probe, parse_sections
+from nightshift.clients.questions.images import parse_manifests
+from nightshift.clients.questions.supply import parse_supply
+from nightshift.clients.script_bundle import DISPATCHER, ScriptBundle
 from nightshift.clients.ssh_connect import (
     KEEPALIVE_SECONDS,
     NETWORK_ERRORS,
@@ -42,7 +44,14 @@ from nightshift.domain.errors import (
     UnreachableError,
 )
 from nightshift.domain.facts import JobFacts, NodeProbe, PackageFacts
-from nightshift.domain.limits import EVIDENCE_SECONDS, FETCH_SECONDS, LOOK_SECONDS, REATTACH_SECONDS
+from nightshift.domain.facts.supply import SupplyItem
+from nightshift.domain.limits import (
+    EVIDENCE_SECONDS,
+    FETCH_SECONDS,
+    LOOK_SECONDS,
+    REATTACH_SECONDS,
+    SUPPLY_SECONDS,
+)
 
 
 class ExitCode:
@@ -77,6 +86,7 @@ _POLL_SECONDS = 1.0
 _FIRST_POLL_SECONDS = 0.2
 _KEPT_LINES = 5000
 _CHANNEL_SECONDS = 20.0
+_LOOK_CALL_SECONDS = 30.0  # each section ends by itself long before
 _TAIL_LINES = 4  # in a message; the task's log has all of them
 _TAIL_WIDTH = 200  # characters of each
 _CONTROL = re.compile(r"\x1b\[[0-9;]*[A-Za-z]|[\x00-\x08\x0b-\x1f]")  # colours and the like
@@ -204,6 +214,24 @@ class _Poll:
     lines: tuple[str, ...]
 
 
+@dataclass
+class _Trail:
+    """What was read of one start of a job so far."""
+
+    job_id: str
+    cursor: str = "-"
+    lines: deque[str] = field(default_factory=lambda: deque(maxlen=_KEPT_LINES))
+    result: dict[str, Any] | None = None
+
+    def take(self, poll: _Poll, log: Callable[[str], None]) -> None:
+        """Tell the new lines of a look."""
+        self.cursor = poll.cursor
+        for line in (_CONTROL.sub("", written) for written in poll.lines):
+            self.lines.append(line)
+            self.result = _result_of(line) or self.result
+            log(line)
+
+
 def _noop() -> None:
     """Nothing to do between two polls."""
 
@@ -235,6 +263,12 @@ class NodeSsh:
         self._sleep = sleep
         self._client: paramiko.SSHClient | None = None
         self._lock = threading.Lock()
+        self._trails: dict[str, _Trail] = {}  # by step: what `follow_job` has told already
+
+    @property
+    def name(self) -> str:
+        """Name of the node."""
+        return self.node
 
     # -- one command ---------------------------------------------------------------------------------------
 
@@ -258,6 +292,23 @@ class NodeSsh:
             BlindError: PROBE_INCOMPLETE.
         """
         return parse_probe(self.node, self._demand(self.run("probe"), "probe").text)
+
+    def look(self, sections: Sequence[str]) -> dict[str, tuple[int, str]]:
+        """Sections of the verb `look`, read in one call: name -> (exit code, output).
+
+        Raises:
+            BlindError: LOOK_INCOMPLETE, the answer is not the verb's.
+        """
+        result = self._demand(self.run("look", *sections, timeout_seconds=_LOOK_CALL_SECONDS), "look")
+        try:
+            return parse_sections(result.text)
+        except ValueError as error:
+            raise BlindError(
+                "LOOK_INCOMPLETE",
+                f"The look at node {self.node} cannot be read.",
+                cause=str(error),
+                next_step=f"Run `sudo {DISPATCHER} look {' '.join(sections)}` on {self.node} and read its errors.",
+            ) from error
 
     def etcd_metrics(self) -> str | None:
         """Text of etcd's metrics on the node's loopback; None when the node has no etcd.
@@ -311,6 +362,59 @@ class NodeSsh:
         if result.exit_code == ExitCode.ABSENT:
             return PackageFacts(minor, ())
         return PackageFacts(minor, (), error=_last_line(result.stderr))
+
+    def supply(
+        self, minor: str, package_version: str | None, base_url: str, images: Sequence[str]
+    ) -> tuple[SupplyItem, ...]:
+        """Whether what an upgrade would download is there, asked with the node's keyring, proxies and mirrors.
+
+        Args:
+            minor: whose repository, "1.35".
+            package_version: of all packages a node needs, "1.35.4-1.1"; None = ask for the repository only.
+            base_url: as for `package_index`.
+            images: full names with tags.
+
+        Raises:
+            BlindError: SUPPLY_SILENT, the answer is incomplete.
+        """
+        words = (minor, package_version or "-", base_url, *images)
+        result = self._demand(self.run("supply", *words, timeout_seconds=SUPPLY_SECONDS), "supply")
+        try:
+            items = parse_supply(result.text)
+        except ValueError as error:
+            raise self._half_an_answer(str(error)) from error
+        asked = {("repository", minor), *(("image", image) for image in images)}
+        missing = asked - {(item.kind, item.name) for item in items}
+        if missing:
+            raise self._half_an_answer(f"nothing was said about {', '.join(sorted(n for _, n in missing))}")
+        return items
+
+    def _half_an_answer(self, why: str) -> BlindError:
+        return BlindError(
+            "SUPPLY_SILENT",
+            f"Node {self.node} did not say whether all packages and images are there.",
+            cause=f"Its answer cannot be used: {why}.",
+            next_step=f"Run `sudo /usr/local/lib/nightshift/nightshift-node supply` on {self.node} and read its errors.",
+        )
+
+    def image_manifests(self, images: Sequence[str]) -> dict[str, tuple[int, str]]:
+        """What the node's registry says about images: image -> (HTTP status, manifest); status 0: no answer.
+
+        Raises:
+            BlindError: LOOK_INCOMPLETE, the answer is not understood.
+        """
+        result = self._demand(
+            self.run("image-manifests", *images, timeout_seconds=LOOK_SECONDS), "image-manifests"
+        )
+        try:
+            return parse_manifests(result.text)
+        except ValueError as error:
+            raise BlindError(
+                "LOOK_INCOMPLETE",
+                f"Node {self.node} did not tell what its registry says about images.",
+                cause=f"On the node its answer cannot be read: {error!r}",
+                next_step="Run `sudo /usr/local/lib/nightshift/nightshift-node image-manifests IMAGE` on it.",
+            ) from error
 
     def fence(self, token: int) -> None:
         """Raise the node's fencing token: commands of an older token are refused from now on.
@@ -372,7 +476,7 @@ class NodeSsh:
     ) -> JobOutcome:
         """Start the job, or attach to it if it runs already, and follow it to its end.
 
-        A broken connection is opened again for up to `reattach_seconds`; the job does not notice. When `log` or
+        Lines that `follow_job` has told are not told again. A broken connection is opened again for up to `reattach_seconds`; the job does not notice. When `log` or
         `on_poll` raises, following ends and the job goes on.
 
         Args:
@@ -400,26 +504,57 @@ class NodeSsh:
         log(f"{step} {how} as nightshift-{step}.service")
         return self._follow(step, job_id, how == "attached", log, on_poll)
 
+    def follow_job(
+        self, step: str, log: Callable[[str], None], is_enough: Callable[[JobFacts], bool]
+    ) -> JobFacts | None:
+        """Follow a job that runs, whoever started it, until it ended or `is_enough`; starts and changes nothing.
+
+        It needs no token, because it only looks. `run_job` of the same client goes on where this stopped.
+
+        Args:
+            step: name of the job script.
+            log: gets every line of the job once, in order.
+            is_enough: asked at each look, before its lines are told; about once a second.
+
+        Returns:
+            What the last look said; None: no such job ran.
+
+        Raises:
+            UnreachableError: NODE_UNREACHABLE, at once: whoever needs the job will ask again.
+        """
+        trail: _Trail | None = None
+        pause = _FIRST_POLL_SECONDS
+        while True:
+            poll = self._poll(step, trail.cursor if trail else "-")
+            facts = poll.status.facts
+            if trail is None and facts.state != "running":
+                return None
+            if trail is None:
+                trail = self._trails[step] = _Trail(poll.status.job_id)
+            elif poll.status.job_id != trail.job_id:  # another start: what was followed is over
+                return facts
+            if is_enough(facts):
+                return facts
+            trail.take(poll, log)
+            if facts.state != "running":
+                return facts
+            self._sleep(pause)
+            pause = min(_POLL_SECONDS, pause * 1.5)
+
     def _follow(
         self, step: str, job_id: str, attached: bool, log: Callable[[str], None], on_poll: Callable[[], None]
     ) -> JobOutcome:
         """Poll until the job ended."""
-        cursor, pause = "-", _FIRST_POLL_SECONDS
-        lines: deque[str] = deque(maxlen=_KEPT_LINES)
-        result: dict[str, Any] | None = None
+        known, pause = self._trails.pop(step, None), _FIRST_POLL_SECONDS
+        trail = known if known is not None and known.job_id == job_id else _Trail(job_id)
         while True:
-            seen = cursor  # bound before the call: a repeated look must ask from the same place
-            poll = self._patiently(lambda since=seen: self._poll(step, since))  # type: ignore[misc]  # mypy: lambda default
-            cursor = poll.cursor
+            poll = self._patiently(lambda: self._poll(step, trail.cursor))
             if poll.status.job_id != job_id:
-                raise self._lost(step, "It was started anew by somebody else.", lines)
-            for line in (_CONTROL.sub("", written) for written in poll.lines):
-                lines.append(line)
-                result = _result_of(line) or result
-                log(line)
+                raise self._lost(step, "It was started anew by somebody else.", trail.lines)
+            trail.take(poll, log)
             on_poll()
             if poll.status.facts.state != "running":
-                return self._ended(step, poll.status, attached, lines, result)
+                return self._ended(step, poll.status, attached, trail.lines, trail.result)
             self._sleep(pause)
             pause = min(_POLL_SECONDS, pause * 1.5)
 

@@ -2,15 +2,16 @@
 
 A cordon is recorded on its node, in the same write. Everything else is an entry in one ConfigMap, written before the
 change and removed after the undo was read back. So a record without its change may exist, never a change without its
-record: a try that a recovery overtook between the two records it again (steps/quiesce.py). And every undo asks first
-whether there is still something to undo.
+record: whoever undoes a change, or finds that it was never made, first marks the record as ended, and an ended record
+stays until that change cannot come any more (docs/adr/0018). And every undo asks first whether there is still something
+to undo.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from enum import StrEnum
 from typing import Any
 
@@ -18,6 +19,9 @@ from nightshift.domain.facts import NodeFacts, WorkloadFacts, WorkloadName
 
 OWNER_ANNOTATION = "nightshift.io/owner"
 TOKEN_ANNOTATION = "nightshift.io/token"
+# How long a request of a process that was given up may be on its way: far longer than an API server keeps one, and than
+# most machines stand still before they go on.
+LATE_SECONDS = 900.0
 # On nodes; written in one patch with the cordon, dropped after the uncordon.
 DEBT_ANNOTATIONS = (OWNER_ANNOTATION, TOKEN_ANNOTATION)
 
@@ -42,7 +46,9 @@ class Debt:
     Args:
         kind: what was done.
         subject: to what: "Node/w1", "Deployment/shop/web"; of an unreadable entry its key.
-        undo: what is needed to undo it; for workloads {"before": the setting, "uid": of the object}.
+        undo: what is needed to undo it; for workloads {"before": the setting, "uid": of the object, "version": what the
+            change waits for, it is refused by any other; "ended": since when it must be as before again, seconds since
+            the epoch}. Records of an older Nightshift have no version.
         owner: who did it, see domain/owner.py.
         token: the fencing token under which it was done.
         recorded: seconds since the epoch; 0 when the record does not say (cordons).
@@ -61,6 +67,12 @@ class Debt:
         return self.subject if self.kind is DebtKind.UNREADABLE else self.subject.replace("/", ".")
 
     @property
+    def ended(self) -> float | None:
+        """Since when what was changed must be as before again (seconds since the epoch); None: it is to be as we left it."""
+        ended = self.undo.get("ended")
+        return None if ended is None else float(ended)
+
+    @property
     def workload(self) -> WorkloadName:
         """The workload it is about."""
         return WorkloadName(*self.subject.split("/"))
@@ -75,12 +87,19 @@ class Repayment:
     """What is to be done about a debt now.
 
     Args:
-        setting: what the workload is set to; None: nothing to undo any more, only the record goes.
+        setting: what the workload is set to; None: nothing to undo now.
         why: one clause for people, without the subject.
+        is_settled: nothing to undo now, and our change cannot come later any more either: the record goes.
     """
 
     setting: int | bool | None
     why: str
+    is_settled: bool = False
+
+    @property
+    def is_due(self) -> bool:
+        """Tell whether there is something to do, be it only to drop the record."""
+        return self.is_settled or self.setting is not None
 
 
 def to_text(debt: Debt) -> str:
@@ -121,29 +140,52 @@ def workload_subject(name: WorkloadName) -> str:
 
 def quiesce_debt(found: WorkloadFacts, owner: str, token: int, now: float) -> Debt:
     """The debt of making this workload quiet; to be recorded before that is done."""
-    undo = {"before": found.setting, "uid": found.uid}
+    undo = {"before": found.setting, "uid": found.uid, "version": found.version}
     return Debt(_KINDS[found.name.kind], workload_subject(found.name), undo, owner, token, now)
 
 
-def judge_workload_debt(debt: Debt, found: WorkloadFacts | None) -> Repayment:
+def end(debt: Debt, now: float) -> Debt:
+    """The same debt, ended: what it is about is to be as before from now on (seconds since the epoch)."""
+    return debt if debt.ended is not None else replace(debt, undo={**debt.undo, "ended": now})
+
+
+def is_same(one: Debt, other: Debt) -> bool:
+    """Tell whether two records are of one change, ended or not."""
+    return _unended(one) == _unended(other)
+
+
+def _unended(debt: Debt) -> Debt:
+    return replace(debt, undo={key: value for key, value in debt.undo.items() if key != "ended"})
+
+
+def judge_workload_debt(debt: Debt, found: WorkloadFacts | None, now: float) -> Repayment:
     """Decide what is to be done about a workload now; whatever somebody else did to it meanwhile stays.
 
     Args:
         debt: of kind REPLICAS or SUSPEND.
         found: the workload as it is; None: it does not exist any more.
+        now: seconds since the epoch.
     """
     before = debt.undo["before"]
     if found is None:
-        return Repayment(None, "was deleted meanwhile; nothing is owed")
+        return Repayment(None, "was deleted meanwhile; nothing is owed", is_settled=True)
     if found.uid != debt.undo["uid"]:
-        return Repayment(None, "was deleted and made anew meanwhile; it stays as it is")
-    if found.setting == before:
-        return Repayment(None, f"{_said(debt.kind, before)} as before")
-    if found.setting != _QUIET[debt.kind]:
-        return Repayment(
-            None, f"{_said(debt.kind, found.setting)}: somebody set that meanwhile, and it stays"
-        )
-    return Repayment(before, f"{_said(debt.kind, before)} again")
+        return Repayment(None, "was deleted and made anew meanwhile; it stays as it is", is_settled=True)
+    if found.setting == _QUIET[debt.kind] and found.setting != before:
+        return Repayment(before, f"{_said(debt.kind, before)} again")
+    why = f"{_said(debt.kind, found.setting)} as before"
+    if found.setting != before:
+        why = f"{_said(debt.kind, found.setting)}: somebody set that meanwhile, and it stays"
+    is_settled = not _may_still_come(debt, found, now)
+    if not is_settled:
+        why += f"; watched for up to {LATE_SECONDS / 60:.0f} minutes, our change may be on its way"
+    return Repayment(None, why, is_settled)
+
+
+def _may_still_come(debt: Debt, found: WorkloadFacts, now: float) -> bool:
+    """Tell whether our change may still be made: the API refuses it unless the workload is as it was at the record."""
+    is_refused = found.version != debt.undo.get("version")
+    return not is_refused and (debt.ended is None or now < debt.ended + LATE_SECONDS)
 
 
 def workload_debts(debts: Iterable[Debt]) -> tuple[Debt, ...]:

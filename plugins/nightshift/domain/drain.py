@@ -12,14 +12,29 @@ from nightshift.domain.policy import DrainPolicy
 
 EVICT_ANNOTATION = "nightshift.io/evict"
 
+# What stands in a pod's way.
+UNREPLICATED = "unreplicated"  # nothing would start it again
+LOCAL_DATA = "local data"  # in an emptyDir that the policy protects
+OVERLAP = "overlap"  # more than one budget: the eviction API refuses
+DEADLOCK = "deadlock"  # a budget that no waiting satisfies
+TIGHT = "tight"  # a budget that allows none now
+
 
 @dataclass(frozen=True)
 class PodNote:
-    """A pod and why it is treated the way it is."""
+    """A pod and why it is treated the way it is.
+
+    Args:
+        pod: the pod.
+        reason: in words.
+        budgets: "namespace/name" of the PodDisruptionBudgets meant.
+        kind: what stands in the way of a blocker or a tight pod: `UNREPLICATED`, `LOCAL_DATA`, `OVERLAP`, `DEADLOCK`, `TIGHT`.
+    """
 
     pod: PodFacts
     reason: str
-    budgets: tuple[str, ...] = ()  # "namespace/name" of the PodDisruptionBudgets meant
+    budgets: tuple[str, ...] = ()
+    kind: str = ""
 
 
 @dataclass(frozen=True)
@@ -56,12 +71,11 @@ def plan_drain(pods: Sequence[PodFacts], budgets: Sequence[BudgetFacts], policy:
         if stays:
             skip.append(PodNote(pod, stays))
             continue
-        blocks = _refusal(pod, policy)
-        matching = _budgets_that_count(pod, budgets)
-        note, is_permanent = _budget_note(pod, matching)
-        if blocks:
-            blockers.append(PodNote(pod, blocks))
-        elif note and is_permanent:
+        refused = _refusal(pod, policy)
+        note = _budget_note(pod, budgets_that_count(pod, budgets))
+        if refused:
+            blockers.append(refused)
+        elif note and note.kind != TIGHT:
             blockers.append(note)
         else:
             evict.append(pod)
@@ -126,35 +140,45 @@ def _reason_to_stay(pod: PodFacts) -> str:
     return ""
 
 
-def _refusal(pod: PodFacts, policy: DrainPolicy) -> str:
-    """Say why the policy does not let the pod go; "" when it does."""
+def _refusal(pod: PodFacts, policy: DrainPolicy) -> PodNote | None:
+    """Say why the policy does not let the pod go; None when it does."""
     if _is_finished(pod) or pod.is_terminating:
-        return ""
+        return None
     if pod.has_emptydir and not policy.delete_emptydir_data:
-        return "has emptyDir data, which drain.delete_emptydir_data protects"
+        reason = "has emptyDir data, which drain.delete_emptydir_data protects"
+        return PodNote(pod, reason, kind=LOCAL_DATA)
     is_allowed = policy.evict_unreplicated or pod.annotations.get(EVICT_ANNOTATION) == "true"
     if pod.controller is None and not is_allowed:
-        return "has no controller, nothing would start it again"
-    return ""
+        return PodNote(pod, "has no controller, nothing would start it again", kind=UNREPLICATED)
+    return None
 
 
-def _budgets_that_count(pod: PodFacts, budgets: Sequence[BudgetFacts]) -> list[BudgetFacts]:
+def budgets_that_count(pod: PodFacts, budgets: Sequence[BudgetFacts]) -> list[BudgetFacts]:
     """Return the budgets the API server would ask: none for pods that do not run or are already going."""
     if _is_finished(pod) or pod.phase == "Pending" or pod.is_terminating:
         return []
     return [b for b in budgets if b.namespace == pod.namespace and selector_matches(b.selector, pod.labels)]
 
 
-def _budget_note(pod: PodFacts, matching: Sequence[BudgetFacts]) -> tuple[PodNote | None, bool]:
-    """Say how budgets stand in the way, and whether that is permanent."""
+def _budget_note(pod: PodFacts, matching: Sequence[BudgetFacts]) -> PodNote | None:
+    """Say how budgets stand in the way; None when they do not."""
     names = tuple(f"{b.namespace}/{b.name}" for b in matching)
     if len(matching) > 1:
         reason = f"more than one PodDisruptionBudget selects it ({', '.join(names)}), which eviction refuses"
-        return PodNote(pod, reason, names), True
-    if not matching or matching[0].disruptions_allowed > 0:
-        return None, False
+        return PodNote(pod, reason, names, OVERLAP)
+    if not matching or matching[0].disruptions_allowed > 0 or _goes_unready(pod, matching[0]):
+        return None
     budget = matching[0]
+    if not budget.is_computed:
+        return PodNote(pod, f"budget {names[0]} is not computed yet", names, TIGHT)
     numbers = f"{budget.current_healthy} healthy, {budget.desired_healthy} required of {budget.expected_pods}"
-    if budget.current_healthy <= budget.desired_healthy == budget.expected_pods:
-        return PodNote(pod, f"budget {names[0]} can never allow a disruption ({numbers})", names), True
-    return PodNote(pod, f"budget {names[0]} allows no disruption now ({numbers})", names), False
+    if budget.current_healthy <= budget.desired_healthy and budget.desired_healthy >= budget.expected_pods:
+        return PodNote(pod, f"budget {names[0]} can never allow a disruption ({numbers})", names, DEADLOCK)
+    return PodNote(pod, f"budget {names[0]} allows no disruption now ({numbers})", names, TIGHT)
+
+
+def _goes_unready(pod: PodFacts, budget: BudgetFacts) -> bool:
+    """Tell whether the API evicts this pod without asking the budget, because it is not ready anyway."""
+    if pod.is_ready:
+        return False
+    return budget.always_evicts_unready or budget.current_healthy >= budget.desired_healthy > 0

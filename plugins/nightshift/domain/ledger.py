@@ -46,6 +46,8 @@ class NodeGate:
         code: the verdict's reason.
         value: the decisive number, with its unit.
         threshold: what it was compared with, with its unit.
+        gate: which gate that was: etcd's, or the first one that was shut.
+        asked: every gate that was asked here -> its outcome.
     """
 
     task: str
@@ -56,18 +58,22 @@ class NodeGate:
     code: str
     value: str
     threshold: str
+    gate: str = ""
+    asked: Mapping[str, str] = field(default_factory=dict)
 
     @staticmethod
     def from_verdict(task: str, said: Mapping[str, Any]) -> NodeGate:
-        """Build it from a verdict's `to_dict` with `nodes`, `began` and `ended` added."""
-        words = {name: str(said[name]) for name in ("outcome", "code", "value", "threshold")}
-        return NodeGate(task, tuple(said["nodes"]), said["began"], said["ended"], **words)
+        """Build it from a verdict's `to_dict` with `nodes`, `began`, `ended` and `asked` added."""
+        words = {name: str(said[name]) for name in ("outcome", "code", "value", "threshold", "gate")}
+        asked = dict(said.get("asked") or {})
+        return NodeGate(task, tuple(said["nodes"]), said["began"], said["ended"], asked=asked, **words)
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON-serialisable data; the moments are exact, so that a wait can be subtracted."""
         return {
             **asdict(self),
             "nodes": list(self.nodes),
+            "asked": dict(self.asked),
             "began": _iso(self.began, "milliseconds"),
             "ended": _iso(self.ended, "milliseconds"),
             "seconds": round(self.ended - self.began, 1),
@@ -129,6 +135,9 @@ class LedgerEntry:
         snapshot: where the proven snapshot lies; None when none was taken.
         evidence: where evidence bundles lie.
         quiesced: what was made quiet while the control plane was upgraded, "Deployment shop/web".
+        overrides: the owner's overrides in force tonight, `Override.to_dict()`, used or not.
+        disk_forecast: how right the disk gate's forecast was, of the nodes that were upgraded: node -> mount ->
+            `forecast_bytes` and `used_bytes` after the night, and the error in percent of the use found.
         given_back: what came of it, in sentences without a full stop; also what somebody else had changed meanwhile.
     """
 
@@ -148,6 +157,8 @@ class LedgerEntry:
     evidence: tuple[str, ...] = ()
     quiesced: tuple[str, ...] = ()
     given_back: tuple[str, ...] = ()
+    overrides: tuple[Mapping[str, Any], ...] = ()
+    disk_forecast: Mapping[str, Any] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON-serialisable data; times as UTC ISO strings."""
@@ -169,6 +180,8 @@ class LedgerEntry:
             "evidence": list(self.evidence),
             "quiesced": list(self.quiesced),
             "given_back": list(self.given_back),
+            "overrides": [dict(override) for override in self.overrides],
+            "disk_forecast": dict(self.disk_forecast),
         }
 
 

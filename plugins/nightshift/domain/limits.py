@@ -15,6 +15,7 @@ REATTACH_SECONDS = 600  # how long a lost connection to a running job is tried a
 FETCH_SECONDS = 900  # a snapshot's way off the node
 EVIDENCE_SECONDS = 300  # a failed node's logs
 LOOK_SECONDS = 120  # the slowest plain question to a node
+SUPPLY_SECONDS = 30  # its parts end after 6 s; two addresses per image that both say nothing take 10
 _MARGIN_SECONDS = 300  # Airflow, the store
 _LEAST_SECONDS = 600
 
@@ -28,16 +29,22 @@ def task_seconds(policy: ClusterPolicy) -> dict[str, float]:
     return {
         "reclaim_scratch": rounds * _job(limits.package_job_seconds) + margin,
         "snapshot": _job(limits.snapshot_job_seconds) + FETCH_SECONDS + margin,
+        "reconcile_drift": 2 * rounds * LOOK_SECONDS + _job(limits.package_job_seconds) + margin,
         "stage": _stage_rounds(policy) * _job(limits.package_job_seconds) + margin,
         "drain_node": drain,
         "quiesce": patience,
         "restore": patience,
-        # A control plane's also makes quiet what is not so any more.
+        # A control plane's also makes quiet what is not so any more. A job of an earlier try may be followed to its end
+        # while the API is away; then the step's own begins.
         "upgrade_node": drain
         + limits.node_ready_seconds
+        + limits.kubeadm_job_seconds
         + _job(limits.kubeadm_job_seconds)
         + EVIDENCE_SECONDS,
-        "upgrade_kubelet": drain + _job(limits.package_job_seconds) + EVIDENCE_SECONDS,
+        "upgrade_kubelet": drain
+        + limits.package_job_seconds
+        + _job(limits.package_job_seconds)
+        + EVIDENCE_SECONDS,
         "verify_node": patience + LOOK_SECONDS,
         "uncordon_node": patience,
         "quarantine_node": patience + LOOK_SECONDS,

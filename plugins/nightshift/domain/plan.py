@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from nightshift.domain.facts import JobFacts, NodeFacts
@@ -17,6 +17,7 @@ GATE = "plan"
 MEMBERS_FOR_QUORUM = 3  # the smallest etcd that keeps its quorum while one member is down
 # Small cluster, measured: 140 s for kubeadm's restarts of etcd and kube-apiserver; slower disks take more.
 EXPECTED_OUTAGE_SECONDS = 240
+KUBEADM_COMMANDS = ("apply", "node")  # what `kubeadm_command` may say
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,8 @@ class Plan:
         waves: worker nodes by wave; the first wave is one canary.
         leftover: nodes that do not fit into tonight and continue tomorrow.
         quarantined: workers that an earlier night set aside and that the policy leaves out.
+        addresses: InternalIP by name, of every node that is planned for tonight: a step that is tried again while the
+            only API is away finds its node by it.
         sentence: the plan in plain words, the expected outage included.
         verdict: PASS, BLOCK with API_OUTAGE_NOT_ACCEPTED, or HOLD with NODES_QUARANTINED.
     """
@@ -46,6 +49,7 @@ class Plan:
     sentence: str
     verdict: Verdict
     quarantined: tuple[str, ...] = ()
+    addresses: Mapping[str, str] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON-serialisable data."""
@@ -54,6 +58,7 @@ class Plan:
             "waves": [list(wave) for wave in self.waves],
             "leftover": list(self.leftover),
             "quarantined": list(self.quarantined),
+            "addresses": dict(self.addresses),
             "sentence": self.sentence,
             "verdict": self.verdict.to_dict(),
         }
@@ -87,7 +92,7 @@ def build_plan(
         raise ValueError(f"no plan without a target: {target.sentence}")
     version = Version.parse(target.version)
     control_planes = [node for node in nodes if node.is_control_plane]
-    due = [node for node in control_planes if not _is_done(node, components.get(node.name, {}), version)]
+    due = control_planes_due(nodes, components, target.version)
     ordered = sorted(
         due, key=lambda n: (not _is_begun(components.get(n.name, {}), version), n.name == etcd_leader, n.name)
     )
@@ -111,8 +116,46 @@ def build_plan(
         _held(set_aside) if is_empty and left_out else _judge_outage(len(control_planes), tonight, policy)
     )
     sentence = _sentence(target, tonight, waves, leftover, len(control_planes))
+    begun = {step.node for step in tonight} | {name for wave in waves for name in wave}
     return Plan(
-        tonight, waves, leftover, f"{sentence}{_set_aside_sentence(set_aside, left_out)}", verdict, left_out
+        tonight,
+        waves,
+        leftover,
+        f"{sentence}{_set_aside_sentence(set_aside, left_out)}",
+        verdict,
+        left_out,
+        {node.name: node.address for node in nodes if node.name in begun},
+    )
+
+
+def control_planes_due(
+    nodes: Sequence[NodeFacts], components: Mapping[str, Mapping[str, str]], version: str
+) -> tuple[NodeFacts, ...]:
+    """Return the control-plane nodes of which something is still older than `version`, such as "1.35.4"."""
+    target = Version.parse(version)
+    return tuple(
+        node
+        for node in nodes
+        if node.is_control_plane and not _is_done(node, components.get(node.name, {}), target)
+    )
+
+
+def outage_not_accepted(members: int) -> Verdict:
+    """Refuse to take the only etcd, or one of two, away from an owner who did not accept that.
+
+    Args:
+        members: control-plane nodes of the cluster.
+    """
+    return Verdict(
+        GATE,
+        Outcome.BLOCK,
+        "API_OUTAGE_NOT_ACCEPTED",
+        f"The cluster has {members} control-plane node{'s' if members > 1 else ''}: upgrading one takes "
+        "the API away, and accept_api_outage is not set.",
+        cause=f"etcd keeps its quorum without one member only from {MEMBERS_FOR_QUORUM} members on.",
+        resolution="Set accept_api_outage: true in the cluster's YAML, or add control-plane nodes.",
+        value=f"{members} members",
+        threshold=f"{MEMBERS_FOR_QUORUM} members, or accept_api_outage: true",
     )
 
 
@@ -239,17 +282,7 @@ def _cut_waves(
 def _judge_outage(members: int, steps: Sequence[ControlPlaneStep], policy: ClusterPolicy) -> Verdict:
     """One or two etcd members lose quorum when one is down: then the owner must have accepted the outage."""
     if steps and members < MEMBERS_FOR_QUORUM and not policy.accept_api_outage:
-        return Verdict(
-            GATE,
-            Outcome.BLOCK,
-            "API_OUTAGE_NOT_ACCEPTED",
-            f"The cluster has {members} control-plane node{'s' if members > 1 else ''}: upgrading one takes "
-            "the API away, and accept_api_outage is not set.",
-            cause=f"etcd keeps its quorum without one member only from {MEMBERS_FOR_QUORUM} members on.",
-            resolution="Set accept_api_outage: true in the cluster's YAML, or add control-plane nodes.",
-            value=f"{members} members",
-            threshold=f"{MEMBERS_FOR_QUORUM} members, or accept_api_outage: true",
-        )
+        return outage_not_accepted(members)
     return Verdict(
         GATE, Outcome.PASS, "OK", "The plan keeps what the policy asks for.", value=f"{members} members"
     )

@@ -14,6 +14,7 @@ from typing import Any
 
 from nightshift.domain.facts import NodeFacts
 from nightshift.domain.policy import WorkerPolicy
+from nightshift.domain.round import Moment, Round
 
 QUARANTINE_ANNOTATION = "nightshift.io/quarantined"
 # What is wrong with one node. Everything else (a lost Lease, an API that is away, a file that cannot be read, a task that
@@ -75,6 +76,22 @@ def set_aside_by(run: str, nodes: Sequence[NodeFacts]) -> tuple[str, ...]:
     """Names of the nodes that this run set aside."""
     marks = ((node.name, read_quarantine(node)) for node in nodes)
     return tuple(name for name, mark in marks if mark is not None and mark.run == run)
+
+
+def left_aside(round_: Round, nodes: Sequence[NodeFacts]) -> frozenset[str]:
+    """Names of the nodes that a gate in front of a slot or wave does not wait for: set aside, and not behind it.
+
+    Before the night there are none: every node of the cluster counts.
+    """
+    if round_.moment is not Moment.PLACE:
+        return frozenset()
+    return frozenset(
+        node.name
+        for node in nodes
+        if QUARANTINE_ANNOTATION in node.annotations
+        and not node.is_control_plane
+        and node.name not in round_.nodes_ahead
+    )
 
 
 def why_not(failure: Mapping[str, Any] | None, policy: WorkerPolicy) -> str:

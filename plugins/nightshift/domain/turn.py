@@ -13,8 +13,25 @@ def others_in_hand(node: NodeFacts, nodes: Sequence[NodeFacts]) -> tuple[str, ..
     """Return the other control-plane nodes that carry the mark of a run; always none for a worker."""
     if not node.is_control_plane:
         return ()
-    others = (n for n in nodes if n.is_control_plane and n.name != node.name)
-    return tuple(n.name for n in others if any(key in n.annotations for key in DEBT_ANNOTATIONS))
+    return tuple(n.name for n in _others(node, nodes) if _is_marked(n))
+
+
+def others_set_aside(node: NodeFacts, nodes: Sequence[NodeFacts]) -> tuple[NodeFacts, ...]:
+    """Return the other control-plane nodes that somebody else cordoned; always none for a worker.
+
+    A run leaves no mark on them, also while it upgrades them: only their jobs tell.
+    """
+    if not node.is_control_plane:
+        return ()
+    return tuple(n for n in _others(node, nodes) if n.is_unschedulable and not _is_marked(n))
+
+
+def _others(node: NodeFacts, nodes: Sequence[NodeFacts]) -> Sequence[NodeFacts]:
+    return [n for n in nodes if n.is_control_plane and n.name != node.name]
+
+
+def _is_marked(node: NodeFacts) -> bool:
+    return any(key in node.annotations for key in DEBT_ANNOTATIONS)
 
 
 def members_missing(

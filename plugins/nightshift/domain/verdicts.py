@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
@@ -55,7 +55,7 @@ class Verdict:
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON-serialisable data (for XCom and the ledger)."""
-        return {**asdict(self), "outcome": self.outcome.value, "evidence": dict(self.evidence)}
+        return {**vars(self), "outcome": self.outcome.value, "evidence": dict(self.evidence)}
 
     @staticmethod
     def from_dict(data: Mapping[str, Any]) -> Verdict:
@@ -64,13 +64,14 @@ class Verdict:
 
 
 class Answer(StrEnum):
-    """The night's decision. "nothing" and "held" stay quiet, "blocked" alerts once, "blind" is red."""
+    """The night's decision. "nothing" and "held" stay quiet, "blocked" alerts once, "blind" is red; "dry_run" only said."""
 
     GO = "go"
     NOTHING = "nothing"
     HELD = "held"
     BLOCKED = "blocked"
     BLIND = "blind"
+    DRY_RUN = "dry_run"  # what the night would be was said, and nothing begun
 
 
 @dataclass(frozen=True)
@@ -95,7 +96,7 @@ class Decision:
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON-serialisable data."""
-        return {**asdict(self), "answer": self.answer.value, "verdicts": [v.to_dict() for v in self.verdicts]}
+        return {**vars(self), "answer": self.answer.value, "verdicts": [v.to_dict() for v in self.verdicts]}
 
 
 _ANSWERS = {Outcome.BLIND: Answer.BLIND, Outcome.BLOCK: Answer.BLOCKED, Outcome.HOLD: Answer.HELD}

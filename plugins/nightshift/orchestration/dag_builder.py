@@ -18,6 +18,7 @@ from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from airflow.providers.standard.operators.empty import EmptyOperator
 from airflow.sdk import (
     DAG,
     BaseOperator,
@@ -35,12 +36,13 @@ from nightshift.domain.errors import ConfigError
 from nightshift.domain.gates import GATES
 from nightshift.domain.limits import look_seconds, task_seconds
 from nightshift.domain.policy import ClusterPolicy
+from nightshift.domain.round import Moment
 from nightshift.domain.verdicts import Answer
 from nightshift.orchestration.callbacks import recover_failed_run
-from nightshift.orchestration.docs import TASKS, invalid_doc, recover_doc, upgrade_doc
+from nightshift.orchestration.docs import TASKS, invalid_doc, readiness_doc, recover_doc, upgrade_doc
 from nightshift.orchestration.operators import (
+    AskOperator,
     DecideOperator,
-    GateOperator,
     Input,
     OpenNightOperator,
     QuarantineOperator,
@@ -49,6 +51,7 @@ from nightshift.orchestration.operators import (
     own_run_id,
     param,
     plan_begun,
+    planned_addresses,
     pull,
 )
 from nightshift.orchestration.probe import ProbePodOperator
@@ -73,7 +76,7 @@ _NODE_STEPS = {
     "verify_node": "verify",
     "uncordon_node": "uncordon",
 }
-_GATES = ("etcd_latency", "disk_usage", "node_health", "version_skew", "static_pods")
+_PATIENT_GATES = ("etcd_latency", "disk_usage")  # sensors of their own; all others are asked in one round
 
 
 @dataclass
@@ -84,6 +87,9 @@ class _Night:
     refusal: ConfigError | None = None  # the cluster's file cannot be read: no step runs, the recovery does
     phases: dict[str, list[str]] = field(default_factory=dict)
     places: list[PlaceTasks] = field(default_factory=list)
+    is_dry: Any = (
+        False  # does the run only say what it would do? True, or the input that reads it from the form
+    )
     etcd_gates: list[str] = field(default_factory=list)  # task ids, in the order of the night
     enders: list[str] = field(default_factory=list)  # task ids: where brake or window may end the night
 
@@ -145,10 +151,10 @@ def build_upgrade_dag(policy: ClusterPolicy, error: ConfigError | None = None) -
         on_failure_callback=partial(recover_failed_run, policy=policy),
         default_args={"owner": "nightshift"},
     ) as dag:
-        night = _Night(policy, error)
+        night = _Night(policy, error, is_dry=param("dry_run"))
         decide = _opening(night)
-        claim, snapshot, stage = _preparation(night)
-        chain(decide, claim, snapshot, stage)
+        claim, *prepare, stage = _preparation(night)
+        chain(decide, claim, *prepare, stage)
         last = _control_plane(night, stage)
         last = _workers(night, stage, last)
         probes = _postflight(night, stage, last)
@@ -172,6 +178,13 @@ def _upgrade_form() -> dict[str, Param]:
             description="Exactly this version, e.g. 1.35.4. Empty: the next one the policy allows. "
             "A downgrade, a skipped minor and what the policy's newest_minor forbids are refused.",
         ),
+        "dry_run": Param(
+            False,
+            type="boolean",
+            title="Only say what it would do",
+            description="Asks everything as a night does and begins nothing: order of nodes, what each drain evicts, "
+            "minutes, and what would stop it. Nothing on the cluster is changed.",
+        ),
         # An empty text counts as missing in the form, and its Trigger button stays grey: nothing is None.
         "reason": Param(
             None,
@@ -186,20 +199,24 @@ def _upgrade_form() -> dict[str, Param]:
 def _opening(night: _Night) -> DecideOperator:
     """Everything that only looks, up to the decision."""
     with TaskGroup("opening", prefix_group_id=False, tooltip="May we, to which version, is there room?"):
-        open_night = night.step("open_night", operator=OpenNightOperator)
+        is_dry = {"dry_run": night.is_dry}
+        open_night = night.step("open_night", operator=OpenNightOperator, inputs=is_dry)
         detect_target = night.step(
             "detect_target",
             inputs={"requested_version": param("target_version")},
             proceed_if=[pull("open_night")],
         )
-        reclaim = night.step("reclaim_scratch", proceed_if=[pull("open_night"), pull("detect_target")])
+        reclaim = night.step(
+            "reclaim_scratch", inputs=is_dry, proceed_if=[pull("open_night"), pull("detect_target")]
+        )
         chain(open_night, detect_target, reclaim)
-    gates = _gates(night)
+    night.remember("opening", open_night, detect_target, reclaim)
+    first, last = _gates(night)
     decide = DecideOperator(
         task_id="decide",
         policy=night.policy,
         step="decide",
-        inputs={"choice": pull("detect_target"), "verdicts": _verdicts},
+        inputs={"choice": pull("detect_target"), "verdicts": _verdicts, **is_dry},
         proceed_if=[pull("open_night"), pull("detect_target")],
         earlier=[open_night.task_id, detect_target.task_id, reclaim.task_id],
         doc_md=TASKS["decide"],
@@ -207,48 +224,58 @@ def _opening(night: _Night) -> DecideOperator:
         execution_timeout=night.limit(),
         **retry_arguments(),
     )
-    chain(reclaim, gates, decide)
-    night.remember("opening", open_night, detect_target, reclaim)
-    night.remember("gates", *gates, decide)
+    chain(reclaim, first)
+    chain(last, decide)
+    night.remember("gates", decide)
     return decide
 
 
 def _verdicts(context: Any) -> list[Any]:
-    """The input with all gates' verdicts."""
-    return [pull(f"gates.{name}")(context) for name in _GATES]
+    """The input with all gates' verdicts; what a gate or the round did not say is missed by `decide`."""
+    patient = [pull(f"gates.{name}")(context) for name in _PATIENT_GATES]
+    return [*patient, *(pull("gates.ask", "verdicts")(context) or ())]
 
 
-def _gates(night: _Night) -> list[BaseOperator]:
-    """All gates, side by side; a verdict is an answer, so none of them stops another."""
+def _gates(night: _Night) -> tuple[list[BaseOperator], list[BaseOperator]]:
+    """All gates: what begins the group, and what ends it. A verdict is an answer, so none of them stops another.
+
+    Two wait for themselves; the others are asked in one round, and each has a mark that is skipped when it is shut.
+    """
     with TaskGroup("gates", tooltip="Is this a night on which the cluster may be touched? Only looks."):
         etcd = EtcdLatencySensor(
             task_id="etcd_latency", policy=night.policy, doc_md=GATES["etcd_latency"].doc, **retry_arguments()
         )
         disk = DiskUsageSensor(
-            task_id="disk_usage", policy=night.policy, doc_md=GATES["disk_usage"].doc, **retry_arguments()
+            task_id="disk_usage",
+            policy=night.policy,
+            choice=pull("detect_target"),
+            doc_md=GATES["disk_usage"].doc,
+            **retry_arguments(),
         )
         quick = [
-            GateOperator(
-                task_id=name,
-                policy=night.policy,
-                step=f"gates:check_{name}",
-                inputs=inputs,
-                doc_md=GATES[name].doc,
-                execution_timeout=night.limit(),
-                **retry_arguments(),
-            )
-            for name, inputs in (
-                ("node_health", {}),
-                ("version_skew", {"choice": pull("detect_target")}),
-                ("static_pods", {}),
-            )
+            gate
+            for gate in GATES.values()
+            if gate.name not in _PATIENT_GATES and Moment.NIGHT in gate.moments
         ]
+        ask = AskOperator(
+            task_id="ask",
+            policy=night.policy,
+            step="gates:ask_night",
+            gates=[gate.name for gate in quick],
+            inputs={"choice": pull("detect_target")},
+            doc_md=TASKS["ask"],
+            execution_timeout=night.limit(),
+            **retry_arguments(),
+        )
+        marks = [EmptyOperator(task_id=gate.name, doc_md=gate.doc) for gate in quick]
+        chain(ask, marks)
     night.etcd_gates.append(etcd.task_id)
-    return [etcd, disk, *quick]
+    night.remember("gates", etcd, disk, ask)
+    return [etcd, disk, ask], [etcd, disk, *marks]
 
 
-def _preparation(night: _Night) -> tuple[StepOperator, StepOperator, StepOperator]:
-    """Take the cluster, make a way back, fetch everything."""
+def _preparation(night: _Night) -> list[StepOperator]:
+    """Take the cluster, make a way back, tell kubeadm what runs, fetch everything; in the order of the night."""
     choice = {"choice": pull("detect_target")}
     with TaskGroup(
         "preparation", prefix_group_id=False, tooltip="Take the cluster, a way back, everything fetched."
@@ -256,22 +283,26 @@ def _preparation(night: _Night) -> tuple[StepOperator, StepOperator, StepOperato
         claim = night.step("claim", inputs=choice, proceed_if=[pull("decide")])
         claim.is_setup = True
         snapshot = night.step("snapshot", inputs=choice)
+        reconcile = night.step("reconcile_drift")
         stage = night.step("stage", inputs=choice)
-    night.remember("preparation", claim, snapshot, stage)
-    night.enders += [claim.task_id, snapshot.task_id, stage.task_id]
-    return claim, snapshot, stage
+    tasks = [claim, snapshot, reconcile, stage]
+    night.remember("preparation", *tasks)
+    night.enders += [task.task_id for task in tasks]
+    return tasks
 
 
 def _node_steps(night: _Night, node: Any, place: Place) -> list[StepOperator]:
     """The five tasks of one node, chained."""
-    choice = {"choice": pull("detect_target")}
+    choice: dict[str, Input] = {"choice": pull("detect_target")}
+    with_job = {**choice, "addresses": planned_addresses}
+    inputs = {"upgrade_node": with_job, "upgrade_kubelet": with_job, "verify_node": choice}
     tasks = [
         night.step(
             name,
             node=node,
             place=(place.list_name, place.index),
             map_index_template=_LABEL,
-            inputs={} if name in ("drain_node", "uncordon_node") else choice,
+            inputs=inputs.get(name, {}),
         )
         for name in _NODE_STEPS
     ]
@@ -294,7 +325,7 @@ def _quarantine(night: _Night, node: Any, steps: Sequence[StepOperator]) -> Step
 
 
 def _gate_in_front(night: _Night, task_id: str, place: Place) -> EtcdLatencySensor:
-    """The etcd gate before a slot or wave; skipped when the plan leaves the place empty or the night ends here."""
+    """The gates before a slot or wave, in etcd's sensor; skipped when the plan leaves the place empty or the night ends here."""
     gate = EtcdLatencySensor(
         task_id=task_id,
         policy=night.policy,
@@ -302,6 +333,7 @@ def _gate_in_front(night: _Night, task_id: str, place: Place) -> EtcdLatencySens
         enders=night.enders,
         place=place,
         plan=pull("decide", "plan"),
+        choice=pull("detect_target"),
         doc_md=TASKS["check_etcd"],
         trigger_rule=_AFTER_PLACE,
         map_index_template=_LABEL,
@@ -507,6 +539,39 @@ def build_recover_dag(policy: ClusterPolicy) -> DAG:
             priority_weight=_FIRST,
             weight_rule=WeightRule.ABSOLUTE,
         )
+    return dag
+
+
+def build_readiness_dag(policy: ClusterPolicy, error: ConfigError | None = None) -> DAG:
+    """Return `readiness_<cluster>`: by day, everything that a night asks before it begins, and nothing else.
+
+    Args:
+        policy: the cluster's policy.
+        error: why the cluster's file cannot be read, see `build_upgrade_dag`.
+    """
+    with DAG(
+        dag_id=f"readiness_{policy.name}",
+        description=f"Says what the next night would do on {policy.name}, and what would stop it; changes nothing.",
+        doc_md=readiness_doc(policy, error),
+        schedule=_nightly(policy.readiness_schedule),
+        catchup=False,
+        max_active_runs=1,
+        tags=["nightshift", policy.name, *(["invalid"] if error else [])],
+        params={"target_version": _upgrade_form()["target_version"]},
+        default_args={"owner": "nightshift"},
+    ) as dag:
+        night = _Night(policy, error, is_dry=True)
+        decide = _opening(night)
+        report = ReportOperator(
+            task_id="report",
+            policy=policy,
+            shape=NightShape(night.phases, night.places),
+            doc_md=TASKS["report"],
+            execution_timeout=night.limit(),
+            trigger_rule=TriggerRule.ALL_DONE,
+            **retry_arguments(),
+        )
+        chain(decide, report)
     return dag
 
 

@@ -23,6 +23,11 @@ A patch goes before a minor; never two minors at once; never down. {_ANY_TIME}
 **Makes room before room is measured**: reaps kubeadm's leftovers in `/etc/kubernetes/tmp` older than the policy
 says. Only exact names kubeadm gives, never the newest of a kind, never while kubeadm runs. Best effort. {_ANY_TIME}
 """,
+    "ask": f"""
+**Asks all gates that answer at once, in one round**: everything they need is read once, side by side, then each judges it.
+A verdict is an answer, so this task is green whatever they say; the mark of a gate that is shut (hold, block or blind) is
+skipped, and this task's log has its reason. What a gate looks at is written at its mark and in `docs/gates.md`. {_ANY_TIME}
+""",
     "decide": f"""
 **Folds everything said so far into one answer**: go, nothing to do, held, blocked or blind. Only *go* touches a
 node. *Blind* (something that must be known is not) makes this task red; every other answer is green. After a step
@@ -38,19 +43,27 @@ The plan (who, in which order, in which wave) is in this task's XCom. {_ANY_TIME
 **A proven way back**: etcd snapshot, restored into a throwaway etcd on the node, compared (revision, keys, hash),
 and stored off the node together with PKI and manifests, readable by its owner only. {_ANY_TIME}
 """,
+    "reconcile_drift": f"""
+**Tells kubeadm what runs**: flags, volumes and environment variables that every control plane runs with and that
+ConfigMap `kubeadm-config` lacks are written there by kubeadm itself, because the upgrade writes the manifests from there
+(OIDC flags added by hand would be gone). With the policy `drift.reconcile: block` it writes nothing. What the ConfigMap
+said before is kept in the store and on the node; nothing of this is taken back. `verify_node` proves that the flags still
+run afterwards. {_ANY_TIME}
+""",
     "stage": f"""
 **Everything fetched before anything is touched**: exact packages downloaded and images pulled on every node, from
 the target minor's repository beside the live one. Nothing is installed. {_ANY_TIME}
 """,
     "check_etcd": """
-**Is etcd still fast enough for the next node?** The same gate as before the night, asked again. Red means: this
-node and all later ones stay as they are. It asks three more times by itself before it gives up.
+**May the night go on to the next node?** Is etcd still fast enough, and do the other gates that are asked between two
+nodes (node health, version skew, static pods, …) still say yes? Red means: this node and all later ones stay as they are;
+the error names the gate that is shut. It asks three more times by itself before it gives up.
 
 The brake, the window and frozen dates are asked again, too, also while it waits, and whether the nodes will be done
 before the window closes: when they say no, this task and everything up to `postflight` is skipped, and these nodes
 continue on the next night. The run stays green.
 
-Clear this task (with *downstream*) when etcd is fast again: the night goes on from here.
+Clear this task (with *downstream*) when what it names is repaired: the night goes on from here.
 """,
     "quiesce": f"""
 **Makes quiet what the policy names under `quiesce`**, before the first control-plane node is drained: Deployments and
@@ -159,6 +172,21 @@ or exactly why it did not. **Read the run's note first.**
 * Whatever dies, the sweeper `recover_{policy.name}` takes back what was left within minutes.
 
 Policy: `{policy.name}.yaml` in `include/clusters`, or where `NIGHTSHIFT_CLUSTERS` points.
+"""
+
+
+def readiness_doc(policy: ClusterPolicy, error: ConfigError | None = None) -> str:
+    """Return the text above the daily look at one cluster; `error`: why its file cannot be read."""
+    warning = invalid_doc(f"{policy.name}.yaml", error) if error else ""
+    return f"""{warning}
+# Is `{policy.name}` ready for the next night?
+
+Asks by day everything that `upgrade_{policy.name}` asks before it touches a node, and changes nothing. **Read the run's
+note**: what the next night would do, or what would keep it from beginning. In the group `gates` a gate that is shut is
+skipped (pink); the log of `ask` and of `decide` names number, threshold and remedy of each, the order of the nodes, what
+each drain evicts and how long it takes.
+
+Green whatever the gates say: nothing was meant to happen. Red when it could not look at all.
 """
 
 

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from airflow.sdk import BaseOperator
+from airflow.sdk.bases.skipmixin import SkipMixin
 from airflow.sdk.exceptions import AirflowSkipException, AirflowTaskTimeout
 
 from nightshift.domain.errors import BlindError, ConfigError, HeldError, NightshiftError, VerificationError
@@ -28,6 +29,7 @@ Input = Callable[..., Any]
 
 FAILURE_KEY = "failure"  # XCom: the error of a failed task, for the report
 ENDED_KEY = "ended"  # XCom: why a slot or wave was not begun any more, and which one
+OPEN = (Outcome.PASS, Outcome.WARN)  # what lets the night go on
 VERDICT_KEY = "verdict"  # XCom: what the gate of a slot or wave said, with `nodes`, `began` and `ended`
 
 
@@ -50,6 +52,12 @@ def night_ends(context: Context, tasks: Sequence[str]) -> list[Mapping[str, Any]
     """Return where and why the night ended early ({"sentence", "place", "index", …}), as these tasks left it."""
     found = context["ti"].xcom_pull(task_ids=list(tasks), key=ENDED_KEY) if tasks else None
     return [ended for ended in found or () if ended]
+
+
+def planned_addresses(context: Context, jinja_env: object = None) -> Mapping[str, str]:
+    """The input with the planned nodes' addresses by name; none are known to the plan of an older release."""
+    plan: Mapping[str, Any] = pull("decide", "plan")(context) or {}
+    return plan.get("addresses") or {}
 
 
 def plan_begun(tasks: Sequence[str]) -> Input:
@@ -172,14 +180,32 @@ class OpenNightOperator(StepOperator):
         return {"answer": Answer.HELD.value, "code": verdict.code, "sentence": sentence, "recovered": None}
 
 
-class GateOperator(StepOperator):
-    """A gate that answers at once: its verdict, whatever it says. `decide` folds it."""
+class AskOperator(StepOperator, SkipMixin):
+    """Asks all gates that answer at once, in one round; a verdict is an answer, and `decide` folds it.
+
+    A branch: behind it stands one mark per gate, called like it. The marks of gates that are shut are skipped, so that
+    the grid shows gate by gate what keeps the night from beginning.
+
+    Args:
+        gates: names of the gates, in the order in which they are asked.
+    """
 
     ui_color = "#e6f4ea"
 
+    def __init__(self, *, gates: Sequence[str], **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.gates = tuple(gates)
+        self.inputs = {**self.inputs, "gates": list(gates)}
+
     def execute(self, context: Context) -> Any:
-        """Return the verdict."""
-        return self.run_step(context)
+        """Leave {"verdicts": […]} and skip the marks of the gates that are shut."""
+        answer = super().execute(context)
+        # Skipping ends this method with an exception of Airflow's: the answer is left before.
+        context["ti"].xcom_push(key="return_value", value=answer)
+        shut = {v["gate"] for v in answer["verdicts"] if Outcome(v["outcome"]) not in OPEN}
+        marks = [task for task in self.downstream_list if task.task_id.rpartition(".")[2] in shut]
+        self.skip(context["ti"], marks)
+        return answer
 
 
 class DecideOperator(StepOperator):

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, cast
 
 from nightshift.domain.errors import ConfigError
-from nightshift.domain.facts import NodeFacts
+from nightshift.domain.facts import NodeAddress, NodeFacts
 from nightshift.domain.policy import ClusterPolicy
 
 if TYPE_CHECKING:
@@ -166,7 +166,7 @@ class _NodeConnector:
         self._connection_id = connection_id
         self._host_keys: dict[str, str] | None = None
 
-    def __call__(self, node: NodeFacts) -> NodeSsh:
+    def __call__(self, node: NodeFacts | NodeAddress) -> NodeSsh:
         """Return the way into `node`; it connects when first used.
 
         Raises:

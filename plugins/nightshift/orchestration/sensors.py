@@ -21,6 +21,7 @@ from nightshift.domain.policy import ClusterPolicy
 from nightshift.domain.verdicts import Answer, Outcome
 from nightshift.orchestration.operators import (
     ENDED_KEY,
+    OPEN,
     VERDICT_KEY,
     Input,
     label,
@@ -41,7 +42,6 @@ _LOOK_ON_SECONDS = 15.0  # step in which a window with too few observations is k
 _BEGAN_KEY = "began"  # XCom: when a gate in front of a node was first asked, for the ledger
 _KEPT_KEY = "kept"  # XCom: what a waiting gate goes on with, e.g. etcd's first sample
 _SAMPLE_KEY = "sample"  # XCom: the last sample of an etcd gate that opened
-_OPEN = (Outcome.PASS, Outcome.WARN)
 
 
 @dataclass(frozen=True)
@@ -128,8 +128,15 @@ class GateSensor(BaseSensorOperator):
     def _own(self, context: Context, key: str) -> Any:
         return context["ti"].xcom_pull(task_ids=self.task_id, key=key, map_indexes=-1)
 
-    def conclude(self, context: Context, verdict: Mapping[str, Any]) -> Any:
+    def conclude(
+        self, context: Context, verdict: Mapping[str, Any], asked: Sequence[Mapping[str, Any]] = ()
+    ) -> Any:
         """Return the verdict, or in front of a node: let it pass, or stop.
+
+        Args:
+            context: the task's.
+            verdict: the one that decides.
+            asked: all that were asked for here; by default only that one.
 
         Raises:
             GateClosedError: with the verdict's own code.
@@ -139,8 +146,9 @@ class GateSensor(BaseSensorOperator):
             return dict(verdict)
         nodes = self.nodes(context)
         waited = {"nodes": nodes, "began": self._own(context, _BEGAN_KEY), "ended": time.time()}
-        context["ti"].xcom_push(key=VERDICT_KEY, value={**verdict, **waited})
-        if Outcome(verdict["outcome"]) not in _OPEN:
+        outcomes = {said["gate"]: said["outcome"] for said in asked or [verdict]}
+        context["ti"].xcom_push(key=VERDICT_KEY, value={**verdict, **waited, "asked": outcomes})
+        if Outcome(verdict["outcome"]) not in OPEN:
             with remembered(self, context):
                 raise GateClosedError(
                     verdict["code"],
@@ -159,19 +167,31 @@ class EtcdLatencySensor(GateSensor):
     not long ago: every second of a night is watched once. Such a window may open the gate and never closes it,
     because the night's own work (staging, another node's upgrade) lies in it; then a window of the gate's own decides.
 
+    In front of a slot or wave it stands for all gates that are asked there: once etcd's window is good, the others are
+    asked in one round, and the first that is shut refuses like etcd does.
+
     An idle cluster writes little: when only observations are missing, the same window is kept open longer, up to
-    the policy's longest one, before the answer is "blind".
+    the policy's longest one, before the answer is "blind". With `etcd_latency.active_probe` we write a little ourselves
+    meanwhile (and keep the worker slot for it).
 
     Args:
+        choice: input that finds what `detect_target` said (needed with `place`).
         earlier: task ids of the etcd gates before this one.
         enders: task ids before this one that may have ended the night.
     """
 
     def __init__(
-        self, *, policy: ClusterPolicy, earlier: Sequence[str] = (), enders: Sequence[str] = (), **kwargs: Any
+        self,
+        *,
+        policy: ClusterPolicy,
+        choice: Input | None = None,
+        earlier: Sequence[str] = (),
+        enders: Sequence[str] = (),
+        **kwargs: Any,
     ) -> None:
         longest = max(policy.etcd_latency.window_seconds, policy.etcd_latency.longest_window_seconds)
         super().__init__(policy=policy, window_seconds=longest, **kwargs)
+        self.choice = choice
         self.earlier = tuple(earlier)
         self.enders = tuple(enders)
 
@@ -200,15 +220,17 @@ class EtcdLatencySensor(GateSensor):
 
     def _judge(self, context: Context, opened: Mapping[str, Any], after: Mapping[str, Any]) -> Any:
         """Conclude, or look on: `opened` has the window's first sample, and the gate's own if that was another's."""
+        nodes = super().nodes(context)
         with remembered(self, context), self._session(context) as session:
-            verdict = import_step("gates:check_etcd_latency")(session, opened["before"], after)
-        if Outcome(verdict["outcome"]) in _OPEN:
+            verdict = import_step("gates:check_etcd_latency")(session, opened["before"], after, nodes)
+        if Outcome(verdict["outcome"]) in OPEN:
             context["ti"].xcom_push(key=_SAMPLE_KEY, value=after)
-            return self.conclude(context, verdict)
+            return self.conclude(context, *self._ask_others(context, verdict, nodes))
         left = self._left(self.window_seconds, opened["before"], after)
         if verdict["code"] == _TOO_FEW and left > 0:
             self.log.info("%s Looking on, for %.0f s at most.", verdict["message"], left)
-            self.wait(context, min(left, _LOOK_ON_SECONDS), opened)
+            pause = min(left, _LOOK_ON_SECONDS)
+            self.wait(context, pause - self._probe(context, pause), opened)
         if opened["own"] is not None:
             self.log.info(
                 "%s The night's own work lies in that window; a fresh one decides.", verdict["message"]
@@ -216,6 +238,18 @@ class EtcdLatencySensor(GateSensor):
             left = self._left(self.policy.etcd_latency.window_seconds, opened["own"], after)
             self.wait(context, max(left, 0.0), {"before": opened["own"], "own": None})
         return self.conclude(context, verdict)
+
+    def _ask_others(
+        self, context: Context, verdict: Mapping[str, Any], nodes: Sequence[str]
+    ) -> tuple[Mapping[str, Any], list[Mapping[str, Any]]]:
+        """The verdict that decides, etcd's unless another gate is shut, and all of them."""
+        if self.place is None:
+            return verdict, [verdict]
+        choice = resolve(self.choice, context)
+        with remembered(self, context), self._session(context) as session:
+            others = import_step("gates:ask_place")(session, nodes, choice)["verdicts"]
+        shut = [other for other in others if Outcome(other["outcome"]) not in OPEN]
+        return (shut[0] if shut else verdict), [verdict, *others]
 
     def nodes(self, context: Context) -> list[str]:
         """Return the nodes behind this gate; skip it when its place is empty, or when the night ends in front of it.
@@ -236,6 +270,15 @@ class EtcdLatencySensor(GateSensor):
             ended = {**said, "place": self.place.list_name, "index": self.place.index}
             context["ti"].xcom_push(key=ENDED_KEY, value=ended)
         raise AirflowSkipException(f"{', '.join(nodes)} continue on the next night: {ended['sentence']}")
+
+    def _probe(self, context: Context, seconds: float) -> float:
+        """Give etcd something to do for so long, if the policy says so; return the seconds that went by."""
+        if not self.policy.etcd_latency.active_probe:
+            return 0.0
+        began = time.time()
+        with remembered(self, context), self._session(context) as session:
+            import_step("etcd_probe:write_a_little")(session, seconds)
+        return min(seconds, time.time() - began)
 
     def _last_sample(self, context: Context) -> Any:
         """The newest sample that a gate before this one opened with; None when there is none."""
@@ -258,14 +301,22 @@ class DiskUsageSensor(GateSensor):
     Image garbage collection or a log rotation may be under way, so one look alone refuses nobody's night.
 
     Args:
+        choice: input that finds what `detect_target` said: what will be downloaded depends on it.
         recheck_seconds: pause before a refusal is asked again.
         rechecks: how often.
     """
 
     def __init__(
-        self, *, policy: ClusterPolicy, recheck_seconds: float = 15.0, rechecks: int = 2, **kwargs: Any
+        self,
+        *,
+        policy: ClusterPolicy,
+        choice: Input | None = None,
+        recheck_seconds: float = 15.0,
+        rechecks: int = 2,
+        **kwargs: Any,
     ) -> None:
         super().__init__(policy=policy, window_seconds=recheck_seconds * rechecks, **kwargs)
+        self.choice = choice
         self.recheck_seconds = recheck_seconds
         self.rechecks = rechecks
 
@@ -283,8 +334,8 @@ class DiskUsageSensor(GateSensor):
             remembered(self, context),
             open_session(self.policy, context["run_id"], self.log.info) as session,
         ):
-            verdict = import_step("gates:check_disk_usage")(session)
-        if Outcome(verdict["outcome"]) not in _OPEN and left > 0:
+            verdict = import_step("gates:check_disk_usage")(session, choice=resolve(self.choice, context))
+        if Outcome(verdict["outcome"]) not in OPEN and left > 0:
             self.log.info("%s Asking again in %.0f s.", verdict["message"], self.recheck_seconds)
             self.wait(context, self.recheck_seconds, left - 1)
         return self.conclude(context, verdict)

@@ -58,11 +58,11 @@ def may_go_on(session: Session, nodes: Sequence[str] = ()) -> dict[str, Any]:
 
 
 def _fits(session: Session, nodes: Sequence[str], now: datetime) -> Verdict:
-    measured = _measured(session) if nodes else {}
+    measured = measured_seconds(session) if nodes else {}
     return check_fit(session.policy.window, now, nodes, measured, node_seconds(session.policy))
 
 
-def _measured(session: Session) -> dict[str, float]:
+def measured_seconds(session: Session) -> dict[str, float]:
     """How long each node took last time; what is not known counts as never measured."""
     try:
         known = session.store.read_json(MEASURED_FILE) or {}

@@ -13,14 +13,21 @@ from nightshift.domain.plan import GATE as PLAN_GATE
 from nightshift.domain.plan import Plan, build_plan
 from nightshift.domain.target import TargetChoice
 from nightshift.domain.verdicts import Answer, Verdict, fold_verdicts
-from nightshift.steps.gates import blind_verdict
+from nightshift.steps.gates import as_overridden, blind_verdict
+from nightshift.steps.preview import say_night
 from nightshift.steps.session import Session, on_all
 
 
 def decide(
-    session: Session, choice: Mapping[str, Any], verdicts: Sequence[Mapping[str, Any] | None]
+    session: Session,
+    choice: Mapping[str, Any],
+    verdicts: Sequence[Mapping[str, Any] | None],
+    *,
+    dry_run: bool = False,
 ) -> dict[str, Any]:
     """Answer {"answer", "sentence", "verdicts", "plan": `Plan.to_dict()`|None}.
+
+    A dry run answers "dry_run" with what the night would be (steps/preview.py), whatever the gates say.
 
     A gate whose task gave nothing (None) counts as silent, which is blind. The plan is made even when
     the answer is no, so that a reader sees what would have happened; only "go" carries it on.
@@ -29,7 +36,7 @@ def decide(
     plan: Plan | None = None
     try:
         plan = make_plan(session, TargetChoice.from_dict(choice["target"]))
-        spoken.append(plan.verdict)
+        spoken.append(as_overridden(session, plan.verdict))
         session.log(f"Plan: {plan.sentence}")
     except (
         NightshiftError
@@ -39,6 +46,8 @@ def decide(
     for verdict in decision.verdicts:
         session.log(f"{verdict.gate}: {verdict.outcome.value} ({verdict.code}). {verdict.message}")
     session.log(f"Decision: {decision.answer.value}. {decision.sentence}")
+    if dry_run and plan is not None:
+        return say_night(session, decision, plan)
     is_go = plan is not None and decision.answer is Answer.GO
     return {**decision.to_dict(), "plan": plan.to_dict() if plan and is_go else None}
 

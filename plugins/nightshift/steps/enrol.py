@@ -11,11 +11,12 @@ from nightshift.clients.node_install import install_scripts, remove_scripts
 from nightshift.clients.node_ssh import NodeSsh
 from nightshift.clients.script_bundle import SSH_USER, ScriptBundle
 from nightshift.clients.ssh_connect import KeyPair, connector
-from nightshift.domain.debts import workload_debts
+from nightshift.domain.debts import DebtKind, workload_debts
 from nightshift.domain.errors import ConfigError, LeaseHeldError, NightshiftError
 from nightshift.domain.facts import NodeFacts, WorkloadName
 from nightshift.domain.quarantine import QUARANTINE_ANNOTATION
 from nightshift.steps.debts import repay, repay_all
+from nightshift.steps.look import permissions
 from nightshift.steps.session import on_all
 
 
@@ -65,7 +66,7 @@ def enrol(access: Access, key: KeyPair) -> dict[str, Any]:
         return (*changes, _verified(node, key, pinned, bundle))
 
     _report(access, on_all(nodes, prepare))
-    applied = access.setup.apply(access.quiesce)
+    applied = access.setup.apply(access.quiesce, permissions())
     access.log(f"cluster: applied {len(applied)} objects in namespace nightshift and around it")
     return {"kube_config": access.setup.kube_config(), "host_keys": host_keys}
 
@@ -75,7 +76,7 @@ def unenrol(access: Access, now: float) -> None:
 
     Args:
         access: the administrator's ways in.
-        now: seconds since the epoch, to tell whether a run is at the cluster.
+        now: seconds since the epoch.
 
     Raises:
         LeaseHeldError: LEASE_HELD, a run is at the cluster; nothing was touched.
@@ -105,21 +106,21 @@ def unenrol(access: Access, now: float) -> None:
         return changes or ("nothing was there",)
 
     _report(access, on_all(nodes, clean))
-    _repay_recorded(access)
+    _repay_recorded(access, now)
     removed = access.setup.remove()
     access.log(f"cluster: removed {len(removed)} objects")
 
 
-def _repay_recorded(access: Access) -> None:
+def _repay_recorded(access: Access, now: float) -> None:
     """Give back what a dead run had made quiet: the record of it goes with the namespace."""
     api = access.setup.api
-    done, failed = repay_all(workload_debts(api.debts()), lambda debt: repay(api, debt))
+    done, failed = repay_all(workload_debts(api.debts()), lambda debt: repay(api, debt, now))
     for line in done:
         access.log(f"cluster: {line}")
     for debt in api.debts():
-        access.log(
-            f"cluster: FAILED {failed.get(str(debt), f'the record of {debt} cannot be read: {debt.undo}')}"
-        )
+        if str(debt) in failed or debt.kind is DebtKind.UNREADABLE:
+            why = failed.get(str(debt), f"the record of {debt} cannot be read: {debt.undo}")
+            access.log(f"cluster: FAILED {why}")
     for error in failed.values():
         raise error
 

@@ -1,209 +1,153 @@
-"""Gather the facts each gate judges; the judging is in domain/gates. Nothing here raises for an outside system.
-
-What could not be read is handed on as `None`; an API that is away makes the whole gate blind.
-"""
+"""Ask the gates: gather what they need in one round, let each judge it. Looking is in steps/look, judging in domain/gates."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, replace
-from typing import Any, TypeVar
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
-from nightshift.clients.etcd_metrics import parse_etcd_metrics
 from nightshift.domain.errors import NightshiftError
-from nightshift.domain.facts import EtcdSample, HistogramSample, KubeletThresholds, NodeFacts
-from nightshift.domain.gates import disk_usage, etcd_latency, node_health, static_pods, version_skew
+from nightshift.domain.facts import EtcdSample
+from nightshift.domain.gates import GATES, Gate, disk_usage, etcd_latency
+from nightshift.domain.gates.judging import judge
+from nightshift.domain.overrides import apply_overrides
+from nightshift.domain.round import AnyTopic, Moment, Reading
 from nightshift.domain.target import TargetChoice
+from nightshift.domain.topics import ETCD_BEFORE, ETCD_NOW, TARGET
 from nightshift.domain.verdicts import Outcome, Verdict
 from nightshift.steps.hold import renew_if_ours
-from nightshift.steps.session import Session, on_all
+from nightshift.steps.look import GATHERERS
+from nightshift.steps.look.etcd import reading_from_dict, reading_to_dict
+from nightshift.steps.look.gathering import gather
+from nightshift.steps.session import Session
 
-T = TypeVar("T")
 
-_HISTOGRAMS = ("wal_fsync", "backend_commit", "apply")
+def ask(
+    session: Session,
+    gates: Iterable[str],
+    moment: Moment,
+    nodes_ahead: Sequence[str] = (),
+    given: Mapping[str, Reading] | None = None,
+) -> list[dict[str, Any]]:
+    """Ask these gates in one round; answer their verdicts as dicts, in the same order.
+
+    Nothing is raised for an outside system: what could not be read makes the gates that need it blind.
+
+    Args:
+        session: the cluster.
+        gates: names of gates.
+        moment: where in the night they are asked.
+        nodes_ahead: in front of a slot or wave, the nodes behind it.
+        given: facts the caller knows already, by topic.
+    """
+    asked = [GATES[name] for name in gates]
+    round_ = gather(session, _topics(asked), GATHERERS, moment, nodes_ahead=nodes_ahead, given=given)
+    verdicts = (judge(gate, round_, session.policy) for gate in asked)
+    return [_said(session, as_overridden(session, verdict)) for verdict in verdicts]
+
+
+def as_overridden(session: Session, verdict: Verdict) -> Verdict:
+    """The verdict as the owner's overrides leave it."""
+    return apply_overrides(verdict, session.policy.overrides, session.clock())
+
+
+def ask_night(session: Session, gates: Sequence[str], choice: Mapping[str, Any]) -> dict[str, Any]:
+    """Answer {"verdicts": [...]} of these gates before the night. `choice`: what `detect_target` said."""
+    return {"verdicts": ask(session, gates, Moment.NIGHT, given=_target(session, choice))}
+
+
+def ask_place(
+    session: Session, nodes: Sequence[str], choice: Mapping[str, Any], gates: Sequence[str] | None = None
+) -> dict[str, Any]:
+    """Answer {"verdicts": [...]} of all gates that are asked again in front of a slot or wave, but for etcd's, which has its window.
+
+    Args:
+        session: the cluster.
+        nodes: the nodes behind it.
+        choice: what `detect_target` said.
+        gates: only these; None: all of them.
+    """
+    wanted = place_gates() if gates is None else gates
+    return {"verdicts": ask(session, wanted, Moment.PLACE, nodes, _target(session, choice))}
+
+
+def place_gates() -> list[str]:
+    """Names of the gates of `ask_place`."""
+    return [
+        gate.name
+        for gate in GATES.values()
+        if Moment.PLACE in gate.moments and gate.name != etcd_latency.NAME
+    ]
 
 
 def gather_etcd_samples(session: Session) -> dict[str, Any]:
-    """One look at every member: {"taken", "members": {node: sample|None}, "errors": {node: text}, "problem"}.
+    """One look at every member, see `look.etcd.reading_to_dict`.
 
-    `problem` is set when not even the members are known. Also renews the Lease when this run holds it:
-    the gate's window is a long wait between mutating steps.
+    Also renews the Lease when this run holds it: the gate's window is a long wait between mutating steps.
     """
-    taken = session.clock()
     try:
         renew_if_ours(session)
-        nodes = [n for n in session.kube.nodes() if n.is_control_plane]
-    except NightshiftError as error:
+    except NightshiftError as error:  # whoever must hold it finds out by itself; a look needs no Lease
         session.log(str(error))
-        return {"taken": taken, "members": {}, "errors": {}, "problem": _reasons(error)}
-    samples, errors = _split(session, on_all(nodes, lambda node: _sample(session, node)))
-    for name in sorted(samples):
-        session.log(f"{name}: etcd metrics {'read' if samples[name] else 'could not be read'}")
-    members = {name: sample_to_dict(sample) if sample else None for name, sample in samples.items()}
-    return {"taken": taken, "members": members, "errors": errors, "problem": None}
+    reading = gather(session, [ETCD_NOW], GATHERERS, Moment.NIGHT).readings[ETCD_NOW.name]
+    for name in sorted({*(reading.value or {}), *reading.problems}):
+        session.log(f"{name}: etcd metrics {'could not be read' if name in reading.problems else 'read'}")
+    return reading_to_dict(reading)
 
 
 def continues_window(session: Session, before: Mapping[str, Any], now: Mapping[str, Any]) -> bool:
-    """Tell whether a gate's window may begin at an earlier gate's last sample."""
-    if before["problem"] or now["problem"]:
+    """Tell whether a gate's window may begin at an earlier gate's last sample: all members answered, both times."""
+    if any(look["problem"] or look["problems"] for look in (before, now)):
         return False
     return etcd_latency.continues(_members(before), _members(now), session.policy.etcd_latency)
 
 
 def check_etcd_latency(
-    session: Session, before: Mapping[str, Any], after: Mapping[str, Any]
+    session: Session, before: Mapping[str, Any], after: Mapping[str, Any], nodes: Sequence[str] = ()
 ) -> dict[str, Any]:
-    """Verdict (as a dict) from two samples taken `policy.etcd_latency.window_seconds` apart."""
-    problem = after["problem"] or before["problem"]
-    if problem:
-        return _said(session, _blind(etcd_latency.NAME, problem))
-    verdict = etcd_latency.check(_members(before), _members(after), session.policy.etcd_latency)
-    return _said(session, verdict, {**before["errors"], **after["errors"]})
+    """Verdict (as a dict) from two samples taken `policy.etcd_latency.window_seconds` apart.
+
+    `nodes`: in front of a slot or wave, those behind it.
+    """
+    now = session.clock()
+    given = {
+        ETCD_BEFORE.name: reading_from_dict(before, now),
+        ETCD_NOW.name: reading_from_dict(after, after["taken"]),
+    }
+    moment = Moment.PLACE if nodes else Moment.NIGHT
+    return ask(session, [etcd_latency.NAME], moment, nodes, given)[0]
 
 
-def check_disk_usage(session: Session) -> dict[str, Any]:
+def check_disk_usage(session: Session, choice: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """Verdict: would a mount overflow?"""
-
-    def judge() -> tuple[Verdict, dict[str, str]]:
-        nodes = session.kube.nodes()
-        probes, errors = _split(session, on_all(nodes, lambda node: session.on(node).probe()))
-        token = session.kube.kubelet_token()
-        answers = on_all(nodes, lambda node: kubelet_thresholds(session.on(node).kubelet_configz(token)))
-        thresholds, more = _split(session, answers)
-        return disk_usage.check(nodes, probes, thresholds, session.policy.disk), {**more, **errors}
-
-    return _guarded(session, disk_usage.NAME, judge)
-
-
-def check_node_health(session: Session) -> dict[str, Any]:
-    """Verdict: nodes ready, without pressure, not put aside by somebody else?"""
-    return _guarded(session, node_health.NAME, lambda: (node_health.check(session.kube.nodes()), {}))
-
-
-def check_version_skew(session: Session, choice: Mapping[str, Any]) -> dict[str, Any]:
-    """Verdict: do all versions fit the skew policy before and after this hop?"""
-
-    def judge() -> tuple[Verdict, dict[str, str]]:
-        nodes, components = session.kube.nodes(), session.kube.component_versions()
-        return version_skew.check(nodes, components, TargetChoice.from_dict(choice["target"])), {}
-
-    return _guarded(session, version_skew.NAME, judge)
-
-
-def check_static_pods(session: Session) -> dict[str, Any]:
-    """Verdict: are the static-pod directories clean and running as written?"""
-
-    def judge() -> tuple[Verdict, dict[str, str]]:
-        nodes = session.kube.nodes()
-        probes, errors = _split(session, on_all(nodes, lambda node: session.on(node).probe()))
-        return static_pods.check(nodes, probes), errors
-
-    return _guarded(session, static_pods.NAME, judge)
-
-
-def kubelet_thresholds(configz: Mapping[str, Any]) -> KubeletThresholds | None:
-    """The disk part of a kubelet's live configuration; None when it is not what a kubelet says."""
-    config = configz.get("kubeletconfig", configz)
-    high, low = config.get("imageGCHighThresholdPercent"), config.get("imageGCLowThresholdPercent")
-    if not isinstance(high, int | float) or not isinstance(low, int | float):
-        return None
-    return KubeletThresholds(float(high), float(low), dict(config.get("evictionHard") or {}))
-
-
-def sample_to_dict(sample: EtcdSample) -> dict[str, Any]:
-    """A sample as strict JSON (a trigger's event and XCom refuse Infinity): the last bound becomes "+Inf"."""
-    data = asdict(sample)
-    for name in _HISTOGRAMS:
-        if data[name] is not None:
-            data[name]["buckets"] = [
-                ["+Inf" if math.isinf(bound) else bound, count] for bound, count in data[name]["buckets"]
-            ]
-    return data
-
-
-def sample_from_dict(data: Mapping[str, Any] | None) -> EtcdSample | None:
-    """Rebuild a sample from `sample_to_dict`'s output."""
-    if data is None:
-        return None
-    histograms = {name: _histogram(data[name]) for name in _HISTOGRAMS}
-    return EtcdSample(**{**data, **histograms})
-
-
-def _members(gathered: Mapping[str, Any]) -> dict[str, EtcdSample | None]:
-    """The samples of one look, by member."""
-    return {name: sample_from_dict(sample) for name, sample in gathered["members"].items()}
-
-
-def _histogram(data: Mapping[str, Any] | None) -> HistogramSample | None:
-    if data is None:
-        return None
-    buckets = tuple((float(bound), float(count)) for bound, count in data["buckets"])
-    return HistogramSample(buckets, data["count"], data["total_seconds"])
-
-
-def _sample(session: Session, node: NodeFacts) -> EtcdSample | None:
-    text = session.on(node).etcd_metrics()
-    return None if text is None else parse_etcd_metrics(text, node.name, session.clock())
-
-
-def _split(
-    session: Session, answers: Mapping[str, T | NightshiftError | None]
-) -> tuple[dict[str, T | None], dict[str, str]]:
-    """Values with None for every node that failed, and why each of those did."""
-    values: dict[str, T | None] = {}
-    errors: dict[str, str] = {}
-    for name, answer in answers.items():
-        if isinstance(answer, NightshiftError):
-            session.log(f"{name}: {answer}")
-            errors[name] = str(answer)
-            values[name] = None
-        else:
-            values[name] = answer
-    return values, errors
-
-
-def _guarded(
-    session: Session, gate: str, judge: Callable[[], tuple[Verdict, dict[str, str]]]
-) -> dict[str, Any]:
-    """Run a gate; an API that does not answer or refuses makes it blind instead of breaking it."""
-    try:
-        verdict, errors = judge()
-    except NightshiftError as error:
-        verdict, errors = blind_verdict(gate, error), {}
-    return _said(session, verdict, errors)
+    given = _target(session, choice) if choice else {}
+    return ask(session, [disk_usage.NAME], Moment.NIGHT, given=given)[0]
 
 
 def blind_verdict(gate: str, error: NightshiftError) -> Verdict:
     """A gate that could not even begin to look."""
-    return _blind(gate, _reasons(error))
-
-
-def _reasons(error: NightshiftError) -> dict[str, str]:
-    return {
-        "code": error.code,
-        "message": error.message,
-        "cause": error.cause,
-        "resolution": error.next_step,
-    }
-
-
-def _blind(gate: str, reasons: Mapping[str, str]) -> Verdict:
     return Verdict(
-        gate=gate,
-        outcome=Outcome.BLIND,
-        code=reasons["code"],
-        message=reasons["message"],
-        cause=reasons["cause"],
-        resolution=reasons["resolution"],
+        gate, Outcome.BLIND, error.code, error.message, cause=error.cause, resolution=error.next_step
     )
 
 
-def _said(session: Session, verdict: Verdict, errors: Mapping[str, str] | None = None) -> dict[str, Any]:
-    """Log the verdict and return it, with what could not be read as part of its evidence."""
+def _topics(gates: Iterable[Gate]) -> list[AnyTopic]:
+    return [topic for gate in gates for topic in (*gate.needs, *gate.wants)]
+
+
+def _target(session: Session, choice: Mapping[str, Any]) -> dict[str, Reading]:
+    """Tonight's target as a fact: it was decided, so it does not grow old."""
+    return {TARGET.name: Reading(session.clock(), value=TargetChoice.from_dict(choice["target"]))}
+
+
+def _members(look: Mapping[str, Any]) -> dict[str, EtcdSample]:
+    """The samples of one look, by member."""
+    members: dict[str, EtcdSample] = reading_from_dict(look, look["taken"]).value
+    return members
+
+
+def _said(session: Session, verdict: Verdict) -> dict[str, Any]:
+    """Log the verdict and return it."""
     session.log(f"{verdict.gate}: {verdict.outcome.value} ({verdict.code}). {verdict.message}")
     if verdict.resolution:
         session.log(f"What would flip it: {verdict.resolution}")
-    if errors:
-        verdict = replace(verdict, evidence={**verdict.evidence, "errors": dict(errors)})
     return verdict.to_dict()

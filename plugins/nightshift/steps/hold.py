@@ -197,6 +197,20 @@ def renew_if_ours(session: Session) -> bool:
     return session.kube.renew_lease(session.owner, lease.token, session.clock())
 
 
+@contextmanager
+def renewing_if_ours(session: Session) -> Iterator[None]:
+    """Keep the Lease alive while a step only looks, when this run holds it.
+
+    A Lease that is lost meanwhile stops nothing: whoever only looks harms nobody.
+    """
+    lease = session.kube.lease()
+    if lease.holder != session.owner:
+        yield
+        return
+    with renewing(session, session.owner, lease.token):
+        yield
+
+
 def lease_held(lease: LeaseFacts) -> LeaseHeldError:
     """Say who is at the cluster since when."""
     return LeaseHeldError(

@@ -9,13 +9,14 @@ from nightshift.clients.kube_api import (
     DEBTS_NAME,
     KUBELET_READER,
     NAMESPACE,
-    Permission,
     workload_permissions,
 )
+from nightshift.clients.permissions import Permission
 from nightshift.domain.errors import ConfigError, NightshiftError, merge
 from nightshift.domain.verdicts import Answer
-from nightshift.steps.brake import held
+from nightshift.steps.brake import Hold, held
 from nightshift.steps.hold import await_recovery, describe_holder, push
+from nightshift.steps.look import permissions
 from nightshift.steps.quiesce import require_workloads
 from nightshift.steps.recover import recover
 from nightshift.steps.session import Session, on_all
@@ -47,14 +48,18 @@ PERMISSIONS = (
 )
 
 
-def open_night(session: Session) -> dict[str, Any]:
+def open_night(session: Session, *, dry_run: bool = False) -> dict[str, Any]:
     """Answer {"answer": go|held|blind, "sentence", "code", "recovered": dict|None}.
+
+    In a dry run nothing is repaired and nothing keeps it closed: what would do so is part of its sentence.
 
     Raises:
         ConfigError: API_FORBIDDEN, or WORKLOAD_MISSING.
         NightshiftError: a node that lets nobody in, see `require_nodes`.
     """
     found = held(session)
+    if dry_run:
+        return _looked(session, found)
     if found is not None:
         return _said(session, Answer.HELD, found.code, found.sentence)
     require_permissions(session)
@@ -67,6 +72,18 @@ def open_night(session: Session) -> dict[str, Any]:
     return _after_healing(session)
 
 
+def _looked(session: Session, found: Hold | None) -> dict[str, Any]:
+    """The opening of a dry run."""
+    require_permissions(session)
+    require_nodes(session)
+    require_workloads(session)
+    said = [] if found is None else [found.sentence]
+    lease = session.kube.lease()
+    if lease.holder:
+        said.append(f"Somebody is at this cluster: {describe_holder(lease)}.")
+    return _said(session, Answer.GO, "OK", " ".join(["A dry run: it only looks.", *said]))
+
+
 def require_permissions(session: Session) -> None:
     """Ask the API itself for every permission the night needs, before anything depends on one.
 
@@ -74,7 +91,8 @@ def require_permissions(session: Session) -> None:
         ConfigError: API_FORBIDDEN, listing all that is missing.
     """
     quiesce = [p for name in session.policy.quiesce for p in workload_permissions(name)]
-    denied = session.kube.can_i([*PERMISSIONS, *quiesce])
+    wanted = [*dict.fromkeys((*PERMISSIONS, *permissions())), *quiesce]
+    denied = session.kube.can_i(wanted)
     if denied:
         raise ConfigError(
             "API_FORBIDDEN",
@@ -83,7 +101,7 @@ def require_permissions(session: Session) -> None:
             "in the cluster's YAML.",
             next_step="Run the enrol command for this cluster again (it applies the roles) and start the run again.",
         )
-    session.log(f"All {len(PERMISSIONS) + len(quiesce)} permissions are there")
+    session.log(f"All {len(wanted)} permissions are there")
 
 
 def require_nodes(session: Session) -> None:

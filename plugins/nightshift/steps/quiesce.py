@@ -36,12 +36,19 @@ def quiesce(session: Session) -> dict[str, Any]:
 def quiesce_again(session: Session, held: Held) -> None:
     """Make quiet again what a recovery gave back meanwhile: a cleared slot is under way without its `quiesce`.
 
-    What is still recorded was set by somebody else, if it is not quiet, and is not fought over.
+    What is still recorded, and not as ended, was set by somebody else if it is not quiet, and is not fought over. Its
+    record is taken over: a recovery that this run overtook may be about to give it back.
     """
-    recorded = {
-        debt.subject for debt in patiently(session, "reading the ledger of debts", session.kube.debts)
-    }
-    missing = [name for name in session.policy.quiesce if workload_subject(name) not in recorded]
+
+    def is_kept(name: WorkloadName) -> bool:
+        known = _known(session, name)
+        return known is not None and known.ended is None and _take_over(session, known, held)
+
+    missing = [
+        name
+        for name in session.policy.quiesce
+        if not patiently(session, f"looking for the record of {name}", partial(is_kept, name))
+    ]
     for name in missing:
         _make_quiet(session, name, held)
     if missing:
@@ -58,7 +65,9 @@ def restore(session: Session) -> dict[str, Any]:
         owed = workload_debts(patiently(session, "reading the ledger of debts", session.kube.debts))
 
         def repay_one(debt: Debt) -> str:
-            return patiently(session, f"giving back {debt}", lambda: repay(session.kube, debt))
+            return patiently(
+                session, f"giving back {debt}", lambda: repay(session.kube, debt, session.clock())
+            )
 
         done, failed = repay_all(owed, repay_one)
     sentence = f"{'; '.join(done) or 'Nothing was quiet'}."
@@ -82,8 +91,8 @@ def require_workloads(session: Session) -> None:
 def _make_quiet(session: Session, name: WorkloadName, held: Held) -> bool:
     """Record, then change; False when it was quiet before, which is nobody's debt.
 
-    A recovery that comes between the two finds nothing to undo and drops the record. So it is looked for afterwards,
-    also when this run has lost the Lease: what we changed must be found by whoever comes next.
+    A recovery that comes between the two finds nothing to undo, watches for a while and drops the record. So it is
+    looked for afterwards, also when this run has lost the Lease: what we changed must be found by whoever comes next.
     """
     recorded: list[Debt] = []
     try:
@@ -103,7 +112,16 @@ def _make_quiet_now(session: Session, name: WorkloadName, held: Held, recorded: 
         if found is None:
             raise _missing([name])
         if found.setting == quiet_setting(name.kind):
-            return known is not None and _take_over(session, known, held)
+            if known is None or known.undo["uid"] != found.uid:
+                return False
+            if known.ended is None:
+                if _take_over(session, known, held):
+                    return True
+                continue
+            # A recovery is about to give it back, or was. Its write would come while kubeadm works; after ours it is
+            # refused, and the next round makes it quiet under a record of its own.
+            session.kube.set_workload(found, known.undo["before"])
+            continue
         debt = quiesce_debt(found, session.owner, held.token, session.clock())
         if not session.kube.record_debt(debt, instead_of=known):
             continue
@@ -128,10 +146,12 @@ def _keep_recorded(session: Session, debt: Debt) -> None:
 
 
 def _take_over(session: Session, known: Debt, held: Held) -> bool:
-    """Make the debt of a run that died ours: what it was before that run is what will be given back."""
-    if known.owner != session.owner:
-        session.kube.record_debt(replace(known, owner=session.owner, token=held.token), instead_of=known)
-    return True
+    """Make the debt of a run that died, or of this one before it was fenced, ours; False when it changed meanwhile.
+
+    What it was before that run is what will be given back.
+    """
+    ours = replace(known, owner=session.owner, token=held.token)
+    return ours == known or session.kube.record_debt(ours, instead_of=known)
 
 
 def _known(session: Session, name: WorkloadName) -> Debt | None:

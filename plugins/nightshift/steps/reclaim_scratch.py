@@ -12,35 +12,46 @@ from nightshift.steps.session import Session, node_log, on_all
 _MIB = 1024**2
 
 
-def reclaim_scratch(session: Session) -> dict[str, Any]:
+def reclaim_scratch(session: Session, *, dry_run: bool = False) -> dict[str, Any]:
     """Answer {"sentence", "nodes": {name: {"removed": [...], "freed_bytes", "error": str|None}}}.
+
+    A dry run says what would go, and removes nothing.
 
     Errors of single nodes are logged and returned; the disk gate afterwards sees what really is.
     """
     nodes: dict[str, dict[str, Any]] = {}
-    for name, found in on_all(session.kube.nodes(), lambda node: _reclaim_on(session, node)).items():
+    for name, found in on_all(session.kube.nodes(), lambda node: _reclaim_on(session, node, dry_run)).items():
         if isinstance(found, NightshiftError):
             session.log(f"{name}: leftovers stay: {found}")
             found = {"removed": [], "freed_bytes": 0, "error": str(found)}
         nodes[name] = found
     removed = sum(len(n["removed"]) for n in nodes.values())
     freed = sum(n["freed_bytes"] for n in nodes.values())
-    sentence = (
-        f"{removed} kubeadm leftovers removed, {freed / _MIB:.0f} MiB freed."
-        if removed
-        else "No kubeadm leftovers older than the retention."
-    )
+    sentence = "A dry run removes nothing."
+    if not dry_run:
+        sentence = _what_went(removed, freed)
     session.log(sentence)
     return {"sentence": sentence, "nodes": nodes}
 
 
-def _reclaim_on(session: Session, node: NodeFacts) -> dict[str, Any]:
+def _what_went(removed: int, freed: int) -> str:
+    return (
+        f"{removed} kubeadm leftovers removed, {freed / _MIB:.0f} MiB freed."
+        if removed
+        else "No kubeadm leftovers older than the retention."
+    )
+
+
+def _reclaim_on(session: Session, node: NodeFacts, dry_run: bool) -> dict[str, Any]:
     """One node: look, choose, remove by exact name, look again."""
     days = session.policy.disk.scratch_retention_days
     port = session.on(node)
     probe = port.probe()
     plan = choose_reapable(probe.scratch, probe.clock, days, kubeadm_runs=bool(probe.kubeadm_pids))
     if not plan.reap:
+        return {"removed": [], "freed_bytes": 0, "error": None}
+    if dry_run:
+        session.log(f"{node.name}: would remove {len(plan.reap)} leftovers, {plan.reap_bytes / _MIB:.0f} MiB")
         return {"removed": [], "freed_bytes": 0, "error": None}
     session.log(f"{node.name}: removing {len(plan.reap)} leftovers, {plan.reap_bytes / _MIB:.0f} MiB")
     limit = session.policy.limits.package_job_seconds

@@ -16,7 +16,7 @@ from nightshift.domain.facts import LeaseFacts, NodeFacts, NodeProbe
 from nightshift.domain.owner import is_recovery, meant_owner, run_behind
 from nightshift.domain.recovery import RecoveryPlan, foresee, plan_recovery
 from nightshift.domain.takeover import fence
-from nightshift.steps.debts import repay, repay_all
+from nightshift.steps.debts import due_debts, repay, repay_all
 from nightshift.steps.hold import RENEWAL_SECONDS, RUN_ANNOTATION, push, renewing
 from nightshift.steps.session import Session, on_all, patiently
 
@@ -55,7 +55,7 @@ class _Look:
     lease: LeaseFacts
     nodes: tuple[NodeFacts, ...]
     marks: Mapping[str, str]  # nightshift.io/ annotations of our namespace
-    debts: tuple[Debt, ...]  # recorded in the ledger
+    debts: tuple[Debt, ...]  # recorded in the ledger, without those that are only watched
     probes: Mapping[str, NodeProbe | None] = field(default_factory=dict)
     plan: RecoveryPlan = _NO_PLAN
 
@@ -243,7 +243,7 @@ def _look(session: Session, own: str | None, fenced: Collection[str] | None = No
             settles nothing. None: no node was fenced yet.
     """
     lease, nodes = session.kube.lease(), session.kube.nodes()
-    marks, debts = session.kube.namespace_annotations(), session.kube.debts()
+    marks, debts = session.kube.namespace_annotations(), due_debts(session.kube, session.clock())
     look = _planned(session, _Look(lease, nodes, marks, debts), own)
     if not look.plan.may_act or not look.has_debts:
         return look
@@ -343,7 +343,9 @@ def _repay_recorded(session: Session, look: _Look, ask: _Patience) -> tuple[list
 
     One that is refused keeps no other back, but marks and Lease stay, so that the next recovery comes for it.
     """
-    done, failed = repay_all(look.plan.repay, lambda debt: ask(partial(repay, session.kube, debt)))
+    done, failed = repay_all(
+        look.plan.repay, lambda debt: ask(partial(repay, session.kube, debt, session.clock()))
+    )
     for name, error in failed.items():
         session.log(f"{name}: {error}")
     kept = [f"{name} is not given back ({e.code}: {e.cause.rstrip('.')})" for name, e in failed.items()]

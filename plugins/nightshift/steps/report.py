@@ -2,23 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
+from nightshift.domain.disk_forecast import compare
 from nightshift.domain.errors import NightshiftError
+from nightshift.domain.facts import NodeProbe
+from nightshift.domain.gates import disk_usage
 from nightshift.domain.ledger import Failure, LedgerEntry, NodeEntry, NodeGate, step_seconds, write_note
+from nightshift.domain.limits import PARALLEL_NODES
+from nightshift.domain.overrides import in_force
+from nightshift.domain.policy import Override
 from nightshift.domain.target import TargetKind
 from nightshift.domain.verdicts import BLIND_CAUSE, BLIND_NEXT_STEP, Answer, Verdict
 from nightshift.steps.brake import MEASURED_FILE
 from nightshift.steps.evidence import saved_evidence
-from nightshift.steps.session import Session, path_safe
+from nightshift.steps.session import Session, on_all, path_safe
 
 _NOT_BEGUN = ("tomorrow", "untouched")
 _NEXT = {
     "upgraded": "The next night looks for the next version.",
     "nothing": "The next night looks again.",
     "held": "Nothing has to be done; the next night asks again.",
+    "dry_run": "The next night asks again.",
 }
 
 
@@ -33,6 +40,7 @@ def report(session: Session, facts: Mapping[str, Any]) -> dict[str, Any]:
     """
     nodes = node_entries(session, facts)
     answer, sentence = judge_night(facts, nodes)
+    overrides = in_force(session.policy.overrides, session.clock())
     entry = LedgerEntry(
         cluster=session.policy.name,
         run_id=session.run_id,
@@ -40,7 +48,7 @@ def report(session: Session, facts: Mapping[str, Any]) -> dict[str, Any]:
         finished=float(facts.get("finished") or session.clock()),
         answer=answer,
         sentence=sentence,
-        what_next=what_next(answer, facts),
+        what_next=f"{what_next(answer, facts)}{_overridden(overrides)}",
         target=(facts.get("choice") or {}).get("target") or {},
         gates=tuple(Verdict.from_dict(v) for v in (facts.get("decision") or {}).get("verdicts", ())),
         node_gates=tuple(NodeGate.from_verdict(g["task"], g) for g in facts.get("node_gates") or ()),
@@ -50,23 +58,57 @@ def report(session: Session, facts: Mapping[str, Any]) -> dict[str, Any]:
         evidence=saved_evidence(session, [n.name for n in nodes if n.outcome not in _NOT_BEGUN]),
         quiesced=tuple((facts.get("quiesce") or {}).get("quiesced", ())),
         given_back=_given_back(facts),
+        overrides=tuple(o.to_dict() for o in overrides),
+        disk_forecast=_disk_forecast(session, facts, [n.name for n in nodes if n.outcome == "upgraded"]),
     )
     stamp = datetime.fromtimestamp(entry.started, UTC).strftime("%Y%m%dT%H%M%SZ")
-    path = session.store.write_json(f"ledger/{stamp}-{path_safe(session.run_id)}.json", entry.to_dict())
+    folder = "readiness" if answer == Answer.DRY_RUN else "ledger"  # a look is no night
+    path = session.store.write_json(f"{folder}/{stamp}-{path_safe(session.run_id)}.json", entry.to_dict())
     note = write_note(entry)
     plan = _plan(facts)
     is_done = answer == "upgraded" and not plan.get("leftover") and not plan.get("quarantined")
-    publish(session, answer, entry.target, is_done=is_done)
+    if answer != Answer.DRY_RUN:  # people alert on what nights say
+        publish(session, answer, entry.target, is_done=is_done)
     _remember_seconds(session, facts.get("node_steps") or {})
     session.log(note)
     session.log(f"Ledger entry: {path}")
     return {"note": note, "path": path, "answer": answer, "entry": entry.to_dict()}
 
 
+def _overridden(overrides: Sequence[Override]) -> str:
+    """Said every night until they expire: what an owner took upon himself is easily forgotten."""
+    if not overrides:
+        return ""
+    return f" Overrides in force: {'; '.join(str(override) for override in overrides)}."
+
+
 def _given_back(facts: Mapping[str, Any]) -> tuple[str, ...]:
     """What came of the workloads that were quiet: by their own task, or by the recovery when that did not run."""
     restore, recovery = facts.get("restore"), facts.get("recovery") or {}
     return tuple(restore["restored"] if restore else recovery.get("repaid", ()))
+
+
+def _disk_forecast(
+    session: Session, facts: Mapping[str, Any], upgraded: Sequence[str]
+) -> dict[str, dict[str, dict[str, float]]]:
+    """How full the upgraded nodes are against what the disk gate foresaw; a node that does not answer is left out."""
+    verdicts = (facts.get("decision") or {}).get("verdicts", ())
+    evidence = next((v.get("evidence") or {} for v in verdicts if v["gate"] == disk_usage.NAME), {})
+    said: Mapping[str, Any] = evidence.get("forecast") or {}
+    if not said or not upgraded:
+        return {}
+    try:
+        nodes = [node for node in session.kube.nodes() if node.name in upgraded]
+    except NightshiftError as error:
+        session.log(f"The disks were not compared with their forecast: {error}")
+        return {}
+    probes: dict[str, NodeProbe] = {}
+    for name, answer in on_all(nodes, lambda node: session.on(node).probe(), PARALLEL_NODES).items():
+        if isinstance(answer, NightshiftError):
+            session.log(f"{name}: its disks were not compared with their forecast: {answer}")
+        else:
+            probes[name] = answer
+    return compare(said, probes)
 
 
 def _remember_seconds(session: Session, steps: Mapping[str, Mapping[str, Any]]) -> None:

@@ -11,13 +11,16 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, BinaryIO, Protocol, TypeVar
 
-from nightshift.clients.kube_api import Eviction, Permission
+from nightshift.clients.kube_api import Eviction
+from nightshift.clients.permissions import Permission
+from nightshift.clients.questions import ApiQuestion
 from nightshift.domain.debts import Debt
 from nightshift.domain.errors import ConfigError, NightshiftError, UnreachableError
 from nightshift.domain.facts import (
     BudgetFacts,
     JobFacts,
     LeaseFacts,
+    NodeAddress,
     NodeFacts,
     NodeProbe,
     PackageFacts,
@@ -25,6 +28,7 @@ from nightshift.domain.facts import (
     WorkloadFacts,
     WorkloadName,
 )
+from nightshift.domain.facts.supply import SupplyItem
 from nightshift.domain.limits import PARALLEL_NODES
 from nightshift.domain.owner import DEFAULT_INSTALLATION, owner_name
 from nightshift.domain.policy import ClusterPolicy
@@ -57,8 +61,15 @@ class JobResult(Protocol):
 class NodePort(Protocol):
     """What steps may do on one node (`clients/node_ssh.py: NodeSsh`, `tests/fakes/cluster.py: FakeNode`)."""
 
+    @property
+    def name(self) -> str:
+        """Name of the node."""
+
     def probe(self) -> NodeProbe:
         """Read everything in one round."""
+
+    def look(self, sections: Sequence[str]) -> Mapping[str, tuple[int, str]]:
+        """Sections of the verb `look`, read in one call: name -> (exit code, output)."""
 
     def etcd_metrics(self) -> str | None:
         """Text of etcd's metrics on the node's loopback; None when the node has no etcd."""
@@ -68,6 +79,14 @@ class NodePort(Protocol):
 
     def package_index(self, minor: str, base_url: str) -> PackageFacts:
         """Freshly read versions of kubeadm offered for `minor`; the node's own apt lists stay untouched."""
+
+    def supply(
+        self, minor: str, package_version: str | None, base_url: str, images: Sequence[str]
+    ) -> tuple[SupplyItem, ...]:
+        """Whether repository, packages and images of a target are there; without a version the repository only."""
+
+    def image_manifests(self, images: Sequence[str]) -> Mapping[str, tuple[int, str]]:
+        """What the node's registry says about images: image -> (HTTP status, manifest); status 0: no answer."""
 
     def fence(self, token: int) -> None:
         """Raise the node's fencing token: commands of an older token are refused from now on."""
@@ -83,6 +102,11 @@ class NodePort(Protocol):
         on_poll: Callable[[], None] = ...,
     ) -> JobResult:
         """Start the job, or attach to it if it runs already, and follow it to its end."""
+
+    def follow_job(
+        self, step: str, log: Callable[[str], None], is_enough: Callable[[JobFacts], bool]
+    ) -> JobFacts | None:
+        """Follow a job that runs until it ended or `is_enough`; only looks. None: there was none to follow."""
 
     def job(self, step: str) -> JobFacts | None:
         """What is known about one job of this node."""
@@ -193,6 +217,13 @@ class KubePort(Protocol):
     def can_i(self, wanted: Iterable[Permission]) -> tuple[str, ...]:
         """Of the wanted permissions return those that are denied, as readable text."""
 
+    def ask(self, question: ApiQuestion[T]) -> T:
+        """Put one question to the API server (read only).
+
+        Raises:
+            BlindError: API_ANSWER_UNKNOWN, the answer was not understood.
+        """
+
     def kubelet_token(self) -> str:
         """A short-lived token that may read kubelet configuration."""
 
@@ -227,7 +258,7 @@ class Session:
     """One run's view of one cluster.
 
     Args:
-        ssh: opens the way into a node; called once per node, see `on`.
+        ssh: opens the way into a node; called once per node and address, see `on`.
         run_id: Airflow's run id, as the ledger and the store's file names have it.
         installation: which Airflow this is; see `owner`.
         began: when this try of the task began, seconds since the epoch; see domain/takeover.py.
@@ -238,7 +269,7 @@ class Session:
 
     policy: ClusterPolicy
     kube: KubePort
-    ssh: Callable[[NodeFacts], NodePort]
+    ssh: Callable[[NodeFacts | NodeAddress], NodePort]
     store: StorePort
     pushgateway: GaugePort
     run_id: str
@@ -247,7 +278,7 @@ class Session:
     clock: Callable[[], float] = time.time
     log: Callable[[str], None] = logging.getLogger("nightshift").info
     sleep: Callable[[float], None] = time.sleep
-    _open: dict[str, NodePort] = field(default_factory=dict, init=False, repr=False)
+    _open: dict[str, tuple[str, NodePort]] = field(default_factory=dict, init=False, repr=False)
     _lock: threading.Lock = field(default_factory=threading.Lock, init=False, repr=False)
 
     @property
@@ -255,12 +286,16 @@ class Session:
         """Who we are in the Lease, in annotations and in the status of jobs."""
         return owner_name(self.installation, self.policy.name, self.run_id)
 
-    def on(self, node: NodeFacts) -> NodePort:
-        """The way into `node`, one per session."""
+    def on(self, node: NodeFacts | NodeAddress) -> NodePort:
+        """The way into `node`, one per session; another one when its address is another by now."""
         with self._lock:
-            if node.name not in self._open:
-                self._open[node.name] = self.ssh(node)
-            return self._open[node.name]
+            address, port = self._open.get(node.name, (None, None))
+            if port is None or address != node.address:
+                if port is not None:
+                    port.close()
+                port = self.ssh(node)
+                self._open[node.name] = (node.address, port)
+            return port
 
     def node(self, name: str) -> NodeFacts:
         """The Node object called `name`.
@@ -281,7 +316,7 @@ class Session:
     def close(self) -> None:
         """Drop all SSH connections."""
         with self._lock:
-            for port in self._open.values():
+            for _, port in self._open.values():
                 port.close()
             self._open.clear()
 

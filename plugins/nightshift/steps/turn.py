@@ -6,22 +6,26 @@ without a gate.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from nightshift.clients.etcd_metrics import parse_etcd_metrics
 from nightshift.domain.errors import GateClosedError, NightshiftError
 from nightshift.domain.facts import EtcdSample, NodeFacts
-from nightshift.domain.turn import members_missing, others_in_hand
+from nightshift.domain.turn import members_missing, others_in_hand, others_set_aside
+from nightshift.steps.brake import KUBEADM_JOB, KUBELET_JOB
 from nightshift.steps.session import Session, on_all, patiently
 
 
 def require_turn(session: Session, node: NodeFacts) -> None:
-    """Refuse a control-plane node while another one carries the mark of a run.
+    """Refuse a control-plane node while another one carries the mark of a run, or is upgraded under a person's cordon.
 
     Raises:
         GateClosedError: CONTROL_PLANE_BUSY.
     """
     if not node.is_control_plane:
         return
-    others = others_in_hand(node, patiently(session, "listing nodes", session.kube.nodes))
+    nodes = patiently(session, "listing nodes", session.kube.nodes)
+    others = others_in_hand(node, nodes) or _at_work(session, others_set_aside(node, nodes))
     if others:
         raise GateClosedError(
             "CONTROL_PLANE_BUSY",
@@ -29,6 +33,22 @@ def require_turn(session: Session, node: NodeFacts) -> None:
             cause="One control-plane node at a time. A task of an earlier node was cleared, or one was left half-done.",
             next_step=f"Let {', '.join(others)} come to its end, or be given back; then clear this task.",
         )
+
+
+def _at_work(session: Session, nodes: Sequence[NodeFacts]) -> tuple[str, ...]:
+    """Those of `nodes` on which an upgrade's job runs, or that cannot be asked."""
+
+    def is_at_work(node: NodeFacts) -> bool:
+        jobs = (session.on(node).job(job) for job in (KUBEADM_JOB, KUBELET_JOB))
+        return any(job is not None and job.state == "running" for job in jobs)
+
+    answers = on_all(nodes, is_at_work)
+    for name, answer in answers.items():
+        if isinstance(answer, NightshiftError):
+            session.log(
+                f"{name} is cordoned by somebody else, and whether a job runs there is not known: {answer}"
+            )
+    return tuple(name for name, answer in answers.items() if answer is not False)
 
 
 def require_quorum(session: Session, node: NodeFacts) -> None:

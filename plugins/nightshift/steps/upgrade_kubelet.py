@@ -8,6 +8,7 @@ from typing import Any
 from nightshift.domain.errors import VerificationError
 from nightshift.domain.facts import NodeFacts
 from nightshift.domain.versions import Version
+from nightshift.steps.attach import follow_own_job
 from nightshift.steps.brake import KUBELET_JOB, asking, noticing
 from nightshift.steps.drain_node import drain_held
 from nightshift.steps.evidence import evidence_first
@@ -15,9 +16,12 @@ from nightshift.steps.hold import hold
 from nightshift.steps.session import Session, node_log, patiently, wait_until
 
 
-def upgrade_kubelet(session: Session, node_name: str, choice: Mapping[str, Any]) -> dict[str, Any]:
+def upgrade_kubelet(
+    session: Session, node_name: str, choice: Mapping[str, Any], addresses: Mapping[str, str] | None = None
+) -> dict[str, Any]:
     """Answer {"node", "version", "attached", "seconds", "sentence"}.
 
+    `addresses` are the plan's: this step's own job is looked for before the API is asked, see steps/attach.py.
     A node that lost its cordon meanwhile (a recovery gave it back) is drained again first.
 
     Raises:
@@ -26,6 +30,7 @@ def upgrade_kubelet(session: Session, node_name: str, choice: Mapping[str, Any])
         StoppedError: STOPPED_HALF_WAY, the brake says "stop now"; recovery gives the node back.
     """
     version = str(choice["target"]["version"])
+    follow_own_job(session, node_name, KUBELET_JOB, [(version,)], addresses)
     node = session.node(node_name)
     started = session.clock()
     is_done = node.kubelet_version == version

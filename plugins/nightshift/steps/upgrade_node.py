@@ -7,21 +7,26 @@ from typing import Any
 
 from nightshift.domain.errors import VerificationError
 from nightshift.domain.facts import ENDED_BADLY, JobFacts, NodeFacts
-from nightshift.domain.plan import kubeadm_command
+from nightshift.domain.plan import KUBEADM_COMMANDS, kubeadm_command
 from nightshift.domain.target import CONTROL_PLANE_COMPONENTS
+from nightshift.steps.attach import follow_own_job
 from nightshift.steps.brake import KUBEADM_JOB, asking, given_back, noticing
 from nightshift.steps.drain_node import drain_held
 from nightshift.steps.evidence import evidence_first, evidence_of_unseen
 from nightshift.steps.hold import Held, hold
+from nightshift.steps.kubelet_settings import note_settings
 from nightshift.steps.quiesce import quiesce_again
 from nightshift.steps.session import JobResult, Session, node_log, patiently, wait_until
 from nightshift.steps.snapshot import require_way_back
-from nightshift.steps.turn import require_quorum
+from nightshift.steps.turn import require_quorum, require_turn
 
 
-def upgrade_node(session: Session, node_name: str, choice: Mapping[str, Any]) -> dict[str, Any]:
+def upgrade_node(
+    session: Session, node_name: str, choice: Mapping[str, Any], addresses: Mapping[str, str] | None = None
+) -> dict[str, Any]:
     """Answer {"node", "version", "command", "attached", "seconds", "package_seconds", "sentence"}.
 
+    `addresses` are the plan's: this step's own job is looked for before the API is asked, see steps/attach.py.
     `package_seconds` is what of it was the installation of kubeadm's package; None when the job did not say.
     A node that lost its cordon meanwhile (a recovery gave it back) is drained again first, and for a control plane
     what the policy quiesces is made quiet again.
@@ -34,6 +39,8 @@ def upgrade_node(session: Session, node_name: str, choice: Mapping[str, Any]) ->
         StoppedError: STOPPED_HALF_WAY.
     """
     version = str(choice["target"]["version"])
+    wanted = [_arguments(session, command, version) for command in KUBEADM_COMMANDS]
+    follow_own_job(session, node_name, KUBEADM_JOB, wanted, addresses)
     node = session.node(node_name)
     started = session.clock()
     ask = asking(session, node, KUBEADM_JOB)
@@ -49,7 +56,10 @@ def upgrade_node(session: Session, node_name: str, choice: Mapping[str, Any]) ->
         _tell_earlier_end(session, node, known)
         command = _choose_command(session, node, version, known)
         session.log(f"{node_name}: kubeadm upgrade {command} to {version}")
+        if not is_running:
+            note_settings(session, node)
         if node.is_control_plane and not is_running:
+            require_turn(session, node)  # once more: making things quiet may have taken minutes
             require_quorum(session, node)
         # A job that is attached to began before this try.
         since = known.started if known and is_running else session.clock()
@@ -90,22 +100,25 @@ def _choose_command(session: Session, node: NodeFacts, version: str, known: JobF
     return kubeadm_command(node, version, config.get("kubernetesVersion"), known)
 
 
-def _run(session: Session, node: NodeFacts, command: str, version: str, held: Held) -> JobResult:
-    """The node-side job."""
-    limits = session.policy.limits
-    arguments = (
+def _arguments(session: Session, command: str, version: str) -> tuple[str, ...]:
+    """What the node-side job is told."""
+    return (
         command,
         version,
-        str(limits.upgrade_manifests_seconds),
+        str(session.policy.limits.upgrade_manifests_seconds),
         session.policy.target.package_repository,
         *session.policy.ignored_preflight_checks,
     )
+
+
+def _run(session: Session, node: NodeFacts, command: str, version: str, held: Held) -> JobResult:
+    """The node-side job."""
     return session.on(node).run_job(
         KUBEADM_JOB,
         held.token,
         session.owner,
-        arguments,
-        limits.kubeadm_job_seconds,
+        _arguments(session, command, version),
+        session.policy.limits.kubeadm_job_seconds,
         node_log(session, node.name),
         noticing(session, held.check),
     )

@@ -6,12 +6,14 @@ from collections.abc import Mapping
 from typing import Any
 
 from nightshift.clients.etcd_metrics import parse_etcd_metrics
+from nightshift.clients.questions.static_pods import STATIC_PODS
 from nightshift.domain.errors import VerificationError
-from nightshift.domain.facts import NodeFacts
+from nightshift.domain.facts import NodeFacts, NodeProbe
 from nightshift.domain.gates import static_pods
 from nightshift.domain.target import CONTROL_PLANE_COMPONENTS
 from nightshift.domain.verdicts import Outcome
 from nightshift.steps.evidence import evidence_first
+from nightshift.steps.reconcile_drift import lost_settings
 from nightshift.steps.session import Session, wait_until
 
 _SETTLE_SECONDS = 60.0  # static pods may still be settling after the kubelet's restart
@@ -61,12 +63,20 @@ def node_problems(session: Session, node: NodeFacts, version: str) -> list[str]:
     probe = session.on(node).probe()
     if probe.kubelet_version != version:
         problems.append(f"the kubelet binary is {probe.kubelet_version or 'unreadable'}")
-    verdict = static_pods.check([node], {node.name: probe})
-    if verdict.outcome in (Outcome.BLOCK, Outcome.BLIND):
-        problems.append(verdict.message)
+    problems += _static_pod_problems(session, node, probe)
     if node.is_control_plane:
+        problems += lost_settings(session, probe)
         problems += _control_plane_problems(session, node, version)
     return problems
+
+
+def _static_pod_problems(session: Session, node: NodeFacts, probe: NodeProbe) -> list[str]:
+    """The static-pod gate's findings on this node that would block: kubeadm's own work, and ours, pass it too."""
+    code, text = session.on(node).look([STATIC_PODS.section]).get(STATIC_PODS.section, (1, ""))
+    if code != 0:
+        return [f"its static pods could not be looked at (exit code {code})"]
+    findings = static_pods.judge_node(node, probe, STATIC_PODS.parse(text))
+    return [finding.message for finding in findings if finding.outcome is Outcome.BLOCK]
 
 
 def _control_plane_problems(session: Session, node: NodeFacts, version: str) -> list[str]:

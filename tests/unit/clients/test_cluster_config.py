@@ -17,10 +17,12 @@ from nightshift.clients.cluster_config import (
 )
 from nightshift.domain.errors import ConfigError
 from nightshift.domain.facts import WorkloadName
-from nightshift.domain.policy import ClusterPolicy
+from nightshift.domain.facts.addons import AddOn, AddOnRelease
+from nightshift.domain.policy import AlertPolicy, ClusterPolicy, CompatibilityPolicy, Override, Rule
 
 PROJECT = Path(__file__).parents[3]
 CLUSTERS = PROJECT / "include" / "clusters"
+RULE = "rules:\n- name: calm\n  message: not calm\n"
 MINIMAL = "kubernetes_connection: k\nssh_connection: s\nstore: file:///store\n"
 
 
@@ -51,6 +53,31 @@ def test_the_sample_shows_exactly_the_defaults(tmp_path: Path) -> None:
     assert policy == expected
 
 
+def test_alerts_and_rules_arrive(tmp_path: Path) -> None:
+    text = MINIMAL + (
+        "alerts:\n  prometheus_url: http://prometheus:9090\n  alertmanager_url: http://alertmanager:9093\n"
+        "  required: true\n  severities: [critical, page]\n  ignore: [Watchdog]\n"
+        "rules:\n- {name: down, promql: up == 0, message: Something is down., outcome: warn}\n"
+        "- {name: calm, cel: 'nodes.all(n, n.ready)', message: All is calm., resolution: Wait.}\n"
+        "api_use:\n  ignored_api_services: [v1beta1.metrics.k8s.io]\n"
+        "nodes:\n  settle_seconds: 0\ncertificates:\n  block_hours: 48\n"
+    )
+    policy = load_cluster(written(tmp_path, text))
+    assert policy.alerts == AlertPolicy(
+        prometheus_url="http://prometheus:9090",
+        alertmanager_url="http://alertmanager:9093",
+        required=True,
+        severities=("critical", "page"),
+        ignore=("Watchdog",),
+    )
+    assert policy.rules == (
+        Rule("down", "Something is down.", "warn", promql="up == 0"),
+        Rule("calm", "All is calm.", cel="nodes.all(n, n.ready)", resolution="Wait."),
+    )
+    assert policy.api_use.ignored_api_services == ("v1beta1.metrics.k8s.io",)
+    assert (policy.nodes.settle_seconds, policy.certificates.block_hours) == (0, 48)
+
+
 def test_every_value_arrives(tmp_path: Path) -> None:
     text = MINIMAL + (
         "pushgateway_url: http://push:9091\naccept_api_outage: true\nschedule: null\n"
@@ -58,6 +85,8 @@ def test_every_value_arrives(tmp_path: Path) -> None:
         "window:\n  start: '22:00'\n  end: '04:00'\n  frozen_dates: [2026-12-24, '2026-12-31']\n"
         "disk:\n  margin_percent: 5\nworkers:\n  max_unavailable: 3\n"
         "quiesce:\n- {kind: StatefulSet, namespace: shop, name: queue}\n"
+        "compatibility:\n  too_old: warn\n  pinned: [calico]\n  addons:\n"
+        "  - {name: own, images: [a/own], source: 'https://a', releases: [{release: '2.4', newest: '1.35'}]}\n"
     )
     policy = load_cluster(written(tmp_path, text))
     assert policy.pushgateway_url == "http://push:9091"
@@ -69,11 +98,46 @@ def test_every_value_arrives(tmp_path: Path) -> None:
     assert policy.disk.margin_percent == 5.0
     assert policy.workers.max_unavailable == 3
     assert policy.quiesce == (WorkloadName("StatefulSet", "shop", "queue"),)
+    own = AddOn("own", ("a/own",), (AddOnRelease("2.4", None, "1.35"),), "https://a")
+    assert policy.compatibility == CompatibilityPolicy("warn", ("calico",), (own,))
+
+
+OVERRIDE = (
+    MINIMAL
+    + "overrides:\n- gate: {gate}\n  code: ALERT_FIRING\n  reason: known for weeks\n  person: ann\n  until: {until}\n"
+)
+
+
+@pytest.mark.parametrize(
+    "until", ["2026-12-01", "'2026-12-01'", "2026-12-01T01:00:00+01:00", "2026-12-01 00:00:00"]
+)
+def test_an_override_ends_at_a_moment_in_utc(tmp_path: Path, until: str) -> None:
+    policy = load_cluster(written(tmp_path, OVERRIDE.format(gate="alerts", until=until)))
+    assert policy.overrides == (Override("alerts", "ALERT_FIRING", "known for weeks", "ann", 1796083200.0),)
 
 
 @pytest.mark.parametrize(
     ("text", "line", "said"),
     [
+        pytest.param(
+            OVERRIDE.format(gate="alert", until="2026-12-01"), 5, "did you mean 'alerts'", id="no such gate"
+        ),
+        pytest.param(
+            OVERRIDE.format(gate="alerts", until="soon"), 9, "overrides.0.until", id="an end that is none"
+        ),
+        pytest.param(
+            MINIMAL + "overrides:\n- {gate: alerts, code: ALERT_FIRING, person: ann, until: 2026-12-01}\n",
+            5,
+            "overrides.0.reason",
+            id="no reason",
+        ),
+        pytest.param(
+            MINIMAL + "compatibility:\n  addons:\n  - name: own\n    images: [a]\n    source: https://a\n"
+            "    releases:\n    - {release: '2.4', newset: '1.35'}\n",
+            10,
+            "did you mean 'newest'",
+            id="typo in an add-on",
+        ),
         pytest.param(MINIMAL + "acept_api_outage: true\n", 4, "did you mean 'accept_api_outage'", id="typo"),
         pytest.param(
             MINIMAL + "disk:\n  margin: 2.0\n", 5, "did you mean 'margin_percent'", id="nested typo"
@@ -103,6 +167,19 @@ def test_every_value_arrives(tmp_path: Path) -> None:
         pytest.param(
             MINIMAL + "limits:\n  upgrade_manifests_seconds: 3600\n", 4, "must be more", id="time limits"
         ),
+        pytest.param(MINIMAL + RULE + "  cel: 'nodes.exists(n'\n", 7, "no CEL expression", id="no CEL"),
+        pytest.param(MINIMAL + RULE + "  promql: up == 0\n", 1, "alerts.prometheus_url", id="nobody to ask"),
+        pytest.param(MINIMAL + RULE, 5, "exactly one of promql and cel", id="no expression"),
+        pytest.param(
+            MINIMAL + RULE + "  cel: 'true'\n  promql: up == 0\n", 5, "exactly one of", id="two expressions"
+        ),
+        pytest.param(
+            MINIMAL + RULE + "  cel: 'true'\n- {name: calm, cel: 'true', message: m}\n",
+            1,
+            "calm twice",
+            id="twice",
+        ),
+        pytest.param(MINIMAL + "alerts:\n  required: true\n", 4, "needs prometheus_url", id="whose answer"),
         pytest.param(
             MINIMAL + "workers:\n  on_failure: ignore\n", 5, "'quarantine' or 'stop'", id="no such choice"
         ),

@@ -11,12 +11,13 @@ from nightshift.clients.kube_api import (
     Eviction,
     EvictionOutcome,
     KubeApi,
-    Permission,
     workload_permissions,
 )
 from nightshift.clients.kube_objects import image_version, micro_time, parse_time
+from nightshift.clients.permissions import Permission
+from nightshift.clients.questions import ApiQuestion, ApiReader
 from nightshift.domain.debts import Debt, DebtKind, quiesce_debt
-from nightshift.domain.errors import ConfigError, UnreachableError
+from nightshift.domain.errors import BlindError, ConfigError, UnreachableError
 from nightshift.domain.facts import LeaseFacts, WorkloadName
 from nightshift.domain.takeover import fence
 from nightshift.steps.session import KubePort
@@ -64,6 +65,71 @@ def kube(request: pytest.FixtureRequest) -> KubePort:
     cluster.add_workload("StatefulSet", "queue", 0)
     cluster.add_workload("CronJob", "backup", False)
     return FakeKube(cluster)
+
+
+# -- questions -------------------------------------------------------------------------------------------
+
+THINGS = "/apis/example.org/v1/things"
+
+
+def names(reader: ApiReader) -> tuple[str, ...]:
+    return tuple(item["metadata"]["name"] for item in reader.list(THINGS))
+
+
+def page(*found: str, rest: str = "") -> dict[str, Any]:
+    return {"metadata": {"continue": rest}, "items": [{"metadata": {"name": name}} for name in found]}
+
+
+def test_a_list_is_read_page_by_page_and_only_as_far_as_it_is_wanted(state: ApiState, api: KubeApi) -> None:
+    state.answers["GET", THINGS] = [(200, page("a", "b", rest="more")), (200, page("c"))]
+    assert api.ask(ApiQuestion(names)) == ("a", "b", "c")
+    first, second = (query for query in state.queries if query)
+    assert first == {"limit": ["500"]}
+    assert second == {"limit": ["500"], "continue": ["more"]}
+    state.answers["GET", THINGS] = [(200, page("a", "b", rest="more"))]
+    assert api.ask(ApiQuestion(lambda reader: next(reader.list(THINGS))["metadata"]["name"])) == "a"
+
+
+def test_a_resource_the_server_does_not_know_has_no_items(state: ApiState, api: KubeApi) -> None:
+    state.answers["GET", THINGS] = [(404, "page not found")]
+    assert api.ask(ApiQuestion(names)) == ()
+
+
+def test_a_list_whose_rest_is_gone_is_not_taken_for_the_whole(state: ApiState, api: KubeApi) -> None:
+    state.answers["GET", THINGS] = [(200, page("a", rest="more")), (404, "gone")]
+    with pytest.raises(ConfigError, match="API_REFUSED"):
+        api.ask(ApiQuestion(names))
+
+
+def test_an_object_that_does_not_exist_is_none_and_a_page_is_its_text(state: ApiState, api: KubeApi) -> None:
+    assert api.ask(ApiQuestion(lambda reader: reader.get("/api/v1/nodes/none"))) is None
+    found = api.ask(ApiQuestion(lambda reader: reader.get(NODE)))
+    assert found is not None
+    assert found["metadata"]["name"] == "n1"
+    assert api.ask(ApiQuestion(lambda reader: reader.text("/readyz"))).strip() == "ok"
+
+
+@pytest.mark.parametrize("answer", [{"items": [{}]}, {"items": ["odd"]}, {"items": [{"metadata": None}]}])
+def test_an_answer_of_another_shape_is_blind(state: ApiState, api: KubeApi, answer: dict[str, Any]) -> None:
+    state.answers["GET", THINGS] = [(200, answer)]
+    with pytest.raises(BlindError, match="API_ANSWER_UNKNOWN"):
+        api.ask(ApiQuestion(names))
+
+
+def test_an_api_that_does_not_answer_a_question_is_unreachable(state: ApiState, api: KubeApi) -> None:
+    state.answers["GET", THINGS] = [(503, "starting")]
+    with pytest.raises(UnreachableError, match="API_UNREACHABLE"):
+        api.ask(ApiQuestion(names))
+
+
+def test_a_page_that_is_no_resource_is_asked_for_by_its_path(state: ApiState, api: KubeApi) -> None:
+    api.can_i([Permission.page("/metrics"), Permission("list", "apps", "deployments")])
+    asked = [body["spec"] for method, _, body in state.requests if method == "POST"]
+    assert asked == [
+        {"nonResourceAttributes": {"verb": "get", "path": "/metrics"}},
+        {"resourceAttributes": {"verb": "list", "group": "apps", "resource": "deployments"}},
+    ]
+    assert str(Permission.page("/metrics")) == "get /metrics"
 
 
 # -- the same for both -----------------------------------------------------------------------------------

@@ -12,8 +12,10 @@ from tests.unit.scripts.conftest import REPOSITORY
 from nightshift.clients import cluster_setup
 from nightshift.clients.cluster_setup import ClusterSetup
 from nightshift.clients.kube_transport import StatusError
+from nightshift.clients.permissions import Permission
 from nightshift.domain.errors import ConfigError, UnreachableError
 from nightshift.domain.facts import WorkloadName
+from nightshift.steps.look import permissions
 
 MANIFEST = REPOSITORY / "include" / "manifests" / "nightshift.yaml"
 DOCUMENTS = [d for d in yaml.safe_load_all(MANIFEST.read_text()) if d]
@@ -99,6 +101,47 @@ def test_what_is_quiesced_no_more_loses_its_right_and_unenrolment_takes_all(monk
     made.remove()
     deleted = {path for method, path in transport.calls if method == "DELETE"}
     assert {_RBAC.format("shop", "roles"), _RBAC.format("shop", "rolebindings")} <= deleted
+
+
+READS = (
+    Permission("list", "", "persistentvolumes"),
+    Permission("get", "", "configmaps", "kube-system", "coredns"),
+    Permission.page("/metrics"),
+)
+
+
+def test_the_gates_may_read_exactly_what_their_questions_need(monkeypatch):
+    made, transport = setup(monkeypatch)
+    applied = made.apply(reads=READS)
+    roles = ("ClusterRole", "ClusterRoleBinding", "Role", "RoleBinding")
+    assert applied[-4:] == tuple(f"{kind}/nightshift-gates" for kind in roles)
+    rbac = "/apis/rbac.authorization.k8s.io/v1"
+    assert transport.applied[f"{rbac}/clusterroles/nightshift-gates"]["rules"] == [
+        {"apiGroups": [""], "resources": ["persistentvolumes"], "verbs": ["list"]},
+        {"nonResourceURLs": ["/metrics"], "verbs": ["get"]},
+    ]
+    in_kube_system = transport.applied[f"{rbac}/namespaces/kube-system/roles/nightshift-gates"]
+    assert in_kube_system["rules"] == [
+        {"apiGroups": [""], "resources": ["configmaps"], "resourceNames": ["coredns"], "verbs": ["get"]}
+    ]
+    binding = transport.applied[f"{rbac}/clusterrolebindings/nightshift-gates"]
+    assert binding["roleRef"]["kind"] == "ClusterRole"
+
+
+def test_what_the_gates_read_no_more_is_taken_back(monkeypatch):
+    made, transport = setup(monkeypatch)
+    transport.granted = {"clusterroles": [{"metadata": {"name": "nightshift-gates"}}]}
+    made.apply()
+    deleted = [path for method, path in transport.calls if method == "DELETE"]
+    assert deleted == ["/apis/rbac.authorization.k8s.io/v1/clusterroles/nightshift-gates"]
+
+
+def test_the_shipped_gates_only_look():
+    """Whatever a question asks for, it never writes and never reads Secrets."""
+    for permission in permissions():
+        assert permission.verb in ("get", "list"), str(permission)
+        assert permission.resource.partition("/")[0] != "secrets", str(permission)
+        assert permission.resource not in ("nodes/proxy", "pods/exec"), str(permission)
 
 
 def test_a_namespace_that_does_not_exist_is_said(monkeypatch):

@@ -31,6 +31,7 @@ class FakeSetup:
             drop_node_annotations=self.done.append,
             uncordon=lambda name: self.done.append(f"uncordon {name}") or self.is_ours,
             debts=lambda: tuple(self.debts),
+            record_debt=self.record_debt,
             forget_debt=lambda debt: self.debts.remove(debt) or True,
             workload=lambda name: self.workload,
             set_workload=self.set_workload,
@@ -41,14 +42,18 @@ class FakeSetup:
         self.workload = WorkloadFacts(WorkloadName("Deployment", "shop", "web"), "u", "1", 0, 0)
         self.quiesce: tuple[WorkloadName, ...] = ()
 
+    def record_debt(self, debt, instead_of):
+        self.debts[self.debts.index(instead_of)] = debt
+        return True
+
     def set_workload(self, found, setting):
         self.done.append(f"set {found.name} {setting}")
         self.workload = replace(found, setting=setting)
         return True
 
-    def apply(self, quiesce=()):
+    def apply(self, quiesce=(), reads=()):
         self.done.append("apply")
-        self.quiesce = quiesce
+        self.quiesce, self.reads = quiesce, reads
         return ("x",)
 
     def remove(self):

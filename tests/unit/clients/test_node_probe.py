@@ -33,7 +33,8 @@ SECTIONS = {
             manifest("etcd.yaml.bak", b"{not yaml: ["),
             manifest("list.yaml", b"kind: List\n"),
             manifest("empty.yaml", b""),
-            manifest("pod.yaml", b"kind: Pod\nspec: {containers: []}\n"),
+            manifest("pod.yaml", b"apiVersion: v1\nkind: Pod\nspec: {containers: []}\n"),
+            manifest("beta.yaml", b"apiVersion: v1beta1\nkind: Pod\nspec: {containers: [{}]}\n"),
             manifest("sub", None, "d"),
         )
     ),
@@ -86,6 +87,7 @@ def test_manifests_as_the_kubelet_reads_them():
     assert "no YAML" in (entries["etcd.yaml.bak"].parse_error or "")
     assert entries["list.yaml"].parse_error == entries["empty.yaml"].parse_error == "it is no Pod"
     assert entries["pod.yaml"].parse_error == "it is a Pod without a container"
+    assert "v1beta1" in (entries["beta.yaml"].parse_error or "")
     assert entries["sub"].kind == "directory"
 
 

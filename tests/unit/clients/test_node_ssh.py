@@ -310,6 +310,61 @@ def test_what_a_listener_raises_ends_following_only(serve):
     assert len(script.commands) == 2
 
 
+def poll(state: str, cursor: str, *lines: str, job_id: str = "id-1") -> str:
+    code = "-" if state == "running" else "0"
+    return f"{job_line(state, code, job_id)}\nCURSOR\t{cursor}\n" + "".join(f"{line}\n" for line in lines)
+
+
+def test_following_only_looks_and_tells_each_line_once(serve):
+    ssh, script, _ = serve(
+        poll("running", "c1", "one"), poll("running", "c2", "two"), poll("succeeded", "c3", "three")
+    )
+    lines: list[str] = []
+    seen: list[str] = []
+    last = ssh.follow_job("stage", lines.append, lambda facts: bool(seen.append(facts.state)))
+    assert script.verbs == ["job-poll stage -", "job-poll stage c1", "job-poll stage c2"]
+    assert (lines, seen) == (["one", "two", "three"], ["running", "running", "succeeded"])
+    assert last is not None
+    assert (last.state, last.run_id, last.arguments) == ("succeeded", "run-1", ("1.35",))
+
+
+def test_a_start_that_attaches_goes_on_where_following_stopped(serve):
+    """Each line of a job once, and its result, although two calls read it."""
+    ssh, script, _ = serve(
+        poll("running", "c1", "one", 'RESULT {"a": 1}'),
+        poll("running", "c2", "two"),
+        "attached id-1\n",
+        poll("succeeded", "c3", "two", "three"),
+    )
+    lines: list[str] = []
+    looks = iter([False, True])
+    ssh.follow_job("stage", lines.append, lambda _: next(looks))
+    outcome = ssh.run_job("stage", 5, "run-1", ["1.35"], 60, lines.append)
+    assert script.verbs[-1] == "job-poll stage c1", "the second look was not told"
+    assert lines == ["one", 'RESULT {"a": 1}', "stage attached as nightshift-stage.service", "two", "three"]
+    assert outcome.lines == ("one", 'RESULT {"a": 1}', "two", "three")
+    assert (outcome.attached, outcome.result) == (True, {"a": 1})
+
+
+def test_another_start_is_read_from_its_own_beginning(serve):
+    ssh, script, _ = serve(
+        poll("running", "c1", "old"),
+        poll("succeeded", "c2"),
+        "started id-2\n",
+        poll("succeeded", "c9", "new", job_id="id-2"),
+    )
+    ssh.follow_job("stage", lambda _: None, lambda _: False)
+    assert ssh.run_job("stage", 5, "run-1", ["1.35"], 60, lambda _: None).lines == ("new",)
+    assert script.verbs[-1] == "job-poll stage -"
+
+
+def test_a_line_that_breaks_while_following_is_said_at_once(serve):
+    ssh, script, _ = serve(poll("running", "c1", "one"), (-1, "", ""))
+    with pytest.raises(UnreachableError):
+        ssh.follow_job("stage", lambda _: None, lambda _: False)
+    assert len(script.commands) == 2
+
+
 def test_job_facts(serve):
     ssh, _, _ = serve(f"{job_line('failed', '26')}\nCURSOR\t-\n")
     facts = ssh.job("stage")
@@ -348,6 +403,36 @@ def test_package_index(serve):
         "1.35", "http://x"
     )
     assert (unknown.versions, unknown.error) == ((), "no signature")
+
+
+def test_supply(serve):
+    lines = "image\tr/a:1\tfound\tr\nrepository\t1.35\tfound\thttp://x\n"
+    ssh, script, _ = serve(lines + "end\n")
+    items = ssh.supply("1.35", "1.35.4-1.1", "http://x", ["r/a:1"])
+    assert [(item.name, item.state.value) for item in items] == [("r/a:1", "found"), ("1.35", "found")]
+    assert script.commands[-1].endswith("nightshift-node supply 1.35 1.35.4-1.1 http://x r/a:1")
+    ssh, script, _ = serve(lines + "end\n")
+    ssh.supply("1.35", None, "http://x", [])
+    assert script.commands[-1].endswith("nightshift-node supply 1.35 - http://x")
+
+
+@pytest.mark.parametrize(
+    "half",
+    [
+        "image\tr/a:1\tfound\tr\nrepository\t1.35\tfound\thttp://x\n",  # cut off
+        "image\tr/a:1\tfound\tr\nend\n",
+        "repository\t1.35\tfound\thttp://x\nend\n",
+        "end\n",
+    ],
+)
+def test_half_an_answer_about_supply_is_blind(serve, half):
+    with pytest.raises(BlindError, match="SUPPLY_SILENT"):
+        serve(half)[0].supply("1.35", "1.35.4-1.1", "http://x", ["r/a:1"])
+
+
+def test_a_supply_that_fails_is_an_error(serve):
+    with pytest.raises(RemoteJobError, match="NODE_COMMAND_FAILED"):
+        serve((2, "", "usage"))[0].supply("1.35", None, "http://x", [])
 
 
 def test_fetch_streams_bytes(serve):
@@ -390,3 +475,26 @@ def test_known_hosts(tmp_path):
 def test_unreadable_pinned_key_is_a_configuration_error(pinned):
     with pytest.raises(ConfigError, match="CONFIG_INVALID"):
         connector("127.0.0.1", "nightshift", KEY.private, pinned, 1)()
+
+
+def look_line(name: str, code: int, text: str) -> str:
+    return f"{name}\t{code}\t{base64.b64encode(text.encode()).decode()}\n"
+
+
+def test_sections_of_a_look_come_in_one_call(serve):
+    ssh, script, _ = serve(look_line("clock", 0, "1.5\n") + look_line("etcd", 3, ""))
+    assert ssh.look(["clock", "etcd"]) == {"clock": (0, "1.5\n"), "etcd": (3, "")}
+    assert script.verbs == ["look clock etcd"]
+
+
+@pytest.mark.parametrize("answer", ["clock\t0", "clock\t0\tno base64!", "clock\tzero\tMQ=="])
+def test_a_look_that_is_no_look_is_blind(serve, answer):
+    ssh, _, _ = serve(answer)
+    with pytest.raises(BlindError, match=r"LOOK_INCOMPLETE.*cp1"):
+        ssh.look(["clock"])
+
+
+def test_a_look_that_the_node_refuses_is_an_error(serve):
+    ssh, _, _ = serve((ExitCode.USAGE, "", "there is no section 'x'"))
+    with pytest.raises(RemoteJobError, match="NODE_COMMAND_FAILED"):
+        ssh.look(["x"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -17,6 +18,15 @@ from nightshift.domain.facts import (
     PodFacts,
     RunningProcess,
 )
+from nightshift.domain.gates import GATES
+from nightshift.domain.gates.judging import judge
+from nightshift.domain.policy import ClusterPolicy
+from nightshift.domain.round import Moment, Reading, Round, Unread
+from nightshift.domain.verdicts import Verdict
+
+POLICY = ClusterPolicy("lab", "kube", "ssh", "/store")
+NOW = 1_000_000.0
+AWAY = Unread("NODE_UNREACHABLE", "It did not answer.", "It is powered off.", "Start it.")
 
 INF = float("inf")
 DISK_BOUNDS = (*(0.001 * 2**n for n in range(14)), INF)
@@ -184,3 +194,22 @@ def budget(name: str = "web", **changes: Any) -> BudgetFacts:
         expected_pods=3,
     )
     return replace(plain, **changes)
+
+
+def round_of(
+    *, moment: Moment = Moment.NIGHT, nodes_ahead: tuple[str, ...] = (), taken: float = NOW, **facts: Any
+) -> Round:
+    """A round with these facts by topic; in a mapping by node, None is a node that did not answer."""
+    readings = {}
+    for name, value in facts.items():
+        silent: list[str] = []
+        if isinstance(value, Mapping):
+            silent = [node for node, fact in value.items() if fact is None]
+            value = {node: fact for node, fact in value.items() if fact is not None}
+        readings[name] = Reading(taken, value=value, problems=dict.fromkeys(silent, AWAY))
+    return Round(moment, NOW, readings, nodes_ahead)
+
+
+def judged(gate: str, policy: ClusterPolicy = POLICY, **facts: Any) -> Verdict:
+    """What the gate says to `round_of(**facts)`."""
+    return judge(GATES[gate], round_of(**facts), policy)

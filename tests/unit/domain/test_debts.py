@@ -4,10 +4,13 @@ import pytest
 from tests.unit.domain.builders import node
 
 from nightshift.domain.debts import (
+    LATE_SECONDS,
     Debt,
     DebtKind,
+    end,
     from_text,
     in_order,
+    is_same,
     judge_workload_debt,
     node_debt,
     quiesce_debt,
@@ -25,7 +28,10 @@ def test_a_debt_comes_back_from_the_cluster_as_it_was(found: WorkloadFacts) -> N
     debt = quiesce_debt(found, "a/b/c", 4, 1234.5)
     assert from_text(debt.key, to_text(debt)) == debt
     assert debt.workload == found.name
-    assert debt.undo == {"before": found.setting, "uid": found.uid}
+    assert debt.undo == {"before": found.setting, "uid": found.uid, "version": found.version}
+    ended = end(debt, 2345.5)
+    assert from_text(ended.key, to_text(ended)) == ended
+    assert (debt.ended, ended.ended, end(ended, 9999.0).ended) == (None, 2345.5, 2345.5)
     assert (debt.owner, debt.token, debt.recorded) == ("a/b/c", 4, 1234.5)
 
 
@@ -66,16 +72,55 @@ def test_what_cannot_be_read_is_a_debt_of_its_own(text: str) -> None:
 def test_only_what_is_still_as_we_left_it_is_undone(
     found: WorkloadFacts | None, setting: int | None, why: str
 ) -> None:
-    due = judge_workload_debt(quiesce_debt(WEB, "o", 1, 0.0), found)
+    due = judge_workload_debt(quiesce_debt(WEB, "o", 1, 0.0), found, 1.0)
     assert due.setting == setting
     assert why in due.why
+
+
+CHANGED = replace(WEB, version="8")
+
+
+@pytest.mark.parametrize(
+    ("ended", "found", "now", "is_settled"),
+    [
+        (None, WEB, 1e9, False),  # never ended: it is ended first
+        (1000.0, WEB, 1000.0 + LATE_SECONDS - 1, False),
+        (1000.0, WEB, 1000.0 + LATE_SECONDS, True),
+        (None, CHANGED, 1000.0, True),  # the API refuses our change from now on
+        (None, replace(CHANGED, setting=5), 1000.0, True),
+        (1000.0, replace(WEB, setting=0), 1e9, False),  # it came; to be given back, however late
+        (None, None, 1000.0, True),
+        (None, replace(WEB, uid="u9"), 1000.0, True),
+    ],
+)
+def test_a_record_goes_when_its_change_cannot_come_any_more(
+    ended: float | None, found: WorkloadFacts | None, now: float, is_settled: bool
+) -> None:
+    debt = quiesce_debt(WEB, "o", 1, 0.0)
+    due = judge_workload_debt(debt if ended is None else end(debt, ended), found, now)
+    assert due.is_settled == is_settled
+    assert ("watched" in due.why) == (not is_settled and due.setting is None)
+
+
+def test_a_record_of_an_older_nightshift_goes_as_it_did_then() -> None:
+    old = replace(quiesce_debt(WEB, "o", 1, 0.0), undo={"before": 3, "uid": "u1"})
+    assert judge_workload_debt(old, WEB, 1.0).is_settled
+    assert judge_workload_debt(old, replace(WEB, setting=0), 1.0).setting == 3
+
+
+def test_ended_or_not_it_is_the_same_debt_and_another_owners_is_not() -> None:
+    debt = quiesce_debt(WEB, "o", 1, 0.0)
+    assert is_same(debt, end(debt, 5.0))
+    assert is_same(end(debt, 5.0), end(debt, 6.0))
+    assert not is_same(debt, replace(debt, owner="p"))
+    assert not is_same(end(debt, 5.0), quiesce_debt(CHANGED, "o", 1, 0.0))
 
 
 @pytest.mark.parametrize(
     ("suspended", "setting", "why"), [(True, False, "is not suspended again"), (False, None, "as before")]
 )
 def test_a_cron_job_is_resumed(suspended: bool, setting: bool | None, why: str) -> None:
-    due = judge_workload_debt(quiesce_debt(BACKUP, "o", 1, 0.0), replace(BACKUP, setting=suspended))
+    due = judge_workload_debt(quiesce_debt(BACKUP, "o", 1, 0.0), replace(BACKUP, setting=suspended), 1.0)
     assert (due.setting, why in due.why) == (setting, True)
 
 

@@ -1,25 +1,80 @@
 from __future__ import annotations
 
+import random
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
 import pytest
-from tests.unit.domain.builders import GIB, mount, node, probe, thresholds
+from tests.unit.domain.builders import GIB, mount, node, probe, round_of
 
-from nightshift.domain.facts import KubeletThresholds, NodeProbe
-from nightshift.domain.gates import disk_usage
-from nightshift.domain.gates.disk_usage import parse_threshold
-from nightshift.domain.policy import DiskPolicy
+from nightshift.domain.disk_forecast import (
+    INSTALL_BYTES,
+    PACKAGE_BYTES,
+    Upgrade,
+    compare,
+    download_bytes,
+    forecast_node,
+    parse_threshold,
+    thresholds_of,
+)
+from nightshift.domain.facts import NodeProbe
+from nightshift.domain.facts.images import (
+    NodeImages,
+    TargetImage,
+    TargetImages,
+)
+from nightshift.domain.gates import GATES, disk_usage
+from nightshift.domain.gates.judging import judge
+from nightshift.domain.policy import ClusterPolicy, DiskPolicy
+from nightshift.domain.round import Moment
+from nightshift.domain.target import TargetChoice, TargetKind
 from nightshift.domain.verdicts import Outcome, Verdict
 
-POLICY = DiskPolicy()
+MB = 10**6
+TO_135 = TargetChoice(TargetKind.MINOR, "to 1.35.4", "1.35.4", "1.35.4-1.1", "1.35", "1.34.4", ("cp1", "w1"))
+NOTHING = TargetChoice(TargetKind.NONE, "nothing")
+EVICTION = {
+    "memory.available": "100Mi",
+    "nodefs.available": "10%",
+    "nodefs.inodesFree": "5%",
+    "imagefs.available": "15%",
+    "imagefs.inodesFree": "5%",
+}
+LIVE = {"imageGCHighThresholdPercent": 85, "imageGCLowThresholdPercent": 80, "evictionHard": EVICTION}
+# On a worker: 250 MB as downloaded make 1000 MB; with packages, their installation and logs a bit more than 1.3 GiB.
+PROXY = TargetImage(
+    "kube-proxy", "r/kube-proxy:v1.35.4", True, 64 * MB, {"sha256:base": 50 * MB, "sha256:p": 200 * MB}
+)
+ETCD = TargetImage("etcd", "r/etcd:3.6.6-0", False, 25 * MB, {"sha256:base": 50 * MB, "sha256:e": 100 * MB})
+IMAGES = TargetImages((PROXY, ETCD))
+WORKER_BYTES = 4 * 250 * MB + PACKAGE_BYTES + INSTALL_BYTES + DiskPolicy().other_growth_bytes
 
 
-def check(found: NodeProbe | None, limits: KubeletThresholds | None = None, **policy: Any) -> Verdict:
+def policy(**changes: Any) -> ClusterPolicy:
+    return ClusterPolicy("lab", "k", "s", "file:///s", disk=replace(DiskPolicy(), **changes))
+
+
+def check(
+    found: NodeProbe | None,
+    live: Mapping[str, Any] | None = LIVE,
+    images: NodeImages | None = None,
+    target: TargetChoice = TO_135,
+    sizes: TargetImages | None = IMAGES,
+    **changes: Any,
+) -> Verdict:
+    """The verdict on one node, as the round asks for it."""
     name = found.node if found else "w1"
-    return disk_usage.check(
-        [node(name)], {name: found}, {name: limits or thresholds()}, replace(POLICY, **policy)
-    )
+    facts: dict[str, Any] = {
+        "nodes": (node(name),),
+        "probes": {} if found is None else {name: found},
+        "configz": {} if live is None else {name: live},
+        "target": target,
+        "node_images": {name: images} if images else {},
+    }
+    if sizes is not None:
+        facts["target_images"] = sizes
+    return judge(GATES["disk_usage"], round_of(**facts), policy(**changes))
 
 
 def worker(used_percent: float, size: int = 100 * GIB, **changes: Any) -> NodeProbe:
@@ -27,54 +82,98 @@ def worker(used_percent: float, size: int = 100 * GIB, **changes: Any) -> NodePr
     return probe("w1", mounts=tuple(mount(p, used_percent, size, **changes) for p in paths))
 
 
-# One file system of 100 GiB, growth 2 GiB: image GC 85 % - 2 % margin leaves 83 %, so 81 % now is the edge.
-@pytest.mark.parametrize(
-    ("used", "outcome"),
-    [(40.0, Outcome.PASS), (80.9, Outcome.PASS), (81.1, Outcome.BLOCK), (99.0, Outcome.BLOCK)],
-)
-def test_forecast_against_image_gc(used: float, outcome: Outcome) -> None:
-    assert check(worker(used)).outcome is outcome
+def at_edge(free_more: int) -> NodeProbe:
+    """A worker of 100 GiB with so much more room than the forecast takes: image GC 85 % - 2 % leaves 83 %."""
+    plain = worker(0.0)
+    free = 17 * GIB + WORKER_BYTES + free_more
+    return replace(plain, mounts=tuple(replace(m, available_bytes=free) for m in plain.mounts))
 
 
-def test_block_names_node_mount_number_limit_and_remedy() -> None:
-    verdict = check(worker(85.0))
+def test_a_roomy_node_passes_and_exactly_at_the_limit_too() -> None:
+    assert check(worker(40.0)).outcome is Outcome.PASS
+    assert check(at_edge(0)).outcome is Outcome.PASS
+    assert check(at_edge(-1)).outcome is Outcome.BLOCK
+
+
+def test_a_block_names_node_mount_number_growth_limit_and_remedy() -> None:
+    verdict = check(worker(84.0))
     assert verdict.code == "DISK_WOULD_FILL"
-    assert "w1: / would be 87.0 % full (now 85.0 % + 2.00 GiB for images" in verdict.message
+    assert (
+        "w1: / would be 85.4 % full (now 84.0 % + 0.93 GiB for 1 images + 0.07 GiB for packages"
+        in verdict.message
+    )
     assert "83.0 % (image GC high 85 % minus 2 % margin)" in verdict.message
-    assert "Free at least 4.00 GiB on / of w1" in verdict.resolution
-    assert verdict.value == "87.0 %"
+    assert "Free at least 2.39 GiB on / of w1 (crictl rmi --prune, old logs)" in verdict.resolution
+    assert verdict.value == "85.4 %"
 
 
-def test_exactly_at_the_limit_is_still_allowed() -> None:
-    size = 100 * GIB
-    at_limit = replace(mount("/"), available_bytes=17 * GIB, size_bytes=size)  # 83 % used, limit 83 %
-    full = probe("w1", mounts=tuple(replace(at_limit, path=m.path) for m in probe("w1").mounts))
-    assert check(full, expected_growth_bytes=0).outcome is Outcome.PASS
-    assert check(full, expected_growth_bytes=GIB).outcome is Outcome.BLOCK
+def test_layers_that_are_here_or_shared_are_not_downloaded() -> None:
+    assert download_bytes([PROXY, ETCD], None) == 350 * MB
+    assert download_bytes([PROXY], NodeImages(blobs=frozenset({"sha256:base"}))) == 200 * MB
+    assert download_bytes([replace(PROXY, layers=None)], NodeImages()) == 64 * MB
+
+
+def test_where_everything_is_staged_images_and_packages_count_nothing() -> None:
+    staged = NodeImages(frozenset({"r/kube-proxy:v1.35.4"}), packages=frozenset({"1.35.4-1.1"}))
+    saved = 4 * 250 * MB + PACKAGE_BYTES
+    assert check(at_edge(-saved), images=staged).outcome is Outcome.PASS
+    assert check(at_edge(-saved - 1), images=staged).outcome is Outcome.BLOCK
+    older = replace(staged, packages=frozenset({"1.34.4-1.1"}))
+    assert check(at_edge(-saved), images=older).outcome is Outcome.BLOCK
+
+
+def test_nothing_grows_when_there_is_nothing_to_upgrade_to() -> None:
+    assert check(at_edge(-WORKER_BYTES), target=NOTHING).outcome is Outcome.PASS
+    assert check(at_edge(-WORKER_BYTES - 1), target=NOTHING).outcome is Outcome.BLOCK
+
+
+def test_sizes_that_nobody_tells_are_recorded_ones_and_that_is_written_down() -> None:
+    untold = TargetImages((replace(PROXY, layers=None),), "kube-proxy: no registry answers")
+    verdict = check(worker(40.0), sizes=untold)
+    assert verdict.outcome is Outcome.PASS
+    assert verdict.evidence["sizes_assumed"] == "kube-proxy: no registry answers"
+    assert verdict.evidence["forecast"]["w1"]["/"]["growth"]["1 images"] == 4 * 64 * MB
+    assert check(worker(40.0), sizes=None).evidence["sizes_assumed"] == "the registry was not asked"
+    assert "sizes_assumed" not in check(worker(40.0)).evidence
 
 
 def test_the_live_thresholds_decide() -> None:
-    assert check(worker(70.0), thresholds(image_gc_high_percent=70.0)).outcome is Outcome.BLOCK
-    strict = thresholds(eviction_hard={"nodefs.available": "40%"})
-    assert "eviction nodefs.available<40%" in check(worker(70.0), strict).message
-    quantity = thresholds(eviction_hard={"imagefs.available": "30Gi"})
+    def live(**changes: Any) -> dict[str, Any]:
+        return {**LIVE, **changes}
+
+    assert check(worker(70.0), live(imageGCHighThresholdPercent=70)).outcome is Outcome.BLOCK
+    assert (
+        "eviction nodefs.available<40%"
+        in check(worker(70.0), live(evictionHard={"nodefs.available": "40%"})).message
+    )
+    quantity = live(evictionHard={"imagefs.available": "30Gi"})
     assert "imagefs.available<30Gi" in check(worker(70.0), quantity).message
-    unset = thresholds(image_gc_high_percent=100.0, eviction_hard={})
+    soft = live(evictionSoft={"nodefs.available": "40%"})
+    assert "soft eviction nodefs.available<40%" in check(worker(70.0), soft).message
+    unset = live(imageGCHighThresholdPercent=100, evictionHard={})
     assert check(worker(90.0), unset).outcome is Outcome.PASS
-    assert "a full disk" in check(worker(97.0), unset).message
+    assert "a full disk" in check(worker(97.5), unset).message
 
 
 def test_growth_and_margin_come_from_the_policy() -> None:
-    assert check(worker(75.0), expected_growth_bytes=9 * GIB).outcome is Outcome.BLOCK
-    assert check(worker(75.0), margin_percent=10.0).outcome is Outcome.BLOCK
+    for change in (
+        {"other_growth_bytes": 20 * GIB},
+        {"margin_percent": 20.0},
+        {"unpacked_factor": 100.0},
+    ):
+        assert check(worker(70.0)).outcome is Outcome.PASS
+        assert check(worker(70.0), **change).outcome is Outcome.BLOCK, change
 
 
-def test_etcd_copy_is_added_on_a_control_plane() -> None:
-    full = tuple(replace(m, available_bytes=22 * GIB) for m in probe("cp1").mounts)  # 78 % used, limit 83 %
-    assert check(probe("cp1", mounts=full, etcd_data_bytes=2 * GIB)).outcome is Outcome.PASS
-    verdict = check(probe("cp1", mounts=full, etcd_data_bytes=4 * GIB))
+def test_etcd_is_copied_at_every_attempt_and_twice_for_its_snapshot() -> None:
+    full = tuple(replace(m, available_bytes=30 * GIB) for m in probe("cp1").mounts)  # 70 % used, limit 83 %
+    assert check(probe("cp1", mounts=full, etcd_data_bytes=2 * GIB)).outcome is Outcome.PASS  # 10 GiB
+    verdict = check(probe("cp1", mounts=full, etcd_data_bytes=3 * GIB))  # 15 GiB
     assert verdict.outcome is Outcome.BLOCK
-    assert "4.00 GiB for kubeadm's copy of etcd" in verdict.message
+    assert "9.00 GiB for 3 copies of etcd's data by kubeadm" in verdict.message
+    assert "6.00 GiB for the snapshot of etcd" in verdict.message
+    fewer = check(probe("cp1", mounts=full, etcd_data_bytes=3 * GIB), etcd_copies=1)
+    assert fewer.outcome is Outcome.PASS
 
 
 def test_each_mount_is_judged_on_its_own() -> None:
@@ -82,81 +181,144 @@ def test_each_mount_is_judged_on_its_own() -> None:
         "cp1",
         mounts=(
             mount("/", 50.0),
+            mount("/boot", 99.5, mount_point="/boot"),
             mount("/var/lib/kubelet", 50.0),
             mount("/var/lib/containerd", 50.0, mount_point="/var/lib/containerd"),
             mount("/etc/kubernetes/tmp", 97.5, mount_point="/etc/kubernetes/tmp"),
             mount("/var/lib/etcd", 50.0, mount_point="/var/lib/etcd"),
+            mount("/var/lib/nightshift", 50.0, mount_point="/var/lib/nightshift"),
         ),
     )
     verdict = check(separate)
     assert verdict.outcome is Outcome.BLOCK
     assert "cp1: /etc/kubernetes/tmp would be" in verdict.message
-    assert "/var/lib/etcd would" not in verdict.message
-    assert verdict.evidence["cp1"]["/var/lib/containerd"]["growth_bytes"] == 2 * GIB
-    assert verdict.evidence["cp1"]["/var/lib/etcd"]["growth_bytes"] == 0
+    assert "/boot would" not in verdict.message  # nothing of ours is written there
+    growth = {m: said["growth_bytes"] for m, said in verdict.evidence["forecast"]["cp1"].items()}
+    assert growth == {
+        "/": INSTALL_BYTES + DiskPolicy().other_growth_bytes,
+        "/boot": 0,
+        "/var/lib/containerd": 4 * 350 * MB,
+        "/etc/kubernetes/tmp": 3 * GIB,
+        "/var/lib/etcd": 0,
+        "/var/lib/nightshift": PACKAGE_BYTES + 2 * GIB,
+    }
 
 
-def test_inodes() -> None:
-    verdict = check(worker(10.0, inodes_free=60_000))
+def test_inodes_that_will_be_used_count() -> None:
+    verdict = check(worker(10.0, inodes_free=71_499))  # one image: 1500
     assert verdict.code == "DISK_INODES_LOW"
-    assert "6.0 % of its inodes free, below 7.0 %" in verdict.message
-    assert check(worker(10.0, inodes_free=70_000)).outcome is Outcome.PASS
+    assert "would have 7.0 % of its inodes free (now 7.1 %), below 7.0 %" in verdict.message
+    assert check(worker(10.0, inodes_free=71_500)).outcome is Outcome.PASS
+    assert check(worker(10.0, inodes_free=70_000), target=NOTHING).outcome is Outcome.PASS
     assert check(worker(10.0, inodes=0, inodes_free=0)).outcome is Outcome.PASS  # btrfs says 0
 
 
 @pytest.mark.parametrize(
-    ("found", "limits", "why"),
+    ("found", "live", "why"),
     [
-        pytest.param(None, thresholds(), "over SSH", id="node unreachable"),
-        pytest.param(worker(10.0), None, "configz", id="thresholds unknown"),
-        pytest.param(probe("w1", mounts=()), thresholds(), "No file system size", id="nothing measured"),
-        pytest.param(worker(10.0, size=0), thresholds(), "No file system size", id="zero size"),
+        pytest.param(None, LIVE, "gave no answer", id="node unreachable"),
+        pytest.param(worker(10.0), None, "gave no answer", id="thresholds unknown"),
+        pytest.param(worker(10.0), {}, "names no thresholds", id="no kubelet's answer"),
+        pytest.param(worker(10.0), {**LIVE, "evictionHard": "10%"}, "names no", id="eviction no mapping"),
+        pytest.param(probe("w1", mounts=()), LIVE, "No file system size", id="nothing measured"),
+        pytest.param(worker(10.0, size=0), LIVE, "No file system size", id="zero size"),
         pytest.param(
-            probe("cp1", mounts=probe("w1").mounts),
-            thresholds(),
-            "/etc/kubernetes/tmp",
-            id="scratch unmeasured",
+            probe("cp1", mounts=probe("w1").mounts), LIVE, "/etc/kubernetes/tmp", id="scratch unmeasured"
         ),
-        pytest.param(probe("cp1", etcd_data_bytes=None), thresholds(), "etcd's data", id="etcd size unknown"),
+        pytest.param(probe("cp1", etcd_data_bytes=None), LIVE, "etcd's data", id="etcd size unknown"),
+        pytest.param(worker(10.0), {**LIVE, "evictionHard": {"nodefs.available": "lots"}}, "lots", id="odd"),
         pytest.param(
-            worker(10.0), thresholds(eviction_hard={"nodefs.available": "lots"}), "lots", id="odd threshold"
-        ),
-        pytest.param(
-            worker(10.0), thresholds(eviction_hard={"imagefs.available": "x%"}), "x%", id="odd percentage"
+            worker(10.0), {**LIVE, "evictionSoft": {"imagefs.available": "x%"}}, "x%", id="odd soft"
         ),
     ],
 )
-def test_unknown_is_blind(found: NodeProbe | None, limits: KubeletThresholds | None, why: str) -> None:
-    name = found.node if found else "w1"
-    verdict = disk_usage.check([node(name)], {name: found}, {name: limits}, POLICY)
-    assert (verdict.outcome, verdict.code) == (Outcome.BLIND, "DISK_UNKNOWN")
+def test_unknown_is_blind(found: NodeProbe | None, live: Mapping[str, Any] | None, why: str) -> None:
+    verdict = check(found, live)
+    assert verdict.outcome is Outcome.BLIND
     assert why in verdict.message
 
 
-def test_a_node_nobody_asked_and_no_node_are_blind() -> None:
-    assert disk_usage.check([node("w1")], {}, {}, POLICY).outcome is Outcome.BLIND
-    assert disk_usage.check([], {}, {}, POLICY).outcome is Outcome.BLIND
+def test_no_node_is_blind() -> None:
+    facts: dict[str, Any] = {"nodes": (), "probes": {}, "configz": {}}
+    assert disk_usage.check(round_of(**facts), policy()).outcome is Outcome.BLIND
 
 
-def test_pass_says_the_tightest_mount() -> None:
-    probes = {"w1": worker(40.0), "cp1": probe("cp1")}
-    both = dict.fromkeys(probes, thresholds())
-    verdict = disk_usage.check([node("w1"), node("cp1")], probes, both, POLICY)
-    assert verdict.outcome is Outcome.PASS
-    assert verdict.value == "cp1 / 43.0 %"  # + 1 GiB of etcd beside the 2 GiB every node gets
+def test_before_a_wave_only_the_nodes_behind_it_count() -> None:
+    facts: dict[str, Any] = {
+        "nodes": (node("w1"), node("w2")),
+        "probes": {"w1": worker(40.0), "w2": replace(worker(99.0), node="w2")},
+        "configz": {"w1": LIVE, "w2": LIVE},
+    }
+    first, second = (
+        disk_usage.check(round_of(moment=Moment.PLACE, nodes_ahead=(name,), **facts), policy())
+        for name in ("w1", "w2")
+    )
+    assert (first.outcome, second.outcome) == (Outcome.PASS, Outcome.BLOCK)
+
+
+def test_a_pass_says_the_tightest_mount() -> None:
+    verdict = check(worker(40.0))
+    assert verdict.value == "w1 / 41.4 %"
+    assert verdict.threshold == "83.0 % (image GC high 85 % minus 2 % margin)"
 
 
 @pytest.mark.parametrize(
     ("text", "percent"),
-    [
-        ("10%", 10.0),
-        ("512", 50.0),
-        ("0.5Ki", 50.0),
-        ("1k", 97.65625),
-        ("1Mi", 102400.0),
-        ("", None),
-        ("1Xi", None),
-    ],
+    [("10%", 10.0), ("7.5%", 7.5), ("1Gi", 1.0), ("1G", 100 / 1.073741824 / 100), ("x", None), ("1Zi", None)],
 )
-def test_thresholds_in_every_notation(text: str, percent: float | None) -> None:
-    assert parse_threshold(text, 1024) == percent
+def test_parse_threshold(text: str, percent: float | None) -> None:
+    assert parse_threshold(text, 100 * GIB) == (pytest.approx(percent) if percent is not None else None)
+
+
+def test_more_used_or_more_to_fetch_never_makes_the_forecast_smaller() -> None:
+    """Seeded: 300 random nodes, each changed in one way that can only make it worse."""
+    luck = random.Random(7)  # no secret
+    for _ in range(300):
+        size = luck.randrange(5, 500) * GIB
+        used = luck.uniform(0, 99)
+        layers = {f"sha256:{n}": luck.randrange(1, 300) * MB for n in range(luck.randrange(1, 6))}
+        here = NodeImages(blobs=frozenset(d for d in layers if luck.random() < 0.5))
+        image = TargetImage("i", "r/i:1", True, 30 * MB, layers)
+        base = _percent(used, size, image, here, luck.randrange(0, 8) * GIB, DiskPolicy())
+        worse = luck.choice(["used", "layers", "absent"])
+        changed = _percent(
+            used + (1 if worse == "used" else 0),
+            size,
+            replace(image, layers={**layers, "sha256:new": MB}) if worse == "layers" else image,
+            NodeImages() if worse == "absent" else here,
+            8 * GIB,
+            DiskPolicy(),
+        )
+        assert changed >= base, worse
+
+
+def _percent(
+    used: float, size: int, image: TargetImage, here: NodeImages, etcd_bytes: int, limits: DiskPolicy
+) -> float:
+    found = probe(
+        "cp1",
+        mounts=tuple(mount(m.path, used, size) for m in probe("cp1").mounts),
+        etcd_data_bytes=etcd_bytes,
+    )
+    live = thresholds_of(LIVE)
+    assert live is not None
+    (forecast,) = forecast_node(node("cp1"), found, live, here, Upgrade((image,), True, "v"), limits)
+    return forecast.percent
+
+
+def test_the_forecast_is_compared_with_what_was_used() -> None:
+    said = check(worker(40.0)).evidence["forecast"]
+    stays = 4 * 250 * MB + PACKAGE_BYTES  # no retry, no leftover of the installation
+    after = worker(40.0)
+    after = replace(
+        after, mounts=tuple(replace(m, available_bytes=m.available_bytes - GIB) for m in after.mounts)
+    )
+    assert compare(said, {"w1": after, "w9": after}) == {
+        "w1": {
+            "/": {
+                "forecast_bytes": 40 * GIB + stays,
+                "used_bytes": 41 * GIB,
+                "error_percent": round(100 * (stays - GIB) / (41 * GIB), 1),
+            }
+        }
+    }

@@ -1,10 +1,11 @@
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
 import pytest
-from tests.unit.domain.builders import APPLY_BOUNDS, etcd, etcd_after, histogram
+from tests.unit.domain.builders import APPLY_BOUNDS, etcd, etcd_after, histogram, judged, node
 
 from nightshift.domain.facts import EtcdSample, HistogramSample
 from nightshift.domain.gates import etcd_latency
@@ -15,7 +16,17 @@ POLICY = EtcdLatencyPolicy()
 
 
 def check(after: EtcdSample | None, before: EtcdSample | None = None) -> Verdict:
-    return etcd_latency.check({"cp1": before or etcd()}, {"cp1": after}, POLICY)
+    return compare({"cp1": before or etcd()}, {"cp1": after})
+
+
+def compare(
+    before: Mapping[str, EtcdSample | None],
+    after: Mapping[str, EtcdSample | None],
+    members: tuple[str, ...] = (),
+) -> Verdict:
+    names = members or sorted({*before, *after})
+    nodes = (*(node(name) for name in names), node("w1"))
+    return judged("etcd_latency", nodes=nodes, etcd_before=before, etcd_now=after)
 
 
 @pytest.mark.parametrize(
@@ -67,7 +78,7 @@ def test_pass_says_buckets_and_limits() -> None:
 @pytest.mark.parametrize(
     ("after", "code"),
     [
-        pytest.param(None, "ETCD_UNREADABLE", id="member away"),
+        pytest.param(None, "NODE_UNREACHABLE", id="member away"),
         pytest.param(etcd_after(process_start=30.0), "ETCD_RESTARTED", id="restarted in the window"),
         pytest.param(etcd_after(process_start=float("nan")), "ETCD_RESTARTED", id="start unknown"),
         pytest.param(etcd_after(has_leader=None), "ETCD_UNREADABLE", id="leader unknown"),
@@ -94,19 +105,26 @@ def test_no_leader_blocks() -> None:
 
 def test_a_member_missing_from_one_side_is_blind() -> None:
     both = {"cp1": etcd_after(), "cp2": etcd_after(member="cp2")}
-    verdict = etcd_latency.check({"cp1": etcd()}, both, POLICY)
+    verdict = compare({"cp1": etcd()}, both)
     assert verdict.outcome is Outcome.BLIND
     assert "cp2" in verdict.message
-    assert "at the start" in verdict.message
+    assert "at the window's start" in verdict.message
+
+
+def test_a_member_that_left_the_cluster_is_not_missed_and_not_judged() -> None:
+    before = {"cp1": etcd(), "cp2": etcd("cp2")}
+    after = {"cp1": etcd_after(), "cp2": etcd_after(fsync={1.0: 200}, member="cp2")}
+    assert compare(before, after, ("cp1",)).outcome is Outcome.PASS
+    assert compare(before, after).outcome is Outcome.BLOCK
 
 
 def test_no_members_at_all_is_blind() -> None:
-    assert etcd_latency.check({}, {}, POLICY).outcome is Outcome.BLIND
+    assert compare({}, {}).outcome is Outcome.BLIND
 
 
 def test_blind_leads_but_the_slow_member_is_still_named() -> None:
     before = {"cp1": etcd(), "cp2": etcd("cp2")}
-    verdict = etcd_latency.check(before, {"cp1": etcd_after(fsync={1.0: 200}), "cp2": None}, POLICY)
+    verdict = compare(before, {"cp1": etcd_after(fsync={1.0: 200}), "cp2": None})
     assert verdict.outcome is Outcome.BLIND
     assert "Also: etcd on cp1 is slow" in verdict.message
 
@@ -130,8 +148,6 @@ def test_observations_outside_every_bucket_are_not_trusted() -> None:
         pytest.param(
             {"cp1": etcd(taken=100)}, {"cp1": etcd(taken=170, process_start=150)}, False, id="restarted"
         ),
-        pytest.param({"cp1": None}, {"cp1": etcd(taken=170)}, False, id="unreadable then"),
-        pytest.param({"cp1": etcd(taken=100)}, {"cp1": None}, False, id="unreadable now"),
         pytest.param(
             {"cp1": etcd(taken=100)},
             {"cp1": etcd(taken=170), "cp2": etcd(taken=170)},
@@ -142,6 +158,6 @@ def test_observations_outside_every_bucket_are_not_trusted() -> None:
     ],
 )
 def test_a_window_goes_on_from_an_earlier_sample_of_the_same_members(
-    before: dict[str, EtcdSample | None], now: dict[str, EtcdSample | None], expected: bool
+    before: dict[str, EtcdSample], now: dict[str, EtcdSample], expected: bool
 ) -> None:
     assert etcd_latency.continues(before, now, POLICY) is expected

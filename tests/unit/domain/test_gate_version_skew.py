@@ -3,10 +3,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import pytest
-from tests.unit.domain.builders import components, node
+from tests.unit.domain.builders import components, judged, node
 
 from nightshift.domain.facts import NodeFacts
-from nightshift.domain.gates import version_skew
+from nightshift.domain.round import Moment
 from nightshift.domain.target import TargetChoice, TargetKind
 from nightshift.domain.verdicts import Outcome
 
@@ -110,12 +110,30 @@ def test_skew(
     outcome: Outcome,
     said: str,
 ) -> None:
-    verdict = version_skew.check(nodes, running, target)
+    verdict = judged("version_skew", nodes=tuple(nodes), components=running, target=target)
     assert verdict.outcome is outcome, verdict.message
     assert said in verdict.message
 
 
 def test_pass_says_the_one_version() -> None:
-    verdict = version_skew.check([node("cp1")], {"cp1": components()}, NONE)
+    verdict = judged("version_skew", nodes=(node("cp1"),), components={"cp1": components()}, target=NONE)
     assert verdict.value == "1.34.4"
     assert verdict.evidence["cp1"]["kube-apiserver"] == "1.34.4"
+
+
+@pytest.mark.parametrize(
+    ("kubelet", "outcome"), [("1.34.4", Outcome.PASS), ("1.35.4", Outcome.PASS), ("1.31.9", Outcome.BLOCK)]
+)
+def test_between_two_nodes_mixed_versions_are_what_is_expected_and_skew_still_blocks(
+    kubelet: str, outcome: Outcome
+) -> None:
+    verdict = judged(
+        "version_skew",
+        nodes=(node("cp1", "1.35.4"), node("cp2"), node("w1", kubelet)),
+        components={"cp1": components("1.35.4"), "cp2": components()},
+        target=HOP,
+        moment=Moment.PLACE,
+        nodes_ahead=("cp2",),
+    )
+    assert verdict.outcome is outcome, verdict.message
+    assert "1.35.4" in verdict.message or "1.31.9" in verdict.message

@@ -19,6 +19,8 @@ from nightshift.domain.verdicts import Outcome, Verdict
 GATE = NodeGate.from_verdict(
     "control_plane.slot_01.check_etcd",
     {
+        "gate": "etcd_latency",
+        "asked": {"etcd_latency": "pass", "node_health": "warn"},
         "outcome": "pass",
         "code": "OK",
         "value": "p99 in 4-8 ms",
@@ -68,6 +70,8 @@ def test_entry_is_complete_json() -> None:
         "began": "2026-11-23T23:01:40.125+00:00",
         "ended": "2026-11-23T23:02:21.500+00:00",
         "seconds": 41.4,
+        "gate": "etcd_latency",
+        "asked": {"etcd_latency": "pass", "node_health": "warn"},
         "outcome": "pass",
         "code": "OK",
         "value": "p99 in 4-8 ms",

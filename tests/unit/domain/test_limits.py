@@ -2,7 +2,13 @@ from dataclasses import replace
 
 import pytest
 
-from nightshift.domain.limits import EVIDENCE_SECONDS, FETCH_SECONDS, look_seconds, task_seconds
+from nightshift.domain.limits import (
+    EVIDENCE_SECONDS,
+    FETCH_SECONDS,
+    REATTACH_SECONDS,
+    look_seconds,
+    task_seconds,
+)
 from nightshift.domain.policy import ClusterPolicy, DrainPolicy, LimitPolicy
 
 POLICY = ClusterPolicy(
@@ -25,8 +31,16 @@ POLICY = ClusterPolicy(
     ("step", "parts"),
     [
         ("drain_node", 7200),
-        pytest.param("upgrade_node", 7200 + 4000 + 400 + EVIDENCE_SECONDS, id="drained again, job, verified"),
-        pytest.param("upgrade_kubelet", 1000 + 400 + EVIDENCE_SECONDS, id="job and Ready"),
+        pytest.param(
+            "upgrade_node",
+            4000 + 7200 + 4000 + 400 + EVIDENCE_SECONDS,
+            id="an earlier try's job followed, drained again, job, verified",
+        ),
+        pytest.param(
+            "upgrade_kubelet",
+            1000 + 7200 + 1000 + REATTACH_SECONDS + 2 * 400 + EVIDENCE_SECONDS,
+            id="an earlier try's job followed, drained again, job and its lost connection, API away twice",
+        ),
         pytest.param("snapshot", 2000 + FETCH_SECONDS, id="job and its way off the node"),
         pytest.param("stage", (3 + 9) * 1000, id="3 control planes, then 33 nodes in rounds of 4"),
         pytest.param("reclaim_scratch", 3 * 1000, id="scratch of 33 nodes"),

@@ -224,6 +224,15 @@ def test_a_node_ends_with_the_command_it_began_with(arguments: tuple[str, ...], 
     assert kubeadm_command(node("cp1"), "1.35.4", "1.35.4", known) == command
 
 
+def test_a_plan_names_the_address_of_every_node_it_begins_and_of_no_other() -> None:
+    nodes = [node(name, address=f"10.0.0.{n}") for n, name in enumerate(("cp1", "w1", "w2", "w3"))]
+    chosen = policy(workers=WorkerPolicy(waves=2))
+    made = build_plan(nodes, {"cp1": OLD}, TARGET, chosen)
+    assert made.leftover == ("w3",)
+    expected = {"cp1": "10.0.0.0", "w1": "10.0.0.1", "w2": "10.0.0.2"}
+    assert json.loads(json.dumps(made.to_dict()))["addresses"] == expected
+
+
 def _end(place: str, index: int, *nodes: str) -> dict[str, Any]:
     return {"place": place, "index": index, **({"nodes": list(nodes)} if nodes else {})}
 

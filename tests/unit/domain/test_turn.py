@@ -1,7 +1,7 @@
 import pytest
 from tests.unit.domain.builders import etcd, node
 
-from nightshift.domain.turn import members_missing, others_in_hand
+from nightshift.domain.turn import members_missing, others_in_hand, others_set_aside
 
 
 def test_only_other_control_planes_with_a_mark_are_in_the_way() -> None:
@@ -14,6 +14,18 @@ def test_only_other_control_planes_with_a_mark_are_in_the_way() -> None:
     assert others_in_hand(nodes[1], nodes) == ("cp1",)
     assert others_in_hand(nodes[0], nodes) == ()
     assert others_in_hand(nodes[2], nodes) == ()
+
+
+def test_only_other_control_planes_that_somebody_else_cordoned_are_set_aside() -> None:
+    nodes = [
+        node("cp1", is_unschedulable=True),
+        node("cp2", is_unschedulable=True, annotations={"nightshift.io/owner": "a"}),
+        node("cp3"),
+        node("w1", is_unschedulable=True),
+    ]
+    assert others_set_aside(nodes[2], nodes) == (nodes[0],)
+    assert others_set_aside(nodes[0], nodes) == ()
+    assert others_set_aside(nodes[3], nodes) == ()
 
 
 @pytest.mark.parametrize(

@@ -54,7 +54,10 @@ class FakeSteps:
     """Answers for `import_step`, by path; remembers what was called."""
 
     def __init__(self) -> None:
-        self.answers: dict[str, Any] = {"brake:may_go_on": {"answer": "go"}}
+        self.answers: dict[str, Any] = {
+            "brake:may_go_on": {"answer": "go"},
+            "gates:ask_place": {"verdicts": []},
+        }
         self.calls: list[tuple[str, dict[str, Any]]] = []
         self.sessions: list[dict[str, Any]] = []  # keyword arguments they were opened with
 

@@ -3,7 +3,9 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from airflow.sdk.exceptions import AirflowSkipException, AirflowTaskTimeout
+from airflow.providers.standard.operators.empty import EmptyOperator
+from airflow.sdk import DAG, TaskGroup, chain
+from airflow.sdk.exceptions import AirflowSkipException, AirflowTaskTimeout, DownstreamTasksSkipped
 
 from nightshift.domain.errors import BlindError, ConfigError, HeldError, UnreachableError, VerificationError
 from nightshift.domain.policy import ClusterPolicy
@@ -11,6 +13,7 @@ from nightshift.orchestration import reporting
 from nightshift.orchestration.brake_dag import BrakeOperator, who_asks
 from nightshift.orchestration.callbacks import recover_failed_run
 from nightshift.orchestration.operators import (
+    AskOperator,
     DecideOperator,
     OpenNightOperator,
     QuarantineOperator,
@@ -18,6 +21,7 @@ from nightshift.orchestration.operators import (
     StepOperator,
     own_run_id,
     param,
+    planned_addresses,
     pull,
 )
 
@@ -37,6 +41,23 @@ def test_a_step_is_given_what_earlier_tasks_left(steps: Any, context: Any, polic
     assert steps.calls == [("a_step", expected)]
     assert context["node_name"] == "w1"
     assert result["ended"] >= result["began"] > 0
+
+
+@pytest.mark.parametrize(
+    ("decision", "addresses"),
+    [
+        ({"plan": {"addresses": {"w1": "10.0.0.1"}}}, {"w1": "10.0.0.1"}),
+        ({"plan": {"waves": [["w1"]]}}, {}),
+        ({"plan": None}, {}),
+        (None, {}),
+    ],
+    ids=["as it is", "of an older release", "no plan", "no decision"],
+)
+def test_addresses_come_from_the_plan(
+    context: Any, decision: dict[str, Any] | None, addresses: dict[str, str]
+) -> None:
+    context["ti"].xcoms[("decide", "return_value")] = decision
+    assert planned_addresses(context) == addresses
 
 
 def test_a_known_error_is_left_for_the_report_and_said_plainly(
@@ -300,3 +321,35 @@ def test_a_node_that_is_not_set_aside_stops_the_night_with_no_error_of_its_own(
     with pytest.raises(RuntimeError, match=r"The night stops here: the policy says stop"):
         operator(QuarantineOperator, policy, steps=STEPS, node="w2").execute(context)
     assert ("me", "failure") not in context["ti"].xcoms
+
+
+def verdict_of(gate: str, outcome: str) -> dict[str, Any]:
+    return {"gate": gate, "outcome": outcome, "code": "X", "message": "It is so."}
+
+
+def ask_with(policy: ClusterPolicy, *gates: str) -> AskOperator:
+    """The asking task in a DAG, with a mark for each gate behind it."""
+    with DAG("upgrade_lab", schedule=None), TaskGroup("gates"):
+        asking = AskOperator(task_id="ask", policy=policy, step="gates:ask_night", gates=gates)
+        chain(asking, [EmptyOperator(task_id=gate) for gate in gates])
+    return asking
+
+
+def test_the_marks_of_the_gates_that_are_shut_are_skipped(
+    steps: Any, context: Any, policy: ClusterPolicy
+) -> None:
+    outcomes = {"a": "pass", "b": "warn", "c": "hold", "d": "block", "e": "blind"}
+    steps.answers["gates:ask_night"] = {"verdicts": [verdict_of(g, o) for g, o in outcomes.items()]}
+    context["ti"].map_index = -1
+    with pytest.raises(DownstreamTasksSkipped) as skipped:
+        ask_with(policy, *outcomes).execute(context)
+    assert sorted(skipped.value.tasks) == ["gates.c", "gates.d", "gates.e"]
+    assert [v["gate"] for v in context["ti"].xcoms[("me", "return_value")]["verdicts"]] == list("abcde")
+    assert steps.calls == [("gates:ask_night", {"gates": list("abcde")})]
+
+
+def test_when_all_gates_are_open_no_mark_is_skipped(steps: Any, context: Any, policy: ClusterPolicy) -> None:
+    steps.answers["gates:ask_night"] = {"verdicts": [verdict_of("a", "pass")]}
+    answer = ask_with(policy, "a").execute(context)
+    assert answer["ended"] >= answer["began"] > 0
+    assert context["ti"].xcoms[("me", "return_value")] == answer

@@ -1,4 +1,5 @@
 import time
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -13,8 +14,8 @@ from nightshift.orchestration.sensors import DiskUsageSensor, EtcdLatencySensor,
 PLAN = {"control_plane": [{"node": "cp1", "command": "apply"}], "waves": [["w1", "w2"]], "leftover": []}
 
 
-def verdict(outcome: str = "pass", code: str = "OK") -> dict[str, Any]:
-    words = {"gate": "etcd_latency", "message": "It is so.", "cause": "why", "resolution": "do this"}
+def verdict(outcome: str = "pass", code: str = "OK", gate: str = "etcd_latency") -> dict[str, Any]:
+    words = {"gate": gate, "message": "It is so.", "cause": "why", "resolution": "do this"}
     return {**words, "outcome": outcome, "code": code, "value": "", "threshold": "", "evidence": {}}
 
 
@@ -43,8 +44,9 @@ def etcd(
     enders: tuple[str, ...] = (),
 ) -> EtcdLatencySensor:
     plan = pull("decide", "plan") if place else None
+    choice = pull("detect_target")
     return EtcdLatencySensor(
-        task_id="me", policy=policy, place=place, plan=plan, earlier=earlier, enders=enders
+        task_id="me", policy=policy, place=place, plan=plan, choice=choice, earlier=earlier, enders=enders
     )
 
 
@@ -73,6 +75,17 @@ def _watch(steps: Any, context: Any, policy: ClusterPolicy, already: float) -> A
     steps.answers["gates:gather_etcd_samples"] = sample(already)
     steps.answers["gates:check_etcd_latency"] = verdict("blind", "ETCD_TOO_FEW_SAMPLES")
     return etcd(policy).resume(context, {})
+
+
+@pytest.mark.parametrize("is_asked_for", [True, False])
+def test_a_quiet_etcd_is_written_to_only_when_the_policy_says_so(
+    steps: Any, context: Any, policy: ClusterPolicy, is_asked_for: bool
+) -> None:
+    policy = replace(policy, etcd_latency=replace(policy.etcd_latency, active_probe=is_asked_for))
+    steps.answers["etcd_probe:write_a_little"] = 75
+    with pytest.raises(TaskDeferred):
+        _watch(steps, context, policy, already=60)
+    assert [path for path, _ in steps.calls].count("etcd_probe:write_a_little") == int(is_asked_for)
 
 
 def test_a_quiet_etcd_is_watched_on_from_the_same_first_sample(
@@ -113,6 +126,51 @@ def test_in_front_of_a_node_a_refusal_stops(
         etcd(policy, Place("control_plane", 0)).resume(context, {})
     assert context["ti"].xcoms[("me", "failure")]["code"] == "ETCD_SLOW"
     assert context["ti"].xcoms[("me", "verdict")]["outcome"] == outcome
+
+
+@pytest.mark.parametrize("outcome", ["block", "hold", "blind"])
+def test_in_front_of_a_node_any_gate_that_is_shut_stops_with_its_own_code(
+    steps: Any, context: Any, policy: ClusterPolicy, outcome: str
+) -> None:
+    context["ti"].xcoms |= {
+        ("me", "kept"): {"before": sample(0), "own": None},
+        ("decide", "return_value"): {"plan": PLAN},
+        ("detect_target", "return_value"): {"target": {}},
+    }
+    steps.answers["gates:gather_etcd_samples"] = sample(60)
+    steps.answers["gates:check_etcd_latency"] = verdict()
+    others = [
+        verdict("warn", "X", "version_skew"),
+        verdict(outcome, "NODE_NOT_READY", "node_health"),
+        verdict("block", "STRAY_MANIFEST", "static_pods"),
+    ]
+    steps.answers["gates:ask_place"] = {"verdicts": others}
+    with pytest.raises(GateClosedError, match=r"NODE_NOT_READY.*w1, w2 and all later nodes stay as they are"):
+        etcd(policy, Place("waves", 0)).resume(context, {})
+    said = context["ti"].xcoms[("me", "verdict")]
+    assert (said["gate"], said["outcome"]) == ("node_health", outcome)
+    assert said["asked"] == {
+        "etcd_latency": "pass",
+        "version_skew": "warn",
+        "node_health": outcome,
+        "static_pods": "block",
+    }
+
+
+def test_the_others_are_not_asked_when_etcd_says_no_nor_before_the_night(
+    steps: Any, context: Any, policy: ClusterPolicy
+) -> None:
+    context["ti"].xcoms |= {
+        ("me", "kept"): {"before": sample(0), "own": None},
+        ("decide", "return_value"): {"plan": PLAN},
+    }
+    steps.answers["gates:gather_etcd_samples"] = sample(60)
+    steps.answers["gates:check_etcd_latency"] = verdict("block", "ETCD_SLOW")
+    with pytest.raises(GateClosedError):
+        etcd(policy, Place("waves", 0)).resume(context, {})
+    steps.answers["gates:check_etcd_latency"] = verdict()
+    etcd(policy).resume(context, {})
+    assert "gates:ask_place" not in [path for path, _ in steps.calls]
 
 
 @pytest.mark.parametrize(
@@ -293,4 +351,10 @@ def test_a_full_disk_is_asked_about_again_before_it_refuses(
 def test_a_disk_with_room_is_asked_about_once(steps: Any, context: Any, policy: ClusterPolicy) -> None:
     steps.answers["gates:check_disk_usage"] = verdict()
     assert DiskUsageSensor(task_id="me", policy=policy).execute(context)["outcome"] == "pass"
+
+
+def test_the_disk_gate_is_told_tonights_target(steps: Any, context: Any, policy: ClusterPolicy) -> None:
+    steps.answers["gates:check_disk_usage"] = verdict()
+    DiskUsageSensor(task_id="me", policy=policy, choice=lambda _: {"target": "t"}).execute(context)
+    assert ("gates:check_disk_usage", {"choice": {"target": "t"}}) in steps.calls
     assert len(steps.calls) == 1

@@ -48,9 +48,13 @@ def test_the_leader_is_found(ha: FakeCluster, ha_session: Session) -> None:
     assert find_etcd_leader(ha_session, ha_session.kube.nodes()) is None
 
 
-@pytest.mark.parametrize("is_answering", [True, False], ids=["no etcd there", "node away"])
+@pytest.mark.parametrize(
+    ("is_answering", "code"),
+    [(True, "ETCD_UNREADABLE"), (False, "NODE_UNREACHABLE")],
+    ids=["no etcd there", "node away"],
+)
 def test_one_member_that_cannot_be_read_makes_the_etcd_gate_blind(
-    ha: FakeCluster, ha_session: Session, is_answering: bool
+    ha: FakeCluster, ha_session: Session, is_answering: bool, code: str
 ) -> None:
     """Two healthy members of three must not pass for the whole: the third is the quorum that is at stake."""
     if is_answering:
@@ -62,7 +66,7 @@ def test_one_member_that_cannot_be_read_makes_the_etcd_gate_blind(
         node.etcd = node.etcd and etcd_text(observations=500)
     ha.sleep(60)
     verdict = gates.check_etcd_latency(ha_session, before, gates.gather_etcd_samples(ha_session))
-    assert (verdict["outcome"], verdict["code"]) == ("blind", "ETCD_UNREADABLE")
+    assert (verdict["outcome"], verdict["code"]) == ("blind", code)
     assert "cp2" in verdict["message"]
 
 
@@ -162,6 +166,44 @@ def test_a_cleared_task_of_another_control_plane_is_refused(
     assert not ha.nodes["cp1"].is_unschedulable
     assert not ha.fakes["cp1"].jobs
     assert drain_node(ha_session, "cp2")["cordoned_by_us"]
+
+
+@pytest.mark.parametrize("how", ["kubeadm-upgrade", "kubelet-upgrade", "away"])
+def test_a_control_plane_under_a_persons_cordon_is_in_the_way_while_its_job_runs(
+    ha: FakeCluster, ha_session: Session, how: str
+) -> None:
+    """It carries no mark of ours, whoever upgrades it: simulation, seed 9384."""
+    ha.nodes["cp2"] = replace(ha.nodes["cp2"], is_unschedulable=True)
+    ha.add_pod("cp1", "web-1")
+    if how == "away":
+        ha.fakes["cp2"].is_away = True
+    else:
+        ha.fakes["cp2"].jobs[how] = running_job(how, ha_session.owner)
+    with pytest.raises(GateClosedError, match=r"CONTROL_PLANE_BUSY.*cp2"):
+        drain_node(ha_session, "cp1")
+    assert not ha.nodes["cp1"].is_unschedulable
+    assert len(ha.pods["cp1"]) == 1
+    ha.fakes["cp2"].is_away = False
+    ha.fakes["cp2"].jobs.clear()
+    assert drain_node(ha_session, "cp1")["cordoned_by_us"]
+
+
+def test_a_control_plane_that_is_taken_while_another_waits_to_begin_keeps_its_turn(
+    ha: FakeCluster, ha_session: Session, choice: dict[str, Any]
+) -> None:
+    """cp1 is under a person's cordon, so that nobody saw it being prepared."""
+    ha.nodes["cp1"] = replace(ha.nodes["cp1"], is_unschedulable=True)
+    snapshot(ha_session, choice)
+    config = ha_session.kube.kubeadm_config
+
+    def meanwhile() -> dict[str, str]:
+        ha_session.kube.cordon("cp2", ha_session.owner, 1)
+        return config()
+
+    ha_session.kube.kubeadm_config = meanwhile  # type: ignore[method-assign]  # asked right before kubeadm
+    with pytest.raises(GateClosedError, match=r"CONTROL_PLANE_BUSY.*cp2"):
+        upgrade_node(ha_session, "cp1", choice)
+    assert "kubeadm-upgrade" not in ha.fakes["cp1"].jobs
 
 
 def test_of_two_control_planes_that_come_at_once_none_keeps_its_cordon(

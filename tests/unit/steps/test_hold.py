@@ -9,7 +9,7 @@ from nightshift.domain.errors import FencedError, LeaseHeldError, UnreachableErr
 from nightshift.domain.facts import LeaseFacts
 from nightshift.domain.policy import ClusterPolicy, LimitPolicy
 from nightshift.domain.takeover import fence
-from nightshift.steps.hold import Held, acquire, hold, renew_if_ours
+from nightshift.steps.hold import Held, acquire, hold, renew_if_ours, renewing_if_ours
 from nightshift.steps.session import Session
 
 _RENEWING = ClusterPolicy("lab", "k", "s", "/", limits=LimitPolicy(lease_renew_seconds=0))
@@ -207,6 +207,12 @@ def _work_until(held: Held, is_over: Callable[[], bool]) -> None:
         time.sleep(0.001)
 
 
+def _wait(is_over: Callable[[], bool], seconds: float) -> None:
+    end = time.monotonic() + seconds
+    while not is_over() and time.monotonic() < end:
+        time.sleep(0.001)
+
+
 def _lose_and_work(cluster: FakeCluster, held: Held) -> None:
     _lose(cluster)
     _work_until(held, lambda: False)
@@ -254,6 +260,37 @@ def test_renews_only_its_own_lease(session: Session, other_session: Session) -> 
     acquire(session)
     assert renew_if_ours(session) is True
     assert renew_if_ours(other_session) is False
+
+
+def test_a_step_that_only_looks_keeps_the_lease_of_its_run(cluster: FakeCluster, session: Session) -> None:
+    session.policy = _RENEWING
+    acquire(session)
+    before = cluster.lease
+    cluster.sleep(10)
+    with renewing_if_ours(session):
+        _wait(lambda: cluster.lease != before, seconds=2.0)
+    assert cluster.lease == replace(before, renewed=cluster.lease.renewed)
+    assert cluster.lease.renewed != before.renewed
+
+
+def test_a_step_that_only_looks_does_not_touch_the_lease_of_another(
+    cluster: FakeCluster, session: Session, other_session: Session
+) -> None:
+    other_session.policy = _RENEWING
+    acquire(session)
+    before = cluster.lease
+    with renewing_if_ours(other_session):
+        _wait(lambda: cluster.lease != before, seconds=0.1)
+    assert cluster.lease == before
+
+
+def test_a_lease_that_is_lost_does_not_stop_a_step_that_only_looks(
+    cluster: FakeCluster, session: Session
+) -> None:
+    session.policy = _RENEWING
+    acquire(session)
+    with renewing_if_ours(session):
+        _lose_and_sleep(cluster)
 
 
 def test_a_pushgateway_that_is_away_is_said_and_changes_nothing(

@@ -9,12 +9,18 @@ from tests.fakes.cluster import FakeCluster, etcd_text
 from nightshift.domain.errors import ConfigError, TrustError
 from nightshift.domain.facts import ScratchEntry
 from nightshift.domain.gates import GATES
+from nightshift.domain.quarantine import QUARANTINE_ANNOTATION
+from nightshift.domain.round import Moment
 from nightshift.steps import gates
 from nightshift.steps.decide import decide
 from nightshift.steps.detect_target import detect_target
 from nightshift.steps.hold import acquire
+from nightshift.steps.look.etcd import sample_from_dict, sample_to_dict
 from nightshift.steps.reclaim_scratch import reclaim_scratch
 from nightshift.steps.session import Session
+
+FIVE = ("etcd_latency", "disk_usage", "node_health", "version_skew", "static_pods")
+QUICK = [name for name in GATES if name not in ("etcd_latency", "disk_usage")]
 
 
 def _all_gates(cluster: FakeCluster, session: Session, choice: dict[str, Any]) -> list[dict[str, Any]]:
@@ -26,9 +32,7 @@ def _all_gates(cluster: FakeCluster, session: Session, choice: dict[str, Any]) -
     return [
         gates.check_etcd_latency(session, before, after),
         gates.check_disk_usage(session),
-        gates.check_node_health(session),
-        gates.check_version_skew(session, choice),
-        gates.check_static_pods(session),
+        *gates.ask_night(session, QUICK, choice)["verdicts"],
     ]
 
 
@@ -82,11 +86,10 @@ def test_slow_etcd_blocks_and_names_member_and_bucket(cluster: FakeCluster, sess
 def test_samples_survive_json(session: Session) -> None:
     look = gates.gather_etcd_samples(session)
     again = json.loads(json.dumps(look, allow_nan=False))
-    sample = gates.sample_from_dict(again["members"]["cp1"])
-    assert sample is not None
+    sample = sample_from_dict(again["members"]["cp1"])
     assert sample.wal_fsync is not None
     assert sample.wal_fsync.buckets[-1][0] == float("inf")
-    assert gates.sample_to_dict(sample) == again["members"]["cp1"]
+    assert sample_to_dict(sample) == again["members"]["cp1"]
 
 
 def test_the_second_look_renews_the_lease_of_its_run(cluster: FakeCluster, session: Session) -> None:
@@ -96,17 +99,13 @@ def test_the_second_look_renews_the_lease_of_its_run(cluster: FakeCluster, sessi
     assert cluster.lease.is_live(cluster.now + 100)
 
 
-@pytest.mark.parametrize(
-    "check",
-    [gates.check_disk_usage, gates.check_node_health, gates.check_static_pods],
-    ids=lambda c: c.__name__,
-)
-def test_an_api_that_is_away_makes_gates_blind(
-    cluster: FakeCluster, session: Session, check: Callable[[Session], dict[str, Any]]
+def test_an_api_that_is_away_makes_every_gate_blind(
+    cluster: FakeCluster, session: Session, choice: dict[str, Any]
 ) -> None:
     cluster.api_away_until = cluster.now + 10_000
-    verdict = check(session)
-    assert (verdict["outcome"], verdict["code"]) == ("blind", "API_UNREACHABLE")
+    verdicts = [gates.check_disk_usage(session), *gates.ask_night(session, QUICK, choice)["verdicts"]]
+    assert {(v["outcome"], v["code"]) for v in verdicts} == {("blind", "API_UNREACHABLE")}
+    assert len(verdicts) == len(QUICK) + 1
 
 
 def test_an_api_that_is_away_makes_the_etcd_gate_blind(cluster: FakeCluster, session: Session) -> None:
@@ -121,14 +120,45 @@ def test_an_unreachable_node_makes_its_gates_blind_and_says_why(
     cluster: FakeCluster, session: Session, name: str
 ) -> None:
     cluster.fakes["w1"].is_away = True
-    verdict = getattr(gates, f"check_{name}")(session)
-    assert verdict["outcome"] == "blind"
-    assert "NODE_UNREACHABLE" in verdict["evidence"]["errors"]["w1"]
+    (verdict,) = gates.ask(session, [name], Moment.NIGHT)
+    assert (verdict["outcome"], verdict["code"]) == ("blind", "NODE_UNREACHABLE")
+    assert "w1 did not answer" in verdict["message"]
 
 
 def test_a_kubelet_without_thresholds_is_blind(cluster: FakeCluster, session: Session) -> None:
     cluster.fakes["w1"].configz = {}
     assert gates.check_disk_usage(session)["outcome"] == "blind"
+
+
+def test_a_whole_round_reads_each_thing_once(
+    cluster: FakeCluster, session: Session, choice: dict[str, Any]
+) -> None:
+    gates.ask_night(session, ["node_health", "version_skew", "static_pods"], choice)
+    # `ask`: the mirror pods; the token is for the kubelets' configuration.
+    assert sorted(cluster.api_calls) == ["ask", "component_versions", "kubelet_token", "nodes"]
+
+
+def test_between_two_nodes_our_own_cordon_and_the_half_done_hop_close_nothing(
+    cluster: FakeCluster, session: Session, choice: dict[str, Any]
+) -> None:
+    """In the middle of a night: cp1 done, w1 in our hands, w2 next; a worker set aside is down."""
+    cluster.upgrade_control_plane("1.35.4")
+    cluster.nodes["cp1"] = replace(cluster.nodes["cp1"], kubelet_version="1.35.4")
+    acquire(session)
+    session.kube.cordon("w1", session.owner, 1)
+    said = gates.ask_place(session, ["w2"], choice)["verdicts"]
+    assert {v["gate"] for v in said} == set(gates.place_gates())
+    assert {v["gate"]: v["outcome"] for v in said if v["gate"] in FIVE} == dict.fromkeys(
+        ("disk_usage", "node_health", "version_skew", "static_pods"), "pass"
+    )
+    cluster.fakes["w1"].is_away = True
+    cluster.nodes["w1"] = replace(
+        cluster.nodes["w1"], is_ready=None, annotations={QUARANTINE_ANNOTATION: "{}"}, is_unschedulable=False
+    )
+    said = gates.ask_place(session, ["w2"], choice, FIVE[2:])["verdicts"]
+    assert [v["outcome"] for v in said] == ["pass"] * 3
+    (own,) = gates.ask_place(session, ["w1"], choice, ["node_health"])["verdicts"]
+    assert own["outcome"] == "blind"
 
 
 def test_detect_finds_the_next_minor(session: Session, offer: Callable[..., None]) -> None:
@@ -208,8 +238,3 @@ def test_reclaim_says_what_stayed(cluster: FakeCluster, session: Session) -> Non
     node.scratch = tuple(ScratchEntry(n, 1000.0 + i, 1024, True) for i, n in enumerate(names))
     node._reclaim_scratch = lambda args: None  # type: ignore[method-assign]
     assert "still there" in reclaim_scratch(session)["nodes"]["cp1"]["error"]
-
-
-def test_a_node_put_aside_by_somebody_else_is_seen(cluster: FakeCluster, session: Session) -> None:
-    cluster.nodes["w1"] = replace(cluster.nodes["w1"], is_ready=None)
-    assert gates.check_node_health(session)["outcome"] != "pass"

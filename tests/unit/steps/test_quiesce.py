@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from tests.fakes.cluster import FakeCluster, running_job
 
-from nightshift.domain.debts import Debt
+from nightshift.domain.debts import LATE_SECONDS, Debt
 from nightshift.domain.errors import (
     ConfigError,
     NightshiftError,
@@ -98,19 +98,142 @@ def test_what_was_quiet_before_is_nobodys_debt_and_stays_so(
     assert shop.settings == before
 
 
-def test_death_between_record_and_change_owes_nothing(
-    cluster: FakeCluster, session: Session, shop: Shop, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def late(cluster: FakeCluster, session: Session, shop: Shop) -> Callable[[], bool]:
+    """run-1 died between a record and its change, and was recovered; the change, still on its way."""
+    change, sent = session.kube.set_workload, []
+
     def die(found: WorkloadFacts, setting: Setting) -> bool:
+        sent.append((found, setting))
         raise KeyboardInterrupt
 
-    with monkeypatch.context() as patched:
+    with pytest.MonkeyPatch.context() as patched:
         patched.setattr(session.kube, "set_workload", die)
         with pytest.raises(KeyboardInterrupt):
             quiesce(session)
     assert len(cluster.debts) == 1
-    assert recover(session, "run-1", "release")["answer"] == "recovered"
+    done = recover(session, "run-1", "release")
+    assert (done["answer"], cluster.lease.holder, cluster.marks) == ("recovered", "", {})
+    assert "Deployment shop/web has 3 replicas as before; watched" in done["sentence"]
+    return lambda: change(*sent[0])
+
+
+def test_death_between_record_and_change_owes_nothing_and_is_watched_for_a_while(
+    cluster: FakeCluster, other_session: Session, shop: Shop, late: Callable[[], bool]
+) -> None:
+    token = cluster.lease.token
+    assert recover(other_session, None, "sweeper")["answer"] == "nothing"
+    assert (len(cluster.debts), cluster.lease.token) == (1, token), "watched, without a hand on the cluster"
+    cluster.sleep(LATE_SECONDS)
+    assert recover(other_session, None, "sweeper")["answer"] == "recovered"
     assert (shop.settings, cluster.debts) == (AS_BEFORE, {})
+
+
+def test_a_change_that_comes_when_its_process_has_died_is_given_back_by_the_sweeper(
+    cluster: FakeCluster, other_session: Session, shop: Shop, late: Callable[[], bool]
+) -> None:
+    cluster.sleep(LATE_SECONDS - 60)
+    assert late()
+    done = recover(other_session, None, "sweeper")
+    assert (shop.settings, cluster.debts) == (AS_BEFORE, {})
+    assert done["repaid"] == ["Deployment shop/web has 3 replicas again"]
+
+
+def test_what_is_only_watched_does_not_close_the_next_night_and_is_recorded_anew_by_it(
+    cluster: FakeCluster, other_session: Session, shop: Shop, late: Callable[[], bool]
+) -> None:
+    assert open_night(other_session)["answer"] == "go"
+    quiesce(other_session)
+    assert not late()
+    assert {debt.owner for debt in cluster.debts.values()} == {other_session.owner}
+    assert [debt.ended for debt in cluster.debts.values()] == [None] * 3
+    restore(other_session)
+    assert (shop.settings, cluster.debts) == (AS_BEFORE, {})
+
+
+def test_a_late_change_is_given_back_by_the_next_night_as_it_was_before_the_dead_run(
+    cluster: FakeCluster, other_session: Session, shop: Shop, late: Callable[[], bool]
+) -> None:
+    claim(other_session, {"target": {"version": "1.35.4"}})
+    assert late()
+    quiesce(other_session)
+    assert shop.settings == QUIET
+    restore(other_session)
+    assert (shop.settings, cluster.debts) == (AS_BEFORE, {})
+
+
+def test_postflight_does_not_mind_what_is_only_watched(
+    cluster: FakeCluster, other_session: Session, shop: Shop, late: Callable[[], bool], choice: dict[str, Any]
+) -> None:
+    with pytest.raises(VerificationError) as before:
+        postflight(other_session, choice, {"leftover": []})
+    assert "owed" not in str(before.value)
+    assert late()
+    with pytest.raises(VerificationError, match="Deployment shop/web is still owed"):
+        postflight(other_session, choice, {"leftover": []})
+
+
+def _lose_the_api_at(session: Session, call: str) -> None:
+    """The recovery's API goes away for good in front of this call."""
+
+    def away(*args: object) -> bool:
+        raise UnreachableError("API_UNREACHABLE", "no answer", cause="reset", next_step="Wait.")
+
+    setattr(session.kube, call, away)
+
+
+@pytest.mark.parametrize("call", ["set_workload", "forget_debt"])
+def test_a_recovery_that_died_half_way_is_no_person_who_wants_it_loud(
+    cluster: FakeCluster,
+    session: Session,
+    quiet: Shop,
+    cleared_session: Callable[[], Session],
+    choice: dict[str, Any],
+    call: str,
+) -> None:
+    """Simulation, seed 2748: kubeadm worked beside what a recovery had given back and not yet forgotten."""
+    snapshot(session, choice)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(session, "kube", type(session.kube)(cluster))
+        _lose_the_api_at(session, call)
+        with pytest.raises(UnreachableError):
+            recover(session, "run-1", "release")
+    assert len(cluster.debts) == 3
+    seen: list[tuple[Setting, ...]] = []
+    cluster.fakes["cp1"].before_job = lambda step: seen.append(quiet.settings)
+    again = cleared_session()
+    again.policy = session.policy
+    upgrade_node(again, "cp1", choice)
+    assert seen == [QUIET]
+    restore(again)
+    assert (quiet.settings, cluster.debts) == (AS_BEFORE, {})
+
+
+def test_what_a_recovery_is_about_to_give_back_is_not_started_under_kubeadm(
+    cluster: FakeCluster,
+    session: Session,
+    quiet: Shop,
+    cleared_session: Callable[[], Session],
+    choice: dict[str, Any],
+) -> None:
+    """The recovery stands still in front of its write, and the run goes on meanwhile."""
+    snapshot(session, choice)
+    change, went_on = session.kube.set_workload, []
+
+    def after_the_run_went_on(found: WorkloadFacts, setting: Setting) -> bool:
+        if not went_on:
+            session.kube.set_workload = change  # type: ignore[method-assign]
+            again = cleared_session()
+            again.policy = session.policy
+            upgrade_node(again, "cp1", choice)
+            went_on.append(quiet.settings)
+        return change(found, setting)
+
+    session.kube.set_workload = after_the_run_went_on  # type: ignore[method-assign]
+    cluster.sleep(1)
+    recover(session, "run-1", "release")
+    assert went_on == [QUIET]
+    assert quiet.settings == QUIET
 
 
 @pytest.mark.parametrize("is_answer_lost", [False, True], ids=["answered", "answer lost"])
@@ -127,7 +250,7 @@ def test_a_change_that_comes_after_a_recovery_dropped_its_record_is_recorded_aga
     def after_a_recovery(found: WorkloadFacts, setting: Setting) -> bool:
         monkeypatch.setattr(session.kube, "set_workload", change)
         assert recover(session, "run-1", "release")["answer"] == "recovered"
-        assert cluster.debts == {}
+        cluster.debts.clear()  # this machine stood still for longer than a record is watched
         is_set = change(found, setting)
         if is_answer_lost:
             raise UnreachableError("API_UNREACHABLE", "no answer", cause="reset", next_step="Wait.")

@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -6,6 +7,7 @@ import pytest
 from tests.fakes.cluster import FakeCluster
 
 from nightshift.domain.ledger import Failure
+from nightshift.domain.policy import Override
 from nightshift.steps.brake import MEASURED_FILE
 from nightshift.steps.report import report
 from nightshift.steps.session import Session
@@ -30,7 +32,8 @@ def _decision(answer: str, **verdict: str) -> dict[str, Any]:
 
 
 def _gate() -> dict[str, Any]:
-    return {"outcome": "pass", "code": "OK", "value": "4-8 ms", "threshold": "128 ms"}
+    words = {"gate": "etcd_latency", "outcome": "pass", "code": "OK"}
+    return {**words, "value": "4-8 ms", "threshold": "128 ms"}
 
 
 def test_nothing_to_do_is_written_too(session: Session) -> None:
@@ -39,6 +42,18 @@ def test_nothing_to_do_is_written_too(session: Session) -> None:
     assert said["note"] == "All on 1.34.4. The next night looks again."
     assert json.loads(Path(said["path"]).read_text())["answer"] == "nothing"
     assert "/lab/ledger/" in said["path"]
+
+
+def test_overrides_in_force_are_in_entry_and_note_used_or_not(session: Session) -> None:
+    now = session.clock()
+    used = Override("alerts", "ALERT_FIRING", "known for weeks", "ann", now + 60)
+    over = Override("clock", "CLOCK_SKEW", "was known once", "ben", now)
+    session.policy = replace(session.policy, overrides=(used, over))
+    said = report(session, {"open_night": _GO, "choice": {"answer": "nothing", "sentence": "All on 1.34.4."}})
+    assert said["entry"]["overrides"] == [used.to_dict()]
+    assert "Overrides in force: ALERT_FIRING of alerts until" in said["note"]
+    assert "ann (known for weeks)" in said["note"]
+    assert "ben" not in said["note"]
 
 
 @pytest.mark.parametrize(
@@ -102,6 +117,25 @@ def test_an_upgrade_lists_its_nodes(cluster: FakeCluster, session: Session, choi
     assert [(g["nodes"], g["seconds"]) for g in said["entry"]["node_gates"]] == [(["w1"], 8.0)]
     assert said["entry"]["what_next"] == "w2 continue on the next night."
     assert said["entry"]["snapshot"] == "/s.tar.gz"
+
+
+def test_the_disks_of_upgraded_nodes_are_compared_with_their_forecast(
+    cluster: FakeCluster, session: Session, choice: dict[str, Any]
+) -> None:
+    cluster.upgrade_control_plane("1.35.4")
+    for name in ("cp1", "w1"):
+        upgrade_kubelet(session, name, choice)
+    before = session.on(session.node("w1")).probe().mounts[0]
+    used = before.size_bytes - before.available_bytes
+    said = {mount: {"after_bytes": used * 2} for mount in (before.mount_point, "/gone")}
+    decision = _decision("go", gate="disk_usage")
+    decision["verdicts"][0]["evidence"] = {"forecast": dict.fromkeys(("cp1", "w1", "w2"), said)}
+    facts = {"open_night": _GO, "choice": choice, "decision": decision, "postflight": {"sentence": "Done."}}
+    cluster.fakes["cp1"].is_away = True
+    entry = report(session, facts)["entry"]
+    right = {"forecast_bytes": used * 2, "used_bytes": used, "error_percent": 100.0}
+    assert entry["disk_forecast"] == {"w1": {before.mount_point: right}}
+    assert report(session, {**facts, "decision": _decision("go")})["entry"]["disk_forecast"] == {}
 
 
 @pytest.mark.parametrize(("is_upgraded", "answer"), [(True, "partial"), (False, "failed")])

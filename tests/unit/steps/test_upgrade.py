@@ -1,4 +1,5 @@
 import hashlib
+import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -372,6 +373,28 @@ def test_postflight_names_nodes_that_did_not_follow(
     assert "1 nodes continue tomorrow" in postflight(session, choice, {"leftover": ["w2"]})["sentence"]
     with pytest.raises(VerificationError, match=r"w2: the Node object reports kubelet 1.34.4"):
         postflight(session, choice, {"leftover": []})
+
+
+def test_postflight_keeps_the_lease_for_as_long_as_it_looks(
+    cluster: FakeCluster, session: Session, choice: dict[str, Any]
+) -> None:
+    """Its nodes may take longer to answer than a Lease lives, and the sweeper comes each minute."""
+    claim(session, choice)
+    session.policy = replace(session.policy, limits=replace(session.policy.limits, lease_renew_seconds=0))
+    nodes, before, seen = session.kube.nodes, cluster.lease.renewed, []
+
+    def slow() -> Any:
+        cluster.sleep(10)
+        end = time.monotonic() + 2.0
+        while cluster.lease.renewed == before and time.monotonic() < end:
+            time.sleep(0.001)
+        seen.append(cluster.lease.renewed)
+        return nodes()
+
+    session.kube.nodes = slow  # type: ignore[method-assign]
+    with pytest.raises(VerificationError):
+        postflight(session, choice, {"leftover": []})
+    assert seen != [before]
 
 
 def test_postflight_sees_a_mark_that_was_left(

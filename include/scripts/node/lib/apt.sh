@@ -87,10 +87,10 @@ live_keyring() {
     fi
 }
 
-# private_apt_update MINOR BASE_URL: fetch and verify that minor's index into APT_PRIVATE and set APT_OPTIONS.
-# Leaves with ABSENT when the repository answers and has no such minor, REPOSITORY_REFUSED for all other failures.
-private_apt_update() {
-    local minor=$1 url=${2%/} source keyring output code=0
+# private_apt MINOR BASE_URL: describe that minor's repository, with the node's own keyring, in APT_PRIVATE and set APT_OPTIONS.
+# Leaves with REPOSITORY_REFUSED when the node has no source to take the keyring from.
+private_apt() {
+    local minor=$1 url=${2%/} source keyring
     [[ $minor =~ ^1\.[0-9]+$ ]] || die "$EX_USAGE" "no minor: '$minor'"
     chmod 755 "$APT_PRIVATE" # apt's unprivileged download user has to get in
     mkdir -m 755 "$APT_PRIVATE/lists" "$APT_PRIVATE/archives"
@@ -106,6 +106,13 @@ private_apt_update() {
         -o Acquire::http::Timeout=20 -o Acquire::https::Timeout=20
     )
     chmod 644 "$APT_PRIVATE/sources.list"
+}
+
+# private_apt_update MINOR BASE_URL: fetch and verify that minor's index into APT_PRIVATE and set APT_OPTIONS.
+# Leaves with ABSENT when the repository answers and has no such minor, REPOSITORY_REFUSED for all other failures.
+private_apt_update() {
+    local minor=$1 url=${2%/} output code=0
+    private_apt "$minor" "$url"
     output=$(apt-get "${APT_OPTIONS[@]}" update 2>&1) || code=$?
     ((code != 0)) || return 0
     say "$output"

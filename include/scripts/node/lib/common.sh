@@ -164,12 +164,15 @@ etcd_pid() {
     return 1
 }
 
-# kubeadm_pids: kubeadm processes that may change something; `kubeadm version`, which our own probe runs, cannot.
+# kubeadm_pids: kubeadm processes that may change something; what our own looks run (`kubeadm version`, and a dry run of
+# one phase of init) cannot.
 kubeadm_pids() {
     local pid words
     for pid in $(pgrep -x kubeadm); do
         mapfile -d '' -t words 2>/dev/null <"/proc/$pid/cmdline" || continue
-        [[ ${words[1]:-} == version ]] || echo "$pid"
+        [[ ${words[1]:-} != version ]] || continue
+        [[ "${words[*]:1:2}" != "init phase" || "${words[*]}" != *" --dry-run" ]] || continue
+        echo "$pid"
     done
 }
 

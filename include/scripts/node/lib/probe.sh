@@ -58,8 +58,8 @@ section_kubelet() {
 # answered for the directory it will be made in.
 section_mounts() {
     local path existing size available inodes free mount
-    for path in / /var/lib/kubelet /var/lib/containerd /var/lib/etcd /etc/kubernetes/tmp /var/log "$STATE_DIR"; do
-        [[ $path != /var/lib/etcd || -d $path ]] || continue
+    for path in / /boot /var/lib/kubelet /var/lib/containerd /var/lib/etcd /etc/kubernetes/tmp /var/log "$STATE_DIR"; do
+        [[ $path != /var/lib/etcd && $path != /boot || -d $path ]] || continue
         existing=$path
         while [[ ! -e $existing ]]; do
             existing=$(dirname "$existing")

@@ -1,109 +1,76 @@
-"""Gate: would any mount overflow the kubelet's own limits during the upgrade?
+"""Gate: would any file system overflow the kubelet's own limits during the upgrade?
 
-Forecast per node and mount: used now + images, packages and logs of one upgrade (root and container storage)
-+ one copy of etcd's data where kubeadm puts it (/etc/kubernetes/tmp, control plane only). Compared with the
-*live* thresholds of that kubelet - image garbage collection and hard eviction - minus the policy's margin:
-beyond them the kubelet deletes images or evicts pods in the middle of the upgrade.
+Forecast per node and mount: used now + what the upgrade writes there. Images: the layers that this node has not yet, by the
+sizes in the registry's manifests, once as downloaded and once unpacked; sizes that nobody tells are recorded ones, and the
+evidence says so. Packages, while they are staged and installed. On control planes kubeadm's copies of etcd's data, one for
+every attempt it may take, and the snapshot while it is proven. Logs by the policy. A node on which all of it lies ready
+already is counted without it.
+
+It *blocks* when that goes beyond the live thresholds of that kubelet (image garbage collection, hard and soft eviction) minus
+the policy's margin, in bytes or in inodes: there the kubelet deletes images or evicts pods in the middle of the upgrade. A
+mount on which nothing grows and which no kubelet watches is only shown. Before a slot or wave only the nodes behind it count.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
 from typing import Any
 
-from nightshift.domain.facts import KubeletThresholds, MountFacts, NodeFacts, NodeProbe
+from nightshift.domain.disk_forecast import (
+    ETCD_PATH,
+    IMAGE_PATH,
+    KUBELET_PATH,
+    ROOT_PATH,
+    SCRATCH_PATH,
+    SIGNALS,
+    Forecast,
+    Upgrade,
+    forecast_node,
+    parse_threshold,
+    thresholds_of,
+)
+from nightshift.domain.facts import KubeletThresholds, NodeFacts, NodeProbe
+from nightshift.domain.facts.images import NODE_IMAGES, TARGET_IMAGES, NodeImages
 from nightshift.domain.gates.findings import Finding, conclude
-from nightshift.domain.policy import DiskPolicy
+from nightshift.domain.policy import ClusterPolicy, DiskPolicy
+from nightshift.domain.round import AnyTopic, Moment, NotRead, Round
+from nightshift.domain.target import TargetKind
+from nightshift.domain.target_images import DEFAULT_REPOSITORY, images_of
+from nightshift.domain.topics import CONFIGZ, NODES, PROBES, TARGET
 from nightshift.domain.verdicts import Outcome, Verdict
 
 NAME = "disk_usage"
 TITLE = "Disk forecast"
+NEEDS: tuple[AnyTopic, ...] = (NODES, PROBES, CONFIGZ)
+WANTS: tuple[AnyTopic, ...] = (TARGET, TARGET_IMAGES, NODE_IMAGES)
+MOMENTS = frozenset({Moment.NIGHT, Moment.PLACE})
 
-# What the node probe asks about, and which of the kubelet's file systems it is.
-ROOT_PATH = "/"
-IMAGE_PATH = "/var/lib/containerd"  # imagefs
-KUBELET_PATH = "/var/lib/kubelet"  # nodefs
-ETCD_PATH = "/var/lib/etcd"
-SCRATCH_PATH = "/etc/kubernetes/tmp"  # kubeadm's copies of etcd's data
-
-_SIGNALS = {KUBELET_PATH: "nodefs", IMAGE_PATH: "imagefs"}
-_UNITS = {
-    "": 1,
-    "k": 10**3,
-    "K": 10**3,
-    "M": 10**6,
-    "G": 10**9,
-    "T": 10**12,
-    "Ki": 2**10,
-    "Mi": 2**20,
-    "Gi": 2**30,
-    "Ti": 2**40,
-}
-_QUANTITY = re.compile(r"(\d+(?:\.\d+)?)(Ki|Mi|Gi|Ti|k|K|M|G|T)?")
 _GIB = 2**30
 
 
-@dataclass(frozen=True)
-class _Limit:
-    """Highest share of a mount that may be used, in percent, and where that comes from."""
-
-    percent: float
-    source: str
-
-
-@dataclass(frozen=True)
-class _Forecast:
-    """One mount of one node after the upgrade, as far as it can be foreseen."""
-
-    node: str
-    mount: MountFacts
-    paths: tuple[str, ...]
-    growth_bytes: int
-    growth_text: str
-    limit: _Limit
-
-    @property
-    def percent(self) -> float:
-        """Used share after the growth, in percent."""
-        return self.mount.used_percent + 100.0 * self.growth_bytes / max(self.mount.size_bytes, 1)
-
-    @property
-    def missing_bytes(self) -> int:
-        """How much must be freed to get below the limit."""
-        return max(0, round((self.percent - self.limit.percent) / 100.0 * self.mount.size_bytes))
-
-
-def check(
-    nodes: Sequence[NodeFacts],
-    probes: Mapping[str, NodeProbe | None],
-    thresholds: Mapping[str, KubeletThresholds | None],
-    policy: DiskPolicy,
-) -> Verdict:
-    """Forecast every mount of every node.
-
-    Args:
-        nodes: all nodes.
-        probes: node name -> what was read over SSH; None or absent = could not be read.
-        thresholds: node name -> the kubelet's live thresholds; None or absent = could not be read.
-        policy: margin and expected growth.
-    """
+def check(round_: Round, policy: ClusterPolicy) -> Verdict:
+    """Forecast every mount of every node."""
     findings: list[Finding] = []
     evidence: dict[str, Any] = {}
-    fullest: _Forecast | None = None
+    fullest: Forecast | None = None
+    nodes = [n for n in round_.get(NODES) if round_.moment is Moment.NIGHT or n.name in round_.nodes_ahead]
+    upgrade, assumed = _upgrade(round_, policy)
+    probes, configs, present = round_.by_node(PROBES), round_.by_node(CONFIGZ), _present(round_)
     for node in nodes:
-        probe, limits = probes.get(node.name), thresholds.get(node.name)
+        if node.name not in probes or node.name not in configs:
+            continue  # a silent node; whoever asks this gate says so
+        probe, limits = probes[node.name], thresholds_of(configs[node.name])
         problem = _blind_problem(node, probe, limits)
-        if problem or probe is None or limits is None:
+        if problem or limits is None:
             findings.append(_blind(node.name, problem))
             continue
-        forecasts = list(_forecasts(node, probe, limits, policy))
-        evidence[node.name] = {f.mount.mount_point: _describe(f) for f in forecasts}
-        findings.extend(_overflow(f) for f in forecasts if f.percent > f.limit.percent)
-        findings.extend(_inode_findings(node.name, probe, limits, policy))
-        for forecast in forecasts:
-            if fullest is None or _room(forecast) < _room(fullest):
+        forecasts = forecast_node(node, probe, limits, present.get(node.name), upgrade, policy.disk)
+        evidence[node.name] = {f.mount.mount_point: f.to_dict() for f in forecasts}
+        judged = [forecast for forecast in forecasts if forecast.is_judged]
+        findings.extend(_overflow(f) for f in judged if f.percent > f.limit.percent)
+        for forecast in judged:
+            findings.extend(_inode_findings(forecast, limits, policy.disk))
+            if fullest is None or forecast.room < fullest.room:
                 fullest = forecast
     if not nodes:
         findings.append(_blind("the cluster", "No node is known."))
@@ -114,16 +81,35 @@ def check(
         passed=f"Every mount stays below the kubelets' limits; the fullest would be {said}, limit {against}.",
         value=said,
         threshold=against,
-        evidence=evidence,
+        evidence={"forecast": evidence, **({"sizes_assumed": assumed} if assumed else {})},
     )
 
 
-def _blind_problem(node: NodeFacts, probe: NodeProbe | None, limits: KubeletThresholds | None) -> str:
+def _upgrade(round_: Round, policy: ClusterPolicy) -> tuple[Upgrade, str]:
+    """What comes, and why some sizes are recorded ones ("" when none is)."""
+    target = round_.find(TARGET)
+    if target is not None and target.kind is TargetKind.NONE:
+        return Upgrade((), is_due=False), ""
+    version = target.version if target else None
+    images = round_.find(TARGET_IMAGES)
+    package_version = target.package_version if target else None
+    if images is None:
+        recorded = images_of(version, DEFAULT_REPOSITORY, policy.probe_image)
+        return Upgrade(recorded, True, package_version), "the registry was not asked"
+    return Upgrade(images.images, True, package_version), images.problem
+
+
+def _present(round_: Round) -> Mapping[str, NodeImages]:
+    try:
+        return round_.by_node(NODE_IMAGES)
+    except NotRead:
+        return {}
+
+
+def _blind_problem(node: NodeFacts, probe: NodeProbe, limits: KubeletThresholds | None) -> str:
     """Say what is not known about this node's disks; "" when all is."""
-    if probe is None:
-        return "The node could not be read over SSH."
     if limits is None:
-        return "The kubelet's live configuration (configz) could not be read."
+        return "The kubelet's live configuration (configz) names no thresholds."
     asked = {mount.path for mount in probe.mounts if mount.size_bytes > 0}
     needed = [ROOT_PATH, IMAGE_PATH, KUBELET_PATH]
     if node.is_control_plane:
@@ -135,98 +121,51 @@ def _blind_problem(node: NodeFacts, probe: NodeProbe | None, limits: KubeletThre
         return "The size of etcd's data directory is not known."
     unparsable = [
         f"{signal}={text}"
-        for signal, text in limits.eviction_hard.items()
-        if signal.partition(".")[0] in _SIGNALS.values() and parse_threshold(text, 1) is None
+        for signal, text in [*limits.eviction_hard.items(), *limits.eviction_soft.items()]
+        if signal.partition(".")[0] in SIGNALS.values() and parse_threshold(text, 1) is None
     ]
     return f"The eviction threshold {', '.join(unparsable)} could not be understood." if unparsable else ""
 
 
-def parse_threshold(text: str, whole: int) -> float | None:
-    """Read an eviction threshold ("10%", "1Gi", "500M") as percent of `whole`; None when it is neither."""
-    if text.endswith("%"):
-        try:
-            return float(text[:-1])
-        except ValueError:
-            return None
-    match = _QUANTITY.fullmatch(text)
-    if match is None:
-        return None
-    return 100.0 * float(match[1]) * _UNITS[match[2] or ""] / max(whole, 1)
-
-
-def _forecasts(
-    node: NodeFacts, probe: NodeProbe, limits: KubeletThresholds, policy: DiskPolicy
-) -> Iterator[_Forecast]:
-    for mount, paths in _by_mount_point(probe.mounts):
-        growth, text = _growth(node, probe, paths, policy)
-        yield _Forecast(node.name, mount, paths, growth, text, _limit(mount, paths, limits, policy))
-
-
-def _by_mount_point(mounts: Sequence[MountFacts]) -> Iterator[tuple[MountFacts, tuple[str, ...]]]:
-    """Group the paths asked about by the file system they lie on."""
-    points = dict.fromkeys(mount.mount_point for mount in mounts)
-    for point in points:
-        here = [mount for mount in mounts if mount.mount_point == point]
-        yield here[0], tuple(mount.path for mount in here)
-
-
-def _growth(node: NodeFacts, probe: NodeProbe, paths: Sequence[str], policy: DiskPolicy) -> tuple[int, str]:
-    """Foresee how much this file system grows, in bytes, and by what."""
-    growth, parts = 0, []
-    if ROOT_PATH in paths or IMAGE_PATH in paths:
-        growth += policy.expected_growth_bytes
-        parts.append(f"{_gib(policy.expected_growth_bytes)} for images, packages and logs")
-    if node.is_control_plane and SCRATCH_PATH in paths and probe.etcd_data_bytes:
-        growth += probe.etcd_data_bytes
-        parts.append(f"{_gib(probe.etcd_data_bytes)} for kubeadm's copy of etcd")
-    return growth, " + ".join(parts)
-
-
-def _limit(mount: MountFacts, paths: Sequence[str], limits: KubeletThresholds, policy: DiskPolicy) -> _Limit:
-    """Return the lowest limit that holds on this file system, the policy's margin already taken off."""
-    margin = policy.margin_percent
-    candidates = [_Limit(100.0 - margin, f"a full disk minus {margin:g} % margin")]
-    if IMAGE_PATH in paths:
-        high = limits.image_gc_high_percent
-        candidates.append(_Limit(high - margin, f"image GC high {high:g} % minus {margin:g} % margin"))
-    for path, file_system in _SIGNALS.items():
-        signal = f"{file_system}.available"
-        text = limits.eviction_hard.get(signal)
-        free = parse_threshold(text, mount.size_bytes) if path in paths and text is not None else None
-        if free is not None:
-            source = f"eviction {signal}<{text} minus {margin:g} % margin"
-            candidates.append(_Limit(100.0 - free - margin, source))
-    return min(candidates, key=lambda limit: limit.percent)
-
-
-def _inode_findings(
-    node: str, probe: NodeProbe, limits: KubeletThresholds, policy: DiskPolicy
-) -> Iterator[Finding]:
-    """Compare free inodes with the kubelet's eviction thresholds; file systems without inode tables say 0."""
-    for mount in probe.mounts:
-        file_system = _SIGNALS.get(mount.path)
-        if file_system is None or mount.inodes == 0:
-            continue
-        signal = f"{file_system}.inodesFree"
-        text = limits.eviction_hard.get(signal, "0%")
-        needed = (parse_threshold(text, mount.inodes) or 0.0) + policy.margin_percent
-        free = 100.0 * mount.inodes_free / mount.inodes
-        if free < needed:
-            yield Finding(
-                Outcome.BLOCK,
-                "DISK_INODES_LOW",
-                f"{node}: {mount.mount_point} has {free:.1f} % of its inodes free, "
-                f"below {needed:.1f} % (eviction {signal}<{text} plus {policy.margin_percent:g} % margin).",
-                "Very many small files, usually old images, logs or job leftovers.",
-                f"Remove them on {node} (find which with: du --inodes -xd2 {mount.mount_point} | sort -n).",
-                value=f"{free:.1f} % inodes free",
-                threshold=f"{needed:.1f} %",
-            )
-
-
-def _overflow(forecast: _Forecast) -> Finding:
+def _inode_findings(forecast: Forecast, limits: KubeletThresholds, policy: DiskPolicy) -> Iterator[Finding]:
+    """Compare the inodes that will be free with the kubelet's thresholds; file systems without inode tables say 0."""
     mount = forecast.mount
-    growth = f" + {forecast.growth_text}" if forecast.growth_text else ""
+    if mount.inodes == 0:
+        return
+    free = 100.0 * (mount.inodes_free - forecast.inodes_needed) / mount.inodes
+    needed, source = _inodes_wanted(forecast, limits)
+    needed += policy.margin_percent
+    if free < needed:
+        now = 100.0 * mount.inodes_free / mount.inodes
+        yield Finding(
+            Outcome.BLOCK,
+            "DISK_INODES_LOW",
+            f"{forecast.node}: {mount.mount_point} would have {free:.1f} % of its inodes free (now {now:.1f} %), "
+            f"below {needed:.1f} % ({source} plus {policy.margin_percent:g} % margin).",
+            "Very many small files, usually old images, logs or job leftovers.",
+            f"Remove them on {forecast.node} (find which with: du --inodes -xd2 {mount.mount_point} | sort -n).",
+            value=f"{free:.1f} % inodes free",
+            threshold=f"{needed:.1f} %",
+        )
+
+
+def _inodes_wanted(forecast: Forecast, limits: KubeletThresholds) -> tuple[float, str]:
+    """The largest share of free inodes that any threshold asks for here, in percent."""
+    wanted = [(0.0, "none left")]
+    for path, file_system in SIGNALS.items():
+        signal = f"{file_system}.inodesFree"
+        for word, thresholds in (("eviction", limits.eviction_hard), ("soft eviction", limits.eviction_soft)):
+            if path in forecast.paths and signal in thresholds:
+                text = thresholds[signal]
+                wanted.append(
+                    (parse_threshold(text, forecast.mount.inodes) or 0.0, f"{word} {signal}<{text}")
+                )
+    return max(wanted, key=lambda one: one[0])
+
+
+def _overflow(forecast: Forecast) -> Finding:
+    mount = forecast.mount
+    growth = "".join(f" + {_gib(part.size_bytes)} for {part.what}" for part in forecast.growth)
     return Finding(
         Outcome.BLOCK,
         "DISK_WOULD_FILL",
@@ -235,9 +174,22 @@ def _overflow(forecast: _Forecast) -> Finding:
         f"{mount.mount_point} ({', '.join(forecast.paths)}) has {_gib(mount.available_bytes)} of "
         f"{_gib(mount.size_bytes)} available.",
         f"Free at least {_gib(forecast.missing_bytes)} on {mount.mount_point} of {forecast.node} "
-        "(crictl rmi --prune, old logs, /etc/kubernetes/tmp) or enlarge it.",
+        f"({_remedy(forecast)}) or enlarge it.",
         value=f"{forecast.percent:.1f} %",
         threshold=_threshold(forecast),
+    )
+
+
+def _remedy(forecast: Forecast) -> str:
+    """What can be removed on this file system."""
+    remedies = {
+        IMAGE_PATH: "crictl rmi --prune",
+        ROOT_PATH: "old logs",
+        SCRATCH_PATH: "old copies in /etc/kubernetes/tmp",
+    }
+    return (
+        ", ".join(text for path, text in remedies.items() if path in forecast.paths)
+        or "whatever is not needed"
     )
 
 
@@ -251,26 +203,11 @@ def _blind(node: str, why: str) -> Finding:
     )
 
 
-def _describe(forecast: _Forecast) -> dict[str, Any]:
-    return {
-        "paths": list(forecast.paths),
-        "now_percent": round(forecast.mount.used_percent, 1),
-        "forecast_percent": round(forecast.percent, 1),
-        "growth_bytes": forecast.growth_bytes,
-        "limit_percent": round(forecast.limit.percent, 1),
-        "limit_source": forecast.limit.source,
-    }
-
-
-def _room(forecast: _Forecast) -> float:
-    return forecast.limit.percent - forecast.percent
-
-
-def _value(forecast: _Forecast) -> str:
+def _value(forecast: Forecast) -> str:
     return f"{forecast.node} {forecast.mount.mount_point} {forecast.percent:.1f} %"
 
 
-def _threshold(forecast: _Forecast) -> str:
+def _threshold(forecast: Forecast) -> str:
     return f"{forecast.limit.percent:.1f} % ({forecast.limit.source})"
 
 

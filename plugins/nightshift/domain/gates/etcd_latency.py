@@ -4,6 +4,10 @@ kubeadm copies etcd's data, restarts it and then waits for the API server above 
 upgrade into an outage. Judged per member from etcd's own histograms (WAL fsync, backend commit, apply), as
 what happened *between two samples*: the p99 must fall into a bucket that ends at or below the limit.
 Too few observations, a restart in the window or an unreadable member is *blind*, never *healthy*.
+
+In the same window: two or more leader changes, or proposals that wait while none is committed, block; one leader
+change, or five and more failed proposals, warn. A slow member is told with the device under its data and with what
+else wrote to it at the moment of the second sample.
 """
 
 from __future__ import annotations
@@ -13,14 +17,22 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from nightshift.domain.etcd_device import describe_device, describe_writers
 from nightshift.domain.facts import EtcdSample, HistogramSample
+from nightshift.domain.facts.etcd import ETCD_DEVICE, EtcdDevice
+from nightshift.domain.gates.etcd_counters import gained, judge_counters
 from nightshift.domain.gates.findings import Finding, conclude
 from nightshift.domain.histograms import HistogramDelta, delta
-from nightshift.domain.policy import EtcdLatencyPolicy
+from nightshift.domain.policy import ClusterPolicy, EtcdLatencyPolicy
+from nightshift.domain.round import AnyTopic, Moment, NotRead, Round
+from nightshift.domain.topics import ETCD_BEFORE, ETCD_NOW, NODES
 from nightshift.domain.verdicts import Outcome, Verdict
 
 NAME = "etcd_latency"
 TITLE = "etcd latency"
+NEEDS: tuple[AnyTopic, ...] = (NODES, ETCD_BEFORE, ETCD_NOW)
+WANTS: tuple[AnyTopic, ...] = (ETCD_DEVICE,)
+MOMENTS = frozenset({Moment.NIGHT, Moment.PLACE})
 
 _QUANTILE = 0.99
 _TOLERANCE = 1e-9  # bucket bounds are written in decimal and compared in binary
@@ -60,44 +72,38 @@ class _Reading:
         return slow > allowed
 
 
-def check(
-    before: Mapping[str, EtcdSample | None],
-    after: Mapping[str, EtcdSample | None],
-    policy: EtcdLatencyPolicy,
-) -> Verdict:
-    """Compare two samples per member.
-
-    Args:
-        before: member (node name) -> sample at the start of the window; None = could not be read.
-        after: the same at its end. The keys of both together are the members that must be seen.
-        policy: window and limits.
-    """
-    members = sorted(set(before) | set(after))
+def check(round_: Round, policy: ClusterPolicy) -> Verdict:
+    """Compare two samples per member."""
+    limits, before, after = policy.etcd_latency, round_.by_node(ETCD_BEFORE), round_.by_node(ETCD_NOW)
+    current = {node.name for node in round_.get(NODES)}
+    members = sorted(
+        set(before) & set(after) & current
+    )  # on the others the gate is blind, which `judge` says
+    devices = _devices(round_)
     findings: list[Finding] = []
     evidence: dict[str, Any] = {}
     for member in members:
-        old, new = before.get(member), after.get(member)
-        if old is None or new is None:
-            findings.append(_unreadable(member, "before" if old is None else "after"))
-            continue
-        readings = _readings(old, new, policy)
-        evidence[member] = _evidence(old, new, readings)
-        findings.extend(_judge_state(old, new) or _judge_readings(member, readings, policy))
-    if not members:
+        old, new = before[member], after[member]
+        readings = _readings(old, new, limits)
+        evidence[member] = _evidence(old, new, readings, devices.get(member))
+        findings.extend(
+            _judge_state(old, new)
+            or (*_judge_readings(member, readings, limits, devices.get(member)), *judge_counters(old, new))
+        )
+    if not any(node.is_control_plane for node in round_.get(NODES)):
         findings.append(_unreadable("any member", "before"))
-    limits = _limits(policy)
     return conclude(
         NAME,
         findings,
         passed=f"etcd is fast enough on {', '.join(members)}: p99 {_said_by_metric(evidence)}.",
         value=_said_by_metric(evidence),
-        threshold=", ".join(f"{name} {limit * 1000:.4g} ms" for name, limit in limits.items()),
+        threshold=", ".join(f"{name} {limit * 1000:.4g} ms" for name, limit in _limits(limits).items()),
         evidence=evidence,
     )
 
 
 def continues(
-    before: Mapping[str, EtcdSample | None], now: Mapping[str, EtcdSample | None], policy: EtcdLatencyPolicy
+    before: Mapping[str, EtcdSample], now: Mapping[str, EtcdSample], policy: EtcdLatencyPolicy
 ) -> bool:
     """Tell whether a window may begin at the earlier sample `before`: the same members, the same processes, not too old.
 
@@ -108,10 +114,18 @@ def continues(
     return all(_continues(before[member], now[member], policy) for member in before)
 
 
-def _continues(old: EtcdSample | None, new: EtcdSample | None, policy: EtcdLatencyPolicy) -> bool:
-    if old is None or new is None or _judge_state(old, new):
+def _continues(old: EtcdSample, new: EtcdSample, policy: EtcdLatencyPolicy) -> bool:
+    if _judge_state(old, new):
         return False
     return new.taken - old.taken <= policy.longest_window_seconds
+
+
+def _devices(round_: Round) -> Mapping[str, EtcdDevice]:
+    """What is known about the devices: it explains a verdict and decides none."""
+    try:
+        return round_.by_node(ETCD_DEVICE)
+    except NotRead:
+        return {}
 
 
 def _limits(policy: EtcdLatencyPolicy) -> dict[str, float]:
@@ -164,15 +178,20 @@ def _judge_state(old: EtcdSample, new: EtcdSample) -> list[Finding]:
 
 
 def _judge_readings(
-    member: str, readings: Mapping[str, _Reading | None], policy: EtcdLatencyPolicy
+    member: str,
+    readings: Mapping[str, _Reading | None],
+    policy: EtcdLatencyPolicy,
+    device: EtcdDevice | None,
 ) -> list[Finding]:
     findings: list[Finding] = []
+    under = f" Its data lies on {describe_device(device)}. {describe_writers(device)}" if device else ""
     for name, reading in readings.items():
         if reading is None:
             why = f"{_METRICS[name]} is absent or was reset within the window."
             findings.append(_unreadable(member, "after", why))
         elif reading.is_slow(policy.minimum_samples):
-            findings.append(_slow(reading))
+            findings.append(_slow(reading, under))
+            under = ""  # the same for all three: said once
         elif reading.gained.count < policy.minimum_samples or not _adds_up(reading.gained):
             findings.append(_too_few(reading, policy))
     return findings
@@ -183,13 +202,13 @@ def _adds_up(gained: HistogramDelta) -> bool:
     return math.isclose(sum(n for _, n in gained.buckets), gained.count)
 
 
-def _slow(reading: _Reading) -> Finding:
+def _slow(reading: _Reading, under: str) -> Finding:
     limit = f"{reading.limit * 1000:.4g} ms"
     return Finding(
         Outcome.BLOCK,
         "ETCD_SLOW",
         f"etcd on {reading.member} is slow: p99 of {reading.metric} lies in {reading.said}, "
-        f"the limit is {limit} ({reading.gained.count:.0f} observations).",
+        f"the limit is {limit} ({reading.gained.count:.0f} observations).{under}",
         "The disk under etcd answers late (contention, a failing or throttled device), or CPU is short.",
         "Find what uses the disk (iostat, pidstat -d), move it away or wait for it to end; "
         "the gate passes once the p99 bucket ends at or below the limit.",
@@ -222,24 +241,27 @@ def _unreadable(member: str, when: str, why: str = "") -> Finding:
     )
 
 
-def _evidence(old: EtcdSample, new: EtcdSample, readings: Mapping[str, _Reading | None]) -> dict[str, Any]:
+def _evidence(
+    old: EtcdSample, new: EtcdSample, readings: Mapping[str, _Reading | None], device: EtcdDevice | None
+) -> dict[str, Any]:
     return {
         "window_seconds": round(new.taken - old.taken, 1),
         "p99": {name: reading.said if reading else None for name, reading in readings.items()},
         "observations": {
             name: reading.gained.count if reading else None for name, reading in readings.items()
         },
-        "slow_applies": _difference(old.slow_apply_total, new.slow_apply_total),
-        "leader_changes": _difference(old.leader_changes_total, new.leader_changes_total),
+        "slow_applies": gained(old.slow_apply_total, new.slow_apply_total),
+        "leader_changes": gained(old.leader_changes_total, new.leader_changes_total),
+        "proposals_failed": gained(old.proposals_failed_total, new.proposals_failed_total),
+        "proposals_pending": new.proposals_pending,
         "is_leader": new.is_leader,
         "server_version": new.server_version,
         "db_size_bytes": new.db_size_bytes,
         "quota_bytes": new.quota_bytes,
+        "device": describe_device(device) if device else None,
+        "other_writers": describe_writers(device) if device else None,
+        "io_pressure_percent": device.pressure_percent if device else None,
     }
-
-
-def _difference(old: float | None, new: float | None) -> float | None:
-    return None if old is None or new is None else new - old
 
 
 def _said_by_metric(evidence: Mapping[str, Any]) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from nightshift.domain.verdicts import Outcome, Verdict
@@ -49,7 +49,7 @@ def conclude(
     equal = [f for f in ordered if f.outcome is leader.outcome]
     rest = [f.message for f in ordered if f.outcome is not leader.outcome]
     message = " ".join(f.message for f in equal) + (" Also: " + " ".join(rest) if rest else "")
-    kept["findings"] = [{"code": f.code, "outcome": f.outcome.value, "message": f.message} for f in ordered]
+    kept["findings"] = [{**asdict(f), "outcome": f.outcome.value} for f in ordered]
     return Verdict(
         gate,
         leader.outcome,

@@ -2,7 +2,8 @@
 
 Rules are those of the Kubernetes version skew policy: API servers within one minor of each other,
 controller-manager and scheduler at most one older and never newer than their API server, kubelets at most
-three older and never newer. Versions mixed by an interrupted hop only warn: the hop is what heals them.
+three older and never newer. Versions mixed by an interrupted hop only warn: the hop is what heals them. Between two nodes of
+a night mixed versions are what is expected, and pass.
 """
 
 from __future__ import annotations
@@ -11,43 +12,44 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from nightshift.domain.facts import NodeFacts
 from nightshift.domain.gates.findings import Finding, conclude
+from nightshift.domain.policy import ClusterPolicy
+from nightshift.domain.round import AnyTopic, Moment, Round
 from nightshift.domain.target import CONTROL_PLANE_COMPONENTS, TargetChoice
+from nightshift.domain.topics import COMPONENTS, NODES, TARGET
 from nightshift.domain.verdicts import Outcome, Verdict
 from nightshift.domain.versions import Version, component_skew_problem, kubelet_skew_problem
 
 NAME = "version_skew"
 TITLE = "Version skew"
+NEEDS: tuple[AnyTopic, ...] = (NODES, COMPONENTS, TARGET)
+WANTS: tuple[AnyTopic, ...] = ()
+MOMENTS = frozenset({Moment.NIGHT, Moment.PLACE})
 
 _API_SERVER = "kube-apiserver"
 
 
-def check(
-    nodes: Sequence[NodeFacts],
-    components: Mapping[str, Mapping[str, str]],
-    target: TargetChoice,
-) -> Verdict:
+def check(round_: Round, policy: ClusterPolicy) -> Verdict:
     """Judge kubelets and control-plane components against the API servers and the target.
 
-    Args:
-        nodes: all nodes.
-        components: control-plane node -> component -> version, as for `choose_target`.
-        target: tonight's hop, whose API server the kubelets must still fit; without one only now counts.
+    Kubelets must still fit the API server of tonight's hop; without one only now counts.
     """
-    kubelets, running, findings = _parse(nodes, components)
+    kubelets, running, findings = _parse(round_.get(NODES), round_.get(COMPONENTS))
     api_servers = {node: found[_API_SERVER] for node, found in running.items() if _API_SERVER in found}
     if not api_servers:
         findings.append(_unknown("any API server", "no version"))
         return conclude(NAME, findings, passed="")
     findings.extend(_judge_control_plane(running, api_servers))
-    findings.extend(_judge_kubelets(kubelets, api_servers, target))
+    findings.extend(_judge_kubelets(kubelets, api_servers, round_.get(TARGET)))
     everything = [*kubelets.values(), *(v for found in running.values() for v in found.values())]
     oldest, newest = min(everything), max(everything)
-    if oldest != newest:
+    if oldest != newest and round_.moment is Moment.NIGHT:
         findings.append(_mixed(oldest, newest))
     return conclude(
         NAME,
         findings,
-        passed=f"Everything runs {oldest}.",
+        passed=f"Everything runs {oldest}."
+        if oldest == newest
+        else f"Versions {oldest} to {newest} fit together.",
         value=f"{oldest}" if oldest == newest else f"{oldest} to {newest}",
         threshold="kubelet at most 3 minors older, others at most 1",
         evidence={node: {c: str(v) for c, v in found.items()} for node, found in running.items()},

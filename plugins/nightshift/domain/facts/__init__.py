@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from nightshift.domain.facts.placement import Need, Placement, Room, Taint
+
 
 @dataclass(frozen=True)
 class NodeFacts:
@@ -20,6 +22,20 @@ class NodeFacts:
     pressures: tuple[str, ...] = ()  # MemoryPressure, DiskPressure, PIDPressure that are True
     annotations: Mapping[str, str] = field(default_factory=dict)
     labels: Mapping[str, str] = field(default_factory=dict)
+    ready_since: float | None = None  # since when Ready has this status, seconds since the epoch
+    ready_message: str = ""  # why it has it, in the kubelet's or the node controller's words
+    cordoned_since: float | None = None
+    cordoned_by: str = ""  # the program that did it, by the name it gave the API: "kubectl"
+    taints: tuple[Taint, ...] = ()
+    room: Room | None = None  # None: its kubelet has not said
+
+
+@dataclass(frozen=True)
+class NodeAddress:
+    """Where a node is reached over SSH, as it was known when it was last asked for."""
+
+    name: str
+    address: str  # InternalIP
 
 
 @dataclass(frozen=True)
@@ -123,6 +139,7 @@ class KubeletThresholds:
     image_gc_high_percent: float
     image_gc_low_percent: float
     eviction_hard: Mapping[str, str]  # signal -> quantity or percentage, as the kubelet reports it
+    eviction_soft: Mapping[str, str] = field(default_factory=dict)  # the same, after a grace period
 
 
 @dataclass(frozen=True)
@@ -151,6 +168,9 @@ class EtcdSample:
     server_version: str | None
     db_size_bytes: float | None
     quota_bytes: float | None
+    proposals_pending: float | None = None
+    proposals_committed: float | None = None  # of the cluster; only grows
+    proposals_failed_total: float | None = None
 
 
 @dataclass(frozen=True)
@@ -181,7 +201,7 @@ class PackageFacts:
 
 @dataclass(frozen=True)
 class PodFacts:
-    """One pod on a node that is to be drained."""
+    """One pod."""
 
     namespace: str
     name: str
@@ -194,6 +214,21 @@ class PodFacts:
     has_emptydir: bool
     labels: Mapping[str, str] = field(default_factory=dict)
     annotations: Mapping[str, str] = field(default_factory=dict)
+    node: str = ""  # "" = not bound to one yet
+    is_ready: bool = True
+    need: Need = field(default_factory=Need)
+    placement: Placement = field(default_factory=Placement)
+
+    @property
+    def workload(self) -> str:
+        """Whom people know it by: "Deployment shop/web", "pod shop/lonely"."""
+        if self.controller is None:
+            return f"pod {self.namespace}/{self.name}"
+        kind, _, name = self.controller.partition("/")
+        template = self.labels.get("pod-template-hash")
+        if kind == "ReplicaSet" and template and name.endswith(f"-{template}"):
+            kind, name = "Deployment", name.removesuffix(f"-{template}")
+        return f"{kind} {self.namespace}/{name}"
 
 
 @dataclass(frozen=True)
@@ -207,6 +242,8 @@ class BudgetFacts:
     current_healthy: int
     desired_healthy: int
     expected_pods: int
+    always_evicts_unready: bool = False  # unhealthyPodEvictionPolicy: AlwaysAllow
+    is_computed: bool = True  # the disruption controller has seen this budget as it is now
 
 
 @dataclass(frozen=True)

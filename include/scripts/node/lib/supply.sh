@@ -1,0 +1,191 @@
+#!/bin/bash
+# Is there what an upgrade will download? Asked with the node's own keyring, proxies and registry mirrors; nothing is
+# downloaded but the repository's index, into a directory of its own. Lines: kind TAB name TAB state TAB detail, the last one
+# is `end`. States: found, missing (it answers and has none), refused (wrong signature; a login is wanted), away (no answer).
+# Sourced after common.sh and apt.sh; the caller sets APT_PRIVATE.
+
+readonly SUPPLY_INDEX_SECONDS=6
+readonly SUPPLY_ASK_SECONDS=5
+readonly MANIFEST_TYPES='application/vnd.oci.image.index.v1+json, application/vnd.docker.distribution.manifest.list.v2+json,
+ application/vnd.oci.image.manifest.v1+json, application/vnd.docker.distribution.manifest.v2+json'
+readonly SIGNATURE_PATTERN='NO_PUBKEY|BADSIG|EXPKEYSIG|KEYEXPIRED|REVKEYSIG|is not signed|signatures? (couldn.t be verified|were invalid)|not valid for use|Clearsigned file|Missing key|Signing key'
+
+# supply_answer KIND NAME STATE DETAIL: one line, whatever DETAIL holds.
+supply_answer() {
+    local detail=${4//[[:cntrl:]]/ }
+    printf '%s\t%s\t%s\t%s\n' "$1" "$2" "$3" "${detail:0:300}"
+}
+
+# ask_supply MINOR VERSION BASE_URL IMAGE…: VERSION "-" asks for the repository only.
+ask_supply() {
+    local minor=$1 version=$2 base=$3 image number=0
+    shift 3
+    ask_packages "$minor" "$version" "$base" >"$APT_PRIVATE/answer.packages" &
+    for image in "$@"; do
+        number=$((number + 1))
+        ask_image "$image" >"$APT_PRIVATE/answer.image.$(printf '%03d' "$number")" &
+    done
+    wait
+    if ! grep -q '^repository' "$APT_PRIVATE/answer.packages"; then
+        no_answer "$minor" "$base"
+    fi
+    cat "$APT_PRIVATE"/answer.*
+    echo end
+}
+
+# no_answer MINOR BASE_URL: apt could not even be asked.
+no_answer() {
+    if [[ -z $(live_source "${2%/}") ]]; then
+        supply_answer repository "$1" refused "no kubernetes source in $APT_SOURCES_DIR to take the keyring from"
+    else
+        supply_answer repository "$1" away "the question ended before its answer"
+    fi
+}
+
+# ask_packages MINOR VERSION BASE_URL
+ask_packages() {
+    local output code=0 package packages=()
+    private_apt "$1" "$3"
+    APT_OPTIONS+=(-o Acquire::Retries=0 -o Acquire::http::Timeout="$SUPPLY_ASK_SECONDS" -o Acquire::https::Timeout="$SUPPLY_ASK_SECONDS")
+    output=$(timeout "$SUPPLY_INDEX_SECONDS" apt-get "${APT_OPTIONS[@]}" update 2>&1) || code=$?
+    if ((code != 0)); then
+        refused_index "$1" "$3" "$output"
+        return 0
+    fi
+    supply_answer repository "$1" found "${3%/}/v$1/deb/"
+    [[ $version != - ]] || return 0
+    mapfile -t packages < <(node_packages)
+    for package in "${packages[@]}"; do
+        ask_package "$package" "$2" &
+    done
+    wait
+    ask_dependencies "$2" "${packages[@]}"
+}
+
+# refused_index MINOR BASE_URL OUTPUT: why apt did not take the index.
+refused_index() {
+    local said state=away
+    said=$(grep -m 1 -E "$SIGNATURE_PATTERN" <<<"$3" || grep -m 1 '^E:' <<<"$3" || tail -n 1 <<<"$3")
+    if grep -qE "$SIGNATURE_PATTERN" <<<"$3"; then
+        state=refused
+    elif minor_is_absent "${2%/}" "$1" "$3"; then
+        state=missing
+    fi
+    supply_answer repository "$1" "$state" "${said:-it did not answer within $SUPPLY_INDEX_SECONDS s}"
+}
+
+# ask_package PACKAGE VERSION: is it in the index, and is its file there?
+ask_package() {
+    local line
+    if ! line=$(apt-get "${APT_OPTIONS[@]}" download --print-uris "$1=$2" 2>&1); then
+        supply_answer package "$1=$2" missing "not in the repository's index"
+        return 0
+    fi
+    ask_file "$1=$2" "$line"
+}
+
+# ask_dependencies VERSION PACKAGE…: what apt would fetch beside the packages. On a node whose dpkg is broken apt says
+# nothing about it; that is another gate's finding.
+ask_dependencies() {
+    local version=$1 line lines package
+    shift
+    lines=$(apt-get "${APT_OPTIONS[@]}" install --print-uris -y --no-install-recommends --no-remove \
+        --allow-change-held-packages "${@/%/=$version}" 2>&1 | grep "^'") || return 0
+    while IFS= read -r line; do
+        package=$(cut -d' ' -f2 <<<"$line")
+        package=${package%%_*}
+        [[ " $* " == *" $package "* ]] || ask_file "$package" "$line"
+    done <<<"$lines"
+}
+
+# ask_file NAME LINE: LINE is apt's: 'URI' file size hash.
+ask_file() {
+    local uri status
+    uri=$(grep -m 1 -oE "^'[^']+'" <<<"$2" | tr -d "'")
+    status=$(http_status "$(apt_proxies)" "$uri" --head)
+    # A mirror may send on to a store whose address is good for GET only: then for the first byte.
+    [[ $status != 403 && $status != 405 ]] || status=$(http_status "$(apt_proxies)" "$uri" --range 0-0)
+    case $status in
+        200 | 206) supply_answer package "$1" found "$uri" ;;
+        403 | 404 | 410) supply_answer package "$1" missing "$uri answers $status" ;;
+        *) supply_answer package "$1" away "$uri answers ${status/000/nothing}" ;;
+    esac
+}
+
+# ask_image IMAGE: its manifest, in the first registry of the runtime's list that has it. One that answers "no" counts more than
+# one that does not answer: the runtime gets it from neither.
+ask_image() {
+    local image=$1 registry path reference server status said='' seen=''
+    registry=$(image_registry "$image")
+    path=${image#"$registry"/}
+    [[ $registry != docker.io || $path == */* ]] || path=library/$path
+    reference=latest
+    [[ ${path##*/} != *:* ]] || reference=${path##*:} path=${path%:*}
+    [[ $image != *@* ]] || reference=${image##*@} path=${path%@*} path=${path%:*}
+    while IFS= read -r server; do
+        [[ $server == */v2 || $server == */v2/* ]] || server=${server%/}/v2
+        status=$(http_status "$(runtime_proxies)" "${server%/}/$path/manifests/$reference" --head --insecure)
+        said+="${said:+, }$server answers ${status/000/nothing}"
+        seen+=" $status"
+        if [[ $status == 200 ]]; then
+            supply_answer image "$image" found "$server"
+            return 0
+        fi
+    done < <(registry_servers "$registry")
+    case $seen in
+        *' 404'*) supply_answer image "$image" missing "$said" ;;
+        *' 401'* | *' 403'*) supply_answer image "$image" refused "$said" ;;
+        *) supply_answer image "$image" away "$said" ;;
+    esac
+}
+
+# image_registry IMAGE: the host in front; a name without one is Docker's.
+image_registry() {
+    local first=${1%%/*}
+    if [[ $1 == */* && ($first == *.* || $first == *:* || $first == localhost) ]]; then
+        echo "$first"
+    else
+        echo docker.io
+    fi
+}
+
+# registry_servers REGISTRY: addresses containerd asks for images of that registry, in its order; the last is the registry.
+registry_servers() {
+    local directory=$FS_ROOT/etc/containerd/certs.d config=$FS_ROOT/etc/containerd/config.toml file server=
+    for file in "$directory/$1/hosts.toml" "$directory/_default/hosts.toml"; do
+        if [[ -f $file ]]; then
+            sed -nE 's/^[[:space:]]*\[host\."([^"]+)"\].*/\1/p' "$file"
+            server=$(sed -nE 's/^server[[:space:]]*=[[:space:]]*"([^"]+)".*/\1/p' "$file")
+            break
+        fi
+    done
+    # The older form: [plugins."…cri".registry.mirrors."REGISTRY"] with a line of endpoints.
+    [[ ! -f $config ]] || awk -v wanted="registry.mirrors.\"$1\"]" '
+        /^[ \t]*\[/ {inside = index($0, wanted)}
+        inside && /^[ \t]*endpoint/ {while (match($0, /https?:[^"]+/)) {
+            print substr($0, RSTART, RLENGTH)
+            $0 = substr($0, RSTART + RLENGTH)
+        }}' "$config"
+    [[ $1 != docker.io ]] || server=https://registry-1.docker.io
+    echo "${server:-https://$1}"
+}
+
+# http_status PROXIES URL OPTION…: of a request, redirects followed; 000 when nothing answers. An image is only looked
+# for here: whom to trust is the runtime's business (--insecure).
+http_status() {
+    local wanted=$1 url=$2 proxies=()
+    shift 2
+    mapfile -t proxies < <(grep . <<<"$wanted")
+    env "${proxies[@]}" curl -sS -L -o /dev/null -w '%{http_code}' --max-time "$SUPPLY_ASK_SECONDS" \
+        -H "Accept: ${MANIFEST_TYPES//$'\n'/}" "$@" "$url" 2>/dev/null || true
+}
+
+# apt_proxies, runtime_proxies: NAME=VALUE lines for curl, as apt and the container runtime have them.
+apt_proxies() {
+    apt-config dump 2>/dev/null | sed -nE 's/^Acquire::(https?)::Proxy "(.+)";$/\1_proxy=\2/p'
+}
+
+runtime_proxies() {
+    systemctl show --property=Environment containerd.service crio.service 2>/dev/null |
+        grep -oiE '(https?|no)_proxy=[^ ]+' | sed -E 's/^[A-Za-z_]+/\L&/'
+}

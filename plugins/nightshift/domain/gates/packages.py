@@ -1,0 +1,92 @@
+"""Gate: can packages be installed on every node?
+
+Read on each node: who holds dpkg's lock, packages that dpkg left half way, a running unattended upgrade, a wanted
+reboot. It blocks on a held lock, on half-installed packages and on an unattended upgrade at work: an installation
+in the middle of the night would wait for them, fail on them, or find the container runtime restarted under it. A
+wanted reboot warns only: nothing of the upgrade needs it, and a reboot is nothing Nightshift does. Held packages are
+no finding (kubeadm, kubelet and kubectl should be held; an upgrade sets the same holds again).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from nightshift.domain.facts.packages import PACKAGES, PackageHealth
+from nightshift.domain.gates.findings import Finding, conclude
+from nightshift.domain.policy import ClusterPolicy
+from nightshift.domain.round import Moment, Round
+from nightshift.domain.verdicts import Outcome, Verdict
+
+NAME = "packages"
+TITLE = "apt and dpkg"
+NEEDS = (PACKAGES,)
+WANTS = ()
+MOMENTS = frozenset({Moment.NIGHT, Moment.PLACE})
+
+_MOST_NAMED = 5  # packages in one sentence
+
+
+def check(round_: Round, policy: ClusterPolicy) -> Verdict:
+    """Judge apt and dpkg of every node that is still to be touched."""
+    nodes = round_.by_node(PACKAGES)
+    asked = {n: h for n, h in nodes.items() if not round_.nodes_ahead or n in round_.nodes_ahead}
+    findings = [finding for node, health in asked.items() for finding in _judge(node, health)]
+    return conclude(
+        NAME,
+        findings,
+        passed=f"Packages can be installed on all {len(asked)} nodes: no lock is held, nothing is half installed.",
+        value=f"{len(asked)} nodes",
+        evidence={node: {"held": list(health.held)} for node, health in asked.items()},
+    )
+
+
+def _judge(node: str, health: PackageHealth) -> Iterator[Finding]:
+    busy = _busy(node, health)
+    if busy is not None:
+        yield busy
+    if busy is None and (health.broken or health.has_journal):  # who is at work leaves such states on the way
+        yield _half_installed(node, health)
+    if health.needs_reboot:
+        asked = ", ".join(health.reboot_packages[:_MOST_NAMED])
+        yield Finding(
+            Outcome.WARN,
+            "REBOOT_PENDING",
+            f"Node {node} wants a reboot{' because of ' + asked if asked else ''} (/run/reboot-required).",
+            "A package was upgraded that takes effect with the next boot only, often a kernel.",
+            f"Reboot {node} when it suits you; the upgrade goes on without it.",
+        )
+
+
+def _busy(node: str, health: PackageHealth) -> Finding | None:
+    if health.locks:
+        lock = health.locks[0]
+        said = f"dpkg's lock on {node} is held by pid {lock.pid} ({lock.command}), which runs for {lock.seconds:.0f} s"
+    elif health.unattended:
+        said = f"An unattended upgrade is at work on {node} (pid {health.unattended[0]})"
+    else:
+        return None
+    return Finding(
+        Outcome.BLOCK,
+        "DPKG_BUSY",
+        f"{said}.",
+        "Somebody or something else installs packages there now.",
+        f"Let it come to its end, or move unattended upgrades out of the window, then ask again; `ps -fp PID` on {node} "
+        "shows what it is.",
+        value=said,
+        threshold="nobody",
+    )
+
+
+def _half_installed(node: str, health: PackageHealth) -> Finding:
+    named = ", ".join(f"{p.name} ({p.state})" for p in health.broken[:_MOST_NAMED])
+    more = len(health.broken) - _MOST_NAMED
+    what = f"{named}{f' and {more} more' if more > 0 else ''}" if named else "an unfinished journal of dpkg"
+    return Finding(
+        Outcome.BLOCK,
+        "DPKG_UNFINISHED",
+        f"Node {node} has half-installed packages: {what}.",
+        "An installation was interrupted, or a package's own script fails.",
+        f"Run `sudo dpkg --configure -a` on {node}, then `sudo apt-get -f install`, until `dpkg --audit` prints nothing.",
+        value=f"{max(len(health.broken), 1)} packages",
+        threshold="0",
+    )

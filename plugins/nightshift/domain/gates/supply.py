@@ -1,0 +1,189 @@
+"""Gate: is everything there that tonight will download?
+
+Asked from one control-plane node, with its own keyring, proxies and registry mirrors: the package repository of the
+target's minor (does it answer, is it signed by the key this node trusts), the exact packages and what they depend on, and
+the manifest of every image of the target. It blocks on a wrong signature, a missing package or image, and on a
+kubeadm that is newer than the target; no answer is blind. The tags of etcd, CoreDNS and pause are known before the
+target's own kubeadm is there only for the releases in include/tables/releases.yaml; of others the evidence says
+that they were not asked for (staging finds out, before anything is changed). A registry that wants a login warns:
+only the container runtime has it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+
+from nightshift.domain.facts import NodeProbe
+from nightshift.domain.facts.supply import SUPPLY, ReleasePins, Supplied, SupplyFacts, SupplyItem
+from nightshift.domain.facts.versions import DEFAULT_REGISTRY, KubeadmCluster
+from nightshift.domain.gates.findings import Finding, conclude
+from nightshift.domain.gates.hop import unknown_target
+from nightshift.domain.policy import ClusterPolicy
+from nightshift.domain.round import Moment, Round
+from nightshift.domain.topics import PROBES, TARGET
+from nightshift.domain.verdicts import Outcome, Verdict
+from nightshift.domain.versions import Version
+
+NAME = "supply"
+TITLE = "Packages and images"
+NEEDS = (TARGET, SUPPLY, PROBES)
+WANTS = ()
+MOMENTS = frozenset({Moment.NIGHT})
+
+_KUBERNETES_IMAGES = ("kube-apiserver", "kube-controller-manager", "kube-scheduler", "kube-proxy")
+
+
+def check(round_: Round, policy: ClusterPolicy) -> Verdict:
+    """Judge what the repository and the registry answered."""
+    target, supply = round_.get(TARGET), round_.get(SUPPLY)
+    # A repository that is not to be trusted is often why there is no target, and says more.
+    findings = list(_judge_repositories(supply)) or unknown_target(target)
+    if not target.is_hop or target.version is None:
+        return conclude(NAME, findings, passed="Nothing is upgraded tonight.")
+    findings += [*_judge_packages(supply), *_judge_images(supply)]
+    findings += _judge_kubeadm(round_.by_node(PROBES), Version.parse(target.version))
+    found = sum(item.state is Supplied.FOUND for item in supply.items)
+    return conclude(
+        NAME,
+        findings,
+        passed=f"All {found} packages and images of {target.version} are there, signed by the key {supply.node} trusts.",
+        value=f"{found} of {len(supply.items)}",
+        threshold=f"{len(supply.items)} of {len(supply.items)}",
+        evidence={
+            "asked_from": supply.node,
+            "not_asked": list(supply.unasked),
+            "answers": [f"{i.kind} {i.name}: {i.state.value}" for i in supply.items],
+        },
+    )
+
+
+def target_images(
+    version: str, cluster: KubeadmCluster, pins: Sequence[ReleasePins]
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The images kubeadm of this release will ask for, and the names of those whose tags nobody knows yet.
+
+    Args:
+        version: the target, "1.35.4".
+        cluster: kubeadm's configuration: repositories and the owner's own tags.
+        pins: the table of what kubeadm asks for beside Kubernetes' own images.
+    """
+    base = cluster.image_repository
+    images = [f"{base}/{name}:v{version}" for name in _KUBERNETES_IMAGES]
+    known = _pins_of(version, pins)
+    etcd_base, etcd_tag = cluster.etcd_image
+    dns_base, dns_tag = cluster.dns_image
+    wanted = {
+        "coredns": (_coredns_name(dns_base or base), dns_tag or (known.coredns if known else "")),
+        "pause": (f"{base}/pause", known.pause if known else ""),
+    }
+    if not cluster.external_etcd:
+        wanted["etcd"] = (f"{etcd_base or base}/etcd", etcd_tag or (known.etcd if known else ""))
+    if cluster.coredns_version is None:
+        del wanted["coredns"]
+    images += [f"{name}:{tag}" for name, tag in wanted.values() if tag]
+    return tuple(images), tuple(sorted(name for name, (_, tag) in wanted.items() if not tag))
+
+
+def _coredns_name(repository: str) -> str:
+    """In the default registry, and only there, kubeadm looks for CoreDNS one level deeper."""
+    return f"{repository}/coredns/coredns" if repository == DEFAULT_REGISTRY else f"{repository}/coredns"
+
+
+def _pins_of(version: str, pins: Sequence[ReleasePins]) -> ReleasePins | None:
+    wanted = Version.parse(version)
+    return next((p for p in pins if Version.parse(p.first) <= wanted <= Version.parse(p.last)), None)
+
+
+def _judge_repositories(supply: SupplyFacts) -> Iterator[Finding]:
+    for item in _of("repository", supply):
+        if item.state is Supplied.REFUSED:
+            yield Finding(
+                Outcome.BLOCK,
+                "REPOSITORY_REFUSED",
+                f"The package repository of {item.name} is not signed by the key that {supply.node} trusts: {item.detail}",
+                "Its key was renewed, or what answers is not the repository.",
+                "Compare the repository's Release.key with the keyring of the node's source; renew the keyring on all nodes "
+                "only when you know why it changed.",
+                value="wrong signature",
+                threshold="signed",
+            )
+        elif item.state is Supplied.AWAY:
+            yield _silent(supply.node, f"The package repository of {item.name}", item)
+        elif item.state is Supplied.MISSING:
+            yield _missing_package(f"The package repository has no minor {item.name}", item)
+
+
+def _judge_packages(supply: SupplyFacts) -> Iterator[Finding]:
+    for item in _of("package", supply):
+        if item.state is Supplied.MISSING:
+            yield _missing_package(f"Package {item.name} cannot be downloaded", item)
+        elif item.state is not Supplied.FOUND:
+            yield _silent(supply.node, f"Package {item.name}", item)
+
+
+def _judge_images(supply: SupplyFacts) -> Iterator[Finding]:
+    for item in _of("image", supply):
+        if item.state is Supplied.MISSING:
+            yield Finding(
+                Outcome.BLOCK,
+                "IMAGE_MISSING",
+                f"Image {item.name} is not in its registry ({item.detail}).",
+                "It was never pushed or mirrored there, or was deleted.",
+                "Make the image available under exactly that name, then ask again.",
+                value="missing",
+                threshold="there",
+            )
+        elif item.state is Supplied.REFUSED:
+            yield Finding(
+                Outcome.WARN,
+                "IMAGE_UNCHECKED",
+                f"Whether image {item.name} is there is not known: its registry wants a login ({item.detail}).",
+                "Only the container runtime has the login.",
+                f"Nothing, when the runtime may pull it: staging tries before anything is changed. Else log in on {supply.node}.",
+            )
+        elif item.state is Supplied.AWAY:
+            yield _silent(supply.node, f"The registry of image {item.name}", item)
+
+
+def _judge_kubeadm(probes: Mapping[str, NodeProbe], target: Version) -> Iterator[Finding]:
+    for node, probe in probes.items():
+        try:
+            installed = Version.parse(probe.kubeadm_version or "")
+        except ValueError:
+            continue  # no kubeadm, or none of a release: staging brings the right one
+        if installed > target:
+            yield Finding(
+                Outcome.BLOCK,
+                "KUBEADM_TOO_NEW",
+                f"kubeadm on {node} is {installed}, newer than the target {target}.",
+                "Somebody installed it by hand; apt does not go back by itself, and kubeadm upgrades only to its own minor.",
+                f"Install kubeadm of the running version on {node} again (apt-get install --allow-downgrades), or aim at {installed}.",
+                value=str(installed),
+                threshold=str(target),
+            )
+
+
+def _of(kind: str, supply: SupplyFacts) -> Iterator[SupplyItem]:
+    return (item for item in supply.items if item.kind == kind)
+
+
+def _missing_package(what: str, item: SupplyItem) -> Finding:
+    return Finding(
+        Outcome.BLOCK,
+        "PACKAGE_MISSING",
+        f"{what}: {item.detail}",
+        "The repository answers and does not have it; a mirror may be copied half way.",
+        "Publish or mirror it, or choose another target, then ask again.",
+        value="missing",
+        threshold="there",
+    )
+
+
+def _silent(node: str, what: str, item: SupplyItem) -> Finding:
+    return Finding(
+        Outcome.BLIND,
+        "SUPPLY_SILENT",
+        f"{what} gave no answer to {node}: {item.detail}",
+        "It is down, or the network or a proxy is in between.",
+        f"Ask it by hand from {node} with curl; the night stays closed until it answers.",
+    )

@@ -1,0 +1,246 @@
+"""The judge of the gates' lab cases, without a lab."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from tests.fakes.cluster import FakeCluster, etcd_text, make_session
+from tests.lab import gate_round, gate_world
+from tests.lab.gate_cases import GateCase
+from tests.lab.gate_world import (
+    CLUSTER_FILE,
+    GateWorld,
+    RoundSaid,
+    ask_until,
+    changed_policy,
+    collect_cases,
+    not_as_said,
+    not_healthy,
+)
+
+from nightshift.clients.cluster_config import load_cluster
+from nightshift.domain.gates import GATES
+from nightshift.domain.round import Moment
+
+HEALTHY = {"a": ("pass", "OK"), "b": ("pass", "OK"), "c": ("warn", "OLD")}
+CASE = GateCase(
+    "one", (("node-off", "w1"), ("node-off", "w2")), "a", "block", "BAD", ("w1", "3 %"), {"b": "blind"}
+)
+
+
+def verdict(gate: str, outcome: str, code: str = "OK", message: str = "") -> dict[str, Any]:
+    return {"gate": gate, "outcome": outcome, "code": code, "message": message}
+
+
+def said(*verdicts: dict[str, Any]) -> RoundSaid:
+    return RoundSaid.from_dict({"verdicts": verdicts, "seconds": 70.0, "round_seconds": 2.0})
+
+
+AS_SAID = (
+    verdict("a", "block", "BAD", "w1 has 3 %"),
+    verdict("b", "blind", "AWAY"),
+    verdict("c", "warn", "OLD"),
+)
+
+
+def test_a_round_as_the_case_has_it() -> None:
+    assert not_as_said(CASE, HEALTHY, said(*AS_SAID)) == []
+
+
+@pytest.mark.parametrize(
+    ("index", "instead", "problem"),
+    [
+        (0, verdict("a", "blind", "BAD", "w1 has 3 %"), "a says blind"),
+        (0, verdict("a", "block", "OTHER", "w1 has 3 %"), "a says block (OTHER)"),
+        (0, verdict("a", "block", "BAD", "w1 is bad"), "does not name ['3 %']"),
+        (0, verdict("z", "pass"), "a was not asked"),
+        (1, verdict("b", "pass"), "b says pass (OK), expected blind"),
+        (2, verdict("c", "pass"), "c says pass (OK), expected warn"),
+        (2, verdict("c", "block", "OLD"), "c says block (OLD), expected warn"),
+        (2, verdict("c", "warn", "NEW"), "c says warn (NEW)"),
+    ],
+)
+def test_a_round_that_says_something_else(index: int, instead: dict[str, Any], problem: str) -> None:
+    verdicts = [*AS_SAID]
+    verdicts[index] = instead
+    assert any(problem in found for found in not_as_said(CASE, HEALTHY, said(*verdicts)))
+
+
+def test_healthy_means_that_every_gate_passes() -> None:
+    assert not_healthy(said(verdict("a", "pass"))) == []
+    assert len(not_healthy(said(verdict("a", "pass"), verdict("b", "warn"), verdict("c", "blind")))) == 2
+
+
+@pytest.mark.parametrize(("rounds", "asked"), [(0, 1), (2, 3), (100, 5)])
+def test_it_is_asked_until_it_is_right_or_the_time_is_over(rounds: int, asked: int) -> None:
+    now = [0.0]
+    answers: list[RoundSaid] = []
+
+    def ask() -> RoundSaid:
+        answers.append(said(verdict("a", "block" if len(answers) < rounds else "pass")))
+        return answers[-1]
+
+    def sleep(seconds: float) -> None:
+        now[0] += seconds
+
+    _, left = ask_until(ask, not_healthy, 20, lambda: now[0], sleep)
+    assert len(answers) == asked
+    assert bool(left) is (rounds == 100)
+
+
+def test_a_policy_is_changed_section_by_section(tmp_path: Path) -> None:
+    text = changed_policy(
+        CLUSTER_FILE.read_text(encoding="utf-8"), {"workers": {"waves": 5}, "disk": {"margin_percent": 30}}
+    )
+    (tmp_path / "lab.yaml").write_text(text)
+    policy = load_cluster(tmp_path / "lab.yaml")
+    assert (policy.workers.waves, policy.workers.stage_at_once, policy.disk.margin_percent) == (5, 1, 30)
+
+
+def test_every_case_is_about_gates_that_there_are(tmp_path: Path) -> None:
+    cases = collect_cases()
+    names = [case.name for case in cases]
+    assert len(names) == len(set(names))
+    for case in cases:
+        assert {case.gate, *case.dependants} <= set(GATES), case.name
+        assert {case.outcome, *case.dependants.values()} <= {"pass", "warn", "hold", "block", "blind"}, (
+            case.name
+        )
+        text = changed_policy(CLUSTER_FILE.read_text(encoding="utf-8"), case.policy)
+        (tmp_path / "lab.yaml").write_text(text)
+        load_cluster(tmp_path / "lab.yaml")
+
+
+def test_a_whole_round_asks_every_gate_of_the_night(tmp_path: Path, choice: dict[str, Any]) -> None:
+    cluster = FakeCluster()
+    session = make_session(cluster, tmp_path)
+    first = [True]
+
+    def busy(seconds: float) -> None:
+        cluster.sleep(seconds)
+        if first.pop() if first else False:  # quiet in the first window, then busy
+            return
+        for node in cluster.fakes.values():
+            node.etcd = etcd_text(observations=500)
+
+    session.sleep = busy
+    found = gate_round.ask_all(session, is_quick=False, kept=choice)
+    at_night = {gate.name for gate in GATES.values() if Moment.NIGHT in gate.moments}
+    assert {v["gate"] for v in found["verdicts"]} == at_night
+    etcd = next(v for v in found["verdicts"] if v["gate"] == "etcd_latency")
+    assert etcd["outcome"] == "pass", "a quiet etcd is watched longer"
+    assert found["choice"] == choice, "nobody offers anything, so the kept answer stands"
+    quick = gate_round.ask_all(session, is_quick=True, kept=choice)
+    assert {v["gate"] for v in quick["verdicts"]} == at_night - {"etcd_latency"}
+
+
+@pytest.fixture
+def choice() -> dict[str, Any]:
+    target = {
+        "kind": "minor",
+        "sentence": "1.34.4 to 1.35.4.",
+        "version": "1.35.4",
+        "package_version": "1.35.4-1.1",
+        "minor": "1.35",
+        "running": "1.34.4",
+        "nodes_behind": ["cp1", "w1", "w2"],
+    }
+    return {"answer": "go", "sentence": "1.34.4 to 1.35.4.", "target": target}
+
+
+class FakeWorld:
+    """A lab that does what it is told; its rounds are given."""
+
+    def __init__(self, home: Path, rounds: list[RoundSaid]) -> None:
+        self.home = SimpleNamespace(path=home)
+        self.facts: dict[str, str] = {}
+        self.used = False
+        self.done: list[str] = []
+        self.asked: list[str] = []
+        self.rounds = rounds
+
+    def up(self, profile: str) -> None:
+        self.done.append(f"up {profile}")
+
+    def lab(self, *words: str) -> str:
+        self.done.append(" ".join(words))
+        return ""
+
+
+@pytest.fixture
+def make_world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    def make(*rounds: RoundSaid) -> tuple[GateWorld, FakeWorld]:
+        world = FakeWorld(tmp_path, list(rounds))
+        made = GateWorld(world)  # type: ignore[arg-type]
+        monkeypatch.setattr(gate_world, "enrol_lab", lambda home, facts: world.done.append("enrol"))
+        monkeypatch.setattr(gate_world, "TURN_SECONDS", 0)
+        monkeypatch.setattr(gate_world, "HEAL_SECONDS", 0)
+        monkeypatch.setattr(gate_world, "READY_SECONDS", 0)
+
+        def ask(policy: Any = None, *, is_quick: bool = False) -> RoundSaid:
+            world.asked.append("quick" if is_quick else "whole")
+            return world.rounds.pop(0)
+
+        monkeypatch.setattr(made, "ask", ask)
+        return made, world
+
+    return make
+
+
+WELL = said(verdict("a", "pass"), verdict("b", "pass"), verdict("c", "pass"))
+BROKEN = said(verdict("a", "block", "BAD", "w1 has 3 %"), verdict("b", "blind", "AWAY"), verdict("c", "pass"))
+
+
+def test_a_case_breaks_asks_heals_and_asks_again(make_world: Any, tmp_path: Path) -> None:
+    made, world = make_world(WELL, BROKEN, WELL, BROKEN, WELL)
+    made.play(CASE)
+    assert world.done == ["up small", "enrol", "break node-off w1", "break node-off w2", "heal node-off"]
+    made.play(CASE)
+    assert world.done.count("up small") == 1, "a cluster that is healthy again serves the next case"
+    rows = [json.loads(line) for line in (tmp_path / "gate-cases.jsonl").read_text().splitlines()]
+    assert [row["broken_closed"] for row in rows] == [["a", "b"]] * 2
+    assert rows[0]["healed_ok"]
+    assert rows[0]["broken_round_seconds"] == 2.0
+
+
+def test_etcds_window_is_waited_for_where_the_case_is_about_it(make_world: Any) -> None:
+    made, world = make_world(WELL, BROKEN, WELL)
+    made.play(CASE)
+    assert world.asked == ["quick", "quick", "quick"]
+    slow = said(verdict("etcd_latency", "block", "ETCD_SLOW"), verdict("c", "pass"))
+    well = said(verdict("etcd_latency", "pass"), verdict("c", "pass"))
+    made, world = make_world(well, slow, well, well)
+    made.play(GateCase("slow", (("etcd-slow", "200"),), "etcd_latency", "block", "ETCD_SLOW", ()))
+    assert world.asked == ["whole", "whole", "quick", "whole"]
+
+
+def test_a_case_that_fails_is_healed_all_the_same(make_world: Any) -> None:
+    made, world = make_world(WELL, WELL, WELL)
+    with pytest.raises(AssertionError, match="a says pass"):
+        made.play(CASE)
+    assert world.done[-1] == "heal node-off"
+
+
+def test_a_cluster_that_does_not_come_back_is_not_used_again(make_world: Any) -> None:
+    made, world = make_world(WELL, BROKEN, BROKEN, WELL)
+    with pytest.raises(AssertionError, match="after healing"):
+        made.play(CASE)
+    made.ready("small")
+    assert world.done.count("up small") == 2
+
+
+def test_a_round_that_breaks_shows_its_own_words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = GateWorld(SimpleNamespace(home=None, airflow_settings=dict))  # type: ignore[arg-type]
+    monkeypatch.setattr(gate_world, "airflow_environment", lambda home, extra: {})
+    monkeypatch.setattr(
+        gate_world.subprocess,
+        "run",
+        lambda *args, **named: subprocess.CompletedProcess(args, 1, "", "ConfigError: CONNECTION_MISSING"),
+    )
+    with pytest.raises(AssertionError, match="CONNECTION_MISSING"):
+        made.ask()

@@ -1,0 +1,125 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from tests.unit.domain.gate_rounds import POLICY, round_of
+
+from nightshift.domain.facts.api_use import (
+    API_REQUESTS,
+    API_SERVICES,
+    CRDS,
+    ApiRequests,
+    ApiServiceFacts,
+    CrdFacts,
+    DeprecatedRequest,
+)
+from nightshift.domain.facts.webhooks import Backend
+from nightshift.domain.gates import api_use
+from nightshift.domain.policy import ApiUsePolicy, ClusterPolicy
+from nightshift.domain.target import TargetChoice, TargetKind
+from nightshift.domain.topics import TARGET
+from nightshift.domain.verdicts import Outcome, Verdict
+
+HOP = TargetChoice(TargetKind.MINOR, "next", version="1.35.4", minor="1.35", running="1.34.4")
+NOTHING = TargetChoice(TargetKind.NONE, "nothing", running="1.34.4")
+STARTED = 1_789_990_000.0  # 2026-09-21 10:46 UTC
+LOCAL = ApiServiceFacts("v1.apps", True, "", "Local", "Local APIServices are always available")
+METRICS = ApiServiceFacts(
+    "v1beta1.metrics.k8s.io",
+    False,
+    "kube-system/metrics-server",
+    "MissingEndpoints",
+    "endpoints for service have no addresses",
+)
+ALIVE = Backend("service shop/convert", is_inside=True, ready=("w1",))
+DEAD = Backend("service shop/convert", is_inside=True)
+CRD = CrdFacts("carts.shop.example.org", ("v1", "v1beta1"), ("v1", "v1beta1"), ("v1",), ALIVE)
+
+
+def request(removed: str, version: str = "v1alpha1") -> DeprecatedRequest:
+    return DeprecatedRequest("storage.k8s.io", version, "volumeattributesclasses", "", removed)
+
+
+def verdict_of(
+    *requests: DeprecatedRequest,
+    target: TargetChoice = HOP,
+    crd: CrdFacts = CRD,
+    services: tuple[ApiServiceFacts, ...] = (LOCAL,),
+    policy: ClusterPolicy = POLICY,
+) -> Verdict:
+    facts = {
+        TARGET: target,
+        API_REQUESTS: ApiRequests(STARTED, requests),
+        CRDS: (crd,),
+        API_SERVICES: services,
+    }
+    return api_use.check(round_of(facts), policy)
+
+
+@pytest.mark.parametrize(
+    ("removed", "target", "outcome", "code"),
+    [
+        ("1.35", HOP, Outcome.BLOCK, "API_REMOVED_IN_USE"),
+        ("1.9", HOP, Outcome.BLOCK, "API_REMOVED_IN_USE"),  # minors are numbers, not text
+        ("1.36", HOP, Outcome.WARN, "API_DEPRECATED_IN_USE"),
+        ("1.100", HOP, Outcome.WARN, "API_DEPRECATED_IN_USE"),
+        ("1.35", NOTHING, Outcome.WARN, "API_DEPRECATED_IN_USE"),
+        ("", HOP, Outcome.PASS, "OK"),
+    ],
+)
+def test_what_was_asked_for(removed: str, target: TargetChoice, outcome: Outcome, code: str) -> None:
+    verdict = verdict_of(request(removed), target=target)
+    assert (verdict.outcome, verdict.code) == (outcome, code)
+    if code != "OK":
+        assert "storage.k8s.io/v1alpha1 volumeattributesclasses" in verdict.message
+        assert f"Kubernetes {removed} " in verdict.message
+        assert "since the API server that answered started (2026-09-21" in verdict.message
+
+
+def test_a_deprecated_api_that_nothing_removes_is_written_down() -> None:
+    assert verdict_of(request("")).evidence["deprecated_without_removal"] == [str(request(""))]
+
+
+@pytest.mark.parametrize(
+    ("changes", "outcome", "code"),
+    [
+        ({}, Outcome.PASS, "OK"),
+        ({"conversion": DEAD}, Outcome.BLOCK, "CRD_CONVERSION_DEAD"),
+        ({"conversion": replace(DEAD, exists=False)}, Outcome.BLOCK, "CRD_CONVERSION_DEAD"),
+        ({"conversion": DEAD, "versions": ("v1",), "served": ("v1",)}, Outcome.PASS, "OK"),
+        ({"conversion": Backend("convert.example.org", is_inside=False)}, Outcome.PASS, "OK"),
+        ({"conversion": None}, Outcome.PASS, "OK"),
+        ({"stored": ("v1alpha1", "v1")}, Outcome.WARN, "CRD_VERSION_UNSERVED"),
+    ],
+)
+def test_custom_resources(changes: dict[str, Any], outcome: Outcome, code: str) -> None:
+    verdict = verdict_of(crd=replace(CRD, **changes))
+    assert (verdict.outcome, verdict.code) == (outcome, code)
+    if code != "OK":
+        assert "carts.shop.example.org" in verdict.message
+
+
+@pytest.mark.parametrize(
+    ("service", "outcome", "code"),
+    [
+        (METRICS, Outcome.BLOCK, "API_SERVICE_UNAVAILABLE"),
+        (
+            replace(METRICS, is_available=None, reason="", message=""),
+            Outcome.BLIND,
+            "API_SERVICE_UNAVAILABLE",
+        ),
+        (replace(METRICS, is_available=True), Outcome.PASS, "OK"),
+    ],
+)
+def test_api_services(service: ApiServiceFacts, outcome: Outcome, code: str) -> None:
+    verdict = verdict_of(services=(LOCAL, service))
+    assert (verdict.outcome, verdict.code) == (outcome, code)
+    if code != "OK":
+        assert "v1beta1.metrics.k8s.io (service kube-system/metrics-server)" in verdict.message
+
+
+def test_an_api_service_may_be_allowed_to_be_away() -> None:
+    policy = replace(POLICY, api_use=ApiUsePolicy(("v1beta1.metrics.k8s.io",)))
+    assert verdict_of(services=(METRICS,), policy=policy).outcome is Outcome.PASS

@@ -1,0 +1,111 @@
+"""Is everything there that the night will download?"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from tests.unit.domain.builders import probe
+
+from nightshift.clients.tables import load_pins
+from nightshift.domain.facts.supply import SUPPLY, Supplied, SupplyFacts, SupplyItem
+from nightshift.domain.facts.versions import KubeadmCluster
+from nightshift.domain.gates.supply import check, target_images
+from nightshift.domain.policy import ClusterPolicy
+from nightshift.domain.round import Moment, Reading, Round
+from nightshift.domain.target import TargetChoice, TargetKind
+from nightshift.domain.topics import PROBES, TARGET
+from nightshift.domain.verdicts import Outcome
+
+POLICY = ClusterPolicy("test", "k", "s", "file:///store")
+IMAGE = "registry.k8s.io/kube-apiserver:v1.35.4"
+ITEMS = (
+    SupplyItem("repository", "1.35", Supplied.FOUND, "https://repo.example/v1.35/deb/"),
+    SupplyItem("package", "kubeadm=1.35.4-1.1", Supplied.FOUND),
+    SupplyItem("image", IMAGE, Supplied.FOUND),
+)
+CLUSTER = KubeadmCluster("kubeadm.k8s.io/v1beta4", coredns_version="1.12.1")
+
+
+def asked(*items: SupplyItem, kind: TargetKind = TargetKind.MINOR, kubeadm: str = "1.34.4") -> Round:
+    values = {
+        TARGET: TargetChoice(kind, "why", "1.35.4", "1.35.4-1.1", "1.35", "1.34.4"),
+        SUPPLY: SupplyFacts("cp1", items),
+        PROBES: {"cp1": probe("cp1"), "w1": probe("w1", kubeadm_version=kubeadm)},
+    }
+    return Round(Moment.NIGHT, 0.0, {topic.name: Reading(0.0, value) for topic, value in values.items()})
+
+
+def test_all_there() -> None:
+    verdict = check(asked(*ITEMS), POLICY)
+    assert (verdict.outcome, verdict.value) == (Outcome.PASS, "3 of 3")
+
+
+@pytest.mark.parametrize(
+    ("number", "state", "outcome", "code", "words"),
+    [
+        (0, Supplied.REFUSED, Outcome.BLOCK, "REPOSITORY_REFUSED", "key that cp1 trusts: said so"),
+        (0, Supplied.AWAY, Outcome.BLIND, "SUPPLY_SILENT", "1.35 gave no answer to cp1"),
+        (0, Supplied.MISSING, Outcome.BLOCK, "PACKAGE_MISSING", "no minor 1.35"),
+        (1, Supplied.MISSING, Outcome.BLOCK, "PACKAGE_MISSING", "kubeadm=1.35.4-1.1"),
+        (1, Supplied.AWAY, Outcome.BLIND, "SUPPLY_SILENT", "kubeadm=1.35.4-1.1"),
+        (2, Supplied.MISSING, Outcome.BLOCK, "IMAGE_MISSING", IMAGE),
+        (2, Supplied.AWAY, Outcome.BLIND, "SUPPLY_SILENT", IMAGE),
+        (2, Supplied.REFUSED, Outcome.WARN, "IMAGE_UNCHECKED", IMAGE),
+    ],
+)
+def test_one_is_not_there(number: int, state: Supplied, outcome: Outcome, code: str, words: str) -> None:
+    items = [replace(i, state=state, detail="said so") if n == number else i for n, i in enumerate(ITEMS)]
+    verdict = check(asked(*items), POLICY)
+    assert (verdict.outcome, verdict.code) == (outcome, code)
+    assert words in verdict.message
+
+
+@pytest.mark.parametrize(
+    ("installed", "outcome"), [("1.34.4", Outcome.PASS), ("1.35.4", Outcome.PASS), ("1.36.0", Outcome.BLOCK)]
+)
+def test_kubeadm_on_the_nodes_is_not_newer_than_the_target(installed: str, outcome: Outcome) -> None:
+    verdict = check(asked(*ITEMS, kubeadm=installed), POLICY)
+    assert verdict.outcome is outcome
+    assert (verdict.code == "KUBEADM_TOO_NEW") is (outcome is Outcome.BLOCK)
+
+
+def test_a_refused_repository_says_why_there_is_no_target() -> None:
+    refused = replace(ITEMS[0], state=Supplied.REFUSED)
+    assert check(asked(refused, kind=TargetKind.BLIND), POLICY).code == "REPOSITORY_REFUSED"
+    assert check(asked(ITEMS[0], kind=TargetKind.BLIND), POLICY).outcome is Outcome.BLIND
+    assert check(asked(kind=TargetKind.NONE), POLICY).outcome is Outcome.PASS
+
+
+def test_images_are_those_kubeadm_lists() -> None:
+    images, unasked = target_images("1.35.4", CLUSTER, load_pins())
+    # `kubeadm config images list` of 1.35.4
+    assert sorted(images) == [
+        "registry.k8s.io/coredns/coredns:v1.13.1",
+        "registry.k8s.io/etcd:3.6.6-0",
+        "registry.k8s.io/kube-apiserver:v1.35.4",
+        "registry.k8s.io/kube-controller-manager:v1.35.4",
+        "registry.k8s.io/kube-proxy:v1.35.4",
+        "registry.k8s.io/kube-scheduler:v1.35.4",
+        "registry.k8s.io/pause:3.10.1",
+    ]
+    assert unasked == ()
+
+
+def test_tags_nobody_knows_are_not_asked_for() -> None:
+    images, unasked = target_images("1.35.99", CLUSTER, load_pins())
+    assert len(images) == 4
+    assert unasked == ("coredns", "etcd", "pause")
+
+
+def test_own_registries_and_tags() -> None:
+    own = replace(
+        CLUSTER,
+        image_repository="mirror.example/k8s",
+        dns_image=("mirror.example/dns", "v1.14.0"),
+        etcd_image=("", "3.6.11-0"),
+    )
+    images, _ = target_images("1.35.4", own, load_pins())
+    assert {"mirror.example/dns/coredns:v1.14.0", "mirror.example/k8s/etcd:3.6.11-0"} < set(images)
+    outside = replace(own, external_etcd=True, coredns_version=None)
+    assert len(target_images("1.35.4", outside, load_pins())[0]) == 5
