@@ -6,7 +6,10 @@ Simple on purpose, so that a reader can follow it by hand:
 2. A seen cause that another seen cause leads to is a consequence of that one.
 3. A condition (a slow disk, a pile of scratch, drift) is the first cause only when nothing else was seen.
 4. Of what is left the one that explains more symptoms of the failure leads, then the more specific one.
-5. Confident is only who explains at least half of what failed and has no rival that explains as much.
+5. Confident is only who explains at least half of what failed, is tied to it, and has no rival that explains as much.
+6. What could not be looked for counts: when a cause that would explain as much and is more specific is unread, the
+   answer is *unknown*; when it is as specific, the answer is only likely. So a lost file never makes another cause sure.
+7. Without a symptom there is no first cause, whatever else was seen.
 """
 
 from __future__ import annotations
@@ -62,11 +65,12 @@ class Diagnosis:
         confidence: of `first`.
         first: the first cause; None: unknown.
         chain: what followed from it, in order.
-        conditions: what made the failure likelier.
+        conditions: what was seen beside it: it made the failure likelier, or explains none of it.
         ruled_out: causes that were looked for and are not it -> why.
         unknowns: what could not be looked for, one sentence each.
         symptoms: the signs of the failure itself.
         rivals: seen causes that could be first as well.
+        shadows: names of causes that would explain enough and could not be looked for.
     """
 
     confidence: Confidence
@@ -77,15 +81,17 @@ class Diagnosis:
     unknowns: tuple[str, ...]
     symptoms: tuple[Sign, ...]
     rivals: tuple[Suspect, ...] = ()
+    shadows: tuple[str, ...] = ()
 
     @property
     def sentence(self) -> str:
         """The verdict in one sentence."""
         if self.first is None:
-            missing = f" {self.unknowns[0]}" if self.unknowns else ""
             if not self.symptoms:
-                return f"The evidence shows no failure.{missing}"
-            return f"Unknown: the evidence shows no cause that explains what failed.{missing}"
+                return "The evidence shows no failure."
+            seen = f" Seen was: {self.rivals[0].title}" if self.rivals else ""
+            missing = f" Not to be looked for, and it would explain it: {self.shadows[0]}." if self.shadows else ""
+            return f"Unknown: no cause is shown that explains what failed.{seen}{missing}"
         sure = "" if self.confidence is Confidence.CONFIDENT else "Most likely: "
         return f"{sure}{self.first.title}"
 
@@ -102,26 +108,59 @@ def diagnose(signs: Signs, catalogue: Sequence[Cause], symptoms: Sequence[str]) 
     suspects = [_suspect(cause, signs, [s.name for s in shown]) for cause in catalogue]
     seen = [s for s in suspects if s.match is not None and not s.against]
     firsts = [s for s in seen if not _is_condition(s)]
-    names = {s.cause.name for s in firsts}
-    chain_names = {name for s in firsts for name in s.cause.leads_to} & names
-    heads = sorted((s for s in firsts if s.cause.name not in chain_names), key=_rank)
     conditions = [s for s in seen if _is_condition(s)]
-    if not heads and shown:  # nothing but conditions: the weightiest of them is the cause
-        alone = sorted((s for s in conditions if s.explained), key=_rank)
-        heads, conditions = alone, [s for s in conditions if s not in alone[:1]]
-    first = heads[0] if heads and (shown or heads[0].cause.role is Role.FIRST) else None
-    if first is not None and shown and not first.explained:
-        first = None
+    heads = sorted((s for s in _unled(firsts) if s.explained), key=_rank)
+    if not heads:  # nothing but conditions: the weightiest of them is the cause
+        heads = sorted((s for s in conditions if s.explained), key=_rank)[:1]
+    unread = [s for s in suspects if s.match is None and len(s.missing) == len(s.cause.decisive)]
+    enough = _ENOUGH * len({sign.name for sign in shown})
+    shadows = [s for s in unread if s.explained and len(s.explained) >= enough]
+    first = heads[0] if heads and not _is_overshadowed(heads[0], shadows) else None
+    chain = _chain(first, firsts)
     return Diagnosis(
-        confidence=_confidence(first, heads, shown),
+        confidence=_confidence(first, heads, shadows, signs, enough),
         first=first,
-        chain=tuple(s for s in firsts if first is not None and s.cause.name in first.cause.leads_to),
-        conditions=tuple(s for s in conditions if s is not first),
+        chain=chain,
+        conditions=tuple(s for s in seen if s not in heads and s not in chain),
         ruled_out=dict(_ruled_out(suspects, first)),
-        unknowns=_unknowns(suspects, first),
+        unknowns=_unknowns(suspects, first, heads),
         symptoms=shown,
         rivals=tuple(s for s in heads if s is not first),
+        shadows=tuple(s.cause.name for s in sorted(shadows, key=_rank)),
     )
+
+
+def _unled(firsts: Sequence[Suspect]) -> list[Suspect]:
+    """Those that no other one leads to; of two that lead to each other, both."""
+    names = {s.cause.name for s in firsts}
+    led = {name for s in firsts for name in s.cause.leads_to if s.cause.name not in _leads(firsts, name)}
+    return [s for s in firsts if s.cause.name not in led & names]
+
+
+def _leads(firsts: Sequence[Suspect], name: str) -> tuple[str, ...]:
+    return next((s.cause.leads_to for s in firsts if s.cause.name == name), ())
+
+
+def _consequences(first: Suspect, firsts: Sequence[Suspect]) -> set[str]:
+    """Names of all causes that follow from the first, over any number of steps."""
+    found: set[str] = set()
+    waiting = list(first.cause.leads_to)
+    while waiting:
+        name = waiting.pop()
+        if name not in found:
+            found.add(name)
+            waiting += _leads(firsts, name)
+    return found - {first.cause.name}
+
+
+def _chain(first: Suspect | None, firsts: Sequence[Suspect]) -> tuple[Suspect, ...]:
+    names = _consequences(first, firsts) if first is not None else set()
+    return tuple(s for s in firsts if s.cause.name in names)
+
+
+def _is_overshadowed(head: Suspect, shadows: Sequence[Suspect]) -> bool:
+    """Something more specific would explain enough, and nobody could look for it."""
+    return any(s.cause.specificity > head.cause.specificity for s in shadows)
 
 
 def _suspect(cause: Cause, signs: Signs, shown: Sequence[str]) -> Suspect:
@@ -150,19 +189,19 @@ def _rank(suspect: Suspect) -> tuple[int, int, float, str]:
     )
 
 
-def _confidence(first: Suspect | None, heads: Sequence[Suspect], shown: Sequence[Sign]) -> Confidence:
-    """Confident: explains enough of what failed, and no rival explains as much at the same specificity."""
+def _confidence(
+    first: Suspect | None, heads: Sequence[Suspect], shadows: Sequence[Suspect], signs: Signs, enough: float
+) -> Confidence:
+    """Confident: explains enough, is tied to the failure, and nothing as specific does, seen or unread."""
     if first is None:
         return Confidence.UNKNOWN
-    kinds = {sign.name for sign in shown}
-    if len(first.explained) < _ENOUGH * len(kinds) or first.cause.role is Role.CONDITION:
-        return Confidence.LIKELY
+    rivals = [s for s in heads if s is not first and len(s.explained) >= len(first.explained)]
     is_equalled = any(
-        len(s.explained) >= len(first.explained) and s.cause.specificity >= first.cause.specificity
-        for s in heads
-        if s is not first
+        s.cause.specificity >= first.cause.specificity for s in (*rivals, *shadows) if s is not first
     )
-    return Confidence.LIKELY if is_equalled else Confidence.CONFIDENT
+    is_tied = not first.cause.links or bool(signs.of(*first.cause.links))
+    is_enough = len(first.explained) >= enough
+    return Confidence.CONFIDENT if is_enough and is_tied and not is_equalled else Confidence.LIKELY
 
 
 def _ruled_out(suspects: Sequence[Suspect], first: Suspect | None) -> list[tuple[str, str]]:
@@ -173,10 +212,15 @@ def _ruled_out(suspects: Sequence[Suspect], first: Suspect | None) -> list[tuple
             continue
         if suspect.match is not None and suspect.against:
             said.append(
-                (suspect.cause.name, f"{suspect.against[0].name} speaks against it ({_where(suspect.against[0])}).")
+                (
+                    suspect.cause.name,
+                    f"{suspect.against[0].name} speaks against it ({_where(suspect.against[0])}).",
+                )
             )
         elif suspect.match is None and not suspect.missing:
-            said.append((suspect.cause.name, f"looked for and not seen: {', '.join(suspect.cause.decisive)}."))
+            said.append(
+                (suspect.cause.name, f"looked for and not seen: {', '.join(suspect.cause.decisive)}.")
+            )
     return said
 
 
@@ -184,11 +228,15 @@ def _where(sign: Sign) -> str:
     return sign.source or sign.subject or "see the signs"
 
 
-def _unknowns(suspects: Sequence[Suspect], first: Suspect | None) -> tuple[str, ...]:
+def _unknowns(
+    suspects: Sequence[Suspect], first: Suspect | None, heads: Sequence[Suspect]
+) -> tuple[str, ...]:
+    """What could not be looked for; those first that would explain what failed."""
+    missing = [s for s in suspects if s is not first and s not in heads and s.match is None and s.missing]
+    missing.sort(key=lambda s: (-len(s.explained), -s.cause.specificity))
     return tuple(
         f"{s.cause.name} could not be looked for: the evidence has nothing on {', '.join(s.missing)}."
-        for s in suspects
-        if s is not first and s.match is None and s.missing
+        for s in missing
     )
 
 
@@ -203,6 +251,7 @@ def to_dict(diagnosis: Diagnosis) -> dict[str, Any]:
         "rivals": [_suspect_dict(s) for s in diagnosis.rivals],
         "ruled_out": dict(diagnosis.ruled_out),
         "unknowns": list(diagnosis.unknowns),
+        "shadows": list(diagnosis.shadows),
         "symptoms": [s.__dict__ for s in diagnosis.symptoms],
     }
 
