@@ -38,7 +38,10 @@ def read_stream(source: BinaryIO, name: str) -> dict[str, str]:
     files: dict[str, str] = {}
     left = MAX_BYTES
     try:
-        with gzip.open(source) as plain, tarfile.open(fileobj=_Bounded(plain, MAX_BYTES * 2), mode="r|") as archive:
+        with (
+            gzip.open(source) as plain,
+            tarfile.open(fileobj=_Bounded(plain, MAX_BYTES * 2), mode="r|") as archive,
+        ):
             for number, member in enumerate(archive):
                 if number >= MAX_FILES:
                     raise _unreadable(name, f"it has more than {MAX_FILES} files")

@@ -90,7 +90,9 @@ class Diagnosis:
             if not self.symptoms:
                 return "The evidence shows no failure."
             seen = f" Seen was: {self.rivals[0].title}" if self.rivals else ""
-            missing = f" Not to be looked for, and it would explain it: {self.shadows[0]}." if self.shadows else ""
+            missing = (
+                f" Not to be looked for, and it would explain it: {self.shadows[0]}." if self.shadows else ""
+            )
             return f"Unknown: no cause is shown that explains what failed.{seen}{missing}"
         sure = "" if self.confidence is Confidence.CONFIDENT else "Most likely: "
         return f"{sure}{self.first.title}"

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from nightshift.domain.diagnosis.lines import Line, lines_of
+from nightshift.domain.diagnosis.manifests import LISTING
 from nightshift.domain.diagnosis.signs import QUOTE_LIMIT, Sign, Signs
 
 SLOW_APPLY = "etcd.slow_apply"
@@ -45,6 +46,9 @@ class _Event:
 def read_etcd(files: Mapping[str, str], since: float | None) -> Signs:
     """Measure etcd's slowness; unread without a log of it."""
     logs = {path: text for path, text in files.items() if _LOG.match(path)}
+    listing = files.get(LISTING, "")
+    if not logs and "total " in listing and " etcd.yaml" not in listing:
+        return Signs(looked=NAMES)  # no etcd runs here
     if not any(text.strip() for text in logs.values()):
         return Signs(unread=dict.fromkeys(NAMES, "no log of etcd is in the evidence"))
     events = [event for path, text in logs.items() for event in _events(path, text, since)]

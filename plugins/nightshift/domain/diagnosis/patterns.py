@@ -1,6 +1,6 @@
 """What lines of logs mean: one table, sign by sign, as Kubernetes 1.34 to 1.36, etcd 3.5 to 3.7, containerd and apt write them.
 
-A pattern names the logs it is looked for in. When none of them is in the bundle its sign is unread. Narrow on purpose: a sign is decisive
+A pattern names the logs it is looked for in; when one of them is missing, its sign is unread. Narrow on purpose: a sign is decisive
 for a cause somewhere, so a line that healthy clusters write too must not match.
 """
 
@@ -42,7 +42,7 @@ class Pattern:
 
     Args:
         sign: its name.
-        logs: regular expressions of the files it is looked for in; one of them read is enough.
+        logs: regular expressions of the files it is looked for in.
         needle: a word that each such line has: most lines are passed over by it.
         expression: must match the line; group `subject`, when there is one, is what it is about.
         unless: a line with one of these words does not count.

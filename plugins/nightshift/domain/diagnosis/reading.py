@@ -13,8 +13,17 @@ from collections.abc import Mapping
 from nightshift.domain.diagnosis.etcd_log import read_etcd
 from nightshift.domain.diagnosis.jobs import read_jobs, since
 from nightshift.domain.diagnosis.lines import Line, lines_of
-from nightshift.domain.diagnosis.manifests import read_manifests
-from nightshift.domain.diagnosis.patterns import APISERVER, ETCD, PATTERNS, TITLES, Pattern
+from nightshift.domain.diagnosis.manifests import LISTING, read_manifests
+from nightshift.domain.diagnosis.patterns import (
+    APISERVER,
+    CONTROL_PLANE,
+    DRIVER,
+    ETCD,
+    KERNEL,
+    PATTERNS,
+    TITLES,
+    Pattern,
+)
 from nightshift.domain.diagnosis.signs import QUOTE_LIMIT, Sign, Signs
 from nightshift.domain.diagnosis.states import read_states
 
@@ -23,6 +32,9 @@ _CUT_BYTES = 4 * 1024 * 1024
 _COMMAND_FAILED = re.compile(r"\Aended with exit code \d+\s*\Z|\A[^\n]*\nended with exit code \d+\s*\Z")
 # Component -> its logs and the sign that a log of it shows how it ended.
 _CRASHING = {"kube-apiserver": (APISERVER, "apiserver.died"), "etcd": (ETCD, "etcd.died")}
+_OF_COMPONENTS = {APISERVER: ("kube-apiserver",), ETCD: ("etcd",), CONTROL_PLANE: ("kube-apiserver", "etcd")}
+# A quiet kernel says nothing in a night, and a step's own message is there only when somebody put it there.
+_OPTIONAL = (KERNEL, DRIVER)
 
 
 def read(files: Mapping[str, str]) -> Signs:
@@ -91,17 +103,19 @@ def _sign(name: str, subject: str, hits: list[tuple[str, Line]]) -> Sign:
 
 
 def _judge(signs: list[Sign], readable: Mapping[str, list[str]], files: Mapping[str, str]) -> Signs:
-    """Say of each sign whether it was looked for; a component that crashes and shows no crash was not read."""
+    """Say of each sign whether it was looked for. All logs that may show it are needed: what one lacks another may have."""
     blind_logs = _logs_without_the_crash(signs)
     looked, unread = set(), {}
     for pattern in PATTERNS:
         paths = [
             path for path in readable[pattern.sign] if not any(re.match(log, path) for log in blind_logs)
         ]
-        if not paths:
-            unread[pattern.sign] = _why_unread(pattern, readable[pattern.sign])
-        elif all(len(files[path].encode()) >= _CUT_BYTES for path in paths):
-            unread[pattern.sign] = f"the beginning of {paths[0]} is cut off"
+        missing = [title for log in pattern.logs for title in _missing(log, pattern, paths, files)]
+        cut = [path for path in paths if len(files[path].encode()) >= _CUT_BYTES]
+        if missing:
+            unread[pattern.sign] = f"without {' and '.join(dict.fromkeys(missing))}"
+        elif cut:
+            unread[pattern.sign] = f"the beginning of {cut[0]} is cut off"
         else:
             looked.add(pattern.sign)
     return Signs(tuple(signs), frozenset(looked), unread)
@@ -113,7 +127,19 @@ def _logs_without_the_crash(signs: list[Sign]) -> list[str]:
     return [log for component, (log, end) in _CRASHING.items() if component in crashing and end not in ended]
 
 
-def _why_unread(pattern: Pattern, paths: list[str]) -> str:
-    if paths:
-        return f"{paths[0]} does not show the crash"
-    return f"without {' and '.join(TITLES[log] for log in pattern.logs)}"
+def _missing(log: str, pattern: Pattern, paths: list[str], files: Mapping[str, str]) -> list[str]:
+    """Names of the logs of this kind that are needed and not there."""
+    if log in _OPTIONAL and len(pattern.logs) > 1:
+        return []
+    needed = (
+        [log]
+        if log not in _OF_COMPONENTS
+        else [_CRASHING[c][0] for c in _OF_COMPONENTS[log] if _runs(c, files)]
+    )
+    return [TITLES[one] for one in needed if not any(re.match(one, path) for path in paths)]
+
+
+def _runs(component: str, files: Mapping[str, str]) -> bool:
+    """Whether this node runs the component; yes while nobody knows."""
+    listing = files.get(LISTING, "")
+    return "total " not in listing or f" {component}.yaml" in listing
