@@ -12,7 +12,12 @@ RECORDED = Path(__file__).parents[2] / "fixtures" / "evidence"
 T = "2026-11-28T23:19"
 _APISERVER = "pods/kube-system_kube-apiserver-cp1_fbc27364deaf450f4c18bb92b8416179/kube-apiserver/1.log"
 _ETCD = "pods/kube-system_etcd-cp1_b889ac07bf48a4468a23025136ac1759/etcd/1.log"
-KUBELET, RUNTIME, KERNEL, DRIVER = "journal/kubelet.log", "journal/containerd.log", "journal/kernel.log", "driver/error.txt"
+KUBELET, RUNTIME, KERNEL, DRIVER = (
+    "journal/kubelet.log",
+    "journal/containerd.log",
+    "journal/kernel.log",
+    "driver/error.txt",
+)
 JOBS, LISTING, SCRATCH, DF = (
     "journal/nightshift-all.log",
     "manifests/listing.txt",
@@ -21,7 +26,7 @@ JOBS, LISTING, SCRATCH, DF = (
 )
 APISERVER, ETCD, PROCESSES = _APISERVER, _ETCD, "state/processes.txt"
 
-HASH = 'error execution phase control-plane: failed to perform the upgrade: couldn\'t upgrade control plane. kubeadm has tried to recover everything into the earlier state. Errors faced: static Pod hash for component kube-apiserver on Node cp1 did not change after 5m0s: context deadline exceeded'
+HASH = "error execution phase control-plane: failed to perform the upgrade: couldn't upgrade control plane. kubeadm has tried to recover everything into the earlier state. Errors faced: static Pod hash for component kube-apiserver on Node cp1 did not change after 5m0s: context deadline exceeded"
 ROLLED_BACK = "couldn't upgrade control plane. kubeadm has tried to recover everything into the earlier state"
 
 
@@ -35,7 +40,8 @@ def healthy() -> dict[str, str]:
     return recorded("healthy-1.34")
 
 
-def failed(step: str = "kubeadm-upgrade", exit_code: int = 26, state: str = "failed", started: float = 1795907820.5
+def failed(
+    step: str = "kubeadm-upgrade", exit_code: int = 26, state: str = "failed", started: float = 1795907820.5
 ) -> dict[str, str]:
     """A node whose job of that night failed, for no reason that is to be seen."""
     files = healthy()
@@ -85,7 +91,9 @@ def died(text: str) -> str:
     return container(f'E1128 23:19:30.1 1 run.go:72] "command failed" err="{text}"')
 
 
-def stray(files: dict[str, str], name: str = "kube-apiserver.yaml.bak", of: str = "kube-apiserver.yaml") -> dict[str, str]:
+def stray(
+    files: dict[str, str], name: str = "kube-apiserver.yaml.bak", of: str = "kube-apiserver.yaml"
+) -> dict[str, str]:
     """A backup copy beside the manifest, one flag changed."""
     entry = f"-rw------- 1 root root 3949 2026-06-18 21:59:16.851277775 +0000 {name}\n"
     changed = files[f"manifests/{of}"].replace("- --", "- --event-ttl=2h\n    - --", 1)
@@ -103,7 +111,8 @@ def historic() -> dict[str, str]:
     """The night of 2026-06-24: stray copy, starved etcd, 145 backups, OIDC drift."""
     files = stray(starved(kubeadm_failed()))
     files[SCRATCH] = "".join(
-        f"d 700 2026-06-01 23:0{n % 10} 4096 /etc/kubernetes/tmp/kubeadm-backup-etcd-2026-06-01-23-{n:03d}\n" for n in range(145)
+        f"d 700 2026-06-01 23:0{n % 10} 4096 /etc/kubernetes/tmp/kubeadm-backup-etcd-2026-06-01-23-{n:03d}\n"
+        for n in range(145)
     )
     files["state/kubeadm-config.yaml"] = (
         "apiServer:\n  extraArgs:\n  - name: oidc-issuer-url\n    value: https://id.example\n"

@@ -79,7 +79,7 @@ def _is_readable(text: str) -> bool:
 
 
 def _match(pattern: Pattern, text: str) -> re.Match[str] | None:
-    if pattern.needle not in text or any(word in text for word in pattern.unless):
+    if not any(word in text for word in pattern.needles) or any(word in text for word in pattern.unless):
         return None
     return pattern.expression.search(text)
 
@@ -123,8 +123,10 @@ def _judge(signs: list[Sign], readable: Mapping[str, list[str]], files: Mapping[
 
 def _logs_without_the_crash(signs: list[Sign]) -> list[str]:
     crashing = {sign.subject for sign in signs if sign.name == "pod.crash_loop"}
+    killed = {sign.subject for sign in signs if sign.name == "oom.killed"}  # has no last words
     ended = {sign.name for sign in signs}
-    return [log for component, (log, end) in _CRASHING.items() if component in crashing and end not in ended]
+    silent = {c: log for c, (log, end) in _CRASHING.items() if end not in ended}
+    return [log for component, log in silent.items() if component in crashing - killed]
 
 
 def _missing(log: str, pattern: Pattern, paths: list[str], files: Mapping[str, str]) -> list[str]:
