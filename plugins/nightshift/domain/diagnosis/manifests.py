@@ -18,7 +18,8 @@ STRAY = "manifests.stray"
 _NAMES = frozenset({DUPLICATE, STRAY})
 _SUFFIXES = (".yaml", ".yml", ".json")
 _ENTRY = re.compile(r"^([-l])[rwxsStT-]{9}\S*\s+\d+\s+\S+\s+\S+\s+(\d+)\s+(\S+ \S+ \S+)\s(.+?)(?: -> .*)?$")
-_POD_NAME = re.compile(r"^metadata:\s*\n(?:[ \t]+.*\n)*?[ \t]{1,4}name:\s*[\"']?([\w.-]+)", re.MULTILINE)
+_METADATA = re.compile(r"^metadata:[ \t]*\n((?:[ \t-].*\n?)*)", re.MULTILINE)
+_NAME = re.compile(r"([ \t]*)name:\s*[\"']?([\w.-]+)")
 _JSON_POD_NAME = re.compile(r'"metadata"\s*:\s*\{[^{}]*"name"\s*:\s*"([\w.-]+)"')
 
 
@@ -58,5 +59,10 @@ def _duplicate(pod: str, names: list[str], entries: Mapping[str, str]) -> Sign:
 
 def _pod_of(name: str, text: str) -> str:
     """The pod a file is of; by its name when its content is not in the evidence."""
-    found = _POD_NAME.search(text) or _JSON_POD_NAME.search(text)
-    return found[1] if found else name.partition(".")[0]
+    section = _METADATA.search(text)
+    lines = section[1].splitlines() if section else []
+    # The pod's own name stands at the depth of metadata's first key; labels may have a `name` of their own, deeper.
+    depth = len(lines[0]) - len(lines[0].lstrip()) if lines else 0
+    names = [found[2] for line in lines if (found := _NAME.match(line)) and len(found[1]) == depth]
+    json_name = _JSON_POD_NAME.search(text)
+    return next(iter(names), json_name[1] if json_name else name.partition(".")[0])

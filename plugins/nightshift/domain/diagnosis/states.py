@@ -28,6 +28,8 @@ _BACKUP = re.compile(r"^d\s.*/(kubeadm-backup-etcd-[^/\s]+)$")
 _STARTED = re.compile(r"^\s*1\s+0\s+(\w{3} \w{3} [ \d]\d \d\d:\d\d:\d\d \d{4})\s")
 _FLAG = re.compile(r"^\s*- --([\w-]+)", re.MULTILINE)
 _ARGUMENT = re.compile(r"^\s*(?:-\s+)?(?:name:\s*)?([a-z][\w-]*)(?::|$)")
+# kubeadm writes these whether or not they are configured.
+_KUBEADMS_OWN = {"authorization-mode", "enable-admission-plugins", "enable-bootstrap-token-auth"}
 _DRIFTING = ("authentication-", "authorization-", "oidc-", "audit-", "admission-", "encryption-", "enable-")
 
 
@@ -152,10 +154,8 @@ def _drift(files: Mapping[str, str]) -> Signs:
     wanted, manifest = files.get(path, ""), files.get("manifests/kube-apiserver.yaml", "")
     if "ClusterConfiguration" not in wanted or not manifest:
         return _unread(path, DRIFT)
-    configured = _drifting(_extra_arguments(wanted))
-    running = _drifting(
-        set(_FLAG.findall(manifest)) - {"enable-bootstrap-token-auth", "enable-admission-plugins"}
-    )
+    configured = _drifting(_extra_arguments(wanted) - _KUBEADMS_OWN)
+    running = _drifting(set(_FLAG.findall(manifest)) - _KUBEADMS_OWN)
     differing = sorted(configured ^ running)
     if not differing:
         return Signs(looked=frozenset({DRIFT}))
