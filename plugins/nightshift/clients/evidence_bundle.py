@@ -11,7 +11,7 @@ import io
 import tarfile
 import zlib
 from pathlib import Path, PurePosixPath
-from typing import BinaryIO
+from typing import IO
 
 from nightshift.domain.errors import ConfigError
 
@@ -33,7 +33,7 @@ def read_bundle(path: Path) -> dict[str, str]:
         raise _unreadable(str(path), str(error)) from error
 
 
-def read_stream(source: BinaryIO, name: str) -> dict[str, str]:
+def read_stream(source: IO[bytes], name: str) -> dict[str, str]:
     """The same of an open file; `name` is for messages."""
     files: dict[str, str] = {}
     left = MAX_BYTES

@@ -7,7 +7,9 @@ from nightshift.domain.diagnosis.causes import CATALOGUE
 
 
 def test_the_page_is_current() -> None:
-    assert PAGE.read_text(encoding="utf-8") == catalogue(), "run: python -m nightshift.clients.diagnosis_catalogue"
+    assert PAGE.read_text(encoding="utf-8") == catalogue(), (
+        "run: python -m nightshift.clients.diagnosis_catalogue"
+    )
 
 
 def test_every_cause_has_its_section_its_test_and_a_page_that_exists() -> None:
