@@ -6,7 +6,7 @@ import shutil
 import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from typing import IO, BinaryIO
+from typing import IO, BinaryIO, cast
 
 from nightshift.clients.evidence_bundle import read_stream
 from nightshift.domain.diagnosis.causes import CATALOGUE, SYMPTOMS
@@ -57,7 +57,7 @@ def _save(session: Session, node: NodeFacts, step: str, since: float, failure: s
     with tempfile.SpooledTemporaryFile(_IN_MEMORY_BYTES) as copy:
 
         def fill(target: BinaryIO) -> None:
-            port.collect_evidence(since - _BEFORE_SECONDS, copy)
+            port.collect_evidence(since - _BEFORE_SECONDS, cast("BinaryIO", copy))
             copy.seek(0)
             shutil.copyfileobj(copy, target)
 
