@@ -23,7 +23,8 @@ network and no model: logs and listings become *signs*, and causes are judged by
 1. A cause is seen when a decisive sign of it is there. Signs that it forbids rule it out.
 2. A cause that another seen cause leads to is a consequence of that one.
 3. A condition (a slow etcd, old backups, drift) is the first cause only when nothing else was seen.
-4. The one that explains more of what failed leads; then the more specific one (5 names the very thing, 1 is general).
+4. Of those that explain at least half of what failed the most specific one leads (5 names the very thing, 1 is general), then the
+   one that explains more.
 5. *Confident* is who explains at least half of what failed, is tied to it, and has no equal. Otherwise it is *likely*.
 6. A sign whose file is not in the evidence is unread, never absent: nothing is ruled out by it. When a more specific cause could not be looked
    for and would explain the failure, the answer is *unknown*; when an equally specific one, *likely*.

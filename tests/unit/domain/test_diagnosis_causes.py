@@ -56,6 +56,10 @@ def full_disk() -> dict[str, str]:
     return {**files, b.DF: files[b.DF].replace("   8% -    /\n", " 100% -    /\n", 1)}
 
 
+NO_LEADER = b.container(
+    '{"level":"warn","ts":"2026-11-28T23:19:30.1Z","caller":"etcdhttp/health.go:1","msg":"serving /health false; no leader"}'
+)
+
 # cause -> what shows it: the bundle, the files without which it cannot be seen, what the sentence names.
 CASES: dict[str, tuple[dict[str, str], tuple[str, ...], str]] = {
     "stray_static_pod": (b.stray(b.kubeadm_failed()), ("manifests/",), "kube-apiserver.yaml.bak"),
@@ -161,13 +165,7 @@ CASES: dict[str, tuple[dict[str, str], tuple[str, ...], str]] = {
         "NOSPACE",
     ),
     "etcd_quorum": (
-        b.with_lines(
-            b.kubeadm_failed(),
-            b.ETCD,
-            b.container(
-                '{"level":"warn","ts":"2026-11-28T23:19:30.1Z","caller":"etcdhttp/health.go:1","msg":"serving /health false; no leader"}'
-            ),
-        ),
+        b.with_lines(b.kubeadm_failed(), b.ETCD, NO_LEADER, NO_LEADER.replace("T23:19:30", "T23:20:10")),
         (b.ETCD,),
         "no leader",
     ),

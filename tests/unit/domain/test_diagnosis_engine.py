@@ -182,6 +182,22 @@ def test_a_condition_is_first_only_alone_and_sure_only_when_tied_to_the_failure(
     assert diagnose(_signs("a.sign", "failed.b"), (slow,), SYMPTOMS).confidence is Confidence.CONFIDENT
 
 
+def test_what_every_restart_shows_is_no_cause() -> None:
+    no_leader = b.container('{"level":"warn","msg":"serving /health false; no leader"}')
+    taken = b.container("W1128 listen tcp 0.0.0.0:6443: bind: address already in use")
+    files = b.with_lines(b.with_lines(b.kubeadm_failed(), b.ETCD, no_leader), b.APISERVER, taken)
+    found = judge(files)
+    assert found.first is not None
+    assert (found.first.cause.name, found.confidence, found.rivals) == ("port_taken", Confidence.LIKELY, ())
+
+
+def test_a_full_disk_that_no_upgrade_writes_to_is_no_cause() -> None:
+    files = b.kubeadm_failed()
+    row = "/dev/sdb1 ext4 100 1 99 1% 1000 1000 0 100% - {}\n"
+    assert not read(b.with_lines(files, b.DF, row.format("/srv/photos"))).of("disk.full")
+    assert read(b.with_lines(files, b.DF, row.format("/var/lib/etcd"))).of("disk.full")
+
+
 def test_it_is_plain_data_for_the_report() -> None:
     import json
 

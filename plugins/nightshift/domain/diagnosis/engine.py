@@ -5,7 +5,7 @@ Simple on purpose, so that a reader can follow it by hand:
 1. A cause is *seen* when a decisive sign of it is there, and *contradicted* when a sign is there that it forbids.
 2. A seen cause that another seen cause leads to is a consequence of that one.
 3. A condition (a slow disk, a pile of scratch, drift) is the first cause only when nothing else was seen.
-4. Of what is left the one that explains more symptoms of the failure leads, then the more specific one.
+4. Of those that explain at least half of what failed the most specific one leads, then the one that explains more.
 5. Confident is only who explains at least half of what failed, is tied to it, and has no rival that explains as much.
 6. What could not be looked for counts: when a cause that would explain as much and is more specific is unread, the
    answer is *unknown*; when it is as specific, the answer is only likely. So a lost file never makes another cause sure.
@@ -14,7 +14,7 @@ Simple on purpose, so that a reader can follow it by hand:
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -107,15 +107,16 @@ def diagnose(signs: Signs, catalogue: Sequence[Cause], symptoms: Sequence[str]) 
         symptoms: names of the signs that are the failure itself.
     """
     shown = signs.of(*symptoms)
+    enough = _ENOUGH * len({sign.name for sign in shown})
+    rank = _rank(enough)
     suspects = [_suspect(cause, signs, [s.name for s in shown]) for cause in catalogue]
     seen = [s for s in suspects if s.match is not None and not s.against]
     firsts = [s for s in seen if not _is_condition(s)]
     conditions = [s for s in seen if _is_condition(s)]
-    heads = sorted((s for s in _unled(firsts) if s.explained), key=_rank)
+    heads = sorted((s for s in _unled(firsts) if s.explained), key=rank)
     if not heads:  # nothing but conditions: the weightiest of them is the cause
-        heads = sorted((s for s in conditions if s.explained), key=_rank)[:1]
+        heads = sorted((s for s in conditions if s.explained), key=rank)[:1]
     unread = [s for s in suspects if s.match is None and len(s.missing) == len(s.cause.decisive)]
-    enough = _ENOUGH * len({sign.name for sign in shown})
     shadows = [s for s in unread if s.explained and len(s.explained) >= enough]
     first = heads[0] if heads and not _is_overshadowed(heads[0], shadows) else None
     chain = _chain(first, firsts)
@@ -128,7 +129,7 @@ def diagnose(signs: Signs, catalogue: Sequence[Cause], symptoms: Sequence[str]) 
         unknowns=_unknowns(suspects, first, heads),
         symptoms=shown,
         rivals=tuple(s for s in heads if s is not first),
-        shadows=tuple(s.cause.name for s in sorted(shadows, key=_rank)),
+        shadows=tuple(s.cause.name for s in sorted(shadows, key=rank)),
     )
 
 
@@ -180,15 +181,21 @@ def _is_condition(suspect: Suspect) -> bool:
     return suspect.cause.role is Role.CONDITION or bool(suspect.match and suspect.match.kept_down)
 
 
-def _rank(suspect: Suspect) -> tuple[int, int, float, str]:
-    """Best first: explains more, is more specific, came earlier."""
-    times = [s.first for s in (suspect.match.decisive if suspect.match else ()) if s.first is not None]
-    return (
-        -len(suspect.explained),
-        -suspect.cause.specificity,
-        min(times, default=float("inf")),
-        suspect.cause.name,
-    )
+def _rank(enough: float) -> Callable[[Suspect], tuple[bool, int, int, float, str]]:
+    """Best first: explains enough, is more specific, explains more, came earlier."""
+
+    def rank(suspect: Suspect) -> tuple[bool, int, int, float, str]:
+        times = [s.first for s in (suspect.match.decisive if suspect.match else ()) if s.first is not None]
+        explained = len(suspect.explained)
+        return (
+            explained < enough,
+            -suspect.cause.specificity,
+            -explained,
+            min(times, default=float("inf")),
+            suspect.cause.name,
+        )
+
+    return rank
 
 
 def _confidence(

@@ -23,6 +23,18 @@ DRIFT = "apiserver.drift"
 FULL_PERCENT = 99
 PILE_COUNT = 10  # etcd backups of kubeadm; one is made per upgrade of a control plane
 _DISKS = frozenset({"ext2", "ext3", "ext4", "xfs", "btrfs", "zfs", "f2fs"})
+# Where Kubernetes, packages and Nightshift write; a full disk that holds none of these stops no upgrade.
+_WRITTEN = (
+    "/etc/kubernetes",
+    "/var/lib/etcd",
+    "/var/lib/kubelet",
+    "/var/lib/containerd",
+    "/var/lib/nightshift",
+    "/var/log",
+    "/var/lib/dpkg",
+    "/var/cache/apt",
+    "/usr/bin",
+)
 _MANIFESTS = "/etc/kubernetes/manifests"
 _BACKUP = re.compile(r"^d\s.*/(kubeadm-backup-etcd-[^/\s]+)$")
 _STARTED = re.compile(r"^\s*1\s+0\s+(\w{3} \w{3} [ \d]\d \d\d:\d\d:\d\d \d{4})\s")
@@ -62,9 +74,15 @@ def _disks(files: Mapping[str, str]) -> Signs:
             value=f"bytes {row[9]}, inodes {row[5]}",
         )
         for row in rows
-        if row[1] in _DISKS and max(_percent(row[5]), _percent(row[9])) >= FULL_PERCENT
+        if row[1] in _DISKS
+        and _is_written(row[11])
+        and max(_percent(row[5]), _percent(row[9])) >= FULL_PERCENT
     ]
     return Signs(tuple(full), looked=frozenset({DISK_FULL}))
+
+
+def _is_written(mount: str) -> bool:
+    return any(f"{path}/".startswith(f"{mount.rstrip('/')}/") for path in _WRITTEN)
 
 
 def _percent(text: str) -> int:

@@ -17,4 +17,5 @@ CAUSE = Cause(
     runbook="CERTIFICATE_EXPIRED",
     specificity=4,
     match=by_signs(*_DECISIVE),
+    links=("pod.crash_loop", "apiserver.died", "etcd.died", "kubelet.exited", "kubelet.not_running"),
 )

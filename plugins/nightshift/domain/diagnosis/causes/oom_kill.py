@@ -18,4 +18,5 @@ CAUSE = Cause(
     specificity=4,
     match=by_signs(*_DECISIVE),
     leads_to=("kubelet_down", "etcd_quorum"),
+    links=("pod.crash_loop", "apiserver.died", "etcd.died", "kubelet.exited", "kubelet.not_running"),
 )

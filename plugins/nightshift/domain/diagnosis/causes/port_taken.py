@@ -17,4 +17,5 @@ CAUSE = Cause(
     runbook="SECOND_PROCESS",
     specificity=5,
     match=by_signs(*_DECISIVE),
+    links=("pod.crash_loop", "apiserver.died", "etcd.died", "kubelet.exited", "kubelet.not_running"),
 )

@@ -24,4 +24,5 @@ CAUSE = Cause(
     runbook="WEBHOOK_DEAD",
     specificity=4,
     match=by_signs(*_DECISIVE),
+    links=("kubeadm.preflight", "drain.blocked"),
 )
