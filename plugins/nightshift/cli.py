@@ -1,4 +1,4 @@
-"""`python -m nightshift.cli enrol|unenrol …`: what a person does once per cluster, from a shell."""
+"""`python -m nightshift.cli enrol|unenrol|diagnose …`: what a person does from a shell, once per cluster or after a bad night."""
 
 from __future__ import annotations
 
@@ -12,9 +12,14 @@ from typing import Any
 
 from nightshift.clients.cluster_config import clusters_directory, load_cluster
 from nightshift.clients.cluster_setup import ClusterSetup
+from nightshift.clients.evidence_bundle import read_bundle
 from nightshift.clients.private_files import write_private
 from nightshift.clients.script_bundle import SSH_USER
 from nightshift.clients.ssh_connect import KeyPair, generate_key_pair, key_pair_from, read_known_hosts
+from nightshift.domain.diagnosis.causes import CATALOGUE, SYMPTOMS
+from nightshift.domain.diagnosis.engine import diagnose, to_dict
+from nightshift.domain.diagnosis.reading import read
+from nightshift.domain.diagnosis.text import as_text
 from nightshift.domain.errors import ConfigError, NightshiftError
 from nightshift.domain.policy import ClusterPolicy
 from nightshift.steps.enrol import Access, enrol, unenrol
@@ -32,7 +37,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="nightshift", description="Prepare clusters for Nightshift.")
+    parser = argparse.ArgumentParser(
+        prog="nightshift", description="Prepare clusters for Nightshift, and read its evidence."
+    )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     for name, run, text in (
         ("enrol", _enrol, "install scripts, user and RBAC; idempotent"),
@@ -41,7 +48,20 @@ def _parser() -> argparse.ArgumentParser:
         command = commands.add_parser(name, help=text, description=text)
         command.set_defaults(run=run)
         _add_access_options(command)
+    _add_diagnose(
+        commands.add_parser(
+            "diagnose", help=(text := "name the first cause in saved evidence"), description=text
+        )
+    )
     return parser
+
+
+def _add_diagnose(command: argparse.ArgumentParser) -> None:
+    command.set_defaults(run=_diagnose)
+    command.add_argument(
+        "bundles", nargs="+", type=Path, metavar="BUNDLE", help="tar.gz as it lies under evidence/"
+    )
+    command.add_argument("--json", action="store_true", help="one JSON object: bundle -> diagnosis")
 
 
 def _add_access_options(command: argparse.ArgumentParser) -> None:
@@ -60,6 +80,15 @@ def _add_access_options(command: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="environment file with Airflow's connections, 0600; other lines in it are kept (default: standard output)",
     )
+
+
+def _diagnose(options: argparse.Namespace) -> None:
+    """Judge each bundle by itself: what one node shows proves nothing about another."""
+    found = {str(path): diagnose(read(read_bundle(path)), CATALOGUE, SYMPTOMS) for path in options.bundles}
+    if options.json:
+        print(json.dumps({path: to_dict(diagnosis) for path, diagnosis in found.items()}, indent=2))
+        return
+    print("\n".join(f"{path}\n{as_text(diagnosis)}" for path, diagnosis in found.items()), end="")
 
 
 def _enrol(options: argparse.Namespace) -> None:

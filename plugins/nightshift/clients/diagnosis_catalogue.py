@@ -1,0 +1,84 @@
+"""docs/diagnosis.md from the causes themselves: `python -m nightshift.clients.diagnosis_catalogue` writes it, a test compares it."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Iterable
+from pathlib import Path
+
+from nightshift.domain.diagnosis import causes
+from nightshift.domain.diagnosis.cause import Cause, Role
+from nightshift.domain.diagnosis.causes import CATALOGUE, SYMPTOMS
+from nightshift.domain.diagnosis.patterns import PATTERNS, TITLES
+
+PAGE = Path(__file__).resolve().parents[3] / "docs" / "diagnosis.md"
+
+_HEAD = """# Diagnosis
+
+<!-- Written by `python -m nightshift.clients.diagnosis_catalogue` from the causes' own files; not by hand. -->
+
+`./nightshift diagnose BUNDLE…` reads the evidence of a failed step and names the first cause, or says that it is unknown. It uses no
+network and no model: logs and listings become *signs*, and causes are judged by signs alone.
+
+1. A cause is seen when a decisive sign of it is there. Signs that it forbids rule it out.
+2. A cause that another seen cause leads to is a consequence of that one.
+3. A condition (a slow etcd, old backups, drift) is the first cause only when nothing else was seen.
+4. Of those that explain at least half of what failed the most specific one leads (5 names the very thing, 1 is general), then the
+   one that explains more.
+5. *Confident* is who explains at least half of what failed, is tied to it, and has no equal. Otherwise it is *likely*.
+6. A sign whose file is not in the evidence is unread, never absent: nothing is ruled out by it. When a more specific cause could not be looked
+   for and would explain the failure, the answer is *unknown*; when an equally specific one, *likely*.
+7. Without a failure there is no cause.
+
+Lines from before the newest job on the node (less two minutes) do not count.
+"""
+
+
+def catalogue() -> str:
+    """The whole page."""
+    rows = "".join(f"| [{c.name}](#{c.name}) | {_doc(c)} | {_kind(c)} |\n" for c in CATALOGUE)
+    overview = f"\n| Cause | What it is | Specificity |\n|---|---|---|\n{rows}"
+    return _HEAD + overview + "".join(map(_section, CATALOGUE)) + _signs()
+
+
+def _section(cause: Cause) -> str:
+    optional = (
+        ("Spoken against by", cause.forbids),
+        ("Leads to", cause.leads_to),
+        ("Sure only together with", cause.links),
+    )
+    more = "".join(f"- **{title}**: {_names(names)}\n" for title, names in optional if names)
+    return (
+        f'\n## <a id="{cause.name}"></a>{cause.name}\n\n{_doc(cause)}\n\n'
+        f"- **Decided by**: {_names(cause.decisive)}\n- **Explains**: {_names(cause.explains) or 'nothing by itself'}\n{more}"
+        f"- **To be sure**: {cause.test}\n- **What to do**: {cause.remedy}\n"
+        f"- **Page**: [{cause.runbook}](runbooks/{cause.runbook}.md)\n"
+    )
+
+
+def _doc(cause: Cause) -> str:
+    doc = importlib.import_module(f"{causes.__name__}.{cause.name}").__doc__ or ""
+    return doc.partition("\n")[0]
+
+
+def _kind(cause: Cause) -> str:
+    return "condition" if cause.role is Role.CONDITION else str(cause.specificity)
+
+
+def _names(names: Iterable[str]) -> str:
+    return ", ".join(f"`{name}`" for name in dict.fromkeys(names))
+
+
+def _signs() -> str:
+    rows = "".join(
+        f"| `{p.sign}` | {'; '.join(TITLES[log] for log in p.logs)} | {'yes' if p.sign in SYMPTOMS else ''} |\n"
+        for p in PATTERNS
+    )
+    return (
+        "\n## Signs in logs\n\nThe others come from the manifests, the status files of jobs and the node's state.\n\n"
+        f"| Sign | Looked for in | Part of the failure |\n|---|---|---|\n{rows}"
+    )
+
+
+if __name__ == "__main__":
+    PAGE.write_text(catalogue(), encoding="utf-8")

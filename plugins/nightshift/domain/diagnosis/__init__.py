@@ -1,0 +1,1 @@
+"""Evidence before conclusion: from the signs of a bundle to the first cause, or to *unknown*."""

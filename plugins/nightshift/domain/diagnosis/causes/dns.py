@@ -1,0 +1,21 @@
+"""A name that the node needs cannot be resolved."""
+
+from __future__ import annotations
+
+from nightshift.domain.diagnosis.cause import Cause, by_signs
+from nightshift.domain.diagnosis.causes.symptoms import IMAGES_STUCK, PACKAGES_STUCK
+
+_DECISIVE = ("dns.failed",)
+
+CAUSE = Cause(
+    name="dns",
+    title="The name {subject} cannot be resolved on this node.",
+    decisive=_DECISIVE,
+    explains=(*IMAGES_STUCK, *PACKAGES_STUCK, "job.kubelet_unhealthy", "job.api_lost"),
+    test="Does the node's resolver answer? `cat /etc/resolv.conf; getent hosts NAME`",
+    remedy="Repair the node's resolver or the name, then run the night again.",
+    runbook="SUPPLY_SILENT",
+    specificity=4,
+    match=by_signs(*_DECISIVE),
+    leads_to=("image_unpullable",),
+)

@@ -1,0 +1,28 @@
+"""An admission webhook refuses or does not answer."""
+
+from __future__ import annotations
+
+from nightshift.domain.diagnosis.cause import Cause, by_signs
+
+_DECISIVE = ("webhook.failed",)
+
+CAUSE = Cause(
+    name="webhook",
+    title="The admission webhook {subject} refuses or does not answer.",
+    decisive=_DECISIVE,
+    explains=(
+        "kubeadm.preflight",
+        "job.kubeadm_failed",
+        "job.api_lost",
+        "job.timed_out",
+        "drain.blocked",
+        "kubeadm.hash_unchanged",
+        "kubeadm.rolled_back",
+    ),
+    test="Does its service have endpoints, and does it cover kube-system? `kubectl get validatingwebhookconfigurations,mutatingwebhookconfigurations; kubectl get endpointslices -A`",
+    remedy="Bring the webhook's pods back, or exempt kube-system from it, then run the night again.",
+    runbook="WEBHOOK_DEAD",
+    specificity=4,
+    match=by_signs(*_DECISIVE),
+    links=("kubeadm.preflight", "drain.blocked"),
+)
