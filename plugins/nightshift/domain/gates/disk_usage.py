@@ -35,7 +35,7 @@ from nightshift.domain.gates.findings import Finding, conclude
 from nightshift.domain.policy import ClusterPolicy, DiskPolicy
 from nightshift.domain.round import AnyTopic, Moment, NotRead, Round
 from nightshift.domain.target import TargetKind
-from nightshift.domain.target_images import DEFAULT_REPOSITORY, images_of
+from nightshift.domain.target_images import ALL_NAMES, images_of
 from nightshift.domain.topics import CONFIGZ, NODES, PROBES, TARGET
 from nightshift.domain.verdicts import Outcome, Verdict
 
@@ -90,11 +90,10 @@ def _upgrade(round_: Round, policy: ClusterPolicy) -> tuple[Upgrade, str]:
     target = round_.find(TARGET)
     if target is not None and target.kind is TargetKind.NONE:
         return Upgrade((), is_due=False), ""
-    version = target.version if target else None
     images = round_.find(TARGET_IMAGES)
     package_version = target.package_version if target else None
     if images is None:
-        recorded = images_of(version, DEFAULT_REPOSITORY, policy.probe_image)
+        recorded = images_of((), ALL_NAMES, policy.probe_image)
         return Upgrade(recorded, True, package_version), "the registry was not asked"
     return Upgrade(images.images, True, package_version), images.problem
 
