@@ -44,5 +44,11 @@ def images_of(
     return (*images, TargetImage("probe", probe_image, True, _PROBE_BYTES))
 
 
+def is_everywhere(reference: str) -> bool:
+    """Tell whether workers need it, too: everything that is no part of a control plane, the probe's image included."""
+    name = _name(reference)
+    return name in _EVERYWHERE or name not in _RECORDED
+
+
 def _name(reference: str) -> str:
     return reference.rpartition("/")[2].partition(":")[0]

@@ -216,6 +216,30 @@ def test_images_in_every_state(node: FakeNode, internet: Internet) -> None:
 
 
 @pytest.mark.parametrize(
+    ("statuses", "state"),
+    [
+        ("404 401", Supplied.REFUSED),  # a mirror has it not; the registry may give it to the runtime's login
+        ("403 404", Supplied.REFUSED),
+        ("000 404", Supplied.MISSING),
+        ("404 404", Supplied.MISSING),
+        ("500 000", Supplied.AWAY),
+        ("404 200", Supplied.FOUND),
+    ],
+)
+def test_a_mirror_and_its_registry_say_different_things(
+    node: FakeNode, statuses: str, state: Supplied
+) -> None:
+    first, second = statuses.split()
+    stubs = (
+        "registry_servers() { printf '%s\\n' http://mirror http://up; };"
+        f"http_status() {{ if [[ $2 == http://mirror/* ]]; then echo {first}; else echo {second}; fi; }}"
+    )
+    done = node.shell("apt.sh", f'. "$NIGHTSHIFT_ROOT/lib/supply.sh"; {stubs}; ask_image r.example/a:1')
+    (item,) = parse_supply(f"{done.stdout}end\n")
+    assert item.state is state
+
+
+@pytest.mark.parametrize(
     ("image", "path"),
     [
         ("r.example/a/b:v1", "/a/b/manifests/v1"),

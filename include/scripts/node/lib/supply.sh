@@ -112,8 +112,8 @@ ask_file() {
     esac
 }
 
-# ask_image IMAGE: its manifest, in the first registry of the runtime's list that has it. One that answers "no" counts more than
-# one that does not answer: the runtime gets it from neither.
+# ask_image IMAGE: its manifest, in the first registry of the runtime's list that has it. One that wants a login counts most,
+# for the runtime may have it; one that answers "no" counts more than one that does not answer: the runtime gets it from neither.
 ask_image() {
     local image=$1 registry path reference server status said='' seen=''
     registry=$(image_registry "$image")
@@ -133,8 +133,8 @@ ask_image() {
         fi
     done < <(registry_servers "$registry")
     case $seen in
-        *' 404'*) supply_answer image "$image" missing "$said" ;;
         *' 401'* | *' 403'*) supply_answer image "$image" refused "$said" ;;
+        *' 404'*) supply_answer image "$image" missing "$said" ;;
         *) supply_answer image "$image" away "$said" ;;
     esac
 }
