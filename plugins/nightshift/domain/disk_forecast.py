@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from nightshift.domain.facts import KubeletThresholds, MountFacts, NodeFacts, NodeProbe
@@ -57,11 +57,15 @@ class Upgrade:
         images: the target's; empty when there is nothing to upgrade to.
         is_due: there is something to upgrade to, or nobody knows.
         package_version: "1.35.4-1.1"; None: not known.
+        is_snapshot_due: etcd's snapshot of the night is still to be taken.
+        bundles: node -> bytes of the snapshot that will stay there, uncompressed; empty when nobody knows which node takes it.
     """
 
     images: tuple[TargetImage, ...]
     is_due: bool
     package_version: str | None = None
+    is_snapshot_due: bool = True
+    bundles: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -241,7 +245,9 @@ def _growth(
         data = probe.etcd_data_bytes
         copies = f"{policy.etcd_copies} copies of etcd's data by kubeadm"
         yield Growth(SCRATCH_PATH, copies, policy.etcd_copies * data, data)
-        yield Growth(STATE_PATH, "the snapshot of etcd while it is proven", SNAPSHOT_COPIES * data, 0)
+        if upgrade.is_snapshot_due:
+            size, bundle = SNAPSHOT_COPIES * data, upgrade.bundles.get(node.name, 0)
+            yield Growth(STATE_PATH, "the snapshot of etcd while it is proven", size, bundle)
 
 
 def _limit(mount: MountFacts, paths: Sequence[str], limits: KubeletThresholds, policy: DiskPolicy) -> Limit:

@@ -15,6 +15,7 @@ from enum import StrEnum
 from typing import Any
 
 from nightshift.domain.facts.drift import ControlPlaneConfig, HostVolume, KubeletFiles, StaticPod
+from nightshift.domain.facts.versions import DEFAULT_REGISTRY
 
 _FLAG = re.compile(r"--?([A-Za-z][A-Za-z0-9._-]*)(?:=(.*))?", re.DOTALL)
 _RELEASE = re.compile(r"v?(\d+\.\d+)\.\d+")
@@ -369,9 +370,9 @@ def is_stock_corefile(corefile: str, domain: str) -> bool:
 
 def addon_repositories(configuration: Mapping[str, Any]) -> dict[str, str]:
     """Where kubeadm takes the add-ons' images from: "coredns" and "kube-proxy" -> image without tag."""
-    base = configuration.get("imageRepository") or "registry.k8s.io"
+    base = configuration.get("imageRepository") or DEFAULT_REGISTRY
     dns = (configuration.get("dns") or {}).get("imageRepository") or base
-    dns = f"{dns}/coredns" if dns == "registry.k8s.io" else dns
+    dns = f"{dns}/coredns" if dns == DEFAULT_REGISTRY else dns
     return {"coredns": f"{dns}/coredns", "kube-proxy": f"{base}/kube-proxy"}
 
 

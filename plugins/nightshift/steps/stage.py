@@ -11,11 +11,10 @@ from typing import Any
 
 from nightshift.domain.errors import NightshiftError, merge
 from nightshift.domain.facts import NodeFacts
+from nightshift.domain.facts.versions import DEFAULT_REGISTRY
 from nightshift.steps.brake import require_may_begin
 from nightshift.steps.hold import Held, hold
 from nightshift.steps.session import Session, node_log, on_all
-
-_DEFAULT_REPOSITORY = "registry.k8s.io"
 
 
 def stage(session: Session, choice: Mapping[str, Any]) -> dict[str, Any]:
@@ -55,7 +54,7 @@ def stage(session: Session, choice: Mapping[str, Any]) -> dict[str, Any]:
 
 def node_images(session: Session, version: str) -> tuple[str, ...]:
     """Images every node needs; the control plane's own list is resolved there by the target kubeadm."""
-    repository = session.kube.kubeadm_config().get("imageRepository") or _DEFAULT_REPOSITORY
+    repository = session.kube.kubeadm_config().get("imageRepository") or DEFAULT_REGISTRY
     return (f"{repository}/kube-proxy:v{version}", session.policy.probe_image)
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from nightshift.clients.questions.images import layers_of, parse_manifests, parse_node_images
 from nightshift.domain.facts.images import NodeImages
-from nightshift.domain.target_images import images_of
+from nightshift.domain.target_images import ALL_NAMES, images_of
 
 MANIFEST = {
     "schemaVersion": 2,
@@ -103,22 +103,20 @@ def test_the_section_of_the_look() -> None:
 
 
 def test_the_images_of_a_release() -> None:
-    images = {i.name: i for i in images_of("1.35.4", "registry.k8s.io", "r/probe:1")}
-    assert images["kube-proxy"].reference == "registry.k8s.io/kube-proxy:v1.35.4"
-    assert images["coredns"].reference == "registry.k8s.io/coredns/coredns:v1.13.1"
-    assert images["etcd"].reference == "registry.k8s.io/etcd:3.6.6-0"
-    assert {name for name, image in images.items() if image.is_everywhere} == {
-        "kube-proxy",
-        "coredns",
-        "pause",
-        "probe",
+    references = ("r.example/k8s/kube-proxy:v1.35.4", "r.example:5000/dns/coredns:v1.14.0", "r/etcd:3.6.6-0")
+    images = {i.name: i for i in images_of(references, ("pause",), "r/probe:1")}
+    assert {name: image.reference for name, image in images.items()} == {
+        "kube-proxy": references[0],
+        "coredns": references[1],
+        "etcd": references[2],
+        "pause": None,
+        "probe": "r/probe:1",
     }
-    own = {i.name: i.reference for i in images_of("1.35.4", "mirror.example.org/k8s", "r/probe:1")}
-    assert (
-        own["coredns"] == "mirror.example.org/k8s/coredns:v1.13.1"
-    )  # as kubeadm asks a repository of one's own
-    unknown = {i.name: i for i in images_of("1.99.0", "registry.k8s.io", "r/probe:1")}
-    assert unknown["kube-apiserver"].reference == "registry.k8s.io/kube-apiserver:v1.99.0"
-    assert unknown["etcd"].reference is None
-    assert unknown["etcd"].recorded_bytes > 0
-    assert images_of(None, "registry.k8s.io", "r/probe:1")[0].reference is None
+    assert {name for name, image in images.items() if not image.is_everywhere} == {"etcd"}
+    assert all(image.recorded_bytes > 0 for image in images.values())
+
+
+def test_of_a_release_that_nobody_knows_all_recorded_sizes_count() -> None:
+    images = images_of((), ALL_NAMES, "r/probe:1")
+    assert len(images) == 8
+    assert [image.reference for image in images] == [None] * 7 + ["r/probe:1"]

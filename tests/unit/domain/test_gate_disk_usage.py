@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from tests.unit.domain.builders import GIB, mount, node, probe, round_of
+from tests.unit.domain.etcd_builders import status
 
 from nightshift.domain.disk_forecast import (
     INSTALL_BYTES,
@@ -19,6 +20,7 @@ from nightshift.domain.disk_forecast import (
     thresholds_of,
 )
 from nightshift.domain.facts import NodeProbe
+from nightshift.domain.facts.etcd import EtcdState, EtcdStatus
 from nightshift.domain.facts.images import (
     NodeImages,
     TargetImage,
@@ -174,6 +176,52 @@ def test_etcd_is_copied_at_every_attempt_and_twice_for_its_snapshot() -> None:
     assert "6.00 GiB for the snapshot of etcd" in verdict.message
     fewer = check(probe("cp1", mounts=full, etcd_data_bytes=3 * GIB), etcd_copies=1)
     assert fewer.outcome is Outcome.PASS
+
+
+def test_in_front_of_a_slot_the_nights_snapshot_lies_there_already() -> None:
+    full = tuple(replace(m, available_bytes=30 * GIB) for m in probe("cp1").mounts)  # 70 % used, limit 83 %
+    facts: dict[str, Any] = {
+        "nodes": (node("cp1"),),
+        "probes": {
+            "cp1": probe("cp1", mounts=full, etcd_data_bytes=3 * GIB)
+        },  # 9 GiB by kubeadm, 6 by the snapshot
+        "configz": {"cp1": LIVE},
+        "target": TO_135,
+    }
+    assert disk_usage.check(round_of(**facts), policy()).outcome is Outcome.BLOCK
+    ahead = disk_usage.check(round_of(moment=Moment.PLACE, nodes_ahead=("cp1",), **facts), policy())
+    assert ahead.outcome is Outcome.PASS
+    assert not any("snapshot" in what for what in ahead.evidence["forecast"]["cp1"]["/"]["growth"])
+
+
+@pytest.mark.parametrize(
+    ("etcd", "takers"),
+    [
+        ({"cp1": status("cp1"), "cp2": status("cp2"), "cp3": status("cp3")}, ["cp2"]),  # cp1 leads
+        ({"cp1": status("cp1"), "cp2": status("cp2", leader_id=None), "cp3": status("cp3")}, ["cp3"]),
+        ({"cp1": status("cp1")}, ["cp1"]),
+        ({"cp1": status("cp1", leader_id=None)}, []),
+        (None, []),
+    ],
+)
+def test_the_snapshot_stays_on_the_node_it_is_taken_from(
+    etcd: dict[str, EtcdStatus] | None, takers: list[str]
+) -> None:
+    names = ("cp1", "cp2", "cp3")
+    facts: dict[str, Any] = {
+        "nodes": tuple(node(name) for name in names),
+        "probes": {name: probe(name, etcd_data_bytes=GIB) for name in names},
+        "configz": dict.fromkeys(names, LIVE),
+        "target": TO_135,
+        "target_images": TargetImages(()),
+    }
+    if etcd is not None:
+        facts["etcd"] = {name: EtcdState("answers", said) for name, said in etcd.items()}
+    forecast = disk_usage.check(round_of(**facts), policy()).evidence["forecast"]
+    stays = {name: forecast[name]["/"]["after_bytes"] - forecast[name]["/"]["used_bytes"] for name in names}
+    plain = PACKAGE_BYTES + GIB  # packages, and one of kubeadm's copies
+    bundle = status("cp1").database_bytes
+    assert stays == {name: plain + (bundle if name in takers else 0) for name in names}
 
 
 def test_each_mount_is_judged_on_its_own() -> None:

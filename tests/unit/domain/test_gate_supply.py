@@ -5,16 +5,17 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from tests.unit.domain.builders import probe
+from tests.unit.domain.builders import node, probe
 
 from nightshift.clients.tables import load_pins
+from nightshift.domain.facts.images import NODE_IMAGES, NodeImages
 from nightshift.domain.facts.supply import SUPPLY, Supplied, SupplyFacts, SupplyItem
 from nightshift.domain.facts.versions import KubeadmCluster
 from nightshift.domain.gates.supply import check, target_images
 from nightshift.domain.policy import ClusterPolicy
 from nightshift.domain.round import Moment, Reading, Round
 from nightshift.domain.target import TargetChoice, TargetKind
-from nightshift.domain.topics import PROBES, TARGET
+from nightshift.domain.topics import NODES, PROBES, TARGET
 from nightshift.domain.verdicts import Outcome
 
 POLICY = ClusterPolicy("test", "k", "s", "file:///store")
@@ -59,6 +60,34 @@ def test_one_is_not_there(number: int, state: Supplied, outcome: Outcome, code: 
     verdict = check(asked(*items), POLICY)
     assert (verdict.outcome, verdict.code) == (outcome, code)
     assert words in verdict.message
+
+
+@pytest.mark.parametrize("state", [Supplied.MISSING, Supplied.REFUSED, Supplied.AWAY])
+@pytest.mark.parametrize(
+    ("image", "holders", "is_found"),
+    [
+        (IMAGE, ("cp1",), True),  # workers run no API server
+        (IMAGE, ("w1",), False),
+        ("registry.k8s.io/pause:3.10.1", ("cp1", "w1"), True),
+        ("registry.k8s.io/pause:3.10.1", ("cp1",), False),
+        ("r.example/probe:1", ("cp1", "w1"), True),
+        ("r.example/probe:1", ("cp1",), False),
+    ],
+)
+def test_an_image_that_every_node_that_needs_it_has_is_found(
+    image: str, holders: tuple[str, ...], is_found: bool, state: Supplied
+) -> None:
+    round_ = asked(*ITEMS[:2], SupplyItem("image", image, state, "said so"))
+    images = {name: NodeImages(frozenset({image} if name in holders else ())) for name in ("cp1", "w1")}
+    nodes = Reading(0.0, (node("cp1"), node("w1")))
+    more = {NODES.name: nodes, NODE_IMAGES.name: Reading(0.0, images)}
+    verdict = check(replace(round_, readings={**round_.readings, **more}), POLICY)
+    assert (verdict.outcome is Outcome.PASS) is is_found
+    one_silent = {NODES.name: nodes, NODE_IMAGES.name: Reading(0.0, {"w1": images["w1"]})}
+    verdict = check(replace(round_, readings={**round_.readings, **one_silent}), POLICY)
+    assert verdict.outcome is not Outcome.PASS
+    nobody = {NODES.name: Reading(0.0, ()), NODE_IMAGES.name: Reading(0.0, images)}
+    assert check(replace(round_, readings={**round_.readings, **nobody}), POLICY).outcome is not Outcome.PASS
 
 
 @pytest.mark.parametrize(

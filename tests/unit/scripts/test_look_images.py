@@ -132,6 +132,23 @@ def test_the_first_server_that_has_it_counts_and_no_is_more_than_no_answer(
     assert missing == {"some.example.org/etcd:1": (404, "")}
 
 
+def test_the_older_form_of_mirrors_and_the_runtimes_proxy_are_followed(
+    node: FakeNode, programs: Path, registry: str
+) -> None:
+    put(programs, "systemctl", f"#!/bin/bash\necho Environment=HTTP_PROXY={registry} NO_PROXY=none\n")
+    put(programs, "curl", '#!/bin/bash\nprintf \'%s %s\\n\' "$http_proxy" "${@: -1}" >>"${0%/*}/asked"\n')
+    config = node.root / "fs/etc/containerd/config.toml"
+    config.parent.mkdir(parents=True)
+    config.write_text(
+        '[plugins."io.containerd.grpc.v1.cri".registry.mirrors."docker.io"]\n  endpoint = ["http://m1"]\n'
+    )
+    assert node.run("image-manifests", "busybox:1@sha256:ab").returncode == 0
+    assert (programs / "asked").read_text().splitlines() == [
+        f"{registry} http://m1/v2/library/busybox/manifests/sha256:ab",
+        f"{registry} https://registry-1.docker.io/v2/library/busybox/manifests/sha256:ab",
+    ]
+
+
 def test_nothing_answers(node: FakeNode) -> None:
     mirror(node, "_default", 'server = "http://127.0.0.1:9"')
     done = node.run("image-manifests", "some.example.org/pause:1")

@@ -18,6 +18,7 @@ from nightshift.clients.questions.supply import parse_supply
 from nightshift.domain.facts.supply import Supplied, SupplyItem
 
 VERSION = "1.35.4-1.1"
+LIBRARIES = '. "$NIGHTSHIFT_ROOT/lib/registry.sh"; . "$NIGHTSHIFT_ROOT/lib/supply.sh"'
 
 
 class Handler(SimpleHTTPRequestHandler):
@@ -191,7 +192,7 @@ def test_a_store_that_answers_get_only(node: FakeNode, internet: Internet) -> No
     internet.publish("kubeadm", "kubelet")
     there = internet.deb / "get-only_1_all.deb"
     there.write_text("deb")
-    ask = '. "$NIGHTSHIFT_ROOT/lib/supply.sh"; ask_file x "\'{}\' file 3 SHA256:0"'
+    ask = LIBRARIES + "; ask_file x \"'{}' file 3 SHA256:0\""
     address = f"{internet.url}/v1.35/deb/get-only_1_all.deb"
     assert "\tfound\t" in node.shell("apt.sh", ask.format(address)).stdout
     there.unlink()
@@ -216,52 +217,34 @@ def test_images_in_every_state(node: FakeNode, internet: Internet) -> None:
 
 
 @pytest.mark.parametrize(
-    ("image", "path"),
+    ("statuses", "state"),
     [
-        ("r.example/a/b:v1", "/a/b/manifests/v1"),
-        ("r.example/a/b", "/a/b/manifests/latest"),
-        ("r.example:5000/b:v1", "/b/manifests/v1"),
-        ("r.example/a/b:v1@sha256:abc", "/a/b/manifests/sha256:abc"),
-        ("busybox:1", "/library/busybox/manifests/1"),
-        ("team/tool", "/team/tool/manifests/latest"),
+        ("404 401", Supplied.REFUSED),  # a mirror has it not; the registry may give it to the runtime's login
+        ("403 404", Supplied.REFUSED),
+        ("000 404", Supplied.MISSING),
+        ("404 404", Supplied.MISSING),
+        ("500 000", Supplied.AWAY),
+        ("404 200", Supplied.FOUND),
     ],
 )
-def test_what_is_asked_of_a_registry(node: FakeNode, image: str, path: str) -> None:
-    stubs = 'registry_servers() { echo "http://m/$1"; }; http_status() { echo "asked $2" >&2; echo 404; }'
-    done = node.shell("apt.sh", f'. "$NIGHTSHIFT_ROOT/lib/supply.sh"; {stubs}; ask_image {image}')
-    registry = image.split("/")[0] if "." in image.split("/")[0] else "docker.io"
-    assert done.stderr.strip() == f"asked http://m/{registry}/v2{path}"
-    assert done.stdout.startswith(f"image\t{image}\tmissing\t")
+def test_a_mirror_and_its_registry_say_different_things(
+    node: FakeNode, statuses: str, state: Supplied
+) -> None:
+    first, second = statuses.split()
+    stubs = (
+        "registry_servers() { printf '%s\\n' http://mirror/v2 http://up/v2; };"
+        f"http_status() {{ if [[ $2 == http://mirror/* ]]; then echo {first}; else echo {second}; fi; }}"
+    )
+    done = node.shell("apt.sh", f"{LIBRARIES}; {stubs}; ask_image r.example/a:1")
+    (item,) = parse_supply(f"{done.stdout}end\n")
+    assert item.state is state
 
 
-@pytest.mark.parametrize(
-    ("files", "servers"),
-    [
-        ({}, ["https://r.example"]),
-        (
-            {
-                "certs.d/r.example/hosts.toml": 'server = "https://up.example"\n[host."http://m1"]\n[host."http://m2/v2/x"]\n'
-            },
-            ["http://m1", "http://m2/v2/x", "https://up.example"],
-        ),
-        ({"certs.d/_default/hosts.toml": '[host."http://m1"]\n'}, ["http://m1", "https://r.example"]),
-        (
-            {
-                "config.toml": '[plugins."io.containerd.grpc.v1.cri".registry.mirrors."r.example"]\n'
-                '  endpoint = ["http://m1", "https://m2"]\n'
-                '[plugins."io.containerd.grpc.v1.cri".registry.mirrors."other"]\n  endpoint = ["http://no"]\n'
-            },
-            ["http://m1", "https://m2", "https://r.example"],
-        ),
-    ],
-)
-def test_where_the_runtime_asks(node: FakeNode, files: dict[str, str], servers: list[str]) -> None:
-    for name, text in files.items():
-        path = node.root / "fs/etc/containerd" / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text)
-    done = node.shell("apt.sh", '. "$NIGHTSHIFT_ROOT/lib/supply.sh"; registry_servers r.example')
-    assert done.stdout.split() == servers
+def test_what_is_asked_of_a_registry(node: FakeNode) -> None:
+    stubs = 'registry_servers() { echo "http://m/$1/v2"; }; http_status() { echo "asked $2" >&2; echo 404; }'
+    done = node.shell("apt.sh", f"{LIBRARIES}; {stubs}; ask_image busybox:1")
+    assert done.stderr.strip() == "asked http://m/docker.io/v2/library/busybox/manifests/1"
+    assert done.stdout.startswith("image\tbusybox:1\tmissing\t")
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,11 @@ from typing import Any
 import pytest
 from tests.fakes.cluster import FakeCluster
 
+from nightshift.clients.tables import load_pins
+from nightshift.domain.errors import BlindError
 from nightshift.domain.facts.images import TargetImages
+from nightshift.domain.facts.versions import KubeadmCluster
+from nightshift.domain.gates.supply import target_images
 from nightshift.domain.round import Reading
 from nightshift.domain.target import TargetChoice, TargetKind
 from nightshift.domain.topics import TARGET
@@ -56,6 +60,56 @@ def test_what_one_image_lacks_is_named_and_the_others_keep_their_sizes(
     found = read(cluster, session)
     assert found.problem == "registry.k8s.io/coredns/coredns:v1.13.1: the registry answers 404"
     assert [image.name for image in found.images if image.layers is None] == ["coredns"]
+
+
+def test_the_names_are_those_of_the_gate_supply(
+    cluster: FakeCluster, session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = KubeadmCluster(
+        "kubeadm.k8s.io/v1beta4",
+        image_repository="mirror.example/k8s",
+        etcd_image=("", "3.6.11-0"),
+        dns_image=("mirror.example/dns", ""),
+        coredns_version="1.12.1",
+    )
+    monkeypatch.setattr(session.kube, "ask", lambda question: own)
+    asked: list[str] = []
+    monkeypatch.setattr(cluster.fakes["cp1"], "image_manifests", registry(asked))
+    for version in ("1.35.4", "1.36.5"):  # each release by its own line of include/tables/releases.yaml
+        asked.clear()
+        found = read(cluster, session, replace(TO_135, version=version))
+        references, untagged = target_images(version, own, load_pins())
+        assert untagged == ()
+        assert sorted(asked) == sorted((*references, session.policy.probe_image))
+        assert found.problem == ""
+    assert {"mirror.example/k8s/etcd:3.6.11-0", "mirror.example/dns/coredns:v1.14.2"} < set(asked)
+
+
+def test_a_release_the_table_does_not_know_counts_recorded_sizes(
+    cluster: FakeCluster, session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cluster.fakes["cp1"], "image_manifests", registry([]))
+    found = read(cluster, session, replace(TO_135, version="1.35.99"))
+    assert found.problem == "coredns, etcd, pause: their tags are not known"
+    assert [image.name for image in found.images if image.layers is None] == ["coredns", "etcd", "pause"]
+
+
+@pytest.mark.parametrize("is_ready", [True, False])
+def test_that_kubeadms_configuration_was_not_read_is_kept(
+    cluster: FakeCluster, session: Session, monkeypatch: pytest.MonkeyPatch, is_ready: bool
+) -> None:
+    def fails(question: object) -> None:
+        raise BlindError("API_ANSWER_UNKNOWN", "It is no YAML.", cause="c", next_step="n")
+
+    monkeypatch.setattr(session.kube, "ask", fails)
+    cluster.nodes["cp1"] = replace(cluster.nodes["cp1"], is_ready=is_ready)
+    asked: list[str] = []
+    monkeypatch.setattr(cluster.fakes["cp1"], "image_manifests", registry(asked))
+    found = read(cluster, session)
+    said = "kubeadm's configuration could not be read (It is no YAML.), images of registry.k8s.io are assumed"
+    assert found.problem.startswith(said)
+    assert (found.problem == said) is is_ready
+    assert ("registry.k8s.io/coredns/coredns:v1.13.1" in asked) is is_ready
 
 
 @pytest.mark.parametrize("trouble", ["away", "not ready", "no target"])

@@ -2,12 +2,10 @@
 # Is there what an upgrade will download? Asked with the node's own keyring, proxies and registry mirrors; nothing is
 # downloaded but the repository's index, into a directory of its own. Lines: kind TAB name TAB state TAB detail, the last one
 # is `end`. States: found, missing (it answers and has none), refused (wrong signature; a login is wanted), away (no answer).
-# Sourced after common.sh and apt.sh; the caller sets APT_PRIVATE.
+# Sourced after common.sh, apt.sh and registry.sh; the caller sets APT_PRIVATE.
 
 readonly SUPPLY_INDEX_SECONDS=6
 readonly SUPPLY_ASK_SECONDS=5
-readonly MANIFEST_TYPES='application/vnd.oci.image.index.v1+json, application/vnd.docker.distribution.manifest.list.v2+json,
- application/vnd.oci.image.manifest.v1+json, application/vnd.docker.distribution.manifest.v2+json'
 readonly SIGNATURE_PATTERN='NO_PUBKEY|BADSIG|EXPKEYSIG|KEYEXPIRED|REVKEYSIG|is not signed|signatures? (couldn.t be verified|were invalid)|not valid for use|Clearsigned file|Missing key|Signing key'
 
 # supply_answer KIND NAME STATE DETAIL: one line, whatever DETAIL holds.
@@ -112,18 +110,12 @@ ask_file() {
     esac
 }
 
-# ask_image IMAGE: its manifest, in the first registry of the runtime's list that has it. One that answers "no" counts more than
-# one that does not answer: the runtime gets it from neither.
+# ask_image IMAGE: its manifest, in the first registry of the runtime's list that has it. One that wants a login counts most,
+# for the runtime may have it; one that answers "no" counts more than one that does not answer: the runtime gets it from neither.
 ask_image() {
     local image=$1 registry path reference server status said='' seen=''
-    registry=$(image_registry "$image")
-    path=${image#"$registry"/}
-    [[ $registry != docker.io || $path == */* ]] || path=library/$path
-    reference=latest
-    [[ ${path##*/} != *:* ]] || reference=${path##*:} path=${path%:*}
-    [[ $image != *@* ]] || reference=${image##*@} path=${path%@*} path=${path%:*}
+    read -r registry path reference < <(image_parts "$image")
     while IFS= read -r server; do
-        [[ $server == */v2 || $server == */v2/* ]] || server=${server%/}/v2
         status=$(http_status "$(runtime_proxies)" "${server%/}/$path/manifests/$reference" --head --insecure)
         said+="${said:+, }$server answers ${status/000/nothing}"
         seen+=" $status"
@@ -133,41 +125,10 @@ ask_image() {
         fi
     done < <(registry_servers "$registry")
     case $seen in
-        *' 404'*) supply_answer image "$image" missing "$said" ;;
         *' 401'* | *' 403'*) supply_answer image "$image" refused "$said" ;;
+        *' 404'*) supply_answer image "$image" missing "$said" ;;
         *) supply_answer image "$image" away "$said" ;;
     esac
-}
-
-# image_registry IMAGE: the host in front; a name without one is Docker's.
-image_registry() {
-    local first=${1%%/*}
-    if [[ $1 == */* && ($first == *.* || $first == *:* || $first == localhost) ]]; then
-        echo "$first"
-    else
-        echo docker.io
-    fi
-}
-
-# registry_servers REGISTRY: addresses containerd asks for images of that registry, in its order; the last is the registry.
-registry_servers() {
-    local directory=$FS_ROOT/etc/containerd/certs.d config=$FS_ROOT/etc/containerd/config.toml file server=
-    for file in "$directory/$1/hosts.toml" "$directory/_default/hosts.toml"; do
-        if [[ -f $file ]]; then
-            sed -nE 's/^[[:space:]]*\[host\."([^"]+)"\].*/\1/p' "$file"
-            server=$(sed -nE 's/^server[[:space:]]*=[[:space:]]*"([^"]+)".*/\1/p' "$file")
-            break
-        fi
-    done
-    # The older form: [plugins."…cri".registry.mirrors."REGISTRY"] with a line of endpoints.
-    [[ ! -f $config ]] || awk -v wanted="registry.mirrors.\"$1\"]" '
-        /^[ \t]*\[/ {inside = index($0, wanted)}
-        inside && /^[ \t]*endpoint/ {while (match($0, /https?:[^"]+/)) {
-            print substr($0, RSTART, RLENGTH)
-            $0 = substr($0, RSTART + RLENGTH)
-        }}' "$config"
-    [[ $1 != docker.io ]] || server=https://registry-1.docker.io
-    echo "${server:-https://$1}"
 }
 
 # http_status PROXIES URL OPTION…: of a request, redirects followed; 000 when nothing answers. An image is only looked
@@ -177,15 +138,10 @@ http_status() {
     shift 2
     mapfile -t proxies < <(grep . <<<"$wanted")
     env "${proxies[@]}" curl -sS -L -o /dev/null -w '%{http_code}' --max-time "$SUPPLY_ASK_SECONDS" \
-        -H "Accept: ${MANIFEST_TYPES//$'\n'/}" "$@" "$url" 2>/dev/null || true
+        -H "Accept: $REGISTRY_ACCEPT" "$@" "$url" 2>/dev/null || true
 }
 
-# apt_proxies, runtime_proxies: NAME=VALUE lines for curl, as apt and the container runtime have them.
+# apt_proxies: NAME=VALUE lines for curl, as apt has them.
 apt_proxies() {
     apt-config dump 2>/dev/null | sed -nE 's/^Acquire::(https?)::Proxy "(.+)";$/\1_proxy=\2/p'
-}
-
-runtime_proxies() {
-    systemctl show --property=Environment containerd.service crio.service 2>/dev/null |
-        grep -oiE '(https?|no)_proxy=[^ ]+' | sed -E 's/^[A-Za-z_]+/\L&/'
 }

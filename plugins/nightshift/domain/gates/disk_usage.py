@@ -3,8 +3,8 @@
 Forecast per node and mount: used now + what the upgrade writes there. Images: the layers that this node has not yet, by the
 sizes in the registry's manifests, once as downloaded and once unpacked; sizes that nobody tells are recorded ones, and the
 evidence says so. Packages, while they are staged and installed. On control planes kubeadm's copies of etcd's data, one for
-every attempt it may take, and the snapshot while it is proven. Logs by the policy. A node on which all of it lies ready
-already is counted without it.
+every attempt it may take, and before the night the snapshot while it is proven. Logs by the policy. A node on which all of
+it lies ready already is counted without it.
 
 It *blocks* when that goes beyond the live thresholds of that kubelet (image garbage collection, hard and soft eviction) minus
 the policy's margin, in bytes or in inodes: there the kubelet deletes images or evicts pods in the middle of the upgrade. A
@@ -30,19 +30,20 @@ from nightshift.domain.disk_forecast import (
     thresholds_of,
 )
 from nightshift.domain.facts import KubeletThresholds, NodeFacts, NodeProbe
+from nightshift.domain.facts.etcd import ETCD, EtcdState
 from nightshift.domain.facts.images import NODE_IMAGES, TARGET_IMAGES, NodeImages
 from nightshift.domain.gates.findings import Finding, conclude
 from nightshift.domain.policy import ClusterPolicy, DiskPolicy
 from nightshift.domain.round import AnyTopic, Moment, NotRead, Round
 from nightshift.domain.target import TargetKind
-from nightshift.domain.target_images import DEFAULT_REPOSITORY, images_of
+from nightshift.domain.target_images import ALL_NAMES, images_of
 from nightshift.domain.topics import CONFIGZ, NODES, PROBES, TARGET
 from nightshift.domain.verdicts import Outcome, Verdict
 
 NAME = "disk_usage"
 TITLE = "Disk forecast"
 NEEDS: tuple[AnyTopic, ...] = (NODES, PROBES, CONFIGZ)
-WANTS: tuple[AnyTopic, ...] = (TARGET, TARGET_IMAGES, NODE_IMAGES)
+WANTS: tuple[AnyTopic, ...] = (TARGET, TARGET_IMAGES, NODE_IMAGES, ETCD)
 MOMENTS = frozenset({Moment.NIGHT, Moment.PLACE})
 
 _GIB = 2**30
@@ -96,13 +97,27 @@ def _upgrade(round_: Round, policy: ClusterPolicy) -> tuple[Upgrade, str]:
     target = round_.find(TARGET)
     if target is not None and target.kind is TargetKind.NONE:
         return Upgrade((), is_due=False), ""
-    version = target.version if target else None
-    images = round_.find(TARGET_IMAGES)
+    found = round_.find(TARGET_IMAGES)
+    images, problem = (
+        (found.images, found.problem)
+        if found
+        else (images_of((), ALL_NAMES, policy.probe_image), "the registry was not asked")
+    )
+    is_night = round_.moment is Moment.NIGHT  # later tonight's snapshot lies on the node already
     package_version = target.package_version if target else None
-    if images is None:
-        recorded = images_of(version, DEFAULT_REPOSITORY, policy.probe_image)
-        return Upgrade(recorded, True, package_version), "the registry was not asked"
-    return Upgrade(images.images, True, package_version), images.problem
+    return Upgrade(images, True, package_version, is_night, _bundles(round_) if is_night else {}), problem
+
+
+def _bundles(round_: Round) -> Mapping[str, int]:
+    """The node that the snapshot will be taken from, as `steps.snapshot` chooses it, and the size of its database."""
+    try:
+        etcd = round_.by_node(ETCD)
+    except NotRead:
+        return {}
+    members = [(n.name, etcd.get(n.name, EtcdState("silent")).status) for n in round_.get(NODES)]
+    led = [(name, status) for name, status in members if status and status.leader_id]
+    led.sort(key=lambda one: one[1].leader_id == one[1].member_id)  # a follower rather than the leader
+    return {name: status.database_bytes for name, status in led[:1]}
 
 
 def _present(round_: Round) -> Mapping[str, NodeImages]:

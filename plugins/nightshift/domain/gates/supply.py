@@ -6,28 +6,31 @@ the manifest of every image of the target. It blocks on a wrong signature, a mis
 kubeadm that is newer than the target; no answer is blind. The tags of etcd, CoreDNS and pause are known before the
 target's own kubeadm is there only for the releases in include/tables/releases.yaml; of others the evidence says
 that they were not asked for (staging finds out, before anything is changed). A registry that wants a login warns:
-only the container runtime has it.
+only the container runtime has it. An image that every node that needs it has already counts as found: nobody fetches it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 
 from nightshift.domain.facts import NodeProbe
+from nightshift.domain.facts.images import NODE_IMAGES
 from nightshift.domain.facts.supply import SUPPLY, ReleasePins, Supplied, SupplyFacts, SupplyItem
 from nightshift.domain.facts.versions import DEFAULT_REGISTRY, KubeadmCluster
 from nightshift.domain.gates.findings import Finding, conclude
 from nightshift.domain.gates.hop import unknown_target
 from nightshift.domain.policy import ClusterPolicy
-from nightshift.domain.round import Moment, Round
-from nightshift.domain.topics import PROBES, TARGET
+from nightshift.domain.round import AnyTopic, Moment, NotRead, Round
+from nightshift.domain.target_images import is_everywhere
+from nightshift.domain.topics import NODES, PROBES, TARGET
 from nightshift.domain.verdicts import Outcome, Verdict
 from nightshift.domain.versions import Version
 
 NAME = "supply"
 TITLE = "Packages and images"
-NEEDS = (TARGET, SUPPLY, PROBES)
-WANTS = ()
+NEEDS: tuple[AnyTopic, ...] = (TARGET, SUPPLY, PROBES)
+WANTS: tuple[AnyTopic, ...] = (NODES, NODE_IMAGES)
 MOMENTS = frozenset({Moment.NIGHT})
 
 _KUBERNETES_IMAGES = ("kube-apiserver", "kube-controller-manager", "kube-scheduler", "kube-proxy")
@@ -35,7 +38,7 @@ _KUBERNETES_IMAGES = ("kube-apiserver", "kube-controller-manager", "kube-schedul
 
 def check(round_: Round, policy: ClusterPolicy) -> Verdict:
     """Judge what the repository and the registry answered."""
-    target, supply = round_.get(TARGET), round_.get(SUPPLY)
+    target, supply = round_.get(TARGET), _with_present(round_.get(SUPPLY), round_)
     # A repository that is not to be trusted is often why there is no target, and says more.
     findings = list(_judge_repositories(supply)) or unknown_target(target)
     if not target.is_hop or target.version is None:
@@ -82,6 +85,26 @@ def target_images(
         del wanted["coredns"]
     images += [f"{name}:{tag}" for name, tag in wanted.values() if tag]
     return tuple(images), tuple(sorted(name for name, (_, tag) in wanted.items() if not tag))
+
+
+def _with_present(supply: SupplyFacts, round_: Round) -> SupplyFacts:
+    """The same answers; an image that is on every node that needs it is found, whatever its registry said."""
+    items = (
+        replace(item, state=Supplied.FOUND, detail="on every node that needs it")
+        if item.kind == "image" and _is_present(item.name, round_)
+        else item
+        for item in supply.items
+    )
+    return replace(supply, items=tuple(items))
+
+
+def _is_present(image: str, round_: Round) -> bool:
+    try:
+        present = round_.by_node(NODE_IMAGES)
+    except NotRead:
+        return False
+    needing = [n.name for n in round_.find(NODES) or () if n.is_control_plane or is_everywhere(image)]
+    return bool(needing) and all(name in present and image in present[name].images for name in needing)
 
 
 def _coredns_name(repository: str) -> str:
