@@ -31,8 +31,10 @@ class FakeCluster:
         answer = ""
         if args[0] == "apply":
             assert stdin is not None
-            self.applied = json.loads(stdin)["items"]
+            self.applied = [*self.applied, *json.loads(stdin)["items"]]
             self.items = [*self._pods(), *(self._computed(o) for o in self.of("PodDisruptionBudget"))]
+        elif args[0] == "delete":
+            self.applied = []  # with the namespace
         elif "-o" in args and args[args.index("-o") + 1] == "json":
             answer = json.dumps({"items": self.items})
         elif "jsonpath={.status.allocatable.cpu}" in args:
