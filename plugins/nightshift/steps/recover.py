@@ -194,7 +194,12 @@ def _take_lease(session: Session, look: _Look, own: str | None, ask: _Patience) 
     """
     limit = session.policy.limits.lease_seconds
     fenced = fence(look.lease, own, session.owner, session.clock(), limit)
-    taken = ask(lambda: session.kube.fence_lease(look.lease, fenced))
+    try:
+        taken = ask(lambda: session.kube.fence_lease(look.lease, fenced))
+    except UnreachableError:
+        # It may have been written and its answer lost: nobody should wait for a recovery that is over.
+        _abandon(session, fenced)
+        raise
     return None if taken is None else _planned(session, replace(look, lease=taken), run_behind(taken.holder))
 
 

@@ -559,6 +559,24 @@ def test_an_answer_that_was_lost_is_no_reason_to_stop(
     assert _is_clean(cluster, session)
 
 
+@pytest.mark.usefixtures("half_done")
+def test_a_sweeper_whose_fence_was_not_answered_keeps_the_next_one_waiting_for_nobody(
+    cluster: FakeCluster, other_session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = other_session.kube.fence_lease
+
+    def done_but_unheard(*arguments: Any) -> Any:
+        monkeypatch.setattr(other_session.kube, "fence_lease", real)
+        real(*arguments)
+        raise UnreachableError("API_UNREACHABLE", "no answer", cause="connection reset", next_step="Wait.")
+
+    cluster.sleep(121)
+    monkeypatch.setattr(other_session.kube, "fence_lease", done_but_unheard)
+    assert sweep(other_session, None, "sweeper")["answer"] == "away"
+    assert not cluster.lease.is_live(cluster.now)
+    assert sweep(other_session, None, "sweeper")["answer"] == "recovered"
+
+
 def test_release_waits_for_an_api_no_longer_than_it_was_told_to(
     cluster: FakeCluster, session: Session, kubeadm: Callable[[], None]
 ) -> None:
