@@ -4,8 +4,9 @@ Kubernetes and etcd take away flags, feature gates, kernels and old habits from 
 server that is started with one of them does not come up again. What is gone since which minor is data with a source
 each (include/tables/version_killers.yaml). The entries are held against the kubelet's flags and configuration, the
 static-pod manifests, kubeadm's configuration, kube-proxy, CoreDNS, etcd's versions, cgroups, kernel and container
-runtime of every node. It blocks when the target would not start, warns when it starts and complains. What kubeadm
-itself cleans up on the way (`--pod-infra-container-image` in kubeadm-flags.env) is no finding.
+runtime of every node. It blocks when the target would not start, warns when it starts and complains. Where an entry is about
+runtimes, a node whose runtime is neither containerd nor CRI-O is blind. What kubeadm itself cleans up on the way
+(`--pod-infra-container-image` in kubeadm-flags.env) is no finding.
 """
 
 from __future__ import annotations
@@ -77,6 +78,10 @@ def check(round_: Round, policy: ClusterPolicy) -> Verdict:
         for entry in entries
         for found in dict.fromkeys(_FINDERS[entry.kind](entry, world))
     ]
+    if any(entry.kind is KillerKind.RUNTIME for entry in entries):
+        findings += [
+            _unknown_runtime(node, minor) for node, p in world.platforms.items() if p.runtime is None
+        ]
     return conclude(
         NAME,
         findings,
@@ -271,6 +276,16 @@ def _finding(killer: Killer, minor: str, found: str) -> Finding:
         killer.remedy,
         value=found,
         threshold=killer.below or killer.since,
+    )
+
+
+def _unknown_runtime(node: str, minor: str) -> Finding:
+    return Finding(
+        Outcome.BLIND,
+        "RUNTIME_UNKNOWN",
+        f"Which container runtime {node} runs is not known, and Kubernetes {minor} does not bear old ones.",
+        "Neither containerd's nor CRI-O's socket is in its usual place under /run.",
+        f"Start the runtime of {node}, or read in its documentation whether its version is good for {minor}; overrule the gate then.",
     )
 
 
