@@ -56,7 +56,9 @@ def overlap(case: Case) -> str:
     # The disruption controller counts the pods for each budget when that is made; of a pod's later changes it tells only
     # one of two budgets, and the other would stay at what it saw first.
     _apply(case, [_deployment(case, REPLICAS)])
-    cluster.kubectl(["apply", "-f", "-"], stdin=json.dumps({"apiVersion": "v1", "kind": "List", "items": budgets}))
+    cluster.kubectl(
+        ["apply", "-f", "-"], stdin=json.dumps({"apiVersion": "v1", "kind": "List", "items": budgets})
+    )
     name = namespace_of(case)
     wait_until(lambda: is_settled(name, REPLICAS), f"the budgets of {name} are computed", PATIENCE)
     return f"two budgets select the same pods in {namespace_of(case)}"

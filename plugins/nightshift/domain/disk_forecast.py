@@ -13,14 +13,17 @@ from nightshift.domain.quantities import parse_quantity
 
 # What the node probe asks about, and which of the kubelet's file systems it is.
 ROOT_PATH = "/"
-IMAGE_PATH = "/var/lib/containerd"  # imagefs
+IMAGE_PATHS = (
+    "/var/lib/containerd",
+    "/var/lib/containers",
+)  # imagefs of containerd and of CRI-O; the probe has one
 KUBELET_PATH = "/var/lib/kubelet"  # nodefs
 ETCD_PATH = "/var/lib/etcd"
 SCRATCH_PATH = "/etc/kubernetes/tmp"  # kubeadm's copies of etcd's data
 LOG_PATH = "/var/log"
 STATE_PATH = "/var/lib/nightshift"  # staged packages, snapshot bundles
 
-SIGNALS = {KUBELET_PATH: "nodefs", IMAGE_PATH: "imagefs"}
+SIGNALS = {KUBELET_PATH: "nodefs"} | dict.fromkeys(IMAGE_PATHS, "imagefs")
 
 # Packages of one version (kubeadm, kubelet, kubectl), measured on 1.35.4: 70 MB; two versions stay.
 PACKAGE_BYTES = 72 * 10**6
@@ -182,16 +185,22 @@ def forecast_node(
         policy: factor, copies, margin.
     """
     asked = {mount.path for mount in probe.mounts}
+    images_at = image_path(asked)
     missing = [image for image in upgrade.images if _is_missing(node, images, image)]
     growth = list(_growth(node, probe, images, missing, upgrade, policy)) if upgrade.is_due else []
     forecasts = []
     for mount, paths in _by_mount_point(probe.mounts):
         here = tuple(part for part in growth if _landing(part.path, asked) in paths and part.size_bytes > 0)
-        inodes = INODES_PER_IMAGE * len(missing) if IMAGE_PATH in paths and upgrade.is_due else 0
+        inodes = INODES_PER_IMAGE * len(missing) if images_at in paths and upgrade.is_due else 0
         is_judged = bool(here) or any(path in SIGNALS for path in paths)
         limit = _limit(mount, paths, limits, policy)
         forecasts.append(Forecast(node.name, mount, paths, here, limit, is_judged, inodes))
     return forecasts
+
+
+def image_path(asked: Iterable[str]) -> str:
+    """The one of the paths asked about under which the node's runtime keeps images; containerd's when there is none."""
+    return next((path for path in asked if path in IMAGE_PATHS), IMAGE_PATHS[0])
 
 
 def _landing(path: str, asked: Iterable[str]) -> str:
@@ -237,6 +246,7 @@ def _growth(
     # The blob stays in containerd's content store beside the unpacked snapshot.
     kept = round(download_bytes(missing, images) * (1 + policy.unpacked_factor))
     yield Growth(IMAGE_PATH, f"{len(missing)} images", kept, kept, is_fetched=True)
+    yield Growth(image_path(mount.path for mount in probe.mounts), f"{len(missing)} images", kept, kept)
     if not (images and upgrade.package_version in images.packages):
         yield Growth(STATE_PATH, "packages", PACKAGE_BYTES, PACKAGE_BYTES, is_fetched=True)
     yield Growth(ROOT_PATH, "packages while they are installed", INSTALL_BYTES, 0)
@@ -254,7 +264,7 @@ def _limit(mount: MountFacts, paths: Sequence[str], limits: KubeletThresholds, p
     """Return the lowest limit that holds on this file system, the policy's margin already taken off."""
     margin = policy.margin_percent
     candidates = [Limit(100.0 - margin, f"a full disk minus {margin:g} % margin")]
-    if IMAGE_PATH in paths:
+    if image_path(paths) in paths:
         high = limits.image_gc_high_percent
         candidates.append(Limit(high - margin, f"image GC high {high:g} % minus {margin:g} % margin"))
     for path, file_system in SIGNALS.items():

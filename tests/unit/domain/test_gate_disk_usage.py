@@ -252,6 +252,24 @@ def test_each_mount_is_judged_on_its_own() -> None:
     }
 
 
+def test_images_of_crio_lie_elsewhere_and_the_kubelet_watches_them_there() -> None:
+    own = "/var/lib/containers"
+    full = probe(
+        "w1",
+        mounts=(
+            mount("/", 10.0),
+            mount("/var/lib/kubelet", 10.0),
+            mount(own, 82.5, mount_point=own, inodes_free=71_499),
+        ),
+    )
+    verdict = check(full)
+    assert f"w1: {own} would be 83.4 % full (now 82.5 % + 0.93 GiB for 1 images)" in verdict.message
+    assert "83.0 % (image GC high 85 % minus 2 % margin)" in verdict.message
+    assert "crictl rmi --prune" in verdict.resolution
+    codes = [finding["code"] for finding in verdict.evidence["findings"]]
+    assert codes == ["DISK_WOULD_FILL", "DISK_INODES_LOW"]
+
+
 def test_inodes_that_will_be_used_count() -> None:
     verdict = check(worker(10.0, inodes_free=71_499))  # one image: 1500
     assert verdict.code == "DISK_INODES_LOW"

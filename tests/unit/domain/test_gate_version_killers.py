@@ -276,3 +276,15 @@ def test_plugins_of_a_corefile() -> None:
     assert corefile_plugins(COREFILE)[:3] == ("errors", "health", "ready")
     assert "lameduck" not in corefile_plugins(COREFILE)
     assert corefile_plugins("import custom/*.server\n.:53 {\n  import x\n  log # loud\n}\n") == ("log",)
+
+
+def test_an_unknown_runtime_is_blind_where_an_entry_is_about_runtimes() -> None:
+    unknown = replace(STOCK, runtime=None, runtime_version=None)
+    ready = {"etcd": "3.7.0-0", "version": "1.38.0"}
+    verdict = check(round_with(platform=unknown, **ready), POLICY)
+    assert "RUNTIME_UNKNOWN" in [found["code"] for found in verdict.evidence["findings"]]
+    assert "container runtime w1 runs is not known" in verdict.message
+    new = replace(STOCK, runtime="cri-o", runtime_version="1.34.1")
+    known = check(round_with(platform=new, **ready), POLICY)
+    assert "is not known" not in known.message
+    assert check(round_with(platform=unknown), POLICY).outcome is Outcome.PASS  # 1.35 has no such entry

@@ -58,7 +58,7 @@ section_kubelet() {
 # answered for the directory it will be made in.
 section_mounts() {
     local path existing size available inodes free mount
-    for path in / /boot /var/lib/kubelet /var/lib/containerd /var/lib/etcd /etc/kubernetes/tmp /var/log "$STATE_DIR"; do
+    for path in / /boot /var/lib/kubelet "$(image_directory)" /var/lib/etcd /etc/kubernetes/tmp /var/log "$STATE_DIR"; do
         [[ $path != /var/lib/etcd && $path != /boot || -d $path ]] || continue
         existing=$path
         while [[ ! -e $existing ]]; do
@@ -69,6 +69,15 @@ section_mounts() {
         )
         printf '%s\t%s\t%s\t%s\t%s\t%s\n' "$path" "$size" "$available" "$inodes" "$free" "$mount"
     done
+}
+
+# image_directory: where the runtime whose socket is there keeps images; containerd's when there is none.
+image_directory() {
+    if [[ -e $FS_ROOT/run/crio/crio.sock && ! -e $FS_ROOT/run/containerd/containerd.sock ]]; then
+        echo /var/lib/containers
+    else
+        echo /var/lib/containerd
+    fi
 }
 
 # Lines: type TAB mode TAB owner:group TAB size TAB modified TAB base64 content or "-" TAB name.

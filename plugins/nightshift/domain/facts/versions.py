@@ -77,7 +77,7 @@ class Platform:
     Args:
         cgroup: "v1" or "v2".
         kernel: release, "6.1.0-31-amd64".
-        runtime: "containerd" or "cri-o"; None when neither program is there.
+        runtime: "containerd" or "cri-o"; None when the socket of neither is there.
         runtime_version: "1.6.20".
         kubelet_flags: what the next start of the kubelet brings.
         kubelet_config: /var/lib/kubelet/config.yaml.

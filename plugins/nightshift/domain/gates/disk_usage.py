@@ -18,7 +18,7 @@ from typing import Any
 
 from nightshift.domain.disk_forecast import (
     ETCD_PATH,
-    IMAGE_PATH,
+    IMAGE_PATHS,
     KUBELET_PATH,
     ROOT_PATH,
     SCRATCH_PATH,
@@ -26,6 +26,7 @@ from nightshift.domain.disk_forecast import (
     Forecast,
     Upgrade,
     forecast_node,
+    image_path,
     parse_threshold,
     thresholds_of,
 )
@@ -132,7 +133,7 @@ def _blind_problem(node: NodeFacts, probe: NodeProbe, limits: KubeletThresholds 
     if limits is None:
         return "The kubelet's live configuration (configz) names no thresholds."
     asked = {mount.path for mount in probe.mounts if mount.size_bytes > 0}
-    needed = [ROOT_PATH, IMAGE_PATH, KUBELET_PATH]
+    needed = [ROOT_PATH, image_path(mount.path for mount in probe.mounts), KUBELET_PATH]
     if node.is_control_plane:
         needed.append(SCRATCH_PATH)
     missing = [path for path in needed if path not in asked]
@@ -204,7 +205,7 @@ def _overflow(forecast: Forecast) -> Finding:
 def _remedy(forecast: Forecast) -> str:
     """What can be removed on this file system."""
     remedies = {
-        IMAGE_PATH: "crictl rmi --prune",
+        **dict.fromkeys(IMAGE_PATHS, "crictl rmi --prune"),
         ROOT_PATH: "old logs",
         SCRATCH_PATH: "old copies in /etc/kubernetes/tmp",
     }

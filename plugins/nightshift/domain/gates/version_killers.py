@@ -8,6 +8,9 @@ runtime of every node. It blocks when the target would not start, warns when it 
 itself cleans up on the way (`--pod-infra-container-image` in kubeadm-flags.env) is no finding. An etcd member's version is
 its image's tag; where that is missing or no version, what the member says of itself. When it says nothing either and an
 entry asks for it, the gate is **blind**.
+runtime of every node. It blocks when the target would not start, warns when it starts and complains. Where an entry is about
+runtimes, a node whose runtime is neither containerd nor CRI-O is blind. What kubeadm itself cleans up on the way
+(`--pod-infra-container-image` in kubeadm-flags.env) is no finding.
 """
 
 from __future__ import annotations
@@ -82,6 +85,10 @@ def check(round_: Round, policy: ClusterPolicy) -> Verdict:
     ]
     if any(entry.kind is KillerKind.ETCD for entry in entries):
         findings += [_unknown_etcd(node) for node, version in world.etcd.items() if not version]
+    if any(entry.kind is KillerKind.RUNTIME for entry in entries):
+        findings += [
+            _unknown_runtime(node, minor) for node, p in world.platforms.items() if p.runtime is None
+        ]
     return conclude(
         NAME,
         findings,
@@ -310,6 +317,13 @@ def _unknown_etcd(node: str) -> Finding:
         "Look at the etcd pod's image tag in kube-system, and whether the member answers.",
         value="unknown",
         threshold="known on every control plane",
+def _unknown_runtime(node: str, minor: str) -> Finding:
+    return Finding(
+        Outcome.BLIND,
+        "RUNTIME_UNKNOWN",
+        f"Which container runtime {node} runs is not known, and Kubernetes {minor} does not bear old ones.",
+        "Neither containerd's nor CRI-O's socket is in its usual place under /run.",
+        f"Start the runtime of {node}, or read in its documentation whether its version is good for {minor}; overrule the gate then.",
     )
 
 
