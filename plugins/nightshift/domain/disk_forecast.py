@@ -245,8 +245,8 @@ def _growth(
 ) -> Iterator[Growth]:
     # The blob stays in containerd's content store beside the unpacked snapshot.
     kept = round(download_bytes(missing, images) * (1 + policy.unpacked_factor))
-    yield Growth(IMAGE_PATH, f"{len(missing)} images", kept, kept, is_fetched=True)
-    yield Growth(image_path(mount.path for mount in probe.mounts), f"{len(missing)} images", kept, kept)
+    path = image_path(mount.path for mount in probe.mounts)
+    yield Growth(path, f"{len(missing)} images", kept, kept, is_fetched=True)
     if not (images and upgrade.package_version in images.packages):
         yield Growth(STATE_PATH, "packages", PACKAGE_BYTES, PACKAGE_BYTES, is_fetched=True)
     yield Growth(ROOT_PATH, "packages while they are installed", INSTALL_BYTES, 0)

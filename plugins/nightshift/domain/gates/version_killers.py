@@ -317,6 +317,9 @@ def _unknown_etcd(node: str) -> Finding:
         "Look at the etcd pod's image tag in kube-system, and whether the member answers.",
         value="unknown",
         threshold="known on every control plane",
+    )
+
+
 def _unknown_runtime(node: str, minor: str) -> Finding:
     return Finding(
         Outcome.BLIND,
