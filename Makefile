@@ -42,7 +42,9 @@ shell: ## shellcheck on everything that runs in a shell.
 	$(call limit,60) shellcheck $(SHELL_SOURCES)
 
 unit: ## Unit tests with the branch coverage of domain/.
-	$(call limit,900) $(PYTEST) -q -n $$(nproc) --basetemp=$$(mktemp -d /tmp/ns-XXXX) $(wildcard tests/unit tests/lab_unit) --cov --cov-report=
+	temporary=$$(mktemp -d /tmp/ns-XXXX) # short: the tests' Unix sockets lie in it, and their paths end at 107 characters
+	trap 'rm -rf "$$temporary"' EXIT
+	$(call limit,900) $(PYTEST) -q -n $$(nproc) --basetemp="$$temporary" $(wildcard tests/unit tests/lab_unit) --cov --cov-report=
 	$(BIN)/coverage report --include='plugins/nightshift/domain/*' --fail-under=95
 
 simulation: ## 10,000 seeded nights with faults in virtual time, and the mutants they must find (docs/safety.md).
