@@ -93,14 +93,8 @@ def build_plan(
     version = Version.parse(target.version)
     control_planes = [node for node in nodes if node.is_control_plane]
     due = control_planes_due(nodes, components, target.version)
-    ordered = sorted(
-        due, key=lambda n: (not _is_begun(components.get(n.name, {}), version), n.name == etcd_leader, n.name)
-    )
     is_applied = _is_applied(control_planes, components, version, config_version)
-    steps = tuple(
-        ControlPlaneStep(node.name, "node" if is_applied or index else "apply")
-        for index, node in enumerate(ordered)
-    )
+    steps = _order_steps(due, components, version, etcd_leader, is_applied=is_applied)
     tonight, late = steps[: policy.control_plane_slots], steps[policy.control_plane_slots :]
     workers = _canary_order(nodes, version, pod_counts or {})
     set_aside = {
@@ -125,6 +119,24 @@ def build_plan(
         verdict,
         left_out,
         {node.name: node.address for node in nodes if node.name in begun},
+    )
+
+
+def _order_steps(
+    due: Sequence[NodeFacts],
+    components: Mapping[str, Mapping[str, str]],
+    version: Version,
+    etcd_leader: str | None,
+    *,
+    is_applied: bool,
+) -> tuple[ControlPlaneStep, ...]:
+    """What was begun goes first, etcd's leader last; only the first one applies, and only where nobody has."""
+    ordered = sorted(
+        due, key=lambda n: (not _is_begun(components.get(n.name, {}), version), n.name == etcd_leader, n.name)
+    )
+    return tuple(
+        ControlPlaneStep(node.name, "node" if is_applied or index else "apply")
+        for index, node in enumerate(ordered)
     )
 
 
