@@ -26,6 +26,8 @@ COPY --from=build /opt/airflow-venv /opt/airflow-venv
 COPY dags /opt/nightshift/dags
 COPY plugins /opt/nightshift/plugins
 COPY include /opt/nightshift/include
+# Incident reports quote the page that helps.
+COPY docs/runbooks /opt/nightshift/docs/runbooks
 # The cluster files: a directory of this project. They are part of the image, like the code that reads them.
 ARG CLUSTERS=include/clusters
 COPY ${CLUSTERS} /opt/nightshift/clusters

@@ -15,9 +15,10 @@ export PYTHONDONTWRITEBYTECODE := 1
 limit = timeout --kill-after=15 $(1)
 PYTEST = $(BIN)/python -m pytest
 PYTHON_SOURCES = $(wildcard dags plugins lab tools tests include/airflow)
+OTHER_UNIT_TESTS = $(filter-out tests/unit/domain %/__pycache__,$(wildcard tests/unit/*)) tests/lab_unit
 SHELL_SOURCES = nightshift .ci/run $(shell git ls-files 'include/scripts/*' 'lab/bench/*' 'lab/*.sh' 'tests/lab/docker/*' | xargs -r grep -lE '^\#!.*\b(ba)?sh\b')
 
-.PHONY: help check format lock types imports shell unit simulation test test-airflow test-lab lab-full chaos bench bench-facts
+.PHONY: help check format lock types imports shell unit simulation test test-airflow test-lab lab-full chaos bench bench-facts diagnose-score
 
 help: ## List the targets.
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -26,14 +27,14 @@ check: ## Static checks and unit tests (< 2 min).
 	@echo "using $(VENV)"
 	$(call limit,60) $(BIN)/ruff format --check $(PYTHON_SOURCES)
 	$(call limit,60) $(BIN)/ruff check $(PYTHON_SOURCES)
-	$(MAKE) types imports shell unit VENV=$(VENV)
+	$(MAKE) -j2 --output-sync types imports shell unit VENV=$(VENV) # mypy and shellcheck use one core each
 
 format: ## Write the formatter's opinion into the files.
 	$(BIN)/ruff format $(PYTHON_SOURCES)
 	$(BIN)/ruff check --fix $(PYTHON_SOURCES)
 
-types: ## mypy, strict.
-	$(call limit,180) $(BIN)/mypy
+types: ## mypy, strict; what it knows lies beside the programs it was told by, for all checkouts.
+	$(call limit,180) $(BIN)/mypy --cache-dir $(VENV)/mypy-cache
 
 imports: ## The layers of docs/architecture.md.
 	$(call limit,60) $(BIN)/lint-imports --config pyproject.toml
@@ -41,17 +42,18 @@ imports: ## The layers of docs/architecture.md.
 shell: ## shellcheck on everything that runs in a shell.
 	$(call limit,60) shellcheck $(SHELL_SOURCES)
 
-unit: ## Unit tests with the branch coverage of domain/.
+unit: ## Unit tests; those of domain/ with its branch coverage, which no other test may add to.
 	temporary=$$(mktemp -d /tmp/ns-XXXX) # short: the tests' Unix sockets lie in it, and their paths end at 107 characters
 	trap 'rm -rf "$$temporary"' EXIT
-	$(call limit,900) $(PYTEST) -q -n $$(nproc) --basetemp="$$temporary" $(wildcard tests/unit tests/lab_unit) --cov --cov-report=
-	$(BIN)/coverage report --include='plugins/nightshift/domain/*' --fail-under=95
+	$(call limit,600) $(PYTEST) -q -n $$(nproc) --basetemp="$$temporary" tests/unit/domain --cov --cov-report=
+	$(BIN)/coverage report --fail-under=95
+	$(call limit,900) $(PYTEST) -q -n $$(nproc) --basetemp="$$temporary" $(OTHER_UNIT_TESTS)
 
 simulation: ## 10,000 seeded nights with faults in virtual time, and the mutants they must find (docs/safety.md).
 	$(call limit,1500) $(PYTEST) -q tests/simulation
 
 test-airflow: ## DAG shape, parse cost, operators and policies (no lab needed).
-	$(call limit,2400) $(PYTEST) -q tests/airflow
+	$(call limit,2400) $(PYTEST) -q -n $$(nproc) tests/airflow
 
 test-lab: ## The lab cases every change runs (builds the lab when nothing is cached).
 	$(call limit,4200) $(PYTEST) tests/lab -m ci
@@ -73,6 +75,9 @@ bench: ## The DAG against the same upgrade as one bash script, on the lab that i
 
 bench-facts: ## A round of all gates on a made-up cluster of 1,000 nodes and 10,000 pods: seconds, memory, requests.
 	$(BIN)/python lab/bench/facts_scale.py
+
+diagnose-score: ## What the diagnosis makes of the corpus of incidents: top-1, top-3, confident and wrong, unknown, per cause.
+	$(call limit,120) $(BIN)/python -m nscorpus.score
 
 lock: ## Compile requirements*.in into pinned requirements*.txt with hashes.
 	for name in requirements requirements-dev; do

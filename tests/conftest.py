@@ -5,7 +5,8 @@ import tempfile
 from pathlib import Path
 
 # Before the first import of airflow: it reads its configuration then, and writes into its home.
-_HOME = Path(tempfile.mkdtemp(prefix="nightshift-tests-"))
+_MEMORY = Path("/dev/shm")  # a night is thousands of commits, and a disk waits for each
+_HOME = Path(tempfile.mkdtemp(prefix="nightshift-tests-", dir=_MEMORY if _MEMORY.is_dir() else None))
 _PROJECT = Path(__file__).resolve().parents[1]
 os.environ.update(
     AIRFLOW_HOME=str(_HOME),

@@ -1,7 +1,8 @@
-"""An API server's answers for a large cluster that does not exist: nodes, pods and budgets, served page by page.
+"""An API server's answers for a large cluster that does not exist: nodes, pods, budgets and workloads, page by page.
 
 Objects have the size and shape of real ones (managed fields included), because their size is what a round of gates
-pays for. What is not made here does not exist: a list of it is a 404, as of a resource the server does not know.
+pays for. Documents that do not grow with a cluster (kubeadm's ConfigMaps, APIServices) are given. What is neither does
+not exist: a list of it is a 404, as of a resource the server does not know.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from urllib.parse import parse_qs, urlsplit
 VERSION = "1.34.4"
 CONTROL_PLANES = 3
 PODS_PER_BUDGET = 100
+PODS_PER_APP = 20
 _COMPONENTS = ("kube-apiserver", "kube-controller-manager", "kube-scheduler")
 _METRIC_SERIES = 30_000  # as many lines as a busy API server's page has
 _CONDITIONS = (
@@ -102,7 +104,7 @@ def _static_pod(component: str, node: str) -> dict[str, Any]:
 
 
 def _pod(number: int, node_count: int) -> dict[str, Any]:
-    app = number // 20
+    app = number // PODS_PER_APP
     node = node_name(CONTROL_PLANES + number % (node_count - CONTROL_PLANES))
     pod = _pod_object(
         f"app-{app}-7f9c-{number}", f"team-{app % 50}", node, f"registry.example.org/app-{app}:v1"
@@ -157,6 +159,22 @@ def budgets(pod_count: int) -> list[dict[str, Any]]:
     ]
 
 
+def deployments(pod_count: int) -> list[dict[str, Any]]:
+    """Return the Deployments that the applications' pods belong to."""
+    return [
+        {
+            "metadata": _metadata(f"app-{app}", f"team-{app % 50}", {"app": f"app-{app}"}),
+            "spec": {
+                "replicas": PODS_PER_APP,
+                "template": {
+                    "spec": {"containers": [{"name": "main", "image": f"registry.example.org/app-{app}:v1"}]}
+                },
+            },
+        }
+        for app in range(pod_count // PODS_PER_APP)
+    ]
+
+
 def _metadata(name: str, namespace: str = "", labels: Mapping[str, str] | None = None) -> dict[str, Any]:
     managed = {
         "f:metadata": {"f:labels": {f"f:key-{n}": {} for n in range(8)}},
@@ -196,14 +214,27 @@ def metrics() -> str:
 
 
 class Fleet:
-    """All answers by path, and what was asked for."""
+    """All answers by path, and what was asked for.
 
-    def __init__(self, node_count: int, pod_count: int) -> None:
-        self.collections = {
+    Args:
+        node_count: nodes, control planes included.
+        pod_count: pods, static ones included.
+        documents: what does not grow, by path: objects, and lists that are put before the ones made here.
+    """
+
+    def __init__(
+        self, node_count: int, pod_count: int, documents: Mapping[str, Mapping[str, Any]] | None = None
+    ) -> None:
+        given = documents or {}
+        self.objects = {path: document for path, document in given.items() if "items" not in document}
+        made = {
             "/api/v1/nodes": nodes(node_count),
             "/api/v1/pods": pods(pod_count, node_count),
             "/apis/policy/v1/poddisruptionbudgets": budgets(pod_count),
+            "/apis/apps/v1/deployments": deployments(pod_count),
         }
+        lists = {path: list(document["items"]) for path, document in given.items() if "items" in document}
+        self.collections = lists | {path: [*lists.get(path, ()), *items] for path, items in made.items()}
         self.metrics = metrics().encode()
         self.calls: Counter[str] = Counter()
         self.bytes_sent = 0
@@ -212,6 +243,8 @@ class Fleet:
         """Status, content type and body of one GET; a list honours limit, continue and plain selectors."""
         if path in ("/metrics", "/readyz", "/livez"):
             return 200, "text/plain", self.metrics if path == "/metrics" else b"ok"
+        if path in self.objects:
+            return 200, "application/json", json.dumps(self.objects[path]).encode()
         items = self._items(path)
         if items is None:
             return 404, "application/json", b'{"kind":"Status","code":404,"message":"not found"}'
@@ -257,7 +290,16 @@ def served(fleet: Fleet) -> Iterator[str]:
             parts = urlsplit(self.path)
             query = {key: values[0] for key, values in parse_qs(parts.query).items()}
             status, kind, body = fleet.answer(parts.path, query)
-            fleet.calls[parts.path] += 1
+            fleet.calls[f"GET {parts.path}"] += 1
+            self._say(status, kind, body)
+
+        def do_POST(self) -> None:
+            """A token for the kubelets is all that a round creates."""
+            self.rfile.read(int(self.headers.get("Content-Length") or 0))
+            fleet.calls[f"POST {self.path}"] += 1
+            self._say(201, "application/json", json.dumps({"status": {"token": "made up"}}).encode())
+
+        def _say(self, status: int, kind: str, body: bytes) -> None:
             fleet.bytes_sent += len(body)
             self.send_response(status)
             self.send_header("Content-Type", kind)

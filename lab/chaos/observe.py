@@ -26,7 +26,7 @@ from nslab import probe
 from nslab.nodes import machine
 from nslab.shell import LabError, run
 
-JOBS = (KUBEADM_JOB, KUBELET_JOB, STAGE_JOB, "snapshot-etcd", "upload-config", "reclaim-scratch")
+JOBS = (KUBEADM_JOB, KUBELET_JOB, STAGE_JOB, "snapshot-etcd", "rehearse", "upload-config", "reclaim-scratch")
 GAUGE = "k8s_upgrade_in_flight"
 _NODE_SECONDS, _TASK_SECONDS, _OUTSIDE_SECONDS = 0.15, 0.7, 0.5  # small beside what is watched, on 2 cores
 # Of systemd's own messages; see its catalogue (systemd/sd-messages.h).

@@ -1,4 +1,4 @@
-"""`python -m nightshift.cli enrol|unenrol|diagnose …`: what a person does from a shell, once per cluster or after a bad night."""
+"""`python -m nightshift.cli enrol|unenrol|diagnose|correct …`: what a person does from a shell, once per cluster or after a bad night."""
 
 from __future__ import annotations
 
@@ -13,16 +13,19 @@ from typing import Any
 from nightshift.clients.cluster_config import clusters_directory, load_cluster
 from nightshift.clients.cluster_setup import ClusterSetup
 from nightshift.clients.evidence_bundle import read_bundle
+from nightshift.clients.incident_folder import DIAGNOSIS, MANIFEST
 from nightshift.clients.private_files import write_private
 from nightshift.clients.script_bundle import SSH_USER
 from nightshift.clients.ssh_connect import KeyPair, generate_key_pair, key_pair_from, read_known_hosts
-from nightshift.domain.diagnosis.causes import CATALOGUE, SYMPTOMS
-from nightshift.domain.diagnosis.engine import diagnose, to_dict
-from nightshift.domain.diagnosis.reading import read
+from nightshift.clients.stores import Store
+from nightshift.domain.diagnosis.engine import Diagnosis, to_dict
 from nightshift.domain.diagnosis.text import as_text
 from nightshift.domain.errors import ConfigError, NightshiftError
+from nightshift.domain.incident.record import Incident
 from nightshift.domain.policy import ClusterPolicy
+from nightshift.steps.correct import Correction, correct, corrected_index
 from nightshift.steps.enrol import Access, enrol, unenrol
+from nightshift.steps.incident import judge
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -53,13 +56,44 @@ def _parser() -> argparse.ArgumentParser:
             "diagnose", help=(text := "name the first cause in saved evidence"), description=text
         )
     )
+    _add_correct(
+        commands.add_parser(
+            "correct", help=(text := "correct the report of a saved incident"), description=text
+        )
+    )
     return parser
+
+
+def _add_correct(command: argparse.ArgumentParser) -> None:
+    command.set_defaults(run=_correct)
+    command.add_argument(
+        "incident", type=Path, metavar="FOLDER", help="of the incident, as it lies under evidence/<run>/"
+    )
+    command.add_argument(
+        "--by", required=True, metavar="NAME", help="who corrects; it stands in both reports"
+    )
+    command.add_argument(
+        "--finding",
+        default="",
+        metavar="TEXT",
+        help="what was the cause, one sentence (default: what today's catalogue says)",
+    )
+    command.add_argument(
+        "--remedy",
+        default="",
+        metavar="TEXT",
+        help="with --finding: what helps; the report shows no other remedy then",
+    )
 
 
 def _add_diagnose(command: argparse.ArgumentParser) -> None:
     command.set_defaults(run=_diagnose)
     command.add_argument(
-        "bundles", nargs="+", type=Path, metavar="BUNDLE", help="tar.gz as it lies under evidence/"
+        "bundles",
+        nargs="+",
+        type=Path,
+        metavar="BUNDLE",
+        help="an incident's folder as it lies under evidence/<run>/, or a node's archive (tar.gz)",
     )
     command.add_argument("--json", action="store_true", help="one JSON object: bundle -> diagnosis")
 
@@ -84,11 +118,48 @@ def _add_access_options(command: argparse.ArgumentParser) -> None:
 
 def _diagnose(options: argparse.Namespace) -> None:
     """Judge each bundle by itself: what one node shows proves nothing about another."""
-    found = {str(path): diagnose(read(read_bundle(path)), CATALOGUE, SYMPTOMS) for path in options.bundles}
+    found = {str(path): _judged(path) for path in options.bundles}
     if options.json:
         print(json.dumps({path: to_dict(diagnosis) for path, diagnosis in found.items()}, indent=2))
         return
     print("\n".join(f"{path}\n{as_text(diagnosis)}" for path, diagnosis in found.items()), end="")
+
+
+def _judged(path: Path) -> Diagnosis:
+    """The diagnosis of a bundle; an incident's folder says of itself which step failed, and since when."""
+    incident = _incident_in(path.resolve()) if path.is_dir() else None
+    return judge(read_bundle(path), incident.step if incident else "", incident.since if incident else 0.0)
+
+
+def _correct(options: argparse.Namespace) -> None:
+    """Write the corrected report beside the old one, and into the run's list of incidents."""
+    folder = options.incident.resolve()
+    store = Store(folder.parent, folder.name)
+    files = read_bundle(folder)
+    print(correct(store, folder.name, files, _correction(options)))
+    run = Store(folder.parent.parent, folder.parent.name)
+    incident = _incident_in(folder)
+    listed = run.read_json(f"{incident.node}.json") if incident else None
+    if incident and listed:
+        run.write_json(f"{incident.node}.json", corrected_index(listed, incident))
+
+
+def _incident_in(folder: Path) -> Incident | None:
+    """The incident that a folder is; None when it is none."""
+    store = Store(folder.parent, folder.name)
+    return Incident.from_folder(folder.name, store.read_json(MANIFEST) or {}, store.read_json(DIAGNOSIS))
+
+
+def _correction(options: argparse.Namespace) -> Correction:
+    finding, remedy = options.finding.strip(), options.remedy.strip()
+    if remedy and not finding:
+        raise ConfigError(
+            "BUNDLE_UNREADABLE",
+            "A remedy without a finding corrects nothing.",
+            cause="--remedy was given without --finding.",
+            next_step="Say with --finding what the cause was.",
+        )
+    return Correction(options.by, time.time(), finding, remedy)
 
 
 def _enrol(options: argparse.Namespace) -> None:

@@ -13,7 +13,7 @@ from tests.fakes.cluster import FakeCluster, FakeGauges, etcd_text, make_session
 
 from nightshift.domain.facts import PackageFacts
 from nightshift.domain.policy import ClusterPolicy
-from nightshift.orchestration import callbacks, operators, reporting, sensors
+from nightshift.orchestration import callbacks, operators, probe, reporting, sensors
 from nightshift.steps.session import Session
 
 os.environ["NIGHTSHIFT_CLUSTERS"] = str(Path(__file__).parent / "clusters")  # read when DAG files are parsed
@@ -42,6 +42,23 @@ def golden(request: pytest.FixtureRequest) -> Callable[[str, str], None]:
 @pytest.fixture(scope="session")
 def dag_bag() -> DagBag:
     return DagBag(dag_folder=os.environ["AIRFLOW__CORE__DAGS_FOLDER"])
+
+
+@pytest.fixture(autouse=True)
+def _params_of_no_other_test(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Give the DAGs their defaults back: Airflow writes a run's `conf` into the `Param`s of the DAG's tasks themselves.
+
+    In production each task has a process of its own; here the next test would be a dry night.
+    """
+    if "dag_bag" not in request.fixturenames:
+        yield
+        return
+    dags = request.getfixturevalue("dag_bag").dags.values()
+    holders = [holder for dag in dags for holder in (dag, *dag.tasks)]
+    defaults = [(param, param.value) for holder in holders for _, param in holder.params.items()]
+    yield
+    for param, value in defaults:
+        param.value = value
 
 
 @pytest.fixture(scope="session")
@@ -120,7 +137,7 @@ def night(
 ) -> Night:
     """Steps and DAG are real; only the cluster, the pods and Airflow's REST API are not. Parameter: its workers."""
     night = Night(tmp_path / "store", getattr(request, "param", 2))
-    for module in (operators, sensors, callbacks):
+    for module in (operators, sensors, callbacks, probe):
         monkeypatch.setattr(module, "open_session", night.open_session)
     monkeypatch.setattr(reporting, "show_note", lambda task, context, note: night.notes.append(note))
     no_waiting(monkeypatch)

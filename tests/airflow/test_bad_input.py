@@ -299,7 +299,11 @@ def touched(world: Any, before: Any, row: Row) -> list[str]:
     cluster = world.cluster
     assert cluster.lease.holder == ""
     assert not world.gauges.values.get("k8s_upgrade_in_flight")
-    allowed = {"package-index", "supply", *(("snapshot-etcd", "stage") if row.is_after_claim else ())}
+    allowed = {
+        "package-index",
+        "supply",
+        *(("snapshot-etcd", "stage", "rehearse") if row.is_after_claim else ()),
+    }
     did = [call[0] for node in cluster.fakes.values() for call in node.calls if call[0] not in allowed]
     writes = NODE_WRITES if row.is_after_claim else (*NODE_WRITES, *CLAIM_WRITES)
     did += [call for call in cluster.api_calls if call.startswith(writes)]

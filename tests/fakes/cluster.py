@@ -52,6 +52,8 @@ def etcd_text(*, slow: bool = False, observations: float = 0.0, leader: bool = T
     lines = ["process_start_time_seconds 1000", "etcd_server_slow_apply_total 0"]
     lines += ["etcd_server_leader_changes_seen_total 1", f"etcd_server_has_leader {int(leader)}"]
     lines += ["etcd_server_is_leader 1", 'etcd_server_version{server_version="3.6.5"} 1']
+    lines += ["etcd_server_proposals_pending 0", "etcd_server_proposals_failed_total 0"]
+    lines += [f"etcd_server_proposals_committed_total {5000 + observations}"]
     lines += ["etcd_mvcc_db_total_size_in_bytes 1000", "etcd_server_quota_backend_bytes 2147483648"]
     total = 1000 + observations
     for name in (
@@ -182,7 +184,16 @@ class FakeNode:
         self.before_job: Callable[[str], None] = lambda step: None
         self.on_follow: Callable[[str], None] = lambda step: None
         self.bundles = {"etcd-20270115T080000Z.tar.gz": f"snapshot of {name}".encode()}
-        self.results: dict[str, dict[str, Any]] = {"snapshot-etcd": _proven(self.bundles)}
+        self.results: dict[str, dict[str, Any]] = {
+            "snapshot-etcd": _proven(self.bundles),
+            "rehearse": {
+                "rehearsed": True,
+                "ready_seconds": 5,
+                "seconds": 12,
+                "resources": 61,
+                "left_out": [],
+            },
+        }
         self.scratch: tuple[ScratchEntry, ...] = ()
         self.etcd: str | None = etcd_text()
         self.configz: dict[str, Any] = _configz()
@@ -246,18 +257,18 @@ class FakeNode:
         """What a test put there, else stock."""
         self._reach()
         facts = self.cluster.nodes[self.name]
+        words = {
+            "@NODE@": self.name,
+            "@VERSION@": facts.kubelet_version,
+            "@NOW@": f"{self.cluster.now:.3f}",
+            "@ETCD_MEMBERS@": ", ".join(
+                _member(n) for n in self.cluster.nodes.values() if n.is_control_plane
+            ),
+        }
         found = {}
         for name in sections:
             stock = stock_text(name, is_control_plane=facts.is_control_plane)
             text = self.texts.get(name, stock)
-            words = {
-                "@NODE@": self.name,
-                "@VERSION@": facts.kubelet_version,
-                "@NOW@": f"{self.cluster.now:.3f}",
-                "@ETCD_MEMBERS@": ", ".join(
-                    _member(n) for n in self.cluster.nodes.values() if n.is_control_plane
-                ),
-            }
             for word, value in words.items():
                 text = text and text.replace(word, value)
             found[name] = (1, "") if text is None else (0, text)
@@ -369,7 +380,7 @@ class FakeNode:
         target.write(self.bundles[name])
         return hashlib.sha256(self.bundles[name]).hexdigest()
 
-    def collect_evidence(self, since: float, target: BinaryIO) -> None:
+    def collect_evidence(self, since: float, target: BinaryIO, *, is_baseline: bool = False) -> None:
         """A bundle."""
         self._reach()
         target.write(f"evidence since {since:.0f}".encode())
@@ -620,9 +631,7 @@ class FakeKube:
     def ask(self, question: ApiQuestion[T]) -> T:
         """Over the cluster's documents."""
         self._reach("ask")
-        return self._c.answers.ask(
-            question, self._c.documents, lambda text: text.replace("@NOW@", f"{self._c.now:.3f}")
-        )
+        return self._c.answers.ask(question, self._c.documents)
 
     def kubelet_token(self) -> str:
         """Not a secret."""

@@ -21,6 +21,9 @@ class GateCase:
         dependants: gates that turn along with it, and to what; every other gate must say what it said before.
         policy: changes of the cluster's policy for this case, as in its YAML.
         profile: the lab it needs.
+        detected: what target detection says meanwhile ("go", "blind"). Where it is not "go", a night ends before any gate
+            is asked; the round then asks about the target that was found before, to see that the gate names the fault.
+        no_window: why etcd's window is not asked for; "": it is.
     """
 
     name: str
@@ -32,3 +35,5 @@ class GateCase:
     dependants: Mapping[str, str] = field(default_factory=dict)
     policy: Mapping[str, Any] = field(default_factory=dict)
     profile: str = "small"
+    detected: str = "go"
+    no_window: str = ""

@@ -1,4 +1,4 @@
-"""Disks: full now, full during the upgrade, out of inodes."""
+"""Disks: full now, full during the upgrade, out of inodes; the node's one disk, and a mount of its own."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ CASES: tuple[GateCase, ...] = (
         code="DISK_WOULD_FILL",
         words=("w2: / would be", "now 80", "images", "packages"),
     ),
+    # A node of the lab has one disk: what fills /var/lib/etcd fills /.
     GateCase(
         name="disk-fill-control-plane",
         faults=(("disk-fill", "cp1", "/var/lib/etcd", "80%"),),
@@ -29,6 +30,18 @@ CASES: tuple[GateCase, ...] = (
         outcome="block",
         code="DISK_WOULD_FILL",
         words=("cp1: / would be", "copies of etcd's data by kubeadm"),
+    ),
+    # A file system of its own on the same node, while / has room: it alone is named.
+    GateCase(
+        name="disk-fill-of-a-mount-of-its-own",
+        faults=(
+            ("scratch-mount", "cp1", "128"),
+            ("disk-fill", "cp1", "/etc/kubernetes/tmp", "40M"),
+        ),
+        gate="disk_usage",
+        outcome="block",
+        code="DISK_WOULD_FILL",
+        words=("cp1: /etc/kubernetes/tmp would be", "now 31", "copies of etcd's data by kubeadm"),
     ),
     # Between the gate's limit (5 % + 2 % free) and the kubelet's (5 %): nothing is evicted yet.
     GateCase(

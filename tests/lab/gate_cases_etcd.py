@@ -75,6 +75,7 @@ CASES: tuple[GateCase, ...] = (
         outcome="block",
         code="ETCD_ALARM",
         words=("NOSPACE", "cp1"),
+        no_window="nothing is written any more: etcd has nothing to show, and after 10 s schedulers and controllers end",
     ),
     GateCase(
         name="etcd-quota-near",

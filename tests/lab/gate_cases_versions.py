@@ -34,7 +34,7 @@ CASES: tuple[GateCase, ...] = (
         "compatibility",
         "block",
         "ADDON_TOO_OLD",
-        ("calico 3.29.1", "Deployment default/nslab-addon", "1.35", "3.31"),
+        ("calico 3.29.1", "Deployment default/nslab-addon", "1.35", "3.30"),
     ),
     GateCase(
         "an add-on that its owner keeps where it is",

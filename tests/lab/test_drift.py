@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 from tests.lab.gate_cases_drift import OIDC
+from tests.lab.previews import UPLOAD, read_preview
 from tests.lab.test_night import assert_clean, assert_on_target
 from tests.lab.world import World
 
@@ -54,5 +55,9 @@ def test_a_dry_run_says_what_would_be_uploaded_and_writes_nothing(world: World) 
         world.lab("heal", "oidc-flags")
     drift = next(gate for gate in run["ledger"]["gates"] if gate["gate"] == "drift")
     assert drift["outcome"] == "warn"
+    said = read_preview(world.api.task_log(run["dag_run_id"], "decide"))
     for flag in OIDC:
         assert flag in drift["message"]
+        upload = f"{UPLOAD}kube-apiserver: {flag}"
+        assert f"{upload}." in said.uploads
+        assert upload in run["note"]

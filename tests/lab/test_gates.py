@@ -8,7 +8,7 @@ from tests.lab.gate_world import GateWorld, collect_cases, not_healthy
 from tests.lab.world import World
 
 ROUNDS = 20
-ROUND_LIMIT_SECONDS = 10.0  # of all gates that are asked together
+ROUND_LIMIT_SECONDS = 10.0  # of everything but the settle window
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,7 @@ import pytest
 from tests.lab.test_night import SLOT, TARGET, assert_clean, assert_on_target
 from tests.lab.world import World, wait_until
 
-from nightshift.steps.session import path_safe
+from nightshift.domain.store_paths import path_safe
 from nsdemo.settings import PROJECT
 
 SCRIPTS = PROJECT / "include" / "scripts"

@@ -38,10 +38,10 @@ BUSY_NIGHTS = 3  # of a night that must go through
 class Api(AirflowApi):
     """What a person can do in the UI, through the API the UI uses."""
 
-    def start(self, **conf: Any) -> str:
+    def start(self, dag_id: str = DAG, **conf: Any) -> str:
         """Trigger a run with values of the form; returns its id."""
-        body = {"logical_date": None, "conf": {"reason": "lab test", **conf}}
-        return str(self._change("POST", f"/api/v2/dags/{DAG}/dagRuns", body)["dag_run_id"])
+        body = {"logical_date": None, "conf": conf if dag_id != DAG else {"reason": "lab test", **conf}}
+        return str(self._change("POST", f"/api/v2/dags/{dag_id}/dagRuns", body)["dag_run_id"])
 
     def mark_task_failed(self, run_id: str, task_id: str, map_index: int = -1) -> None:
         """What the button of a running task does."""
@@ -62,10 +62,10 @@ class Api(AirflowApi):
             found += [task] if is_first else self._get(path)["task_instances"]
         return [row for row in found if row["start_date"]]
 
-    def task_log(self, run_id: str, task_id: str) -> list[str]:
+    def task_log(self, run_id: str, task_id: str, dag_id: str = DAG) -> list[str]:
         """What stands in the log of a task's last try, line by line, as the UI shows it."""
-        task = next(t for t in self.tasks(DAG, run_id) if t["task_id"] == task_id)
-        run = f"/api/v2/dags/{DAG}/dagRuns/{quote(run_id, safe='')}"
+        task = next(t for t in self.tasks(dag_id, run_id) if t["task_id"] == task_id)
+        run = f"/api/v2/dags/{dag_id}/dagRuns/{quote(run_id, safe='')}"
         content = self._get(f"{run}/taskInstances/{task_id}/logs/{task['try_number']}")["content"]
         return [str(line["event"] if isinstance(line, dict) else line) for line in content]
 
@@ -178,6 +178,18 @@ class World:
         """Names of cordoned nodes."""
         return [name for name, node in self.nodes().items() if node["spec"].get("unschedulable")]
 
+    def movable_pods(self) -> dict[str, set[str]]:
+        """Node -> "namespace/name" of what a drain of it evicts: no mirror pod and none of a DaemonSet."""
+        found: dict[str, set[str]] = {name: set() for name in self.nodes()}
+        for pod in json.loads(self.kubectl("get", "pods", "-A", "-o", "json"))["items"]:
+            about = pod["metadata"]
+            owners = {owner["kind"] for owner in about.get("ownerReferences", [])}
+            if not owners & {"DaemonSet", "Node"}:
+                found.setdefault(pod["spec"].get("nodeName", ""), set()).add(
+                    f"{about['namespace']}/{about['name']}"
+                )
+        return found
+
     def cordons(self) -> CordonWatch:
         """Watches which nodes are cordoned, while the context lasts."""
         return CordonWatch(self.kubectl_command())
@@ -245,16 +257,19 @@ class World:
         self.used = True
         return self.finish(self.api.start(**conf), seconds)
 
-    def finish(self, run_id: str, seconds: float = NIGHT_SECONDS) -> dict[str, Any]:
+    def finish(self, run_id: str, seconds: float = NIGHT_SECONDS, dag_id: str = DAG) -> dict[str, Any]:
         """Wait for the end of a run."""
         run = wait_until(
-            lambda: (r := self.run(run_id))["state"] in ENDED and r, f"end of {run_id}", seconds, pause=2
+            lambda: (r := self.run(run_id, dag_id))["state"] in ENDED and r,
+            f"end of {run_id}",
+            seconds,
+            pause=2,
         )
         return {**run, "ledger": self.ledger(run_id)}
 
-    def run(self, run_id: str) -> dict[str, Any]:
+    def run(self, run_id: str, dag_id: str = DAG) -> dict[str, Any]:
         """One run."""
-        found: dict[str, Any] = patiently(lambda: self.api.run(DAG, run_id))
+        found: dict[str, Any] = patiently(lambda: self.api.run(dag_id, run_id))
         return found
 
     def states(self, run_id: str) -> dict[str, str | None]:
@@ -289,7 +304,7 @@ class World:
             if state == "running":
                 return run_id
             run = self.finish(run_id)
-            assert self._is_just_busy(run), run["note"]
+            assert self.is_just_busy(run), run["note"]
         raise AssertionError(f"this machine was too busy for {BUSY_NIGHTS} nights")
 
     def _running_or_end(self, run_id: str, task_id: str) -> str | None:
@@ -318,9 +333,9 @@ class World:
         return is_busy
 
     def ledger(self, run_id: str) -> dict[str, Any] | None:
-        """The ledger entry of a run; None when it wrote none."""
-        directory = Path(self.home.store) / "lab" / "ledger"
-        for path in sorted(directory.glob("*.json"), reverse=True):
+        """The entry of a night or of a look; None when it wrote none."""
+        store = Path(self.home.store) / "lab"
+        for path in sorted((*store.glob("ledger/*.json"), *store.glob("readiness/*.json")), reverse=True):
             entry: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
             if entry["run_id"] == run_id:
                 return entry

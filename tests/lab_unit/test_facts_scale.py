@@ -7,7 +7,10 @@ import json
 import pytest
 
 from bench import facts_scale
-from bench.fake_fleet import CONTROL_PLANES, Fleet
+from bench.fake_fleet import CONTROL_PLANES, Fleet, served
+from bench.fake_nodes import stock_documents
+from nightshift.domain.gates import GATES
+from nightshift.domain.round import Moment
 
 FLEET = Fleet(10, 250)
 
@@ -48,7 +51,16 @@ def test_selectors() -> None:
 
 
 def test_what_is_not_made_does_not_exist() -> None:
-    assert FLEET.answer("/apis/apps/v1/deployments", {})[0] == 404
+    assert FLEET.answer("/apis/apps/v1/statefulsets", {})[0] == 404
+
+
+def test_documents_that_do_not_grow_are_given() -> None:
+    settings = {"kind": "ConfigMap", "data": {"a": "b"}}
+    dns = {"metadata": {"name": "coredns", "namespace": "kube-system"}}
+    fleet = Fleet(10, 250, {"/api/v1/settings": settings, "/apis/apps/v1/deployments": {"items": [dns]}})
+    assert json.loads(fleet.answer("/api/v1/settings", {})[2]) == settings
+    listed = json.loads(fleet.answer("/apis/apps/v1/deployments", {})[2])["items"]
+    assert [item["metadata"]["name"] for item in listed] == ["coredns", *(f"app-{n}" for n in range(12))]
 
 
 def test_a_pod_is_as_large_as_a_real_one() -> None:
@@ -60,7 +72,24 @@ def test_a_whole_round_is_measured(capsys: pytest.CaptureFixture[str]) -> None:
     said = capsys.readouterr().out
     assert "8 nodes, 60 pods" in said
     assert "GET /api/v1/nodes" in said
+    assert "POST /api/v1/namespaces/nightshift/serviceaccounts/kubelet-reader/token" in said
     assert "verdicts: " in said
+
+
+def test_every_gate_of_the_night_really_judges() -> None:
+    fleet = Fleet(8, 60, stock_documents())
+    with served(fleet) as address:
+        found = facts_scale.measure(address, 8)
+    at_night = [gate.name for gate in GATES.values() if Moment.NIGHT in gate.moments]
+    assert found["verdicts"] == dict.fromkeys(at_night, "pass"), found["shut"]
+
+
+def test_a_gate_that_sees_nothing_is_an_error(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(facts_scale, "stock_documents", dict)  # no kubeadm-config, no add-ons
+    assert facts_scale.main(["--nodes", "8", "--pods", "60"]) == 1
+    assert "did not pass: " in capsys.readouterr().out
 
 
 def test_too_slow_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -107,8 +107,8 @@ def test_the_corefile_gets_one_line_and_loses_it(monkeypatch: pytest.MonkeyPatch
 
 def _config_map(monkeypatch: pytest.MonkeyPatch, text: str) -> dict[str, Any]:
     kept = {"text": text}
-    monkeypatch.setattr(configuration, "_data", lambda name, key: kept["text"])
-    monkeypatch.setattr(configuration, "_set_data", lambda name, key, value: kept.update(text=value))
+    monkeypatch.setattr(configuration, "read_config_map", lambda name, key: kept["text"])
+    monkeypatch.setattr(configuration, "write_config_map", lambda name, key, value: kept.update(text=value))
     return kept
 
 

@@ -103,14 +103,16 @@ def test_heal_with_a_node_leaves_the_others(trouble: Trouble) -> None:
     assert commands.active() == ["test w1"]
 
 
-def test_heal_all_gives_power_back_first(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_heal_all_gives_power_back_first_and_then_undoes_the_youngest(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     made = Trouble()
     names = ("disk-fill", "node-power-off", "stray-manifest")
     monkeypatch.setattr(commands, "FAULTS", {n: made.fault(n) for n in names})
     for number, name in enumerate(names):
         commands.inflict(name, [f"w{number}"])
     commands.heal_all()
-    assert [d for d in made.done if d.startswith("undo")] == ["undo w1", "undo w0", "undo w2"]
+    assert [d for d in made.done if d.startswith("undo")] == ["undo w1", "undo w2", "undo w0"]
 
 
 def test_forget_undoes_only_what_a_reset_would_leave(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -207,6 +209,36 @@ def test_fill_of_two_mounts_of_one_node_are_two_cases() -> None:
     second = disks.parse_fill(["w1", "/var/lib/kubelet", "85%"])[0]
     assert first.key != second.key
     assert "/" not in first.key + second.key
+
+
+def test_a_scratch_mount_is_laid_once_and_taken_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With programs that write down what is mounted."""
+    directory, mounted = tmp_path / "tmp", tmp_path / "mounted"
+    mounted.touch()
+    programs = {
+        "mount": f'for last; do :; done; [ -d "$last" ] && echo "$*" >>{mounted}',
+        "mountpoint": f'grep -q " $2\\$" {mounted}',
+        "umount": f'grep -v " $1\\$" {mounted} >{mounted}.left; mv {mounted}.left {mounted}',
+    }
+    for name, text in programs.items():
+        (tmp_path / name).write_text(f"#!/bin/sh\n{text}\n")
+        (tmp_path / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    monkeypatch.setattr(disks, "MOUNT_DIRECTORY", str(directory))
+    monkeypatch.setattr(machine, "enter", lambda _node, argv: subprocess.run(argv, check=True))
+    (case,) = disks.SCRATCH_MOUNT.parse(["cp1", "128"])
+    for _ in range(2):  # both may be repeated
+        disks.SCRATCH_MOUNT.inflict(case)
+        wanted = f"-t tmpfs -o size=128m,mode=0700 nslab-scratch-mount {directory}"
+        assert mounted.read_text().splitlines() == [wanted]
+    for _ in range(2):
+        disks.SCRATCH_MOUNT.undo(case)
+        assert mounted.read_text() == ""
+
+
+def test_a_scratch_mount_takes_little_of_the_machines_memory() -> None:
+    with pytest.raises(LabError, match="the size in MiB is '257'"):
+        disks.SCRATCH_MOUNT.parse(["cp1", "257"])
 
 
 MANIFEST = """\

@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import subprocess
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -126,17 +127,17 @@ def test_the_holder_of_the_lock_holds_it(tmp_path: Path) -> None:
     locks = tuple(str(tmp_path / name) for name in ("lock-frontend", "lock"))
     text = packages.HOLD.replace(repr(packages.LOCKS), repr(locks)).replace("/run/", f"{tmp_path}/")
     try_it = f"import fcntl; fcntl.lockf(open({locks[1]!r}, 'w'), fcntl.LOCK_EX | fcntl.LOCK_NB)"
-    with subprocess.Popen(["python3", "-c", text]) as holder:
+    with subprocess.Popen([sys.executable, "-c", text]) as holder:
         try:
             for _ in range(200):
                 if (tmp_path / packages.LOCK_UNIT).exists():
                     break
                 subprocess.run(["sleep", "0.05"], check=True)
-            held = subprocess.run(["python3", "-c", try_it], check=False, capture_output=True)
+            held = subprocess.run([sys.executable, "-c", try_it], check=False, capture_output=True)
         finally:
             holder.kill()
     assert b"BlockingIOError" in held.stderr
-    subprocess.run(["python3", "-c", try_it], check=True)
+    subprocess.run([sys.executable, "-c", try_it], check=True)
 
 
 def test_a_wanted_reboot_is_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -319,3 +319,14 @@ def test_step_says_how_long_it_took_last_time(
         time.sleep(0.01)
     assert "booting (last time 1 min 01 s)" in capsys.readouterr().err
     assert known["boot"] < 1
+
+
+def test_flushes_of_a_node_end_at_its_own_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    setting = tmp_path / "write_cache"
+    monkeypatch.setattr(pool, "devices_of", lambda _image: [])
+    monkeypatch.setattr(pool, "output", lambda _command: "/dev/loop7")
+    monkeypatch.setattr(
+        pool, "write_cache", lambda device: setting if device == "/dev/loop7" else tmp_path / "?"
+    )
+    assert pool.attach(tmp_path / "cp1.img") == "/dev/loop7"
+    assert setting.read_text() == "write through"

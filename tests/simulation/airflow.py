@@ -204,7 +204,8 @@ class Airflow:
         return process
 
     def _exited(self, task: Task, process: Process, value: Any, error: BaseException | None) -> None:
-        self.world.said(process, f"ended: {error or _short(value)}")
+        if self.world.is_traced:
+            self.world.said(process, f"ended: {error or _short(value)}")
         how = "success" if error is None else "skipped" if isinstance(error, HeldError) else "failed"
         self.hub.after(0.5, lambda: task.end(process, how, error or value))
 

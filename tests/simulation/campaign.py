@@ -9,13 +9,17 @@ import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
+from multiprocessing.pool import Pool
 
 from tests.simulation.airflow import STEPS
 from tests.simulation.faults import FAULTS
+from tests.simulation.model import read_ahead
 from tests.simulation.mutants import MUTANTS, broken
 from tests.simulation.world import Result, play
 
 _CHUNK = 25  # seeds per piece of work
+_HUNTED = 4  # the same where most seeds are never played, because an earlier one has found it
 
 
 @dataclass
@@ -77,12 +81,18 @@ def run(first: int, count: int, workers: int | None = None) -> Report:
     chunks = [
         range(start, min(start + _CHUNK, first + count)) for start in range(first, first + count, _CHUNK)
     ]
-    workers = min(workers or os.cpu_count() or 1, len(chunks))
-    with multiprocessing.get_context("fork").Pool(workers, initializer=_without_gc) as pool:
+    with _pool(workers) as pool:
         for results in pool.imap_unordered(_play_all, chunks):
             for result in results:
                 report.add(result)
     return report
+
+
+def _pool(workers: int | None) -> Pool:
+    """Processes that begin with what this one has read already; None: one per core it may use."""
+    read_ahead()
+    workers = workers or len(os.sched_getaffinity(0))
+    return multiprocessing.get_context("fork").Pool(workers, initializer=_without_gc)
 
 
 def _without_gc() -> None:
@@ -96,11 +106,15 @@ def _play_all(seeds: Sequence[int]) -> list[Result]:
     return [play(seed) for seed in seeds]
 
 
-def hunt(mutant: str, seeds: int) -> tuple[int, str] | None:
+def hunt(mutant: str, seeds: int, workers: int | None = None) -> tuple[int, str] | None:
     """Return the first seed that finds a mutant for what it is, and the breach; None: none does."""
-    for seed in range(seeds):
-        with broken(mutant):
-            result = play(seed)
-        if result.breaches and result.breaches[0].startswith(MUTANTS[mutant].finds):
-            return seed, result.breaches[0]
-    return None
+    with _pool(workers) as pool:
+        found = pool.imap(partial(_breach_of, mutant), range(seeds), chunksize=_HUNTED)
+        return next(((seed, breach) for seed, breach in enumerate(found) if breach), None)
+
+
+def _breach_of(mutant: str, seed: int) -> str | None:
+    with broken(mutant):
+        result = play(seed)
+    is_found = bool(result.breaches) and result.breaches[0].startswith(MUTANTS[mutant].finds)
+    return result.breaches[0] if is_found else None

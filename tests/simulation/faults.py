@@ -342,7 +342,7 @@ class Plan:
     def __init__(self, rng: Random) -> None:
         self.pending: dict[str, list[list[Any]]] = {}
         self.hit: set[tuple[str, str]] = set()
-        self.is_off = False
+        self.is_off = self.quiesces = False
         for _ in range(rng.choice((1, 2, 2, 3, 3, 4, 5))):
             step, fault = rng.choice(STEPS), rng.choice(tuple(FAULTS))
             calls, verb = int(rng.expovariate(1 / 5)), ""
@@ -361,7 +361,7 @@ class Plan:
         if rng.random() < 0.5:
             self._add_story(rng)
         self.has_bad_worker = "quarantine_node" in self.pending
-        self.quiesces = bool({"quiesce", "restore"} & set(self.pending)) or self._is_about_quiet()
+        self.quiesces |= bool({"quiesce", "restore"} & set(self.pending)) or self._is_about_quiet()
 
     def _is_about_quiet(self) -> bool:
         """A fault at a call that only a ledger of debts has."""
@@ -374,7 +374,7 @@ class Plan:
         acting = rng.choice(("snapshot", "stage", "upgrade_node", "upgrade_kubelet"))
         nth = rng.choice((0, 0, 1, 2))
         story = rng.choice(
-            ("zombie", "zombie", "unseen", "member", "cleared", "aside", "told", "loose", "blind")
+            ("zombie", "zombie", "unseen", "member", "cleared", "aside", "told", "loose", "blind", "hushed")
         )
         if story == "zombie":  # a command that comes when its run has long been given up
             self._add(acting, rng.choice(("freeze", "late")), nth, "start-job")
@@ -396,6 +396,11 @@ class Plan:
                 self._add("quiesce", fault, nth % 2, "set_workload")
         elif story == "blind":
             self._add_blind_story(rng, nth)
+        elif story == "hushed":  # the same at a control plane for which workloads are quiet, and for long
+            self._add("upgrade_node", "job slow", 0, "start-job")
+            self._add("upgrade_node", "cut", 1 + nth, "job-poll")
+            self._add("upgrade_node", rng.choice(_ENDS), 1 + nth, "job-poll")
+            self.quiesces = True
         else:  # a person's cordon on a node that comes later
             self._add(rng.choice(("claim", "snapshot", "stage", "gate")), "person cordons", rng.randrange(5))
 

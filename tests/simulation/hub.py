@@ -63,7 +63,7 @@ class Process:
 class Fiber:
     """One thread of a process."""
 
-    __slots__ = ("done", "error", "glet", "is_done", "process", "result", "ticket")
+    __slots__ = ("done", "error", "glet", "is_done", "process", "result", "ticket", "work")
 
     def __init__(self, process: Process) -> None:
         self.process = process
@@ -72,7 +72,8 @@ class Fiber:
         self.result: Any = None
         self.error: BaseException | None = None
         self.done: Event | None = None
-        self.glet: greenlet
+        self.work: Callable[[], Any] | None = None  # until it begins
+        self.glet: greenlet | None = None  # from then on
 
 
 class Hub:
@@ -99,7 +100,7 @@ class Hub:
     def spawn(self, process: Process, work: Callable[[], Any], delay: float = 0.0) -> Fiber:
         """Add a thread to a process."""
         fiber = Fiber(process)
-        fiber.glet = greenlet(lambda: self._live(fiber, work), self._main)
+        fiber.work = work
         process.fibers.append(fiber)
         self._all.append(fiber)
         self._wake(fiber, self.now + delay)
@@ -164,7 +165,10 @@ class Hub:
             self.events += 1
             if ticket >= 0:
                 self.current = what
-                what.glet.switch()
+                if what.glet is None:
+                    self._begin(what)
+                else:
+                    what.glet.switch()
                 self.current = None
             else:
                 what()
@@ -179,15 +183,20 @@ class Hub:
         """Unwind everything that is left."""
         self._is_over = True
         for fiber in self._all:
-            while not fiber.glet.dead:
-                try:
-                    fiber.glet.throw(Gone)
-                except Gone:
-                    break
+            if fiber.glet is not None:
+                fiber.glet.throw(Gone)
         self._all.clear()
         self._heap.clear()
 
-    def _live(self, fiber: Fiber, work: Callable[[], Any]) -> None:
+    def _begin(self, fiber: Fiber) -> None:
+        """Let it run for the first time, on a greenlet that an earlier fiber has left, where there is one."""
+        carrier = _IDLE.pop() if _IDLE else greenlet(_carry, self._main)
+        fiber.glet = carrier
+        carrier.switch(self, fiber)
+
+    def _live(self, fiber: Fiber) -> None:
+        work, fiber.work = fiber.work, None
+        assert work is not None
         try:
             fiber.result = work()
         except Gone:
@@ -210,6 +219,19 @@ class Hub:
     def _push(self, when: float, what: Any, ticket: int) -> None:
         self._sequence += 1
         heapq.heappush(self._heap, (when, self._sequence, what, ticket))
+
+
+_IDLE: list[greenlet] = []  # a new one costs a mapping of memory; a seed has hundreds of fibers
+
+
+def _carry(hub: Hub, fiber: Fiber) -> None:
+    """Carry one fiber after the other, of this hub and of later ones."""
+    while True:
+        hub._live(fiber)
+        carrier, fiber.glet = fiber.glet, None
+        assert carrier is not None
+        _IDLE.append(carrier)
+        hub, fiber = hub._main.switch()
 
 
 class Event:

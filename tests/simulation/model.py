@@ -10,11 +10,12 @@ import hashlib
 import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from functools import lru_cache
+from functools import cache, lru_cache
 from io import BytesIO
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from tests.fakes.cluster import COMPONENTS, GIB, FakeCluster, FakeKube, FakeNode, etcd_text
+from tests.fakes.stock import Answers
 from tests.simulation.hub import START, Process
 
 from nightshift.clients import node_ssh
@@ -37,7 +38,8 @@ from nightshift.domain.facts import (
 )
 from nightshift.domain.facts.supply import SupplyItem
 from nightshift.domain.versions import Version
-from nightshift.steps import gates
+from nightshift.steps import decide, snapshot, turn, verify_node
+from nightshift.steps.look import etcd
 
 if TYPE_CHECKING:
     from tests.simulation.world import World
@@ -45,6 +47,7 @@ if TYPE_CHECKING:
 OLD, NEW = "1.34.4", "1.35.4"
 PACKAGE = "1.35.4-1.1"
 UPGRADES = ("kubeadm-upgrade", "kubelet-upgrade")
+_ANSWERS = Answers()  # for all seeds: the stock documents never change
 _NOT_READY_SECONDS = 40.0  # the node controller's grace period
 _BOOT_SECONDS = (15.0, 45.0)
 _MOUNTS = tuple(
@@ -79,6 +82,8 @@ class Job:
     starter: Process | None = None  # whose call started it
     is_again: bool = False  # the same owner had begun such a job here before
     acts: bool = False  # it found that something is to be done
+    is_slow: bool = False  # a fault lets it take very long
+    told: JobFacts | None = None  # as it was last asked about
 
     @property
     def is_running(self) -> bool:
@@ -98,6 +103,7 @@ class SimCluster(FakeCluster):
         self._lease = LeaseFacts("", 0, None, None, 0)
         super().__init__(control_planes, workers, OLD)
         self.api_calls = _Forgetful()
+        self.answers = _ANSWERS
         self.fakes = {name: SimNode(self, name) for name in self.nodes}
         self.nodes = _Watched(self.nodes, world)
         self.members = [name for name in self.nodes if self.nodes[name].is_control_plane]
@@ -277,13 +283,21 @@ class SimNode(FakeNode):
         """Jobs at work."""
         return [job for job in self.units.values() if job.is_running and self.is_on]
 
+    @property
+    def is_held_up(self) -> bool:
+        """Tell whether a fault still lets a job here take very long."""
+        return any(job.is_slow for job in self.active)
+
     def facts(self, job: Job) -> JobFacts:
         """As `job_line` says it."""
-        is_lost = job.state == "lost"
-        code = None if is_lost else job.exit_code
-        return JobFacts(
-            job.step, job.state, code, job.owner, job.token, job.arguments, job.started, job.finished, is_lost
-        )
+        if job.told is None or job.told.state != job.state:  # nothing else of it ever changes alone
+            is_lost = job.state == "lost"
+            code = None if is_lost else job.exit_code
+            job.told = JobFacts(
+                *(job.step, job.state, code, job.owner, job.token, job.arguments, job.started, job.finished),
+                is_lost,
+            )
+        return job.told
 
     def probe(self) -> NodeProbe:
         """Everything."""
@@ -321,7 +335,8 @@ class SimNode(FakeNode):
             if self.cluster.fakes[n].is_on and self.cluster.fakes[n].is_member_up
         ]
         has_leader = len(up) * 2 > len(self.cluster.members)
-        return _metrics(int((self.cluster.now - START) // 10), has_leader, up[0] == self.name)
+        tick = int((self.cluster.now - START) // 10)
+        return _metrics(tick, has_leader=has_leader, is_leader=up[0] == self.name)
 
     def verb(self, verb: str, words: Sequence[str]) -> tuple[int, str, str]:
         """Answer as `nightshift-node` does: exit code, standard output, standard error."""
@@ -382,6 +397,7 @@ class SimNode(FakeNode):
         pace = 1.0
         if self.slow > 0 and job.step in (*UPGRADES, "stage"):
             self.slow -= 1
+            job.is_slow = True
             pace = world.rng.uniform(6.0, 15.0)
         fails_at = -1
         if self.fails > 0 and job.step in (*UPGRADES, "stage", "snapshot-etcd"):
@@ -537,7 +553,7 @@ def _tidy(name: str, is_cp: bool) -> NodeProbe:
 
 
 @lru_cache(maxsize=4096)
-def _metrics(tick: int, has_leader: bool, is_leader: bool) -> str:
+def _metrics(tick: int, *, has_leader: bool, is_leader: bool) -> str:
     """Metrics of a member that takes 20 writes a second."""
     lines = etcd_text(observations=200.0 * tick, leader=has_leader).splitlines()
     text = "\n".join(line for line in lines if 'le="0.128"' not in line and 'le="0.256"' not in line) + "\n"
@@ -603,7 +619,9 @@ class SimSsh(NodeSsh):
         target.write(content)
         return hashlib.sha256(content).hexdigest()
 
-    def collect_evidence(self, since: float, target: BinaryIO, *, timeout_seconds: float = 0) -> None:
+    def collect_evidence(
+        self, since: float, target: BinaryIO, *, is_baseline: bool = False, timeout_seconds: float = 0
+    ) -> None:
         """A bundle."""
         self._ask("collect-evidence", self._machine.reach)
         target.write(b"evidence")
@@ -750,6 +768,43 @@ class MemoryStore:
         self._world.call("store", None, f"write {relative}", lambda: self._files.update({relative: content}))
         return f"/store/{relative}"
 
+    def write_text(self, relative: str, text: str) -> str:
+        """Write at once or not at all."""
+        content = text.encode("utf-8", errors="replace")
+        self._world.call("store", None, f"write {relative}", lambda: self._files.update({relative: content}))
+        return f"/store/{relative}"
+
+    def read_bytes(self, relative: str, limit: int) -> bytes | None:
+        """Read."""
+        found = self._world.call("store", None, f"read {relative}", lambda: self._files.get(relative))
+        return None if found is None else bytes(found[:limit])
+
+    def chunks(self, relative: str) -> Iterator[bytes]:
+        """In one piece."""
+        yield self._world.call("store", None, f"read {relative}", lambda: self._files[relative])
+
+    def names(self, folder: str) -> tuple[str, ...]:
+        """List."""
+
+        def found() -> tuple[str, ...]:
+            below = [name.removeprefix(f"{folder}/") for name in self._files if name.startswith(f"{folder}/")]
+            return tuple(sorted({name.partition("/")[0] for name in below}))
+
+        return self._world.call("store", None, f"list {folder}", found)
+
+    def remove(self, folder: str) -> None:
+        """As a whole."""
+
+        def gone() -> None:
+            for name in [name for name in self._files if name.startswith(f"{folder}/")]:
+                del self._files[name]
+
+        self._world.call("store", None, f"remove {folder}", gone)
+
+    def place(self, relative: str) -> str:
+        """Where it lies."""
+        return f"/store/{relative}"
+
 
 class SimGauges:
     """A Pushgateway that may be away."""
@@ -772,7 +827,7 @@ def _parsed(text: str) -> EtcdSample | None:
     return parse_etcd_metrics(text, "", 0.0)
 
 
-def _parse_once(text: str, member: str, taken: float) -> EtcdSample | None:
+def parse_once(text: str, member: str, taken: float) -> EtcdSample | None:
     """The real one, once for each text: the same come again and again."""
     known = _parsed(text)
     if known is None:
@@ -782,4 +837,13 @@ def _parse_once(text: str, member: str, taken: float) -> EtcdSample | None:
     return sample
 
 
-gates.parse_etcd_metrics = _parse_once
+@cache
+def read_ahead() -> None:
+    """Parse what members say in the first half hour of a night, so that not each forked process has to."""
+    for tick in range(180):
+        for is_leader in (True, False):
+            _parsed(_metrics(tick, has_leader=True, is_leader=is_leader))
+
+
+for _reader in (decide, etcd, snapshot, turn, verify_node):  # all there are, says test_simulation.py
+    _reader.parse_etcd_metrics = parse_once  # type: ignore[attr-defined]  # imported there

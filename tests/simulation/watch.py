@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 DEBT_SECONDS = 300.0  # promise 3
 _BLINK_SECONDS = 30.0  # two control planes that come at once see each other, and both are given back
+_KEEPS_THE_LEASE = (*MUTATING, "postflight")  # while such a try lives, even frozen, its run has the cluster
 _WORD_SECONDS = 60.0  # a drain asks for the brake every 5 s; calls may be slow or late
 _LIVE_SECONDS = 150.0  # a Lease's life and a few renewals
 _HOLDING = (
@@ -236,8 +237,7 @@ class Watch:
         """Everything that must hold now."""
         world = self.world
         cluster, now = world.cluster, world.hub.now
-        is_up = cluster.is_api_up
-        if not is_up:
+        if not cluster.is_api_up:
             self.api_down_last = now
         if cluster.changes != self._seen or now >= self._watched_until:
             self._seen = cluster.changes
@@ -353,7 +353,7 @@ class Watch:
                 return True
         for process in world.processes:
             if process.is_alive and (
-                process.is_frozen if process.step in RECOVERIES else process.step in MUTATING
+                process.is_frozen if process.step in RECOVERIES else process.step in _KEEPS_THE_LEASE
             ):
                 return True
         return False

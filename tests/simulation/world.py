@@ -140,9 +140,11 @@ class World:
 
     def _after_event(self) -> None:
         self.watch.look()
+        if self.hub.events % 8:
+            return
         if self.hub.events % 256 == 0:
             self.processes = [p for p in self.processes if p.is_alive]
-        if self.hub.events % 8 or self._is_resting:
+        if self._is_resting:
             return
         main = self.airflows[0]
         if main.is_up and not any(run.is_active for run in main.runs):
@@ -183,7 +185,11 @@ class World:
             self.cluster.is_api_up
             and not any(run.is_active for other in self.airflows[1:] for run in other.runs)
             and all(
-                n.is_reachable and n.is_member_up == n.is_cp and n.by_hand_until < self.hub.now for n in nodes
+                n.is_reachable
+                and n.is_member_up == n.is_cp
+                and n.by_hand_until < self.hub.now
+                and not n.is_held_up
+                for n in nodes
             )
             and all(n.is_ready for n in self.cluster.nodes.values())
         )
@@ -234,7 +240,7 @@ class World:
             installation=installation,
             began=process.began,
             clock=self.cluster.clock,
-            log=partial(self.said, process),
+            log=partial(self.said, process) if self.is_traced else _unheard,
             sleep=self.hub.sleep,
         )
 
@@ -263,7 +269,8 @@ class World:
             answer = apply()
         except NightshiftError as error:
             self.actor = None
-            self.said(process, f"{channel} {machine.name if machine else ''} {what}: {error.code}")
+            if self.is_traced:
+                self.said(process, f"{channel} {machine.name if machine else ''} {what}: {error.code}")
             self.hub.sleep(4.0 if channel == "ssh" else 1.0)
             raise
         finally:
@@ -374,6 +381,10 @@ def _policy(members: int, rng: Random, quiesce: tuple[WorkloadName, ...]) -> Clu
         workers=WorkerPolicy(max_unavailable=rng.choice((1, 1, 2))),
         limits=LimitPolicy(kubeadm_job_seconds=900, package_job_seconds=600, snapshot_job_seconds=300),
     )
+
+
+def _unheard(line: str) -> None:
+    """A line that nobody reads."""
 
 
 def _brief(answer: Any) -> str:

@@ -19,7 +19,7 @@ from nslab.faults.api_objects import (
 from nslab.faults.api_use import DEPRECATED_API_IN_USE
 from nslab.faults.configuration import COREFILE_CUSTOM, KUBEADM_CONFIG_DRIFTED, KUBELET_CONFIG_EDITED
 from nslab.faults.control_plane import NODE_POWER_OFF, SCRATCH_PILE, STRAY_MANIFEST
-from nslab.faults.disks import DISK_CONTENDED, DISK_FILL, INODE_EXHAUSTION
+from nslab.faults.disks import DISK_CONTENDED, DISK_FILL, INODE_EXHAUSTION, SCRATCH_MOUNT
 from nslab.faults.etcd import ETCD_SLOW
 from nslab.faults.etcd_members import ETCD_ALARM, MEMBER_DOWN
 from nslab.faults.manifests import (
@@ -46,7 +46,9 @@ from nslab.faults.packages import (
     REPO_AWAY,
     REPO_WRONG_SIGNATURE,
 )
+from nslab.faults.services import service_faults
 from nslab.faults.supply import IMAGE_MISSING, PACKAGE_MISSING
+from nslab.faults.upgrade_traps import trap_faults
 from nslab.faults.workloads import BARE_POD, NO_ROOM, PDB_DEADLOCK, PDB_OVERLAP, POD_PINNED
 from nslab.shell import LabError
 
@@ -69,7 +71,9 @@ FAULTS = {
         *(KUBELET_CONFIG_EDITED, COREFILE_CUSTOM, KUBEADM_CONFIG_DRIFTED),
         *(REPO_WRONG_SIGNATURE, REPO_AWAY, DPKG_HALF_CONFIGURED, APT_LOCK_HELD, REBOOT_REQUIRED),
         *(KUBELET_FLAG, ADDON),
-        *(INODE_EXHAUSTION, PDB_DEADLOCK, PDB_OVERLAP, POD_PINNED, BARE_POD, NO_ROOM),
+        *service_faults(),
+        *trap_faults(),
+        *(INODE_EXHAUSTION, SCRATCH_MOUNT, PDB_DEADLOCK, PDB_OVERLAP, POD_PINNED, BARE_POD, NO_ROOM),
     )
 }
 
@@ -107,8 +111,13 @@ def heal(name: str, words: Sequence[str] = ()) -> list[str]:
 
 
 def heal_all() -> list[str]:
-    """Undo every fault that is on; nodes without power come first, the rest needs them."""
-    cases = sorted(records.active(), key=lambda c: c.fault != NODE_POWER_OFF.name)
+    """Undo every fault that is on; nodes without power come first, the rest needs them. Then the youngest.
+
+    A fault that came later may keep the undoing of an earlier one from taking effect: a stray manifest's API server runs
+    without the flags that are taken out of the other file.
+    """
+    youngest = sorted(records.active(), key=records.since, reverse=True)
+    cases = sorted(youngest, key=lambda c: c.fault != NODE_POWER_OFF.name)
     return [_undo(case) for case in cases]
 
 

@@ -57,13 +57,13 @@ def parse_corefile(arguments: Sequence[str]) -> list[Case]:
 
 def change_corefile(_: Case) -> str:
     """Let CoreDNS log every query; it reads the file anew by itself."""
-    _set_data("coredns", "Corefile", corefile_with_line(_data("coredns", "Corefile")))
+    write_config_map("coredns", "Corefile", corefile_with_line(read_config_map("coredns", "Corefile")))
     return "the Corefile has a line of its own"
 
 
 def restore_corefile(_: Case) -> str:
     """Take the line out again."""
-    _set_data("coredns", "Corefile", corefile_without_line(_data("coredns", "Corefile")))
+    write_config_map("coredns", "Corefile", corefile_without_line(read_config_map("coredns", "Corefile")))
     return "the Corefile is as kubeadm wrote it"
 
 
@@ -91,8 +91,10 @@ def parse_drift(arguments: Sequence[str]) -> list[Case]:
 
 def add_to_config(case: Case) -> str:
     """Let kubeadm-config say a flag of the scheduler that no manifest has."""
-    text = _data("kubeadm-config", "ClusterConfiguration")
-    _set_data("kubeadm-config", "ClusterConfiguration", config_with(text, case.subject, case.text("value")))
+    text = read_config_map("kubeadm-config", "ClusterConfiguration")
+    write_config_map(
+        "kubeadm-config", "ClusterConfiguration", config_with(text, case.subject, case.text("value"))
+    )
     return (
         f"kubeadm-config gives the scheduler --{case.subject}={case.text('value')}, and nothing runs with it"
     )
@@ -100,9 +102,9 @@ def add_to_config(case: Case) -> str:
 
 def drop_from_config(case: Case) -> str:
     """Take it out again."""
-    text = _data("kubeadm-config", "ClusterConfiguration")
+    text = read_config_map("kubeadm-config", "ClusterConfiguration")
     value = case.text("value")
-    _set_data(
+    write_config_map(
         "kubeadm-config", "ClusterConfiguration", text.replace(_scheduler(case.subject, value), NO_EXTRAS)
     )
     return f"kubeadm-config says nothing of --{case.subject}"
@@ -123,10 +125,10 @@ def _scheduler(flag: str, value: str) -> str:
 
 def drop_extra_args(flags: Sequence[str]) -> None:
     """Take flags out of kubeadm-config, wherever it says them."""
-    text = _data("kubeadm-config", "ClusterConfiguration")
+    text = read_config_map("kubeadm-config", "ClusterConfiguration")
     changed = without_extra_args(text, flags)
     if changed != text:
-        _set_data("kubeadm-config", "ClusterConfiguration", changed)
+        write_config_map("kubeadm-config", "ClusterConfiguration", changed)
 
 
 def without_extra_args(text: str, flags: Sequence[str]) -> str:
@@ -136,12 +138,14 @@ def without_extra_args(text: str, flags: Sequence[str]) -> str:
     return re.sub(r"^([a-zA-Z]+):\n  extraArgs:\n(?! )", r"\1: {}\n", text, flags=re.MULTILINE)
 
 
-def _data(name: str, key: str) -> str:
+def read_config_map(name: str, key: str) -> str:
+    """Return one key of a ConfigMap in kube-system."""
     query = ["-n", "kube-system", "get", "configmap", name, "-o", "json"]
     return str(json.loads(cluster.kubectl(query).stdout)["data"][key])
 
 
-def _set_data(name: str, key: str, value: str) -> None:
+def write_config_map(name: str, key: str, value: str) -> None:
+    """Set it."""
     patch = json.dumps({"data": {key: value}})
     cluster.kubectl(["-n", "kube-system", "patch", "configmap", name, "--type", "merge", "-p", patch])
 

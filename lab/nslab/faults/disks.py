@@ -1,4 +1,9 @@
-"""Faults of a node's own disk: a neighbour that syncs all the time, a planted fill, a file system without inodes."""
+"""Faults of a node's own disk: a neighbour that syncs all the time, a planted fill, a file system without inodes.
+
+A node has one disk. What can be filled besides it is kubeadm's scratch directory, once `scratch-mount` has given it a
+file system of its own: every other directory that matters is held open by etcd, containerd or the kubelet, and a mount
+laid over it would pull their files away from under them.
+"""
 
 from __future__ import annotations
 
@@ -38,6 +43,19 @@ WRITERS, BLOCK, LIMIT = 8, 4 * 2**20, 128 * 2**20  # processes, bytes per write,
 FILL_USAGE = "disk-fill NODE MOUNT SIZE"
 FILL_NAME = ".nslab-disk-fill"
 SLACK = 8 * 2**20  # bytes: the file's own metadata must not lift what `df` shows (it rounds up) by one
+
+MOUNT_USAGE = "scratch-mount NODE MIB"
+MOUNT_DIRECTORY = "/etc/kubernetes/tmp"  # kubeadm's copies of etcd's data; open only while kubeadm upgrades
+MOUNT_LIMIT = 256  # MiB: it is the machine's memory
+MOUNT = """
+set -eu
+mkdir -p "$1"
+mount -t tmpfs -o "size=$2m,mode=0700" nslab-scratch-mount "$1"
+"""
+UNMOUNT = """
+set -eu
+! mountpoint -q "$1" || umount "$1"
+"""
 
 INODES_USAGE = "inode-exhaustion NODE MOUNT PERCENT"
 INODES_NAME = ".nslab-inode-exhaustion"
@@ -168,6 +186,26 @@ def _file_system(node: str, mount: str) -> FileSystem:
     return FileSystem(size * block, free * block, available * block)
 
 
+def parse_mount(arguments: Sequence[str]) -> list[Case]:
+    """Read `NODE MIB`."""
+    name, size = read_arguments(arguments, MOUNT_USAGE, 2)
+    return [Case("scratch-mount", node_name(name), {"size": positive(size, "the size in MiB", MOUNT_LIMIT)})]
+
+
+def mount_scratch(case: Case) -> str:
+    """Lay a small file system over kubeadm's scratch directory; in memory, so it ends with the node."""
+    unmount_scratch(case)
+    size = case.number("size")
+    machine.enter(case.subject, ["sh", "-c", MOUNT, "sh", MOUNT_DIRECTORY, str(size)])
+    return f"{MOUNT_DIRECTORY} on {case.subject} is a file system of its own with {size} MiB"
+
+
+def unmount_scratch(case: Case) -> str:
+    """Take it away with everything on it; without one nothing happens."""
+    machine.enter(case.subject, ["sh", "-c", UNMOUNT, "sh", MOUNT_DIRECTORY])
+    return f"{MOUNT_DIRECTORY} on {case.subject} is a plain directory"
+
+
 def parse_inodes(arguments: Sequence[str]) -> list[Case]:
     """Read `NODE MOUNT PERCENT`."""
     name, mount, percent = read_arguments(arguments, INODES_USAGE, 3)
@@ -227,4 +265,8 @@ DISK_FILL = Fault(
 INODE_EXHAUSTION = Fault(
     "inode-exhaustion", INODES_USAGE, "use up the inodes of a mount, up to PERCENT of all of them",
     parse_inodes, take_inodes, free_inodes,
+)  # fmt: skip
+SCRATCH_MOUNT = Fault(
+    "scratch-mount", MOUNT_USAGE, "give kubeadm's copies of etcd's data a small file system of their own",
+    parse_mount, mount_scratch, unmount_scratch,
 )  # fmt: skip

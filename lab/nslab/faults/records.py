@@ -32,6 +32,12 @@ def remove(case: Case) -> None:
     path_of(case).unlink(missing_ok=True)
 
 
+def since(case: Case) -> float:
+    """When it began, seconds since the epoch; nought when it is not on."""
+    path = path_of(case)
+    return path.stat().st_mtime if path.exists() else 0.0
+
+
 def active() -> list[Case]:
     """Return every case that is on, by name."""
     return [_read(path) for path in sorted(DIRECTORY.glob("*.json"))]

@@ -85,11 +85,12 @@ def processes(name: str) -> set[int]:
     """Return the pids of everything that runs in the groups."""
     found: set[int] = set()
     for tree in hierarchies():
-        for listing in (tree / PARENT / name).rglob("cgroup.procs"):
-            try:
-                found.update(int(pid) for pid in listing.read_text().split())
-            except OSError:
+        # os.walk passes over a group that vanishes meanwhile, as those of ending containers do; Path.rglob does not.
+        for directory, _, files in os.walk(tree / PARENT / name):
+            if "cgroup.procs" not in files:
                 continue
+            with contextlib.suppress(OSError):
+                found.update(int(pid) for pid in Path(directory, "cgroup.procs").read_text().split())
     return found
 
 

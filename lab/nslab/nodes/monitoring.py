@@ -1,11 +1,14 @@
-"""Prometheus and Alertmanager: what they scrape, and the two rules that show alerts work."""
+"""Prometheus and Alertmanager: what they scrape, the two rules that show alerts work, and the alerts that Nightshift ships."""
 
 from __future__ import annotations
+
+from pathlib import Path
 
 from nslab.nodes import cluster, state
 from nslab.settings import ALERTMANAGER_PORT, INFRA_ADDRESS, PUSHGATEWAY_PORT, STATE_DIR, Node
 
 TOKEN = STATE_DIR / "infra" / "prometheus.token"
+_SHIPPED_RULES = Path(__file__).parents[3] / "include" / "prometheus" / "nightshift.rules.yaml"
 _NAMESPACE, _ACCOUNT = "nightshift-lab-monitoring", "prometheus"
 
 # The least Prometheus needs: the API server's and the kubelets' metrics pages.
@@ -68,7 +71,12 @@ def grant() -> None:
 
 def config_files(lab: state.Lab) -> dict[str, str]:
     """Return name and text of every configuration file of the monitoring."""
-    return {"prometheus.yml": _prometheus(lab), "rules.yml": _RULES, "alertmanager.yml": _ALERTMANAGER}
+    return {
+        "prometheus.yml": _prometheus(lab),
+        "rules.yml": _RULES,
+        "nightshift.yml": _SHIPPED_RULES.read_text(encoding="utf-8"),
+        "alertmanager.yml": _ALERTMANAGER,
+    }
 
 
 def _prometheus(lab: state.Lab) -> str:
@@ -82,7 +90,7 @@ def _prometheus(lab: state.Lab) -> str:
     ]
     head = (
         "global: {scrape_interval: 5s, evaluation_interval: 5s}\n"
-        "rule_files: [rules.yml]\n"
+        "rule_files: [rules.yml, nightshift.yml]\n"
         f"alerting: {{alertmanagers: [{{static_configs: [{{targets: ['{INFRA_ADDRESS}:{ALERTMANAGER_PORT}']}}]}}]}}\n"
         "scrape_configs:\n"
     )

@@ -1,14 +1,26 @@
-"""Airflow's own REST API, for the one thing tasks cannot do otherwise: write the note of their run."""
+"""Airflow's own REST API, for the one thing tasks cannot do otherwise: write the note of their run; and links into its UI."""
 
 from __future__ import annotations
 
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 import httpx
 
 from nightshift.domain.errors import UnreachableError
 
 _TIMEOUT_SECONDS = 10.0
+
+
+def reports_path(base_url: str, dag_id: str, run: str) -> str:
+    """Where the UI shows a run's incident reports: a path, so that it works however the UI was reached.
+
+    Args:
+        base_url: of the UI as Airflow is configured (`[api] base_url`); only its path counts.
+        dag_id: the run's DAG.
+        run: the run's folder in the store.
+    """
+    prefix = urlsplit(base_url).path.rstrip("/")
+    return f"{prefix}/nightshift/reports/{quote(dag_id, safe='')}/{quote(run, safe='')}"
 
 
 def set_run_note(base_url: str, login: tuple[str, str], dag_id: str, run_id: str, note: str) -> None:

@@ -49,10 +49,6 @@ class TransportReader:
             return None
         return found
 
-    def text(self, path: str) -> str:
-        """A page that is no JSON, such as /metrics."""
-        return str(self._http.call("GET", path, as_text=True))
-
 
 def put(question: ApiQuestion[T], reader: ApiReader, host: str) -> T:
     """Put a question and return its answer.

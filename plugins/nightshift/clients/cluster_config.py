@@ -49,9 +49,11 @@ from nightshift.domain.policy import (
     DriftPolicy,
     EtcdLatencyPolicy,
     EtcdStatePolicy,
+    EvidencePolicy,
     LimitPolicy,
     NodePolicy,
     Override,
+    RehearseWhen,
     Rule,
     TargetPolicy,
     WindowPolicy,
@@ -485,6 +487,22 @@ class OverrideEntry(_Section):
         return Override(**dict(self))
 
 
+class EvidenceSection(_Section):
+    """How long incident reports and their evidence are kept; the ledger is kept for ever."""
+
+    keep_days: int = Field(EvidencePolicy.keep_days, ge=1, le=3650, description="At least so long.")
+    keep_runs: int = Field(
+        EvidencePolicy.keep_runs,
+        ge=1,
+        le=1000,
+        description="And at least of so many runs that left any, the newest, whatever their age.",
+    )
+
+    def to_policy(self) -> EvidencePolicy:
+        """Return the domain's form."""
+        return EvidencePolicy(**dict(self))
+
+
 class LimitSection(_Section):
     """Hard time limits of remote work and of leases, in seconds."""
 
@@ -492,6 +510,7 @@ class LimitSection(_Section):
     kubeadm_job_seconds: int = Field(LimitPolicy.kubeadm_job_seconds, ge=300, le=28_800)
     package_job_seconds: int = Field(LimitPolicy.package_job_seconds, ge=60, le=14_400)
     snapshot_job_seconds: int = Field(LimitPolicy.snapshot_job_seconds, ge=60, le=14_400)
+    rehearse_job_seconds: int = Field(LimitPolicy.rehearse_job_seconds, ge=60, le=14_400)
     snapshot_max_age_seconds: int = Field(LimitPolicy.snapshot_max_age_seconds, ge=60, le=86_400)
     lease_seconds: int = Field(LimitPolicy.lease_seconds, ge=30, le=3600)
     lease_renew_seconds: int = Field(LimitPolicy.lease_renew_seconds, ge=1, le=600)
@@ -581,6 +600,10 @@ class ClusterFile(_Section):
         strict=False,
         description="The owner's own rules, asked with the gates; what they may see: docs/operations.md.",
     )
+    rehearse: RehearseWhen = Field(
+        ClusterPolicy.rehearse,
+        description="Before which hops the target's API server is started in isolation, on tonight's snapshot.",
+    )
     schedule: Cron | None = Field(ClusterPolicy.schedule, description="Cron in UTC, or null: by hand only.")
     readiness_schedule: Cron | None = Field(
         ClusterPolicy.readiness_schedule,
@@ -598,6 +621,7 @@ class ClusterFile(_Section):
     drift: DriftSection = Field(default_factory=DriftSection.model_construct)
     drain: DrainSection = Field(default_factory=DrainSection.model_construct)
     workers: WorkerSection = Field(default_factory=WorkerSection.model_construct)
+    evidence: EvidenceSection = Field(default_factory=EvidenceSection.model_construct)
     limits: LimitSection = Field(default_factory=LimitSection.model_construct)
     compatibility: CompatibilitySection = Field(default_factory=CompatibilitySection.model_construct)
 

@@ -230,8 +230,6 @@ def _gate_roles(reads: Iterable[Permission]) -> list[dict[str, Any]]:
 
 
 def _rule(permission: Permission) -> dict[str, Any]:
-    if permission.path:
-        return {"nonResourceURLs": [permission.path], "verbs": [permission.verb]}
     rule: dict[str, Any] = {
         "apiGroups": [permission.group],
         "resources": [permission.resource],

@@ -21,16 +21,26 @@ _HEAD = """# Diagnosis
 network and no model: logs and listings become *signs*, and causes are judged by signs alone.
 
 1. A cause is seen when a decisive sign of it is there. Signs that it forbids rule it out.
-2. A cause that another seen cause leads to is a consequence of that one.
-3. A condition (a slow etcd, old backups, drift) is the first cause only when nothing else was seen.
-4. Of those that explain at least half of what failed the most specific one leads (5 names the very thing, 1 is general), then the
-   one that explains more.
-5. *Confident* is who explains at least half of what failed, is tied to it, and has no equal. Otherwise it is *likely*.
+2. A cause that another seen cause leads to is a consequence of that one, unless that one is doubtful and no more specific.
+3. A condition (a slow etcd, old backups, drift) is the first cause only when nothing else was seen. The kubelet, the runtime and the API
+   server also speak of other people's pods: what they say counts only when it names the control plane or what the failed step speaks of.
+   Otherwise it is listed as seen, and is never the first cause.
+4. Of those that explain at least half of what failed the most specific one leads (5 names the very thing, 1 is general). Of
+   equally specific ones those without a doubt come first, then what the node's own state shows (two manifests of one pod, a full disk), then
+   the earlier one.
+5. *Confident* is who explains at least half of what failed, is tied to it, and leaves no doubt: no other seen cause, that does not follow from
+   it, explains half as well. Otherwise it is *likely*.
 6. A sign whose file is not in the evidence is unread, never absent: nothing is ruled out by it. When a more specific cause could not be looked
    for and would explain the failure, the answer is *unknown*; when an equally specific one, *likely*.
 7. Without a failure there is no cause.
+8. A rehearsal of the same night that worked, and an API server that did not come up in place, speak for the place: the report says so as a
+   point for whoever looks. It weighs nothing.
 
-Lines from before the newest job on the node (less two minutes) do not count.
+A restart of the control plane says much that is over a moment later: a webhook or a name that does not answer, a port that is taken, an etcd
+without a leader. That counts when the failed step says it itself, or when it was said again and again until the step failed.
+
+Lines from before the failed step's job do not count. Where nobody says when it began (a bundle by itself), those from before the newest job on
+the node, less two minutes, do not; a job's own lines never count before its start.
 """
 
 
@@ -46,14 +56,20 @@ def _section(cause: Cause) -> str:
         ("Spoken against by", cause.forbids),
         ("Leads to", cause.leads_to),
         ("Sure only together with", cause.links),
+        ("Not ruled out beside", cause.hints),
     )
     more = "".join(f"- **{title}**: {_names(names)}\n" for title, names in optional if names)
     return (
         f'\n## <a id="{cause.name}"></a>{cause.name}\n\n{_doc(cause)}\n\n'
         f"- **Decided by**: {_names(cause.decisive)}\n- **Explains**: {_names(cause.explains) or 'nothing by itself'}\n{more}"
-        f"- **To be sure**: {cause.test}\n- **What to do**: {cause.remedy}\n"
+        f"- **To be sure**: {cause.test}\n{_answers(cause)}- **What to do**: {cause.remedy}\n"
         f"- **Page**: [{cause.runbook}](runbooks/{cause.runbook}.md)\n"
     )
+
+
+def _answers(cause: Cause) -> str:
+    paths = [answer.replace("\\", "") for answer in cause.answers]
+    return f"- **Where a bundle has the answer**: {_names(f'{path}…' for path in paths)}\n" if paths else ""
 
 
 def _doc(cause: Cause) -> str:

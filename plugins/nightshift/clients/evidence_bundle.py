@@ -1,4 +1,6 @@
-"""Read a bundle of evidence (tar.gz, as `nightshift-node collect-evidence` makes it) into text files, in memory and bounded.
+"""Read a bundle of evidence (an incident's folder, or a tar.gz as `nightshift-node collect-evidence` makes it) into text files.
+
+In memory and bounded.
 
 Nothing is written: no path of the archive becomes a path of this machine. A bundle may come from a node that somebody else holds, so its
 sizes are not believed either.
@@ -10,32 +12,66 @@ import gzip
 import io
 import tarfile
 import zlib
+from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import IO
 
 from nightshift.domain.errors import ConfigError
 
+NODE_ARCHIVE = "node.tar.gz"  # of an incident: what the node gave
+PARTIAL_ARCHIVE = "node-partial.tar.gz"  # the same, cut off on its way
+NODE_ARCHIVES = (NODE_ARCHIVE, PARTIAL_ARCHIVE)
+DRIVER_FOLDERS = ("driver", "cluster")  # of an incident: what was captured beside it
 MAX_FILES = 5_000
 MAX_BYTES = 128 * 1024 * 1024  # of all files together; the node keeps a bundle below 64 MiB
 MAX_FILE_BYTES = 16 * 1024 * 1024
 
 
 def read_bundle(path: Path) -> dict[str, str]:
-    """Return path in the bundle -> text of a bundle on disk.
+    """Return path in the bundle -> text of a bundle on disk: a node's archive, or an incident's folder with all it has.
 
     Raises:
         ConfigError: it cannot be read, is no bundle, or is larger than a bundle can be (BUNDLE_UNREADABLE).
     """
     try:
+        if path.is_dir():
+            return _read_folder(path)
         with path.open("rb") as source:
             return read_stream(source, str(path))
     except OSError as error:
         raise _unreadable(str(path), str(error)) from error
 
 
-def read_stream(source: IO[bytes], name: str) -> dict[str, str]:
-    """The same of an open file; `name` is for messages."""
+def _read_folder(folder: Path) -> dict[str, str]:
+    """The node's archive and what the driver put beside it."""
     files: dict[str, str] = {}
+    for name in NODE_ARCHIVES:
+        if (folder / name).is_file():
+            with (folder / name).open("rb") as source:
+                for path, content in members(source, name, is_partial=name == PARTIAL_ARCHIVE):
+                    files[path] = _text(content)
+    for part in DRIVER_FOLDERS:
+        for found in sorted((folder / part).rglob("*")):
+            if found.is_file() and not found.is_symlink() and found.stat().st_size <= MAX_FILE_BYTES:
+                files[str(found.relative_to(folder))] = _text(found.read_bytes())
+    if not files:
+        raise _unreadable(str(folder), f"it has neither {NODE_ARCHIVE} nor a folder driver")
+    return files
+
+
+def read_stream(source: IO[bytes], name: str) -> dict[str, str]:
+    """The same of an open archive; `name` is for messages."""
+    return {path: _text(content) for path, content in members(source, name)}
+
+
+def members(source: IO[bytes], name: str, *, is_partial: bool = False) -> Iterator[tuple[str, bytes]]:
+    """Yield path and content of each file of an open archive.
+
+    Args:
+        source: the archive.
+        name: for messages.
+        is_partial: it was cut off on its way: what is whole of it counts, and its end is no error.
+    """
     left = MAX_BYTES
     try:
         with (
@@ -52,10 +88,14 @@ def read_stream(source: IO[bytes], name: str) -> dict[str, str]:
                     raise _unreadable(name, f"it is too large at {member.name}")
                 content = archive.extractfile(member)
                 if content is not None:
-                    files[_inside(member.name, name)] = content.read().decode("utf-8", errors="replace")
+                    yield _inside(member.name, name), content.read()
     except (tarfile.TarError, gzip.BadGzipFile, zlib.error, EOFError, ValueError) as error:
-        raise _unreadable(name, str(error)) from error
-    return files
+        if not is_partial:
+            raise _unreadable(name, str(error)) from error
+
+
+def _text(content: bytes) -> str:
+    return content.decode("utf-8", errors="replace")
 
 
 class _Bounded(io.RawIOBase):
@@ -84,5 +124,5 @@ def _unreadable(name: str, cause: str) -> ConfigError:
         "BUNDLE_UNREADABLE",
         f"The evidence {name} cannot be read.",
         cause=f"{cause}.",
-        next_step="Give the path of a bundle, a tar.gz file as it lies in the store under evidence/.",
+        next_step="Give the path of an incident's folder, or of a node's archive (tar.gz), as they lie in the store under evidence/.",
     )

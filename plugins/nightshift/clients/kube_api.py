@@ -30,6 +30,7 @@ from nightshift.clients.kube_objects import (
 from nightshift.clients.kube_transport import MERGE_PATCH, KubeTransport, StatusError
 from nightshift.clients.permissions import Permission
 from nightshift.clients.questions import ApiQuestion
+from nightshift.clients.yaml_text import read_yaml
 from nightshift.domain.debts import DEBT_ANNOTATIONS, Debt, from_text, to_text
 from nightshift.domain.errors import ConfigError, UnreachableError
 from nightshift.domain.facts import (
@@ -230,7 +231,7 @@ class KubeApi:
         """What kubeadm's ClusterConfiguration says: kubernetesVersion ("1.34.4"), imageRepository; what is absent is absent."""
         item = self._get("/api/v1/namespaces/kube-system/configmaps/kubeadm-config") or {}
         try:
-            config = yaml.safe_load((item.get("data") or {}).get("ClusterConfiguration", "")) or {}
+            config = read_yaml((item.get("data") or {}).get("ClusterConfiguration", "")) or {}
         except yaml.YAMLError:
             config = {}
         wanted = ("kubernetesVersion", "imageRepository")

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from nightshift.clients.kube_placement import need, placement, room, taints
+from nightshift.clients.kube_placement import Namespaces, need, placement, room, taints
 from nightshift.domain.debts import OWNER_ANNOTATION, TOKEN_ANNOTATION
 from nightshift.domain.facts import (
     BudgetFacts,
@@ -72,8 +72,8 @@ def _cordon(metadata: Mapping[str, Any], spec: Mapping[str, Any]) -> tuple[str, 
     return str(wrote.get("manager") or ""), parse_time(taint.get("timeAdded") or wrote.get("time"))
 
 
-def pod_facts(item: Mapping[str, Any]) -> PodFacts:
-    """One Pod."""
+def pod_facts(item: Mapping[str, Any], namespaces: Namespaces | None = None) -> PodFacts:
+    """One Pod; `namespaces` as in `placement`."""
     metadata, spec = item["metadata"], item.get("spec", {})
     owner = next((o for o in metadata.get("ownerReferences") or [] if o.get("controller")), None)
     annotations = dict(metadata.get("annotations") or {})
@@ -95,7 +95,7 @@ def pod_facts(item: Mapping[str, Any]) -> PodFacts:
             for c in item.get("status", {}).get("conditions") or []
         ),
         need=need(spec),
-        placement=placement(metadata["namespace"], spec),
+        placement=placement(metadata["namespace"], spec, metadata.get("labels") or {}, namespaces),
     )
 
 
@@ -105,14 +105,23 @@ def budget_facts(item: Mapping[str, Any]) -> BudgetFacts:
     return BudgetFacts(
         namespace=metadata["namespace"],
         name=metadata["name"],
-        selector=spec.get("selector") or {},
+        selector=spec.get("selector"),
         disruptions_allowed=int(status.get("disruptionsAllowed", 0)),
         current_healthy=int(status.get("currentHealthy", 0)),
         desired_healthy=int(status.get("desiredHealthy", 0)),
         expected_pods=int(status.get("expectedPods", 0)),
         always_evicts_unready=spec.get("unhealthyPodEvictionPolicy") == "AlwaysAllow",
         is_computed=int(status.get("observedGeneration", 0)) >= int(metadata.get("generation", 0)),
+        sync_error=_sync_error(status),
     )
+
+
+def _sync_error(status: Mapping[str, Any]) -> str:
+    """What keeps the disruption controller from counting a budget; "" when nothing does."""
+    for condition in status.get("conditions") or ():
+        if condition.get("type") == "DisruptionAllowed" and condition.get("reason") == "SyncFailed":
+            return str(condition.get("message") or "SyncFailed")
+    return ""
 
 
 def lease_facts(item: Mapping[str, Any] | None) -> LeaseFacts:

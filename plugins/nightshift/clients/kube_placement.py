@@ -9,11 +9,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from nightshift.domain.facts.placement import (
-    Apart,
+    HostPort,
+    Mates,
     Need,
     Placement,
     Requirement,
     Room,
+    Spread,
     Taint,
     Term,
     Terms,
@@ -21,6 +23,13 @@ from nightshift.domain.facts.placement import (
     VolumeFacts,
 )
 from nightshift.domain.quantities import milli, whole
+from nightshift.domain.requirements import holds
+
+_NOTHING: Term = (Requirement("", "In"),)  # a label is one of no values
+_NOWHERE = ("",)  # a namespace that no pod is in
+_COUNTED_APART = ("cpu", "memory", "pods")
+
+Namespaces = Mapping[str, Mapping[str, str]]  # by name, their labels
 
 
 def taints(spec: Mapping[str, Any]) -> tuple[Taint, ...]:
@@ -38,6 +47,7 @@ def room(allocatable: Mapping[str, Any]) -> Room | None:
             milli(allocatable["cpu"]) if "cpu" in allocatable else 0,
             whole(allocatable["memory"]),
             whole(allocatable["pods"]),
+            tuple(sorted((n, whole(amount)) for n, amount in allocatable.items() if n not in _COUNTED_APART)),
         )
     except (KeyError, ValueError):
         return None
@@ -45,7 +55,19 @@ def room(allocatable: Mapping[str, Any]) -> Room | None:
 
 def need(spec: Mapping[str, Any]) -> Need:
     """A Pod's requests: all containers and sidecars together, or the largest init container; plus the overhead."""
-    return Need(_request(spec, "cpu", milli), _request(spec, "memory", whole))
+    others = ((name, _request(spec, name, whole)) for name in sorted(_asked_for(spec)))
+    return Need(
+        _request(spec, "cpu", milli),
+        _request(spec, "memory", whole),
+        tuple((name, amount) for name, amount in others if amount),
+    )
+
+
+def _asked_for(spec: Mapping[str, Any]) -> set[str]:
+    """The resources that are not counted apart and that anything in this pod asks for."""
+    holders = (spec, *(spec.get("containers") or ()), *(spec.get("initContainers") or ()))
+    asked = [(holder.get("resources") or {}).get("requests") or {} for holder in holders]
+    return set().union(*asked, spec.get("overhead") or {}).difference(_COUNTED_APART)
 
 
 def _request(spec: Mapping[str, Any], resource: str, read: Any) -> int:
@@ -68,16 +90,33 @@ def _request(spec: Mapping[str, Any], resource: str, read: Any) -> int:
     return max(running + beside, highest) + extra
 
 
-def placement(namespace: str, spec: Mapping[str, Any]) -> Placement:
-    """A Pod's rules about where it may run."""
+def placement(
+    namespace: str, spec: Mapping[str, Any], labels: Mapping[str, str], namespaces: Namespaces | None = None
+) -> Placement:
+    """A Pod's rules about where it may run.
+
+    Args:
+        namespace: the pod's.
+        spec: its.
+        labels: its.
+        namespaces: of the cluster. None: nobody asks where this pod may run, terms that select namespaces are left out.
+    """
     affinity = spec.get("affinity") or {}
     wanted = (affinity.get("nodeAffinity") or {}).get("requiredDuringSchedulingIgnoredDuringExecution") or {}
     apart = (affinity.get("podAntiAffinity") or {}).get("requiredDuringSchedulingIgnoredDuringExecution")
+    together = (affinity.get("podAffinity") or {}).get("requiredDuringSchedulingIgnoredDuringExecution")
     return Placement(
         selector=tuple(sorted((spec.get("nodeSelector") or {}).items())),
         terms=node_terms(wanted.get("nodeSelectorTerms") or ()),
         tolerations=tuple(_toleration(t) for t in spec.get("tolerations") or ()),
-        apart=tuple(_apart(term) for term in apart or ()),
+        apart=tuple(_mates(apart, namespaces)),
+        together=tuple(_mates(together, namespaces)),
+        ports=tuple(_host_ports(spec)),
+        spreads=tuple(
+            _spread(item, labels)
+            for item in spec.get("topologySpreadConstraints") or ()
+            if item.get("whenUnsatisfiable", "DoNotSchedule") == "DoNotSchedule"
+        ),
         claims=tuple(_claims(namespace, spec.get("volumes") or ())),
     )
 
@@ -104,13 +143,50 @@ def _toleration(item: Mapping[str, Any]) -> Toleration:
     )
 
 
-def _apart(term: Mapping[str, Any]) -> Apart:
-    return Apart(
-        term["topologyKey"], _selector(term.get("labelSelector") or {}), tuple(term.get("namespaces") or ())
+def _mates(terms: Sequence[Mapping[str, Any]] | None, namespaces: Namespaces | None) -> Iterator[Mates]:
+    """Terms about other pods. Namespaces that are named and those that are selected count together."""
+    for term in terms or ():
+        spaces: tuple[str, ...] = tuple(term.get("namespaces") or ())
+        wanted = term.get("namespaceSelector")
+        if wanted is not None:
+            if namespaces is None:
+                continue
+            selector = _selector(wanted)
+            selected = {name for name, labels in namespaces.items() if holds(selector, labels)}
+            spaces = tuple(sorted(selected.union(spaces))) or _NOWHERE
+        yield Mates(term["topologyKey"], _selector(term.get("labelSelector")), spaces)
+
+
+def _host_ports(spec: Mapping[str, Any]) -> Iterator[HostPort]:
+    """Ports of the node; an address that means all of them is "" here."""
+    for container in spec.get("containers") or ():
+        for port in container.get("ports") or ():
+            if port.get("hostPort"):
+                address = str(port.get("hostIP") or "")
+                yield HostPort(
+                    int(port["hostPort"]),
+                    str(port.get("protocol") or "TCP"),
+                    "" if address in ("0.0.0.0", "::") else address,
+                )
+
+
+def _spread(item: Mapping[str, Any], labels: Mapping[str, str]) -> Spread:
+    """One constraint; the pod's own values of `matchLabelKeys` are part of its selector."""
+    own = (Requirement(k, "In", (labels[k],)) for k in item.get("matchLabelKeys") or () if k in labels)
+    return Spread(
+        topology_key=item["topologyKey"],
+        selector=(*_selector(item.get("labelSelector")), *own),
+        max_skew=int(item["maxSkew"]),
+        min_domains=int(item.get("minDomains") or 1),
+        honors_affinity=item.get("nodeAffinityPolicy", "Honor") == "Honor",
+        honors_taints=item.get("nodeTaintsPolicy", "Ignore") == "Honor",
     )
 
 
-def _selector(selector: Mapping[str, Any]) -> Term:
+def _selector(selector: Mapping[str, Any] | None) -> Term:
+    """A label selector; none at all selects no pod, an empty one every pod."""
+    if selector is None:
+        return _NOTHING
     labels = (Requirement(k, "In", (v,)) for k, v in sorted((selector.get("matchLabels") or {}).items()))
     expressions = (
         Requirement(r["key"], r["operator"], tuple(r.get("values") or ()))

@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 
 import yaml
 
+from nightshift.clients.yaml_text import read_yaml
 from nightshift.domain.errors import BlindError
 from nightshift.domain.facts import (
     JobFacts,
@@ -27,6 +28,7 @@ from nightshift.domain.facts import (
 )
 
 _KINDS = {"f": "file", "d": "directory", "l": "symlink"}
+_NO_SUCH_COMMAND = 127  # the shell's exit code
 _VERSION = re.compile(r"v(\d+\.\d+\.\d+\S*)")
 _FIELDS_OF_JOB = 11
 
@@ -65,7 +67,7 @@ def parse_probe(node: str, text: str) -> NodeProbe:
         boot_id=boot_id,
         clock=clock,
         kubelet_version=reader.version("version-kubelet"),
-        kubeadm_version=reader.version("version-kubeadm"),
+        kubeadm_version=reader.version_there("version-kubeadm"),
         kubectl_version=reader.version("version-kubectl"),
         mounts=reader.take("mounts", _mounts),
         manifests=reader.take("manifests", _manifests),
@@ -143,6 +145,11 @@ class _Reader:
         match = _VERSION.search(text)
         return match.group(1) if code == 0 and match else None
 
+    def version_there(self, name: str) -> str | None:
+        """The same, but "" of a program that is there and said none: that is not known, not absent."""
+        is_absent = self._sections.get(name, (1, ""))[0] == _NO_SUCH_COMMAND
+        return None if is_absent else self.version(name) or ""
+
 
 def _pairs(text: str) -> dict[str, str]:
     return dict(line.split("=", 1) for line in text.splitlines())
@@ -155,10 +162,10 @@ def _identity(text: str) -> tuple[str, float, int]:
 
 
 def _mounts(text: str) -> tuple[MountFacts, ...]:
-    """Lines `asked TAB size TAB available TAB inodes TAB free inodes TAB mount point`; btrfs says "-" for inodes."""
+    """Lines `asked TAB where TAB size TAB available TAB inodes TAB free inodes TAB mount point`; btrfs says "-" for inodes."""
     return tuple(
-        MountFacts(asked, mount, int(size), int(available), _inodes(inodes), _inodes(free))
-        for asked, size, available, inodes, free, mount in _rows(text, 6)
+        MountFacts(asked, mount, int(size), int(available), _inodes(inodes), _inodes(free), where)
+        for asked, where, size, available, inodes, free, mount in _rows(text, 7)
     )
 
 
@@ -213,7 +220,7 @@ def _pod(content: bytes | None) -> tuple[dict[str, Any], str | None]:
     if content is None:
         return {}, "no readable file of at most 1 MiB"
     try:
-        document = yaml.safe_load(content)
+        document = read_yaml(content)
         if not isinstance(document, dict) or document.get("kind") != "Pod":
             return {}, "it is no Pod"
         if document.get("apiVersion") != "v1":

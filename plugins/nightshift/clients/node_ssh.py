@@ -43,7 +43,7 @@ from nightshift.domain.errors import (
     TrustError,
     UnreachableError,
 )
-from nightshift.domain.facts import JobFacts, NodeProbe, PackageFacts
+from nightshift.domain.facts import Confidential, JobFacts, NodeProbe, PackageFacts
 from nightshift.domain.facts.supply import SupplyItem
 from nightshift.domain.limits import (
     EVIDENCE_SECONDS,
@@ -52,6 +52,7 @@ from nightshift.domain.limits import (
     REATTACH_SECONDS,
     SUPPLY_SECONDS,
 )
+from nightshift.domain.redaction import redact
 
 
 class ExitCode:
@@ -73,6 +74,7 @@ class ExitCode:
     INSTALL_FAILED = 30
     API_UNAVAILABLE = 31
     API_LOST = 32
+    REHEARSAL_FAILED = 33
     INTERNAL = 70
     FENCED = 75
     BUSY = 76
@@ -89,10 +91,11 @@ _CHANNEL_SECONDS = 20.0
 _LOOK_CALL_SECONDS = 30.0  # each section ends by itself long before
 _TAIL_LINES = 4  # in a message; the task's log has all of them
 _TAIL_WIDTH = 200  # characters of each
+_CAUSE_WIDTH = 1000  # characters, where a job's last line is the cause
 _CONTROL = re.compile(r"\x1b\[[0-9;]*[A-Za-z]|[\x00-\x08\x0b-\x1f]")  # colours and the like
 _RESULT_PREFIX = "RESULT "
 
-# What a failed job's exit code means: code of the error, cause, next step.
+# What a failed job's exit code means: code of the error, cause ("": the job's last line), next step.
 _FAILURES: dict[int, tuple[str, str, str]] = {
     ExitCode.PACKAGE_MISSING: (
         "PACKAGE_MISSING",
@@ -127,7 +130,7 @@ _FAILURES: dict[int, tuple[str, str, str]] = {
     ExitCode.KUBEADM_FAILED: (
         "JOB_FAILED",
         "kubeadm ended with an error; its own words are above.",
-        "Read the evidence bundle. Clearing this task runs kubeadm again, which continues where it stopped.",
+        "Read the incident report. Clearing this task runs kubeadm again, which continues where it stopped.",
     ),
     ExitCode.NOT_STAGED: (
         "JOB_FAILED",
@@ -143,6 +146,11 @@ _FAILURES: dict[int, tuple[str, str, str]] = {
         "JOB_FAILED",
         "The node refused to do this because it would not be safe.",
         "Read the last line of the output: it names the reason.",
+    ),
+    ExitCode.REHEARSAL_FAILED: (
+        "REHEARSAL_FAILED",
+        "",  # its last line is the target's own words
+        "Nothing was changed. Correct what it names (kubeadm-config, a file it reads, the stored object), then clear this task.",
     ),
     ExitCode.INSTALL_FAILED: (
         "JOB_FAILED",
@@ -171,7 +179,7 @@ _OUTAGES: dict[int, tuple[str, str, str]] = {
 _UNKNOWN_FAILURE = (
     "JOB_FAILED",
     "It ended in a way the scripts do not explain; its last lines are above.",
-    "Read the evidence bundle, then clear this task.",
+    "Read the incident report, then clear this task.",
 )
 
 
@@ -451,10 +459,23 @@ class NodeSsh:
         return hashed.sha256
 
     def collect_evidence(
-        self, since: float, target: BinaryIO, *, timeout_seconds: float = EVIDENCE_SECONDS
+        self,
+        since: float,
+        target: BinaryIO,
+        *,
+        is_baseline: bool = False,
+        timeout_seconds: float = EVIDENCE_SECONDS,
     ) -> None:
-        """Stream a tar.gz with logs and manifests since `since` (epoch seconds), secrets redacted."""
-        code, stderr = self._stream("collect-evidence", (str(int(since)),), b"", timeout_seconds, target)
+        """Stream a tar.gz with logs and manifests since `since` (epoch seconds), secrets redacted.
+
+        Args:
+            since: how far back logs go.
+            target: gets the bytes as they come.
+            is_baseline: it may be thrown away: recordings that the node owes wait for another one.
+            timeout_seconds: for all of it.
+        """
+        words = (str(int(since)), *(["baseline"] if is_baseline else []))
+        code, stderr = self._stream("collect-evidence", words, b"", timeout_seconds, target)
         self._demand(CommandResult(code, b"", stderr), "collect-evidence")
 
     # -- jobs ----------------------------------------------------------------------------------------------
@@ -483,7 +504,8 @@ class NodeSsh:
             step: name of the job script, e.g. "kubeadm-upgrade".
             token: fencing token this run holds.
             run_id: written into the job's status.
-            args: the job's own arguments; a running job with other arguments is not attached to.
+            args: the job's own arguments; a running job with other arguments is not attached to. One that is `Confidential`
+                goes over standard input.
             limit_seconds: systemd ends the job after this time.
             log: gets every line of the job once, in order; the caller says whose they are.
             on_poll: called after each look at the job, about once a second.
@@ -496,8 +518,12 @@ class NodeSsh:
         """
         # Named here, not there: asked again because an answer got lost, the node knows that it is the same request.
         request = str(uuid.uuid4())
-        start = ("start-job", step, str(token), run_id, str(limit_seconds), request, *args)
-        answer = self._demand(self._patiently(lambda: self.run(*start)), "start-job").text.split()
+        hidden = "".join(word for word in args if isinstance(word, Confidential)).encode()
+        words = (f"@{_sha256(word)}" if isinstance(word, Confidential) else word for word in args)
+        start = ("start-job", step, str(token), run_id, str(limit_seconds), request, *words)
+        answer = self._demand(
+            self._patiently(lambda: self.run(*start, stdin=hidden)), "start-job"
+        ).text.split()
         if len(answer) != 2:
             raise self._unexpected("start-job", " ".join(answer))
         how, job_id = answer
@@ -588,7 +614,7 @@ class NodeSsh:
         raise kind(
             code,
             f"Job {step} on node {self.node} ended with exit code {facts.exit_code}.{_tail(lines)}",
-            cause=cause,
+            cause=cause or _last_line("\n".join(lines))[:_CAUSE_WIDTH],
             next_step=next_step,
             exit_code=facts.exit_code,
         )
@@ -760,6 +786,10 @@ def _result_of(line: str) -> dict[str, Any] | None:
     return data if isinstance(data, dict) else None
 
 
+def _sha256(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
 def _last_line(text: str) -> str:
     """The last line that says something."""
     lines = [line.strip() for line in text.splitlines() if line.strip()]
@@ -767,8 +797,8 @@ def _last_line(text: str) -> str:
 
 
 def _last_lines(lines: Iterable[str]) -> str:
-    """The last lines that say something, each of a length that can be read."""
-    said = [line.strip()[:_TAIL_WIDTH] for line in lines if line.strip()]
+    """The last lines that say something, each of a length that can be read; on one line, whole secrets are known no more."""
+    said = [line.strip()[:_TAIL_WIDTH] for line in redact("\n".join(lines)).splitlines() if line.strip()]
     return " | ".join(said[-_TAIL_LINES:])
 
 

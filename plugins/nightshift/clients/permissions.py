@@ -13,7 +13,6 @@ class Permission:
         resource: may carry a subresource, "pods/eviction".
         namespace: "" = cluster-wide.
         name: "" = any object; a role that names its objects is only found when they are named here too.
-        path: instead of a resource, a page of the API server that is none: "/metrics". Resource is "" then.
     """
 
     verb: str
@@ -21,17 +20,9 @@ class Permission:
     resource: str
     namespace: str = ""
     name: str = ""
-    path: str = ""
-
-    @staticmethod
-    def page(path: str) -> Permission:
-        """To read a page of the API server that is no resource."""
-        return Permission("get", "", "", path=path)
 
     def review(self) -> dict[str, dict[str, str]]:
         """The spec of an access review that asks for it."""
-        if self.path:
-            return {"nonResourceAttributes": {"verb": self.verb, "path": self.path}}
         return {"resourceAttributes": self.attributes()}
 
     def attributes(self) -> dict[str, str]:
@@ -49,8 +40,6 @@ class Permission:
 
     def __str__(self) -> str:
         """For people, like kubectl's arguments: "get leases.coordination.k8s.io -n nightshift"."""
-        if self.path:
-            return f"{self.verb} {self.path}"
         group = f".{self.group}" if self.group else ""
         name = f" {self.name}" if self.name else ""
         where = f" -n {self.namespace}" if self.namespace else ""

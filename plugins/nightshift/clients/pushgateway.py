@@ -18,6 +18,7 @@ HELP = {
     "k8s_upgrade_snapshot_taken": "1 once the run in flight (or the last one) has stored a proven etcd snapshot, else 0",
     "k8s_upgrade_blocked": "1 when the last night was blocked: somebody can act",
     "k8s_upgrade_held": "1 when the last night was held: waiting for something nobody here can change",
+    "k8s_upgrade_failed": "1 when the last night ended red: it failed, stopped half-way, or could not know (blind)",
     "k8s_upgrade_available": "1: nodes wait for this target; 0: none is left behind, or (kind=none) nothing is offered",
     "k8s_version_check_last_run_timestamp": "When versions were compared last, epoch seconds",
 }

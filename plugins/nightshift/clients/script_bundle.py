@@ -24,7 +24,13 @@ SSH_USER = "nightshift"
 _DIRECTORY_MODE = 0o755
 _PROGRAM_MODE = 0o555
 _TEXT_MODE = 0o444
-_TEXT_NAMES = (".sh", ".sed", "VERSION", "SHA256SUMS")  # how the names of files end that are read, never run
+_TEXT_NAMES = (
+    ".sh",
+    ".awk",
+    ".pl",
+    "VERSION",
+    "SHA256SUMS",
+)  # how the names of files end that are read, never run
 _SHIPPED = Path(__file__).resolve().parents[3] / "include" / "scripts"
 
 

@@ -1,6 +1,6 @@
 """Ledger, snapshots and evidence: private files that appear under their name only when complete.
 
-The root is any path-like with `/`, `open`, `mkdir`, `exists` (Airflow's `ObjectStoragePath`). On a local
+The root is any path-like with `/`, `open`, `mkdir`, `exists`, `iterdir`, `fs`, `path` (Airflow's `ObjectStoragePath`). On a local
 disk a file is written beside its place with mode 0600, synced and renamed; an object store shows an
 object only after its upload is complete, which is the same promise.
 """
@@ -9,14 +9,17 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import tempfile
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import IO, Any, BinaryIO, cast
 
-from nightshift.domain.errors import TransientError
+from nightshift.domain.errors import NightshiftError, TransientError
 
+_CHUNK_BYTES = 1024 * 1024
+_IN_MEMORY_BYTES = 8 * 1024 * 1024  # of what waits for its upload; more is kept in a temporary file
 _LOCAL_PROTOCOLS = ("", "file", "local")
 
 
@@ -38,32 +41,86 @@ class Store:
     def read_json(self, relative: str) -> dict[str, Any] | None:
         """Read it back; None when absent. A document that is not JSON is absent too: it is not ours."""
         try:
-            with (self._root / relative).open("rb") as source:
-                data = json.loads(source.read())
-        except (FileNotFoundError, ValueError):
+            with _using(self._root / relative), (self._root / relative).open("rb") as source:
+                content = source.read()
+            data = json.loads(content)
+        except (FileNotFoundError, ValueError, RecursionError):
             return None
-        except OSError as error:
-            raise _store_error(str(self._root / relative), error) from error
         return data if isinstance(data, dict) else None
 
     def exists(self, relative: str) -> bool:
         """Tell whether the document or file is there."""
-        try:
+        with _using(self._root / relative):
             return bool((self._root / relative).exists())
-        except OSError as error:
-            raise _store_error(str(self._root / relative), error) from error
+
+    def write_text(self, relative: str, text: str) -> str:
+        """Write one text; what no UTF-8 can say is written as a question mark."""
+
+        def fill(target: BinaryIO) -> None:
+            target.write(text.encode("utf-8", errors="replace"))
+
+        return self.write_stream(relative, fill)
+
+    def read_bytes(self, relative: str, limit: int) -> bytes | None:
+        """At most `limit` bytes of a file; None when it is absent."""
+        try:
+            place = self._root / relative
+            with _using(place, absent=IsADirectoryError), place.open("rb") as source:
+                content: bytes = source.read(limit)
+        except (FileNotFoundError, IsADirectoryError):
+            return None
+        return content
+
+    def chunks(self, relative: str) -> Iterator[bytes]:
+        """A file piece by piece."""
+        with _using(self._root / relative):
+            source = (self._root / relative).open("rb")
+        with source:
+            while True:
+                with _using(self._root / relative):
+                    chunk = source.read(_CHUNK_BYTES)
+                if not chunk:
+                    return
+                yield chunk
+
+    def names(self, folder: str) -> tuple[str, ...]:
+        """What lies directly in a folder, sorted; nothing when there is no such folder. Object stores are listed, too."""
+        place = self._root / folder
+        try:
+            with _using(place, absent=NotADirectoryError):
+                if hasattr(place, "fs"):  # a long-lived process would see its own old listing
+                    place.fs.invalidate_cache()
+                return tuple(sorted(found.name for found in place.iterdir()))
+        except (FileNotFoundError, NotADirectoryError):
+            return ()
+
+    def remove(self, folder: str) -> None:
+        """Remove a folder with everything in it; one that is gone already is fine."""
+        place = self._root / folder
+        with suppress(FileNotFoundError), _using(place):
+            if isinstance(place, Path):
+                shutil.rmtree(place)
+            else:
+                place.fs.rm(place.path, recursive=True)
+
+    def place(self, relative: str) -> str:
+        """Where a file lies or would lie, for people."""
+        return str(self._root / relative)
 
     def write_stream(self, relative: str, fill: Callable[[BinaryIO], None]) -> str:
         """Let `fill` write a private file (0600 when local); it appears under its name only when complete."""
         target = self._root / relative
-        try:
-            if isinstance(target, Path):
+        if isinstance(target, Path):
+            try:
                 _write_local(target, fill)
-            else:
-                with target.open("wb") as stream:
-                    fill(stream)
-        except OSError as error:
-            raise _store_error(str(target), error) from error
+            except OSError as error:
+                raise _store_error(str(target), error) from error
+        else:
+            with tempfile.SpooledTemporaryFile(_IN_MEMORY_BYTES) as whole:
+                fill(cast("BinaryIO", whole))
+                whole.seek(0)
+                with _using(target):
+                    _upload(target, cast("IO[bytes]", whole))
         return str(target)
 
 
@@ -72,6 +129,31 @@ def _local(root: Any) -> Any:
     if isinstance(root, str | os.PathLike) and not hasattr(root, "protocol"):
         return Path(root)
     return Path(root.path) if getattr(root, "protocol", "") in _LOCAL_PROTOCOLS else root
+
+
+@contextmanager
+def _using(place: Any, *, absent: type[OSError] = FileNotFoundError) -> Iterator[None]:
+    """Make one error of whatever a store's library raises; what says that nothing is there (`absent`) stays as it is."""
+    try:
+        yield
+    except (NightshiftError, FileNotFoundError, absent):
+        raise
+    except Exception as error:
+        raise _store_error(str(place), error) from error
+
+
+def _upload(target: Any, source: IO[bytes]) -> None:
+    """Put a whole file there. Leaving the stream's own block after an error would keep what came until then."""
+    stream = target.open("wb")
+    try:
+        shutil.copyfileobj(source, stream, _CHUNK_BYTES)
+    except BaseException:
+        with suppress(Exception):
+            stream.discard()
+        with suppress(Exception):
+            stream.closed = True  # else the stream's end would send the rest
+        raise
+    stream.close()
 
 
 def _write_local(target: Path, fill: Callable[[BinaryIO], None]) -> None:
@@ -97,11 +179,11 @@ def _make_private(directory: Path) -> None:
     directory.mkdir(exist_ok=True, mode=0o700)
 
 
-def _store_error(place: str, error: OSError) -> TransientError:
+def _store_error(place: str, error: Exception) -> TransientError:
     """The store did not take or give a file."""
     return TransientError(
         "STORE_UNAVAILABLE",
         f"The store could not be used at {place}.",
-        cause=str(error),
+        cause=str(error) or type(error).__name__,
         next_step="Check the policy's `store`: reachable, writable, not full; then clear this task.",
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import lru_cache
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, Protocol, TypeVar
 
 import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
@@ -15,7 +15,7 @@ from nightshift.domain.facts.supply import ReleasePins
 from nightshift.domain.facts.versions import Killer, KillerKind
 from nightshift.domain.versions import Version, parse_minor
 
-T = TypeVar("T")
+Fact = TypeVar("Fact", covariant=True)
 
 _SHIPPED = Path(__file__).resolve().parents[3] / "include" / "tables"
 
@@ -40,6 +40,13 @@ class _Entry(BaseModel):
     """Base of all entries: unknown keys are errors, and 1.35 without quotes is no text."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class _Known(Protocol[Fact]):
+    """An entry of a table, and what the domain makes of it."""
+
+    def to_fact(self) -> Fact:
+        """Return the domain's form."""
 
 
 class KillerEntry(_Entry):
@@ -133,22 +140,22 @@ def load_killers(directory: Path = _SHIPPED) -> tuple[Killer, ...]:
     Raises:
         ConfigError: CONFIG_INVALID, the table cannot be read.
     """
-    return tuple(entry.to_fact() for entry in _load(directory / "version_killers.yaml", KillerEntry))
+    return _load(directory / "version_killers.yaml", KillerEntry)
 
 
 def load_addons(directory: Path = _SHIPPED) -> tuple[AddOn, ...]:
     """Known add-ons; raises as `load_killers`."""
-    return tuple(entry.to_fact() for entry in _load(directory / "addons.yaml", AddOnEntry))
+    return _load(directory / "addons.yaml", AddOnEntry)
 
 
 def load_pins(directory: Path = _SHIPPED) -> tuple[ReleasePins, ...]:
     """Images beside Kubernetes' own, by release; raises as `load_killers`."""
-    return tuple(entry.to_fact() for entry in _load(directory / "releases.yaml", PinsEntry))
+    return _load(directory / "releases.yaml", PinsEntry)
 
 
-def _load(path: Path, entry: type[T]) -> tuple[T, ...]:
+def _load(path: Path, entry: type[_Known[Fact]]) -> tuple[Fact, ...]:
     try:
-        return _parse(path, path.stat().st_mtime_ns, entry)  # type: ignore[arg-type]  # a class is hashable
+        return _parse(path, path.stat().st_mtime_ns, entry)
     except (OSError, UnicodeDecodeError, yaml.YAMLError, ValidationError) as error:
         raise ConfigError(
             "CONFIG_INVALID",
@@ -159,7 +166,8 @@ def _load(path: Path, entry: type[T]) -> tuple[T, ...]:
 
 
 @lru_cache(maxsize=16)
-def _parse(path: Path, modified: int, entry: type[T]) -> tuple[T, ...]:
+def _parse(path: Path, modified: int, entry: type[_Known[Fact]]) -> tuple[Fact, ...]:
     """Parsed once for each state of the file: `modified` tells an edited one from what is kept."""
     content: Any = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)  # noqa: S506
-    return TypeAdapter(tuple[entry, ...]).validate_python(content)  # type: ignore[valid-type]
+    entries: tuple[_Known[Fact], ...] = TypeAdapter(tuple[entry, ...]).validate_python(content)  # type: ignore[valid-type]
+    return tuple(known.to_fact() for known in entries)

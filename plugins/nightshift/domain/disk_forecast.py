@@ -19,6 +19,7 @@ IMAGE_PATHS = (
 )  # imagefs of containerd and of CRI-O; the probe has one
 KUBELET_PATH = "/var/lib/kubelet"  # nodefs
 ETCD_PATH = "/var/lib/etcd"
+ETCD_LOG_PATH = "/var/lib/etcd/member/wal"  # asked about only where etcd was told to keep it elsewhere
 SCRATCH_PATH = "/etc/kubernetes/tmp"  # kubeadm's copies of etcd's data
 LOG_PATH = "/var/log"
 STATE_PATH = "/var/lib/nightshift"  # staged packages, snapshot bundles
@@ -30,6 +31,9 @@ PACKAGE_BYTES = 72 * 10**6
 # dpkg unpacks a package beside the one it replaces, and staging takes kubeadm out of its package: 75 MB each.
 INSTALL_BYTES = 150 * 10**6
 INODES_PER_IMAGE = 1500  # measured: 5,400 files for 15 images, nearly all of them kube-proxy's Debian
+ETCD_LOG_BYTES = (
+    2 * 64 * 2**20
+)  # a restarted etcd cuts a segment of its log, and makes the next one beside it
 SNAPSHOT_COPIES = 2  # of etcd's data while its snapshot is proven and packed
 
 
@@ -88,8 +92,9 @@ class Forecast:
     paths: tuple[str, ...]
     growth: tuple[Growth, ...]
     limit: Limit
-    is_judged: bool  # something grows here, or the kubelet watches it
+    is_judged: bool  # something grows here, the kubelet watches it, or it is etcd's
     inodes_needed: int
+    directories: tuple[str, ...] = ()  # where `paths` lie on this node
 
     @property
     def growth_bytes(self) -> int:
@@ -129,7 +134,7 @@ class Forecast:
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON-serialisable data, for the verdict's evidence and `compare`."""
         return {
-            "paths": list(self.paths),
+            "paths": list(self.directories),
             "now_percent": round(self.mount.used_percent, 1),
             "forecast_percent": round(self.percent, 1),
             "limit_percent": round(self.limit.percent, 1),
@@ -189,12 +194,13 @@ def forecast_node(
     missing = [image for image in upgrade.images if _is_missing(node, images, image)]
     growth = list(_growth(node, probe, images, missing, upgrade, policy)) if upgrade.is_due else []
     forecasts = []
-    for mount, paths in _by_mount_point(probe.mounts):
+    for mount, paths, directories in _by_mount_point(probe.mounts):
         here = tuple(part for part in growth if _landing(part.path, asked) in paths and part.size_bytes > 0)
         inodes = INODES_PER_IMAGE * len(missing) if images_at in paths and upgrade.is_due else 0
-        is_judged = bool(here) or any(path in SIGNALS for path in paths)
+        is_etcd = node.is_control_plane and not {ETCD_PATH, ETCD_LOG_PATH}.isdisjoint(paths)
+        is_judged = bool(here) or is_etcd or any(path in SIGNALS for path in paths)
         limit = _limit(mount, paths, limits, policy)
-        forecasts.append(Forecast(node.name, mount, paths, here, limit, is_judged, inodes))
+        forecasts.append(Forecast(node.name, mount, paths, here, limit, is_judged, inodes, directories))
     return forecasts
 
 
@@ -208,12 +214,14 @@ def _landing(path: str, asked: Iterable[str]) -> str:
     return path if path in asked else ROOT_PATH
 
 
-def _by_mount_point(mounts: Sequence[MountFacts]) -> Iterator[tuple[MountFacts, tuple[str, ...]]]:
-    """Group the paths asked about by the file system they lie on."""
+def _by_mount_point(
+    mounts: Sequence[MountFacts],
+) -> Iterator[tuple[MountFacts, tuple[str, ...], tuple[str, ...]]]:
+    """Group the paths asked about, and where they really lie, by file system."""
     points = dict.fromkeys(mount.mount_point for mount in mounts)
     for point in points:
         here = [mount for mount in mounts if mount.mount_point == point]
-        yield here[0], tuple(mount.path for mount in here)
+        yield here[0], tuple(mount.path for mount in here), tuple(mount.where for mount in here)
 
 
 def _is_missing(node: NodeFacts, images: NodeImages | None, image: TargetImage) -> bool:
@@ -245,12 +253,15 @@ def _growth(
 ) -> Iterator[Growth]:
     # The blob stays in containerd's content store beside the unpacked snapshot.
     kept = round(download_bytes(missing, images) * (1 + policy.unpacked_factor))
-    path = image_path(mount.path for mount in probe.mounts)
-    yield Growth(path, f"{len(missing)} images", kept, kept, is_fetched=True)
+    asked = {mount.path for mount in probe.mounts}
+    yield Growth(image_path(asked), f"{len(missing)} images", kept, kept, is_fetched=True)
     if not (images and upgrade.package_version in images.packages):
         yield Growth(STATE_PATH, "packages", PACKAGE_BYTES, PACKAGE_BYTES, is_fetched=True)
     yield Growth(ROOT_PATH, "packages while they are installed", INSTALL_BYTES, 0)
     yield Growth(LOG_PATH, "logs and whatever else a night leaves", policy.other_growth_bytes, 0)
+    if node.is_control_plane and ETCD_PATH in asked:
+        path = ETCD_LOG_PATH if ETCD_LOG_PATH in asked else ETCD_PATH
+        yield Growth(path, "the log of a restarted etcd", ETCD_LOG_BYTES, 0)
     if node.is_control_plane and probe.etcd_data_bytes:
         data = probe.etcd_data_bytes
         copies = f"{policy.etcd_copies} copies of etcd's data by kubeadm"
@@ -292,7 +303,7 @@ def compare(
     found: dict[str, dict[str, dict[str, float]]] = {}
     for node, probe in probes.items():
         said = forecast.get(node, {})
-        for mount, _ in _by_mount_point(probe.mounts):
+        for mount, _, _ in _by_mount_point(probe.mounts):
             if mount.mount_point in said:
                 expected = int(said[mount.mount_point]["after_bytes"])
                 used = mount.size_bytes - mount.available_bytes

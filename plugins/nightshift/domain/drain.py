@@ -17,6 +17,7 @@ UNREPLICATED = "unreplicated"  # nothing would start it again
 LOCAL_DATA = "local data"  # in an emptyDir that the policy protects
 OVERLAP = "overlap"  # more than one budget: the eviction API refuses
 DEADLOCK = "deadlock"  # a budget that no waiting satisfies
+SYNC_FAILED = "sync failed"  # a budget that the disruption controller cannot count: it allows none, ever
 TIGHT = "tight"  # a budget that allows none now
 
 
@@ -28,7 +29,8 @@ class PodNote:
         pod: the pod.
         reason: in words.
         budgets: "namespace/name" of the PodDisruptionBudgets meant.
-        kind: what stands in the way of a blocker or a tight pod: `UNREPLICATED`, `LOCAL_DATA`, `OVERLAP`, `DEADLOCK`, `TIGHT`.
+        kind: what stands in the way of a blocker or a tight pod: `UNREPLICATED`, `LOCAL_DATA`, `OVERLAP`, `DEADLOCK`,
+            `SYNC_FAILED`, `TIGHT`.
     """
 
     pod: PodFacts
@@ -103,8 +105,10 @@ def require_drainable(node: str, plan: DrainPlan) -> None:
     )
 
 
-def selector_matches(selector: Mapping[str, Any], labels: Mapping[str, str]) -> bool:
-    """Tell whether a selector (matchLabels, matchExpressions) selects these labels; {} selects all."""
+def selector_matches(selector: Mapping[str, Any] | None, labels: Mapping[str, str]) -> bool:
+    """Tell whether a selector (matchLabels, matchExpressions) selects these labels; {} selects all, None nothing."""
+    if selector is None:
+        return False
     wanted = selector.get("matchLabels") or {}
     expressions = selector.get("matchExpressions") or ()
     return all(labels.get(key) == value for key, value in wanted.items()) and all(
@@ -169,6 +173,9 @@ def _budget_note(pod: PodFacts, matching: Sequence[BudgetFacts]) -> PodNote | No
     if not matching or matching[0].disruptions_allowed > 0 or _goes_unready(pod, matching[0]):
         return None
     budget = matching[0]
+    if budget.sync_error:
+        reason = f"budget {names[0]} can never allow a disruption (its controller fails: {budget.sync_error})"
+        return PodNote(pod, reason, names, SYNC_FAILED)
     if not budget.is_computed:
         return PodNote(pod, f"budget {names[0]} is not computed yet", names, TIGHT)
     numbers = f"{budget.current_healthy} healthy, {budget.desired_healthy} required of {budget.expected_pods}"

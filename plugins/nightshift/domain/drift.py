@@ -67,6 +67,7 @@ _CA_VOLUMES = _names(
     "usr-local-share-ca-certificates"
 )
 _READ_AT_START = ("-file", "-config", "kubeconfig")  # how the flags end whose file must be there at the start
+_RESOLVER = "resolvConf"  # kubeadm itself names that of the node's systemd in the kubelet's file
 _SHOWN = 8  # settings in one sentence
 
 
@@ -300,8 +301,20 @@ def kubelet_edits(files: KubeletFiles, wanted: Mapping[str, Any]) -> tuple[str, 
     return tuple(
         f"{path}: {value!r} (kubelet-config: {expected.get(path, 'absent')!r})"
         for path, value in sorted(_leaves(files.config or {}).items())
-        # kubeadm itself names the resolver of the node's systemd in the file.
-        if expected.get(path) != value and path != "resolvConf"
+        if expected.get(path) != value and path != _RESOLVER
+    )
+
+
+def kubelet_pending(files: KubeletFiles, wanted: Mapping[str, Any]) -> tuple[str, ...]:
+    """Settings that a kubelet's file lacks and `kubeadm upgrade node` would write into it, as "podPidsLimit: 100".
+
+    Zero stands for the default and changes nothing. The arguments are those of `kubelet_edits`.
+    """
+    present = _leaves(files.config or {})
+    return tuple(
+        f"{path}: {value!r}"
+        for path, value in sorted({**_leaves(wanted), **_leaves(files.instance)}.items())
+        if path not in present and not _is_default(value) and path != _RESOLVER
     )
 
 

@@ -16,6 +16,9 @@ _NAMED_NODES = 10  # a message that lists a hundred nodes is read by nobody
 class NightshiftError(Exception):
     """Root of all errors raised on purpose.
 
+    Its texts quote APIs, webhooks and jobs, and end in logs, notes, ledger and XCom: secrets are taken out here, before
+    anybody has them.
+
     Args:
         code: stable UPPER_SNAKE name; `docs/runbooks/<code>.md` explains it.
         message: what happened, with the names and numbers involved.
@@ -28,19 +31,25 @@ class NightshiftError(Exception):
     )
 
     def __init__(self, code: str, message: str, *, cause: str, next_step: str) -> None:
+        # Its rules are worth their time when something went wrong, not whenever a DAG file is read.
+        from nightshift.domain.redaction import redact
+
+        message, cause, next_step = redact(message), redact(cause), redact(next_step)
         super().__init__(f"[{code}] {message} Cause: {cause} Next step: {next_step}")
         self.code = code
         self.message = message
         self.cause = cause
         self.next_step = next_step
+        self.reports: tuple[str, ...] = ()  # incidents that tell of it, "<run's folder>/<incident's>"
 
-    def saying(self, more: str) -> Self:
-        """Return the same error with one more sentence in its message."""
+    def saying(self, more: str, report: str = "") -> Self:
+        """Return the same error with one more sentence in its message, and the incident that tells of it."""
         again = type(self).__new__(type(self))
         again.__dict__.update(self.__dict__)
         NightshiftError.__init__(
             again, self.code, f"{self.message} {more}", cause=self.cause, next_step=self.next_step
         )
+        again.reports = (*self.reports, *([report] if report else []))
         return again
 
 
@@ -144,6 +153,7 @@ def merge(errors: Mapping[str, NightshiftError]) -> NightshiftError:
     merged = type(first)(first.code, message, cause=first.cause, next_step=first.next_step)
     if isinstance(first, RemoteJobError) and isinstance(merged, RemoteJobError):
         merged.exit_code = first.exit_code
+    merged.reports = tuple(dict.fromkeys(name for error in errors.values() for name in error.reports))
     return merged
 
 

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
+from nightshift.domain.incident.record import Incident, sureness
 from nightshift.domain.verdicts import Verdict
 
 NOTE_LIMIT = 1000  # characters Airflow takes; it would cut the end, where cause and next step stand
+_VERDICT_LIMIT = 200  # characters of a diagnosis in the note
 # A full stop followed by a space and a capital ends a sentence; "1.35.4 on" and "e.g. x" do not.
 _SENTENCE_END = re.compile(r"[.!?]\s+(?=[A-Z])")
 
@@ -132,8 +134,10 @@ class LedgerEntry:
         nodes: what happened to each node.
         phase_seconds: phase -> duration.
         what_next: what a person should do or expect, one sentence.
+        next_check: when the schedule begins the next night, "2026-11-30 23:00 UTC"; "" when it is begun by hand only.
         snapshot: where the proven snapshot lies; None when none was taken.
-        evidence: where evidence bundles lie.
+        rehearsal: what came of it, as `steps/rehearse.py` answers it; empty when it did not come to its end.
+        evidence: where its incidents lie, a folder each.
         quiesced: what was made quiet while the control plane was upgraded, "Deployment shop/web".
         overrides: the owner's overrides in force tonight, `Override.to_dict()`, used or not.
         disk_forecast: how right the disk gate's forecast was, of the nodes that were upgraded: node -> mount ->
@@ -148,12 +152,14 @@ class LedgerEntry:
     answer: str
     sentence: str
     what_next: str
+    next_check: str = ""
     target: Mapping[str, Any] = field(default_factory=dict)
     gates: tuple[Verdict, ...] = ()
     node_gates: tuple[NodeGate, ...] = ()
     nodes: tuple[NodeEntry, ...] = ()
     phase_seconds: Mapping[str, float] = field(default_factory=dict)
     snapshot: str | None = None
+    rehearsal: Mapping[str, Any] = field(default_factory=dict)
     evidence: tuple[str, ...] = ()
     quiesced: tuple[str, ...] = ()
     given_back: tuple[str, ...] = ()
@@ -171,12 +177,14 @@ class LedgerEntry:
             "answer": self.answer,
             "sentence": self.sentence,
             "what_next": self.what_next,
+            "next_check": self.next_check,
             "target": dict(self.target),
             "gates": [verdict.to_dict() for verdict in self.gates],
             "node_gates": [gate.to_dict() for gate in self.node_gates],
             "nodes": [node.to_dict() for node in self.nodes],
             "phase_seconds": {name: round(seconds, 1) for name, seconds in self.phase_seconds.items()},
             "snapshot": self.snapshot,
+            "rehearsal": dict(self.rehearsal),
             "evidence": list(self.evidence),
             "quiesced": list(self.quiesced),
             "given_back": list(self.given_back),
@@ -198,15 +206,47 @@ def step_seconds(answers: Mapping[str, Mapping[str, Any]]) -> dict[str, float]:
     return {step: round(taken, 1) for step, taken in seconds.items()}
 
 
-def write_note(entry: LedgerEntry) -> str:
-    """Return the run note: what happened, and what comes next; one sentence each."""
-    return two_sentences(entry.sentence, entry.what_next)
+def write_note(entry: LedgerEntry, reports: str = "") -> str:
+    """Return the run note: what happened, and what comes next; one sentence each.
+
+    Args:
+        entry: the night.
+        reports: the line with the link to its incident reports, see `report_line`; it is never cut.
+    """
+    comes_next = entry.what_next
+    if entry.next_check:
+        comes_next = f"{comes_next.strip().rstrip('.')}; next check {entry.next_check}"
+    if not reports:
+        return two_sentences(entry.sentence, comes_next)
+    return f"{two_sentences(entry.sentence, comes_next, NOTE_LIMIT - len(reports) - 2)}\n\n{reports}"
 
 
-def two_sentences(happened: str, comes_next: str) -> str:
+def report_line(incidents: Sequence[Incident], link: str) -> str:
+    """Return the note's line about incident reports, in Markdown: the surest verdict, and the link to it or to all.
+
+    Args:
+        incidents: of the run, oldest first.
+        link: where the UI shows them, without a slash at its end; one incident's page is <link>/<name>/report.html.
+    """
+    if not incidents:
+        return ""
+    best = max(incidents, key=lambda incident: (not incident.corrected_by, sureness(incident.confidence)))
+    verdict = _as_code(_shortened(best.sentence or "no diagnosis", _VERDICT_LIMIT))
+    sure = f" ({best.confidence})" if best.confidence else ""
+    if len(incidents) == 1:
+        return f"[Incident report of {best.node}]({link}/{best.name}/report.html){sure}: {verdict}"
+    return f"[{len(incidents)} incident reports]({link}/). {best.node}{sure}: {verdict}"
+
+
+def _as_code(text: str) -> str:
+    """Text that quotes logs, so that nothing in it is a link or a picture: anybody may have written it."""
+    return f"`{' '.join(text.replace('`', chr(39)).split())}`"
+
+
+def two_sentences(happened: str, comes_next: str, limit: int = NOTE_LIMIT) -> str:
     """Return a note of exactly two sentences that fits into Airflow; what is too long loses its middle."""
-    end = _shortened(_as_sentence(comes_next), NOTE_LIMIT // 2)
-    return f"{_shortened(_as_sentence(happened), NOTE_LIMIT - len(end) - 1)} {end}"
+    end = _shortened(_as_sentence(comes_next), limit // 2)
+    return f"{_shortened(_as_sentence(happened), limit - len(end) - 1)} {end}"
 
 
 def _shortened(text: str, limit: int) -> str:
@@ -219,8 +259,12 @@ def _shortened(text: str, limit: int) -> str:
 
 
 def _as_sentence(text: str) -> str:
-    """Make one sentence of the text: several become clauses, and it ends in a full stop."""
-    clauses = [part.strip() for part in _SENTENCE_END.split(text.strip().rstrip("."))]
+    """Make one sentence of the text: several become clauses, and it ends in a full stop.
+
+    The UI reads notes as Markdown, and a job's last lines may say anything: no link, no picture, no paragraph of theirs.
+    """
+    one_line = " ".join(text.split()).replace("](", "]\\(")
+    clauses = [part.strip() for part in _SENTENCE_END.split(one_line.rstrip("."))]
     return "; ".join(clause for clause in clauses if clause) + "."
 
 

@@ -13,7 +13,11 @@ from nightshift.domain.policy import ClusterPolicy
 PARALLEL_NODES = 16  # SSH sessions at once: enough for a rack, few enough for one small Airflow host
 REATTACH_SECONDS = 600  # how long a lost connection to a running job is tried again; the job does not notice
 FETCH_SECONDS = 900  # a snapshot's way off the node
-EVIDENCE_SECONDS = 300  # a failed node's logs
+EVIDENCE_SECONDS = 300  # a node's logs on their way
+INCIDENT_PARTS_SECONDS = (
+    480  # of one incident: its logs, and what else is begun for it; later only its report is written
+)
+INCIDENT_SECONDS = 600  # all of it: a part that was begun in time may end after it
 LOOK_SECONDS = 120  # the slowest plain question to a node
 SUPPLY_SECONDS = 30  # its parts end after 6 s; two addresses per image that both say nothing take 10
 _MARGIN_SECONDS = 300  # Airflow, the store
@@ -25,27 +29,32 @@ def task_seconds(policy: ClusterPolicy) -> dict[str, float]:
     limits, rounds, margin = policy.limits, _rounds(policy), _margin(policy)
     # Its own control plane's restart may keep a node step from the API twice: before it begins and before it ends.
     patience = 2 * limits.node_ready_seconds + margin
-    drain = policy.drain.timeout_seconds + patience
+    drain = policy.drain.timeout_seconds + patience + INCIDENT_SECONDS
     return {
         "reclaim_scratch": rounds * _job(limits.package_job_seconds) + margin,
-        "snapshot": _job(limits.snapshot_job_seconds) + FETCH_SECONDS + margin,
-        "reconcile_drift": 2 * rounds * LOOK_SECONDS + _job(limits.package_job_seconds) + margin,
-        "stage": _stage_rounds(policy) * _job(limits.package_job_seconds) + margin,
+        "snapshot": _job(limits.snapshot_job_seconds) + FETCH_SECONDS + INCIDENT_SECONDS + margin,
+        "reconcile_drift": 2 * rounds * LOOK_SECONDS
+        + _job(limits.package_job_seconds)
+        + INCIDENT_SECONDS
+        + margin,
+        "rehearse": 2 * rounds * LOOK_SECONDS + _job(limits.rehearse_job_seconds) + INCIDENT_SECONDS + margin,
+        "stage": _stage_rounds(policy) * (_job(limits.package_job_seconds) + INCIDENT_SECONDS) + margin,
         "drain_node": drain,
         "quiesce": patience,
         "restore": patience,
         # A control plane's also makes quiet what is not so any more. A job of an earlier try may be followed to its end
-        # while the API is away; then the step's own begins.
+        # while the API is away; then the step's own begins. Evidence: of that job, of the node before kubeadm, of this job.
         "upgrade_node": drain
         + limits.node_ready_seconds
         + limits.kubeadm_job_seconds
         + _job(limits.kubeadm_job_seconds)
+        + 2 * INCIDENT_SECONDS
         + EVIDENCE_SECONDS,
         "upgrade_kubelet": drain
         + limits.package_job_seconds
         + _job(limits.package_job_seconds)
-        + EVIDENCE_SECONDS,
-        "verify_node": patience + LOOK_SECONDS,
+        + INCIDENT_SECONDS,
+        "verify_node": patience + LOOK_SECONDS + INCIDENT_SECONDS,
         "uncordon_node": patience,
         "quarantine_node": patience + LOOK_SECONDS,
         "release": limits.kubeadm_job_seconds + rounds * LOOK_SECONDS + margin,

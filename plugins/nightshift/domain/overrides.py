@@ -1,8 +1,8 @@
 """An owner's word against one finding of one gate: named, reasoned, signed, and over at a stated moment.
 
 An override turns exactly the finding with its code into a warning that says who wants it so. Other findings of the same
-gate stay what they are. What could not be known about etcd, the quorum or tonight's target is never overridden: nobody
-can take responsibility for what nobody knows there.
+gate stay what they are. What could not be known about etcd, the quorum or tonight's target is never overridden, whichever
+gate says so: nobody can take responsibility for what nobody knows there.
 """
 
 from __future__ import annotations
@@ -14,7 +14,10 @@ from nightshift.domain.gates.findings import Finding, conclude, findings_of
 from nightshift.domain.policy import Override, iso_minute
 from nightshift.domain.verdicts import Outcome, Verdict
 
+# Gates of which nothing unknown is overridden, and what must not be unknown whichever gate misses it.
 NEVER_BLIND = frozenset({"etcd_latency", "etcd_state", "quorum", "version_skew", "plan"})
+NEVER_UNKNOWN = frozenset({"VERSION_UNKNOWN", "TARGET_NOT_CHOSEN", "TARGET_UNKNOWN"})
+_ETCD = "ETCD_"  # how the codes about etcd begin
 _SHUT = (Outcome.HOLD, Outcome.BLOCK, Outcome.BLIND)
 
 
@@ -47,7 +50,8 @@ def apply_overrides(verdict: Verdict, overrides: Sequence[Override], now: float)
 def _may(gate: str, finding: Finding) -> bool:
     """Tell whether an owner may turn this finding into a warning."""
     if finding.outcome is Outcome.BLIND:
-        return gate not in NEVER_BLIND
+        is_vital = finding.code in NEVER_UNKNOWN or finding.code.startswith(_ETCD)
+        return gate not in NEVER_BLIND and not is_vital
     return finding.outcome in _SHUT
 
 

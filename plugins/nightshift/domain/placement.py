@@ -1,31 +1,50 @@
 """Where drained pods could run meanwhile: the scheduler's filters, as far as they are about nodes and room.
 
-Looked at: cordons, taints, nodeSelector, required node affinity, required anti-affinity, the nodes a volume can be reached
-from, and requests of CPU, memory and pods. Not looked at: required affinity to other pods, topology spread, host ports,
-devices. What is left out makes this more hopeful than the scheduler, never less.
+Looked at: cordons, taints, nodeSelector, required node affinity, the nodes a volume can be reached from, requests of all
+resources, the number of pods, and what other pods allow (`neighbours`). Not looked at: devices that are claimed
+(ResourceClaims), and how many volumes a node can attach. What is left out makes this more hopeful than the scheduler, never
+less. A volume that was not found is not "anywhere": ask `unknown_claims`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from nightshift.domain.drain import DrainPlan, budgets_that_count
 from nightshift.domain.facts import BudgetFacts, NodeFacts, PodFacts
-from nightshift.domain.facts.placement import (
-    Apart,
-    Need,
-    Placement,
-    Requirement,
-    Taint,
-    Term,
-    Terms,
-    Toleration,
-    VolumeFacts,
-)
+from nightshift.domain.facts.placement import Need, Placement, Taint, Toleration, VolumeFacts
+from nightshift.domain.neighbours import FINISHED, Neighbours
+from nightshift.domain.requirements import selects
 
-_FINISHED = ("Succeeded", "Failed")
 _STATE = "node.kubernetes.io/"  # taints that say how a node is now, not whom it is for
+_BYTES = ("ephemeral-storage", "hugepages-")  # resources that are counted in bytes
+
+
+@dataclass(frozen=True)
+class _Left:
+    """What a node still has to give; a resource that is not among the others is one it does not have."""
+
+    cpu_millis: int = 0
+    memory_bytes: int = 0
+    pods: int = 0
+    others: Mapping[str, int] = field(default_factory=dict)
+
+    def has(self, need: Need) -> bool:
+        return (
+            self.pods > 0
+            and (need.cpu_millis == 0 or need.cpu_millis <= self.cpu_millis)
+            and (need.memory_bytes == 0 or need.memory_bytes <= self.memory_bytes)
+            and all(amount <= self.others.get(name, 0) for name, amount in need.others)
+        )
+
+    def without(self, need: Need) -> _Left:
+        others = self.others
+        if need.others:
+            others = {**others, **{name: others.get(name, 0) - amount for name, amount in need.others}}
+        return _Left(
+            self.cpu_millis - need.cpu_millis, self.memory_bytes - need.memory_bytes, self.pods - 1, others
+        )
 
 
 class Cluster:
@@ -41,9 +60,9 @@ class Cluster:
             if pod.node in self._on:
                 self._on[pod.node].append(pod)
         self._free = {node.name: self._free_on(node) for node in nodes}
-        self._emptiest = sorted(self._free, key=lambda name: self._free[name][1], reverse=True)
+        self._emptiest = sorted(self._free, key=lambda name: self._free[name].memory_bytes, reverse=True)
         self._homes: dict[Placement, frozenset[str]] = {}
-        self._apart: dict[tuple[str, Apart], frozenset[str]] = {}
+        self._neighbours = Neighbours(self.nodes, self._on, _counts_for_spread)
 
     def on(self, node: str) -> Sequence[PodFacts]:
         """The pods bound to a node."""
@@ -52,17 +71,18 @@ class Cluster:
     def homes(self, pod: PodFacts, away: Collection[str]) -> frozenset[str]:
         """Names of the nodes where this pod may run by all rules; the nodes `away` may be among them.
 
-        Pods on nodes that are `away` are not in the way of its anti-affinity. Room is not asked, nor whether a node takes
-        pods at this moment.
+        Pods on nodes that are `away` are not in its way. Room is not asked, nor whether a node takes pods at this moment.
         """
         rules = pod.placement
         found = self._homes.get(rules)
         if found is None:
             found = frozenset(name for name, node in self.nodes.items() if not self._refusal(rules, node))
             self._homes[rules] = found
-        for apart in rules.apart:
-            found = found - self._occupied(pod.namespace, apart, away)
-        return found
+        return found.difference(*self._neighbours.refusals(pod, away).values())
+
+    def unknown_claims(self, pod: PodFacts) -> tuple[str, ...]:
+        """The claims of a pod whose volume was not found: nobody can tell from which nodes it can be reached."""
+        return tuple(claim for claim in pod.placement.claims if claim not in self._volumes)
 
     def is_tied(self, pod: PodFacts, away: Collection[str]) -> bool:
         """Tell whether no other node may run this pod while the nodes `away` are drained."""
@@ -70,92 +90,89 @@ class Cluster:
 
     def why_nowhere(self, pod: PodFacts, away: Collection[str]) -> str:
         """Say, in a few words, what keeps a pod from every other node."""
-        reasons = (self._refusal(pod.placement, n) for name, n in self.nodes.items() if name not in away)
-        counted = dict.fromkeys(reason or "its anti-affinity" for reason in reasons)
-        return ", ".join(counted) or "there is no other node"
+        refusals = self._neighbours.refusals(pod, away)
+        reasons = [
+            self._refusal(pod.placement, node)
+            or next((r for r, names in refusals.items() if name in names), "")
+            for name, node in self.nodes.items()
+            if name not in away
+        ]
+        return ", ".join(dict.fromkeys(filter(None, reasons))) or "there is no other node"
 
     def without_room(self, pods: Iterable[PodFacts], away: Collection[str]) -> list[PodFacts]:
         """Return the pods that find no room on the nodes they may run on; largest first, each on the emptiest.
 
-        Pods that may run nowhere by their own rules are not among them.
+        Pods that ask for what few nodes have come before all others, so that those do not take their place. Pods that may
+        run nowhere by their own rules are not among them.
         """
-        left: dict[str, tuple[int, int, int]] = {}
+        left: dict[str, _Left] = {}
         homeless = []
-        for pod in sorted(
-            pods, key=lambda p: (-p.need.memory_bytes, -p.need.cpu_millis, p.namespace, p.name)
-        ):
+        for pod in sorted(pods, key=_by_size):
             homes = self.homes(pod, away)
             # The emptiest first: as long as there is room, one of the first nodes asked has it.
             for name in self._emptiest:
-                cpu, memory, count = left.get(name) or self._free[name]
-                if name not in away and name in homes and _fits(pod.need, (cpu, memory, count)):
-                    left[name] = (cpu - pod.need.cpu_millis, memory - pod.need.memory_bytes, count - 1)
+                there = left.get(name) or self._free[name]
+                if name not in away and name in homes and there.has(pod.need):
+                    left[name] = there.without(pod.need)
                     break
             else:
                 if not all(name in away for name in homes):
                     homeless.append(pod)
         return homeless
 
-    def free_text(self, away: Collection[str]) -> str:
-        """What is left on each other node, for people; at most three of them."""
+    def free_text(self, away: Collection[str], others: Collection[str] = ()) -> str:
+        """What is left on each other node, also of the resources `others`, for people; at most three of them."""
         there = [name for name in self._emptiest if name not in away]
         there.sort(key=lambda name: bool(self.nodes[name].taints))  # those that take anything first
-        said = [self._room_text(self.nodes[name]) for name in there[:3]]
+        said = [self._room_text(self.nodes[name], others) for name in there[:3]]
         return ", ".join(said) or "there is no other node"
 
-    def _room_text(self, node: NodeFacts) -> str:
+    def _room_text(self, node: NodeFacts, others: Collection[str]) -> str:
         if why := _takes_nothing(node):
             return f"{node.name} {why}"
-        cpu, memory, _ = self._free[node.name]
+        left = self._free[node.name]
+        amounts = [
+            f"{_cores(left.cpu_millis)} CPU",
+            f"{_mib(left.memory_bytes)} of memory",
+            *(amount_text(name, left.others.get(name, 0)) for name in others),
+        ]
         shunned = next((t.key for t in node.taints if t.effect != "PreferNoSchedule"), "")
-        return f"{node.name} has {_cores(cpu)} CPU and {_mib(memory)} of memory left" + (
+        return f"{node.name} has {', '.join(amounts[:-1])} and {amounts[-1]} left" + (
             f" for pods that tolerate {shunned}" if shunned else ""
         )
 
-    def _free_on(self, node: NodeFacts) -> tuple[int, int, int]:
+    def _free_on(self, node: NodeFacts) -> _Left:
         if node.room is None or _takes_nothing(node):
-            return 0, 0, 0
-        there = [pod for pod in self._on[node.name] if pod.phase not in _FINISHED]
-        return (
+            return _Left()
+        there = [pod for pod in self._on[node.name] if pod.phase not in FINISHED]
+        others = dict(node.room.others)
+        for pod in there:
+            for name, amount in pod.need.others:
+                others[name] = others.get(name, 0) - amount
+        return _Left(
             node.room.cpu_millis - sum(pod.need.cpu_millis for pod in there),
             node.room.memory_bytes - sum(pod.need.memory_bytes for pod in there),
             node.room.pods - len(there),
+            others,
         )
 
     def _refusal(self, rules: Placement, node: NodeFacts) -> str:
         """Why this node does not take such a pod; "" when it does."""
         if any(node.labels.get(key) != value for key, value in rules.selector):
             return f"nodeSelector {', '.join(f'{k}={v}' for k, v in rules.selector)}"
-        if rules.terms and not _selects(rules.terms, node):
+        if rules.terms and not selects(rules.terms, node):
             return "required node affinity"
         for claim in rules.claims:
             volume = self._volumes.get(claim)
-            if volume and volume.terms and not _selects(volume.terms, node):
+            if volume and volume.terms and not selects(volume.terms, node):
                 return f"volume {volume.name} of claim {claim}"
         taint = next((t for t in node.taints if _repels(t, rules.tolerations)), None)
         return f"taint {taint.key} of {node.name}" if taint else ""
 
-    def _occupied(self, namespace: str, apart: Apart, away: Collection[str]) -> frozenset[str]:
-        """Names of the nodes whose topology domain holds pods that the anti-affinity shuns; drained nodes hold none."""
-        holders = self._apart.get((namespace, apart))
-        if holders is None:
-            spaces = apart.namespaces or (namespace,)
-            holders = frozenset(
-                name
-                for name, pods in self._on.items()
-                if any(p.namespace in spaces and _holds(apart.selector, p.labels) for p in pods)
-            )
-            self._apart[namespace, apart] = holders
-        domains = {self.nodes[name].labels.get(apart.topology_key) for name in holders.difference(away)}
-        domains.discard(None)
-        return frozenset(
-            n for n, node in self.nodes.items() if node.labels.get(apart.topology_key) in domains
-        )
-
 
 def comes_back(pod: PodFacts) -> bool:
     """Tell whether something starts this pod again elsewhere, so that it needs a place."""
-    return pod.controller is not None and not pod.is_terminating and pod.phase not in _FINISHED
+    return pod.controller is not None and not pod.is_terminating and pod.phase not in FINISHED
 
 
 @dataclass(frozen=True)
@@ -204,13 +221,14 @@ def _takes_nothing(node: NodeFacts) -> str:
     return f"has the taint {state.key}" if state else ""
 
 
-def _fits(need: Need, free: tuple[int, int, int]) -> bool:
-    cpu, memory, count = free
-    return (
-        count > 0
-        and (need.cpu_millis == 0 or need.cpu_millis <= cpu)
-        and (need.memory_bytes == 0 or need.memory_bytes <= memory)
-    )
+def _by_size(pod: PodFacts) -> tuple[bool, int, int, str, str]:
+    is_picky = any("/" in name for name, _ in pod.need.others)  # an extended resource: nvidia.com/gpu
+    return not is_picky, -pod.need.memory_bytes, -pod.need.cpu_millis, pod.namespace, pod.name
+
+
+def amount_text(resource: str, amount: int) -> str:
+    """So much of a resource, for people: "2 nvidia.com/gpu", "100 MiB of ephemeral-storage"."""
+    return f"{_mib(amount)} of {resource}" if resource.startswith(_BYTES) else f"{max(0, amount)} {resource}"
 
 
 def _repels(taint: Taint, tolerations: Sequence[Toleration]) -> bool:
@@ -227,31 +245,15 @@ def _tolerates(tolerations: Sequence[Toleration], taint: Taint) -> bool:
     )
 
 
-def _selects(terms: Terms, node: NodeFacts) -> bool:
-    return any(all(_meets(r, node.labels, node.name) for r in term) for term in terms)
-
-
-def _holds(selector: Term, labels: Mapping[str, str]) -> bool:
-    return all(_meets(requirement, labels, "") for requirement in selector)
-
-
-def _meets(requirement: Requirement, labels: Mapping[str, str], name: str) -> bool:
-    value = name if requirement.is_field else labels.get(requirement.key)
-    operator, values = requirement.operator, requirement.values
-    if operator == "In":
-        return value in values
-    if operator == "NotIn":
-        return value not in values
-    if operator == "Exists":
-        return value is not None
-    if operator == "DoesNotExist":
-        return value is None
-    try:  # Gt, Lt
-        return value is not None and (
-            int(value) > int(values[0]) if operator == "Gt" else int(value) < int(values[0])
-        )
-    except (ValueError, IndexError):
+def _counts_for_spread(pod: PodFacts, node: NodeFacts, by_affinity: bool, by_taints: bool) -> bool:
+    """Whether a topology spread counts this node for such a pod."""
+    rules = pod.placement
+    if by_affinity and (
+        any(node.labels.get(key) != value for key, value in rules.selector)
+        or (rules.terms and not selects(rules.terms, node))
+    ):
         return False
+    return not (by_taints and any(_repels(taint, rules.tolerations) for taint in node.taints))
 
 
 def _cores(millis: int) -> str:

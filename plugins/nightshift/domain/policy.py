@@ -12,6 +12,8 @@ from typing import Any, Literal
 from nightshift.domain.facts import WorkloadName
 from nightshift.domain.facts.addons import AddOn
 
+RehearseWhen = Literal["always", "minors", "never"]
+
 
 @dataclass(frozen=True)
 class TargetPolicy:
@@ -158,6 +160,14 @@ class WorkerPolicy:
 
 
 @dataclass(frozen=True)
+class EvidencePolicy:
+    """How long evidence of failed runs is kept: at least so long, and at least of so many runs."""
+
+    keep_days: int = 90
+    keep_runs: int = 20  # the newest runs that left any, whatever their age
+
+
+@dataclass(frozen=True)
 class LimitPolicy:
     """Hard time limits of remote work and of leases, in seconds, and what tasks' own limits are made from."""
 
@@ -165,6 +175,7 @@ class LimitPolicy:
     kubeadm_job_seconds: int = 3600
     package_job_seconds: int = 900
     snapshot_job_seconds: int = 900
+    rehearse_job_seconds: int = 900
     snapshot_max_age_seconds: int = 3600  # an older one of the same run is taken anew before anything goes on
     lease_seconds: int = 120
     lease_renew_seconds: int = 10
@@ -235,6 +246,7 @@ class ClusterPolicy:
     quiesce: tuple[WorkloadName, ...] = ()  # quiet while the control plane is upgraded
     overrides: tuple[Override, ...] = ()
     rules: tuple[Rule, ...] = ()
+    rehearse: RehearseWhen = "minors"  # start the target's API server in isolation before anything is changed
     schedule: str | None = "0 23 * * *"
     readiness_schedule: str | None = "0 12 * * *"  # by day: what would keep the next night from beginning
     target: TargetPolicy = field(default_factory=TargetPolicy)
@@ -249,5 +261,6 @@ class ClusterPolicy:
     drift: DriftPolicy = field(default_factory=DriftPolicy)
     drain: DrainPolicy = field(default_factory=DrainPolicy)
     workers: WorkerPolicy = field(default_factory=WorkerPolicy)
+    evidence: EvidencePolicy = field(default_factory=EvidencePolicy)
     limits: LimitPolicy = field(default_factory=LimitPolicy)
     compatibility: CompatibilityPolicy = field(default_factory=CompatibilityPolicy)

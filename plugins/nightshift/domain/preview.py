@@ -51,6 +51,7 @@ class Preview:
         closed: "gate: message" of every gate that would keep the night from beginning.
         warned: the same of every warning.
         uploads: what would be written into kubeadm-config before the first node, one sentence each.
+        rehearsal: whether the target's API server would be rehearsed before that, one sentence.
     """
 
     nodes: tuple[NodePreview, ...]
@@ -60,6 +61,7 @@ class Preview:
     closed: tuple[str, ...]
     warned: tuple[str, ...]
     uploads: tuple[str, ...] = ()
+    rehearsal: str = ""
 
     @property
     def sentence(self) -> str:
@@ -85,7 +87,7 @@ class Preview:
         said = [_node_line(node) for node in self.nodes]
         said += [f"Would stop it: {text}" for text in self.closed]
         said += [f"Warns: {text}" for text in self.warned]
-        return [self.sentence, *said, *self.uploads]
+        return [self.sentence, *said, *self.uploads, *([self.rehearsal] if self.rehearsal else [])]
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON-serialisable data."""
@@ -101,6 +103,7 @@ class Preview:
             "closed": list(self.closed),
             "warned": list(self.warned),
             "uploads": list(self.uploads),
+            "rehearsal": self.rehearsal,
         }
 
 
@@ -113,6 +116,7 @@ def preview(
     fetched_bytes: Mapping[str, int],
     measured_seconds: Mapping[str, float],
     uploads: Sequence[str] = (),
+    rehearsal: str = "",
 ) -> Preview:
     """Say what the night would be.
 
@@ -124,6 +128,7 @@ def preview(
         fetched_bytes: node -> bytes it would fetch, as far as known.
         measured_seconds: node -> what it took last time, as far as known.
         uploads: what would be written into kubeadm-config, one sentence each.
+        rehearsal: whether there would be one, one sentence.
     """
     groups: list[tuple[str, tuple[str, ...], str]] = [
         (f"control plane {n}", (s.node,), s.command) for n, s in enumerate(plan.control_plane, 1)
@@ -155,6 +160,7 @@ def preview(
         closed=tuple(f"{v.gate}: {v.message}" for v in decision.verdicts if v.outcome in shut),
         warned=tuple(f"{v.gate}: {v.message}" for v in decision.verdicts if v.outcome is Outcome.WARN),
         uploads=tuple(uploads),
+        rehearsal=rehearsal,
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 
 # "1.34.4", "v1.34.4" and Debian package versions "1.34.4-1.1". A textual suffix ("-rc.1", "+k3s1") is refused
 # on purpose: such a cluster is not one kubeadm made from stable packages.
@@ -24,6 +25,7 @@ class Version:
     patch: int
 
     @staticmethod
+    @lru_cache(maxsize=1024)  # a thousand nodes run a handful of releases
     def parse(text: str) -> Version:
         """Read "1.34.4", "v1.34.4" or a package version "1.34.4-1.1".
 

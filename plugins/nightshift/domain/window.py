@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, time, timedelta
+from functools import lru_cache
 
 from nightshift.domain.policy import WindowPolicy
 from nightshift.domain.verdicts import Outcome, Verdict
@@ -134,6 +135,7 @@ def check_late_start(planned: datetime | None, now: datetime) -> Verdict:
     )
 
 
+@lru_cache(maxsize=64)
 def _parse(text: str) -> time:
     hours, minutes = text.split(":")
     return time(int(hours), int(minutes))

@@ -153,11 +153,11 @@ def build_upgrade_dag(policy: ClusterPolicy, error: ConfigError | None = None) -
     ) as dag:
         night = _Night(policy, error, is_dry=param("dry_run"))
         decide = _opening(night)
-        claim, *prepare, stage = _preparation(night)
-        chain(decide, claim, *prepare, stage)
-        last = _control_plane(night, stage)
-        last = _workers(night, stage, last)
-        probes = _postflight(night, stage, last)
+        claim, *prepare, ready = _preparation(night)
+        chain(decide, claim, *prepare, ready)
+        last = _control_plane(night, ready)
+        last = _workers(night, ready, last)
+        probes = _postflight(night, ready, last)
         _closing(night, claim, probes)
     return dag
 
@@ -279,7 +279,10 @@ def _gates(night: _Night) -> tuple[list[BaseOperator], list[BaseOperator]]:
 
 
 def _preparation(night: _Night) -> list[StepOperator]:
-    """Take the cluster, make a way back, tell kubeadm what runs, fetch everything; in the order of the night."""
+    """Take the cluster, make a way back, fetch everything, rehearse, tell kubeadm what runs; in the order of the night.
+
+    Rehearsed is what kubeadm will write once it is told what runs: what fails there has changed nothing at all.
+    """
     choice = {"choice": pull("detect_target")}
     with TaskGroup(
         "preparation", prefix_group_id=False, tooltip="Take the cluster, a way back, everything fetched."
@@ -287,9 +290,10 @@ def _preparation(night: _Night) -> list[StepOperator]:
         claim = night.step("claim", inputs=choice, proceed_if=[pull("decide")])
         claim.is_setup = True
         snapshot = night.step("snapshot", inputs=choice)
-        reconcile = night.step("reconcile_drift")
         stage = night.step("stage", inputs=choice)
-    tasks = [claim, snapshot, reconcile, stage]
+        rehearse = night.step("rehearse", inputs={**choice, "plan": pull("decide", "plan")})
+        reconcile = night.step("reconcile_drift")
+    tasks = [claim, snapshot, stage, rehearse, reconcile]
     night.remember("preparation", *tasks)
     night.enders += [task.task_id for task in tasks]
     return tasks
@@ -358,12 +362,12 @@ def _if_quiesced(policy: ClusterPolicy) -> Input:
     return read
 
 
-def _control_plane(night: _Night, stage: BaseOperator) -> BaseOperator:
+def _control_plane(night: _Night, ready: BaseOperator) -> BaseOperator:
     """Control-plane nodes, strictly one after the other; returns what comes last.
 
     What the policy quiesces is so from the first node's drain on: the gate in front of it may wait, or say no.
     """
-    last = stage
+    last = ready
     with TaskGroup("control_plane", tooltip="One control-plane node at a time."):
         quiesce = night.step("quiesce", proceed_if=[_if_quiesced(night.policy)])
         night.remember("control_plane", quiesce)
@@ -376,7 +380,7 @@ def _control_plane(night: _Night, stage: BaseOperator) -> BaseOperator:
             if index == 0:
                 chain(gate, quiesce, steps[0])
                 steps[0].trigger_rule = _AFTER_PLACE  # `quiesce` is skipped when there is nothing to quiesce
-            _after(gate, stage, last)
+            _after(gate, ready, last)
             last = steps[-1]
             night.remember_place("control_plane", gate, steps)
         restore = night.step(
@@ -385,12 +389,12 @@ def _control_plane(night: _Night, stage: BaseOperator) -> BaseOperator:
             proceed_if=[_if_quiesced(night.policy)],
             trigger_rule=_AFTER_PLACE,
         )
-        _after(restore, stage, last)
+        _after(restore, ready, last)
         night.remember("control_plane", restore)
     return restore
 
 
-def _workers(night: _Night, stage: BaseOperator, last: BaseOperator) -> BaseOperator:
+def _workers(night: _Night, ready: BaseOperator, last: BaseOperator) -> BaseOperator:
     """Waves of workers, one wave after the other; the nodes of a wave go side by side.
 
     Behind the canary each node's failure is first asked whether it concerns the others: the next wave hangs on the
@@ -415,18 +419,18 @@ def _workers(night: _Night, stage: BaseOperator, last: BaseOperator) -> BaseOper
                     steps.append(_quarantine(night, node, steps))
 
             wave.expand(node=gate.output)
-            _after(gate, stage, last)
+            _after(gate, ready, last)
             last = steps[-1]
             night.remember_place("workers", gate, steps)
     return last
 
 
-def _after(gate: BaseOperator, stage: BaseOperator, last: BaseOperator) -> None:
-    """Let a place begin when all before it is done; `stage` keeps it from being skipped along with empty places."""
-    chain(list({stage.task_id: stage, last.task_id: last}.values()), gate)
+def _after(gate: BaseOperator, ready: BaseOperator, last: BaseOperator) -> None:
+    """Let a place begin when all before it is done; `ready` keeps it from being skipped along with empty places."""
+    chain(list({ready.task_id: ready, last.task_id: last}.values()), gate)
 
 
-def _postflight(night: _Night, stage: BaseOperator, last: BaseOperator) -> Any:
+def _postflight(night: _Night, ready: BaseOperator, last: BaseOperator) -> Any:
     """Look at the whole cluster, from outside and from a pod on each upgraded node."""
     begun = plan_begun(tuple(night.enders))
 
@@ -454,7 +458,7 @@ def _postflight(night: _Night, stage: BaseOperator, last: BaseOperator) -> Any:
             **retry_arguments(),
         ).expand(node=names)
         chain(verify, names)
-    _after(verify, stage, last)
+    _after(verify, ready, last)
     night.remember("postflight", verify, probes)
     return probes
 

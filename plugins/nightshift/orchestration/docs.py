@@ -54,6 +54,12 @@ run afterwards. {_ANY_TIME}
 **Everything fetched before anything is touched**: exact packages downloaded and images pulled on every node, from
 the target minor's repository beside the live one. Nothing is installed. {_ANY_TIME}
 """,
+    "rehearse": f"""
+**Starts the target's API server where nothing can happen**: with the manifest kubeadm will write, on an etcd restored from
+tonight's snapshot, in namespaces of its own on the node that took it. It must become ready and list all that it serves.
+Red: it did not; its own words are the cause, and nothing was changed on the cluster. What cannot be rehearsed (policy,
+memory, runtime) is green and said in the run's note. {_ANY_TIME}
+""",
     "check_etcd": """
 **May the night go on to the next node?** Is etcd still fast enough, and do the other gates that are asked between two
 nodes (node health, version skew, static pods, …) still say yes? Red means: this node and all later ones stay as they are;

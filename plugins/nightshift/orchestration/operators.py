@@ -17,6 +17,7 @@ from nightshift.domain.plan import end_plan
 from nightshift.domain.policy import ClusterPolicy
 from nightshift.domain.verdicts import BLIND_CAUSE, BLIND_NEXT_STEP, Answer, Outcome
 from nightshift.domain.window import check_late_start
+from nightshift.orchestration.links import REPORTS, ReportLink, known_reports
 from nightshift.orchestration.runtime import import_step, open_session
 
 if TYPE_CHECKING:
@@ -95,6 +96,7 @@ class StepOperator(BaseOperator):
     """
 
     shallow_copy_attrs: Sequence[str] = ("refusal",)  # copying an error loses its keywords
+    operator_extra_links = (ReportLink(),)
     template_fields: Sequence[str] = ("node",)  # inside a mapped group the node is known to Airflow only
     ui_color = "#e8f0fe"
     needs_api = True  # False: the step has something to say even when there is no way to the API
@@ -364,13 +366,19 @@ def tell(task: BaseOperator, context: Context, note: str) -> None:
 
 @contextmanager
 def remembered(task: BaseOperator, context: Context) -> Iterator[None]:
-    """Leave a known error where the report finds it, and in plain words at the end of the log."""
+    """Leave a known error where the report finds it, and in plain words at the end of the log.
+
+    Airflow prints the traceback of whatever comes out, with all that it was caused by.
+    """
+    from nightshift.domain.redaction import without_secrets
+
     try:
         yield
     except HeldError:  # no failure, and nobody has to do anything
         raise
     except NightshiftError as error:
         _tell(task, context, error)
+        without_secrets(error)
         raise
     except AirflowTaskTimeout:  # no Exception: nothing but this handler would say a word
         limit = task.execution_timeout.total_seconds() if task.execution_timeout else 0
@@ -382,6 +390,11 @@ def remembered(task: BaseOperator, context: Context) -> Iterator[None]:
         )
         _tell(task, context, overdue)
         raise
+    except Exception as error:
+        told = without_secrets(error)
+        if told is error:
+            raise
+        raise told from told.__cause__  # not what it stands for
 
 
 def _tell(task: BaseOperator, context: Context, error: NightshiftError) -> None:
@@ -394,6 +407,7 @@ def _tell(task: BaseOperator, context: Context, error: NightshiftError) -> None:
         "is_blind": error.is_blind,
     }
     context["ti"].xcom_push(key=FAILURE_KEY, value=told)
+    setattr(task, REPORTS, error.reports or known_reports(task, context))
     task.log.error("[%s] %s", error.code, error.message)
     task.log.error("Cause: %s", error.cause)
     task.log.error("Next step: %s (docs/runbooks/%s.md)", error.next_step, error.code)

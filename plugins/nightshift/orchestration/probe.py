@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseOperator
@@ -10,6 +11,7 @@ from airflow.sdk import BaseOperator
 from nightshift.domain.errors import VerificationError
 from nightshift.domain.policy import ClusterPolicy
 from nightshift.orchestration.operators import label, remembered, resolve
+from nightshift.orchestration.runtime import import_step, open_session
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -57,7 +59,7 @@ class ProbePodOperator(BaseOperator):
 
         node = label(context, resolve(self.node, context))
         self._pod = _pod_operator(self.task_id, self.policy, node)
-        with remembered(self, context):
+        with remembered(self, context), self._renewing(context):
             try:
                 self._pod.execute_sync(context)
             except (AirflowException, PodLaunchFailedException) as error:
@@ -69,6 +71,15 @@ class ProbePodOperator(BaseOperator):
                     "(kube-proxy), CNI or image. Clear this task to probe again; it changes nothing.",
                 ) from error
         return {"node": node, "sentence": f"{node}: pods resolve names and reach the API."}
+
+    @contextmanager
+    def _renewing(self, context: Context) -> Iterator[None]:
+        """Keep the run's Lease alive: a pod may take longer than a Lease lives, and the sweeper would recover the run."""
+        with (
+            open_session(self.policy, context["run_id"], self.log.info) as session,
+            import_step("hold:renewing_if_ours")(session),
+        ):
+            yield
 
     def on_kill(self) -> None:
         """Take the pod away when a person stops the task."""

@@ -12,6 +12,7 @@ from airflow.sdk import BaseOperator
 from nightshift.domain.errors import ConfigError, NightshiftError
 from nightshift.domain.ledger import Failure, two_sentences
 from nightshift.domain.verdicts import Answer
+from nightshift.orchestration.links import reports_of
 from nightshift.orchestration.operators import (
     FAILURE_KEY,
     VERDICT_KEY,
@@ -140,12 +141,14 @@ def gather_facts(context: Context, shape: NightShape) -> dict[str, Any]:
     is_blind = bool(decision) and decision["answer"] == Answer.BLIND
     started = context["dag_run"].start_date
     return {
+        "reports_at": reports_of(context["ti"].dag_id, context["run_id"]),
         "open_night": _one(answers, "open_night"),
         "choice": _one(answers, "detect_target"),
         "decision": decision,
         "plan": plan_begun(shape.tasks)(context),
         "ended": next(iter(night_ends(context, shape.tasks)), None),
         "snapshot": _one(answers, "snapshot"),
+        "rehearsal": _one(answers, "rehearse"),
         "quiesce": _one(answers, "control_plane.quiesce"),
         "restore": _one(answers, "control_plane.restore"),
         "postflight": _one(answers, "postflight.verify_cluster"),

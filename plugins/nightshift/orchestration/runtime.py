@@ -11,6 +11,7 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import wraps
 from typing import TYPE_CHECKING, Any, cast
 
 from nightshift.domain.errors import ConfigError
@@ -61,7 +62,7 @@ def open_session(
     Args:
         policy: the cluster's policy.
         run_id: Airflow's run id.
-        log: gets one plain line at a time.
+        log: gets one plain line at a time, without secrets: lines of jobs and words of APIs are among them.
         began: when this try of the task began, seconds since the epoch; None: now.
         needs_api: False: without a usable connection the session still opens, and what asks the API is told why.
 
@@ -72,6 +73,7 @@ def open_session(
 
     from nightshift.clients.pushgateway import Pushgateway
     from nightshift.clients.stores import Store
+    from nightshift.domain.redaction import redact
     from nightshift.steps.session import Session
 
     session = Session(
@@ -85,7 +87,7 @@ def open_session(
         run_id=run_id,
         installation=installation(),
         began=time.time() if began is None else began,
-        log=log,
+        log=lambda line: log(redact(line)),
     )
     try:
         yield session
@@ -202,9 +204,19 @@ class _NodeConnector:
 
 
 def import_step(path: str) -> Callable[..., Any]:
-    """Import `module:function` below `nightshift.steps`, e.g. "gates:check_disk_usage"."""
+    """Import `module:function` below `nightshift.steps`, e.g. "gates:check_disk_usage"; its answer comes without secrets.
+
+    Answers become XComs, notes and the ledger's entry, and quote what APIs and nodes have said.
+    """
     from importlib import import_module
+
+    from nightshift.domain.redaction import redact_texts
 
     module, _, function = path.partition(":")
     step: Callable[..., Any] = getattr(import_module(f"nightshift.steps.{module}"), function or module)
-    return step
+
+    @wraps(step)
+    def without_secrets(*arguments: Any, **inputs: Any) -> Any:
+        return redact_texts(step(*arguments, **inputs))
+
+    return without_secrets

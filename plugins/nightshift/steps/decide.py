@@ -33,9 +33,10 @@ def decide(
     the answer is no, so that a reader sees what would have happened; only "go" carries it on.
     """
     spoken = [Verdict.from_dict(v) for v in verdicts if v]
+    target = TargetChoice.from_dict(choice["target"])
     plan: Plan | None = None
     try:
-        plan = make_plan(session, TargetChoice.from_dict(choice["target"]))
+        plan = make_plan(session, target)
         spoken.append(as_overridden(session, plan.verdict))
         session.log(f"Plan: {plan.sentence}")
     except (
@@ -47,7 +48,7 @@ def decide(
         session.log(f"{verdict.gate}: {verdict.outcome.value} ({verdict.code}). {verdict.message}")
     session.log(f"Decision: {decision.answer.value}. {decision.sentence}")
     if dry_run and plan is not None:
-        return say_night(session, decision, plan)
+        return say_night(session, decision, plan, target)
     is_go = plan is not None and decision.answer is Answer.GO
     return {**decision.to_dict(), "plan": plan.to_dict() if plan and is_go else None}
 

@@ -13,6 +13,7 @@ from nightshift.domain.drain import DrainPlan, plan_drain, require_drainable
 from nightshift.domain.errors import DrainBlockedError, GateClosedError, VerificationError
 from nightshift.domain.facts import NodeFacts, PodFacts
 from nightshift.steps.brake import KUBEADM_JOB, asking, given_back
+from nightshift.steps.evidence import evidence_first
 from nightshift.steps.hold import Held, hold
 from nightshift.steps.session import Session, patiently
 from nightshift.steps.turn import require_turn
@@ -50,9 +51,15 @@ def drain_held(session: Session, node_name: str, held: Held, ask: Callable[[], N
 
     `ask` raises when the owner's word ends it, see steps/brake.py.
     """
-    started = session.clock()
     node = session.node(node_name)
     require_turn(session, node)
+    with evidence_first(session, node, "drain", session.clock()):
+        return _drain(session, node, held, ask)
+
+
+def _drain(session: Session, node: NodeFacts, held: Held, ask: Callable[[], None]) -> dict[str, Any]:
+    """Plan, cordon, evict, read back."""
+    started, node_name = session.clock(), node.name
     plan = _plan(session, node_name, with_budgets=True)
     require_drainable(node_name, plan)
     is_ours = _cordon(session, node, held)

@@ -9,6 +9,8 @@ from typing import Any
 from nightshift.clients.cluster_setup import ClusterSetup
 from nightshift.clients.node_install import install_scripts, remove_scripts
 from nightshift.clients.node_ssh import NodeSsh
+from nightshift.clients.permissions import Permission
+from nightshift.clients.questions.incident import evidence_permissions
 from nightshift.clients.script_bundle import SSH_USER, ScriptBundle
 from nightshift.clients.ssh_connect import KeyPair, connector
 from nightshift.domain.debts import DebtKind, workload_debts
@@ -66,9 +68,14 @@ def enrol(access: Access, key: KeyPair) -> dict[str, Any]:
         return (*changes, _verified(node, key, pinned, bundle))
 
     _report(access, on_all(nodes, prepare))
-    applied = access.setup.apply(access.quiesce, permissions())
+    applied = access.setup.apply(access.quiesce, granted_reads())
     access.log(f"cluster: applied {len(applied)} objects in namespace nightshift and around it")
     return {"kube_config": access.setup.kube_config(), "host_keys": host_keys}
+
+
+def granted_reads() -> tuple[Permission, ...]:
+    """What gates and evidence read, each once."""
+    return tuple(dict.fromkeys((*permissions(), *evidence_permissions())))
 
 
 def unenrol(access: Access, now: float) -> None:

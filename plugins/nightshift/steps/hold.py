@@ -211,6 +211,37 @@ def renewing_if_ours(session: Session) -> Iterator[None]:
         yield
 
 
+@contextmanager
+def renewing_meanwhile(session: Session) -> Iterator[None]:
+    """Keep this run's Lease alive in a thread until the block ends; nothing that goes wrong there reaches the block.
+
+    It begins at once, and goes on trying while the API is away.
+    """
+    stop = threading.Event()
+    thread = threading.Thread(target=_renew_until, args=(session, stop), daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join(timeout=RENEWAL_SECONDS)
+
+
+def _renew_until(session: Session, stop: threading.Event) -> None:
+    """Renew until told to stop, or until the Lease is another's."""
+    is_said = False
+    while True:
+        try:
+            if not renew_if_ours(session):
+                return
+        except Exception as problem:  # noqa: BLE001 - whatever the API answers in a bad night, the next try may be better
+            if not is_said:
+                session.log(f"The Lease could not be renewed, it is tried again: {problem}")
+            is_said = True
+        if stop.wait(session.policy.limits.lease_renew_seconds):
+            return
+
+
 def lease_held(lease: LeaseFacts) -> LeaseHeldError:
     """Say who is at the cluster since when."""
     return LeaseHeldError(

@@ -11,7 +11,8 @@ from nightshift.clients.questions.drift import KUBELET_FILES
 from nightshift.domain.drift import KubeletChanges, kubelet_changes, shown
 from nightshift.domain.errors import NightshiftError
 from nightshift.domain.facts import NodeFacts
-from nightshift.steps.session import Session, on_all, path_safe
+from nightshift.domain.store_paths import path_safe
+from nightshift.steps.session import Session, on_all
 
 
 def note_settings(session: Session, node: NodeFacts) -> None:

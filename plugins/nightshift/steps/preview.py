@@ -9,12 +9,14 @@ from nightshift.domain.drain import plan_drain
 from nightshift.domain.errors import NightshiftError
 from nightshift.domain.plan import Plan
 from nightshift.domain.preview import preview
+from nightshift.domain.rehearsal import reason_against
+from nightshift.domain.target import TargetChoice
 from nightshift.domain.verdicts import Answer, Decision
 from nightshift.steps.brake import measured_seconds
 from nightshift.steps.session import Session, on_all
 
 
-def say_night(session: Session, decision: Decision, plan: Plan) -> dict[str, Any]:
+def say_night(session: Session, decision: Decision, plan: Plan, target: TargetChoice) -> dict[str, Any]:
     """Answer the decision of a dry run: {"answer": dry_run, "sentence", "preview", …}; its plan is carried out by nobody."""
     evicted = _evicted(session)
     seen = preview(
@@ -25,6 +27,7 @@ def say_night(session: Session, decision: Decision, plan: Plan) -> dict[str, Any
         fetched_bytes=_fetched(decision),
         measured_seconds=measured_seconds(session),
         uploads=_uploads(decision),
+        rehearsal=_rehearsal(session, plan, target),
     )
     for line in seen.lines():
         session.log(line)
@@ -68,3 +71,11 @@ def _uploads(decision: Decision) -> list[str]:
     """What would be written into kubeadm-config before the first node, as the drift gate found it."""
     evidence = next((v.evidence for v in decision.verdicts if v.gate == "drift"), {})
     return [f"Into kubeadm-config would be written, {said}." for said in evidence.get("uploads") or ()]
+
+
+def _rehearsal(session: Session, plan: Plan, target: TargetChoice) -> str:
+    """Whether the night would begin with a rehearsal; a dry run has none, for it takes no snapshot."""
+    against = reason_against(session.policy.rehearse, target.kind, has_control_plane=bool(plan.control_plane))
+    if against is not None:
+        return f"Nothing would be rehearsed: {against}."
+    return f"kube-apiserver {target.version} would be rehearsed on the snapshot before anything is changed."

@@ -13,15 +13,16 @@ from typing import Any
 from nightshift.clients.questions.drift import configuration_text
 from nightshift.domain.drift import Setting, Uploads, lost_flags, merged, other_kubeadm, own_flags, uploads
 from nightshift.domain.errors import BlindError, NightshiftError, VerificationError
-from nightshift.domain.facts import NodeFacts, NodeProbe
+from nightshift.domain.facts import Confidential, NodeFacts, NodeProbe
 from nightshift.domain.facts.drift import CONTROL_PLANE_CONFIG, ControlPlaneConfig
 from nightshift.domain.round import Moment, NotRead, Unread
+from nightshift.domain.store_paths import path_safe
 from nightshift.steps.brake import require_may_begin
 from nightshift.steps.evidence import evidence_first
 from nightshift.steps.hold import hold
 from nightshift.steps.look import GATHERERS
 from nightshift.steps.look.gathering import gather
-from nightshift.steps.session import Session, node_log, path_safe
+from nightshift.steps.session import Session, node_log
 
 JOB = "upload-config"
 
@@ -72,6 +73,26 @@ def read_configs(session: Session) -> Mapping[str, ControlPlaneConfig]:
     return configs
 
 
+def configuration_to_be(session: Session) -> str | None:
+    """What kubeadm-config will say once its drift is reconciled, as text; None: what it says now.
+
+    Raises:
+        BlindError: a control plane could not be read.
+    """
+    if session.policy.drift.reconcile != "upload-config":
+        return None
+    configs = read_configs(session)
+    wanted = uploads(configs)
+    if not wanted.settings:
+        return None
+    return configuration_text(merged(configs[_writer(session, configs).name].configuration, wanted.settings))
+
+
+def encoded_configuration(text: str) -> Confidential:
+    """A ClusterConfiguration as a job's argument; that of a proxy, a webhook or OIDC may have a secret in it."""
+    return Confidential(base64.b64encode(text.encode()).decode())
+
+
 def lost_settings(session: Session, probe: NodeProbe) -> list[str]:
     """Which of the owner's flags that `reconcile_drift` noted this node's processes lack, for people."""
     known = session.store.read_json(_document(session)) or {}
@@ -96,7 +117,7 @@ def _upload(
             JOB,
             held.token,
             session.owner,
-            [config.fingerprint, base64.b64encode(content.encode()).decode()],
+            [config.fingerprint, encoded_configuration(content)],
             session.policy.limits.package_job_seconds,
             node_log(session, node.name),
             held.check,

@@ -6,21 +6,31 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
+from nightshift.clients.cron import next_start
 from nightshift.domain.disk_forecast import compare
 from nightshift.domain.errors import NightshiftError
 from nightshift.domain.facts import NodeProbe
 from nightshift.domain.gates import disk_usage
-from nightshift.domain.ledger import Failure, LedgerEntry, NodeEntry, NodeGate, step_seconds, write_note
+from nightshift.domain.incident.record import Incident
+from nightshift.domain.ledger import (
+    Failure,
+    LedgerEntry,
+    NodeEntry,
+    NodeGate,
+    report_line,
+    step_seconds,
+    write_note,
+)
 from nightshift.domain.limits import PARALLEL_NODES
 from nightshift.domain.overrides import in_force
 from nightshift.domain.policy import Override
+from nightshift.domain.store_paths import path_safe
 from nightshift.domain.target import TargetKind
 from nightshift.domain.verdicts import BLIND_CAUSE, BLIND_NEXT_STEP, Answer, Verdict
 from nightshift.steps.brake import MEASURED_FILE
-from nightshift.steps.evidence import saved_evidence
-from nightshift.steps.session import Session, on_all, path_safe
+from nightshift.steps.evidence import forget_old, incidents_of_run, index_folder
+from nightshift.steps.session import Session, on_all
 
-_NOT_BEGUN = ("tomorrow", "untouched")
 _NEXT = {
     "upgraded": "The next night looks for the next version.",
     "nothing": "The next night looks again.",
@@ -32,14 +42,15 @@ _NEXT = {
 def report(session: Session, facts: Mapping[str, Any]) -> dict[str, Any]:
     """Answer {"note", "path", "answer", "entry"}.
 
-    `facts`: whatever the run has of {open_night, choice, decision, plan, snapshot, quiesce, restore, postflight, recovery}
+    `facts`: whatever the run has of {open_night, choice, decision, plan, snapshot, rehearsal, quiesce, restore, postflight, recovery}
     (each as returned by its step; `plan` without what was not begun), `ended` (why that was not begun: {"sentence",
     …}), `failure` (a `Failure`, or None), `started` and `finished` (epoch seconds),
-    `quarantined` [names of the nodes that were set aside], `node_steps` {node: {step: its task's answer}}, `node_gates` [verdicts in front of nodes, with `task`, `nodes`,
+    `reports_at` (where the UI shows this run's incident reports), `quarantined` [names of the nodes that were set aside], `node_steps` {node: {step: its task's answer}}, `node_gates` [verdicts in front of nodes, with `task`, `nodes`,
     `began`, `ended`], `phase_seconds` {phase: seconds}. Absent or None: it did not run.
     """
     nodes = node_entries(session, facts)
     answer, sentence = judge_night(facts, nodes)
+    incidents = _incidents(session)
     overrides = in_force(session.policy.overrides, session.clock())
     entry = LedgerEntry(
         cluster=session.policy.name,
@@ -48,14 +59,16 @@ def report(session: Session, facts: Mapping[str, Any]) -> dict[str, Any]:
         finished=float(facts.get("finished") or session.clock()),
         answer=answer,
         sentence=sentence,
-        what_next=f"{what_next(answer, facts)}{_overridden(overrides)}",
+        what_next=f"{what_next(answer, facts)}{_not_rehearsed(facts)}{_overridden(overrides)}",
+        next_check=_next_check(session),
         target=(facts.get("choice") or {}).get("target") or {},
         gates=tuple(Verdict.from_dict(v) for v in (facts.get("decision") or {}).get("verdicts", ())),
         node_gates=tuple(NodeGate.from_verdict(g["task"], g) for g in facts.get("node_gates") or ()),
         nodes=nodes,
         phase_seconds=facts.get("phase_seconds") or {},
         snapshot=(facts.get("snapshot") or {}).get("path"),
-        evidence=saved_evidence(session, [n.name for n in nodes if n.outcome not in _NOT_BEGUN]),
+        rehearsal=facts.get("rehearsal") or {},
+        evidence=tuple(session.store.place(f"{index_folder(session)}/{i.name}") for i in incidents),
         quiesced=tuple((facts.get("quiesce") or {}).get("quiesced", ())),
         given_back=_given_back(facts),
         overrides=tuple(o.to_dict() for o in overrides),
@@ -64,7 +77,7 @@ def report(session: Session, facts: Mapping[str, Any]) -> dict[str, Any]:
     stamp = datetime.fromtimestamp(entry.started, UTC).strftime("%Y%m%dT%H%M%SZ")
     folder = "readiness" if answer == Answer.DRY_RUN else "ledger"  # a look is no night
     path = session.store.write_json(f"{folder}/{stamp}-{path_safe(session.run_id)}.json", entry.to_dict())
-    note = write_note(entry)
+    note = write_note(entry, report_line(incidents, str(facts.get("reports_at") or "")))
     plan = _plan(facts)
     is_done = answer == "upgraded" and not plan.get("leftover") and not plan.get("quarantined")
     if answer != Answer.DRY_RUN:  # people alert on what nights say
@@ -72,7 +85,41 @@ def report(session: Session, facts: Mapping[str, Any]) -> dict[str, Any]:
     _remember_seconds(session, facts.get("node_steps") or {})
     session.log(note)
     session.log(f"Ledger entry: {path}")
+    _forget_old(session)
     return {"note": note, "path": path, "answer": answer, "entry": entry.to_dict()}
+
+
+def _incidents(session: Session) -> tuple[Incident, ...]:
+    """Every incident of this run, whatever node it is of; what cannot be read is said, and the night is told without."""
+    try:
+        return incidents_of_run(session.store, index_folder(session))
+    except Exception as error:  # noqa: BLE001 - the night must be told
+        session.log(f"The run's incidents could not be read: {error}")
+        return ()
+
+
+def _forget_old(session: Session) -> None:
+    """Old evidence goes when the night is told; what hinders that is said."""
+    try:
+        forget_old(session)
+    except Exception as error:  # noqa: BLE001 - the night must be told
+        session.log(f"Old evidence could not be removed: {error}")
+
+
+def _not_rehearsed(facts: Mapping[str, Any]) -> str:
+    """Said in the morning when the policy asked for a rehearsal that the node could not give."""
+    said = facts.get("rehearsal") or {}
+    return f" {said['sentence']}" if said and not said["rehearsed"] and not said["by_policy"] else ""
+
+
+def _next_check(session: Session) -> str:
+    """When the schedule looks again, for people; a date that is frozen is no night."""
+    policy = session.policy
+    if policy.schedule is None:
+        return ""
+    now = datetime.fromtimestamp(session.clock(), UTC)
+    start = next_start(policy.schedule, now, policy.window.frozen_dates)
+    return f"{start:%Y-%m-%d %H:%M} UTC" if start else ""
 
 
 def _overridden(overrides: Sequence[Override]) -> str:
@@ -248,6 +295,7 @@ def publish(session: Session, answer: str, target: Mapping[str, Any], *, is_done
     gauges = {
         "k8s_upgrade_blocked": float(answer == Answer.BLOCKED),
         "k8s_upgrade_held": float(answer == Answer.HELD),
+        "k8s_upgrade_failed": float(answer not in (*_NEXT, Answer.BLOCKED)),
         "k8s_version_check_last_run_timestamp": session.clock(),
     }
     available = []

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import logging
-import re
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, BinaryIO, Protocol, TypeVar
@@ -34,6 +34,7 @@ from nightshift.domain.owner import DEFAULT_INSTALLATION, owner_name
 from nightshift.domain.policy import ClusterPolicy
 
 _AWAY_POLL_SECONDS = 1.0
+_HEARD_LINES = 4_000  # of a node's job, the newest
 
 T = TypeVar("T")
 
@@ -114,8 +115,11 @@ class NodePort(Protocol):
     def fetch(self, kind: str, name: str, target: BinaryIO) -> str:
         """Stream an allowed file of the node into `target`; returns the SHA-256 of what came, in hex."""
 
-    def collect_evidence(self, since: float, target: BinaryIO) -> None:
-        """Stream a tar.gz with logs and manifests since `since` (epoch seconds), secrets redacted."""
+    def collect_evidence(self, since: float, target: BinaryIO, *, is_baseline: bool = False) -> None:
+        """Stream a tar.gz with logs and manifests since `since` (epoch seconds), secrets redacted.
+
+        It has the recordings that no bundle had yet, but for a baseline, which may be thrown away.
+        """
 
     def close(self) -> None:
         """Drop the connection."""
@@ -240,6 +244,24 @@ class StorePort(Protocol):
     def exists(self, relative: str) -> bool:
         """Tell whether the document or file is there."""
 
+    def write_text(self, relative: str, text: str) -> str:
+        """Write one text; returns where it lies."""
+
+    def read_bytes(self, relative: str, limit: int) -> bytes | None:
+        """At most `limit` bytes of a file; None when it is absent."""
+
+    def chunks(self, relative: str) -> Iterator[bytes]:
+        """A file piece by piece."""
+
+    def names(self, folder: str) -> tuple[str, ...]:
+        """What lies directly in a folder, sorted; nothing when there is no such folder."""
+
+    def remove(self, folder: str) -> None:
+        """Remove a folder with everything in it; one that is gone already is fine."""
+
+    def place(self, relative: str) -> str:
+        """Where a file lies or would lie, for people."""
+
     def write_stream(self, relative: str, fill: Callable[[BinaryIO], None]) -> str:
         """Let `fill` write a private file (0600 when local); it appears under its name only when complete."""
 
@@ -265,6 +287,7 @@ class Session:
         clock: seconds since the epoch.
         log: one plain line for the person who reads the task's log.
         sleep: waits that many seconds (tests make it instant).
+        heard: node -> what its jobs said while they were followed: (seconds since the epoch, line).
     """
 
     policy: ClusterPolicy
@@ -278,6 +301,7 @@ class Session:
     clock: Callable[[], float] = time.time
     log: Callable[[str], None] = logging.getLogger("nightshift").info
     sleep: Callable[[float], None] = time.sleep
+    heard: dict[str, deque[tuple[float, str]]] = field(default_factory=dict)
     _open: dict[str, tuple[str, NodePort]] = field(default_factory=dict, init=False, repr=False)
     _lock: threading.Lock = field(default_factory=threading.Lock, init=False, repr=False)
 
@@ -359,13 +383,14 @@ def wait_until(
 
 
 def node_log(session: Session, name: str) -> Callable[[str], None]:
-    """A logger for one node's lines: several nodes work at once."""
-    return lambda line: session.log(f"{name}: {line}")
+    """A logger for one node's lines: several nodes work at once. What was heard is evidence when the node goes away."""
+    heard = session.heard.setdefault(name, deque(maxlen=_HEARD_LINES))
 
+    def log(line: str) -> None:
+        heard.append((session.clock(), line))
+        session.log(f"{name}: {line}")
 
-def path_safe(text: str) -> str:
-    """A run id as part of a file name: Airflow's contain colons and plus signs."""
-    return re.sub(r"[^A-Za-z0-9_.-]", "-", text)
+    return log
 
 
 def on_all(

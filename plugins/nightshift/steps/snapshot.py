@@ -16,9 +16,13 @@ from nightshift.domain.snapshot import (
     require_intact,
     require_proven,
 )
+from nightshift.domain.store_paths import path_safe
 from nightshift.steps.brake import require_may_begin
+from nightshift.steps.evidence import evidence_first
 from nightshift.steps.hold import Held, hold, push
-from nightshift.steps.session import Session, node_log, path_safe
+from nightshift.steps.session import Session, node_log
+
+_JOB = "snapshot-etcd"
 
 
 def snapshot(session: Session, choice: Mapping[str, Any]) -> dict[str, Any]:
@@ -38,7 +42,7 @@ def snapshot(session: Session, choice: Mapping[str, Any]) -> dict[str, Any]:
         session.log(f"Kept: {known['sentence']}")
         return {**known, "kept": True}
     node = healthy_member(session, [n for n in session.kube.nodes() if n.is_control_plane])
-    with hold(session, [node]) as held:
+    with hold(session, [node]) as held, evidence_first(session, node, _JOB, session.clock()):
         taken = session.clock()
         found, bundle = _take(session, node, held)
         file = f"{base}/{path_safe(bundle.name)}"
@@ -63,8 +67,10 @@ def snapshot(session: Session, choice: Mapping[str, Any]) -> dict[str, Any]:
     return {**entry, "kept": False}
 
 
-def require_way_back(session: Session) -> None:
-    """Let no control plane be changed without a proven snapshot of this run, however old it is by now.
+def require_way_back(session: Session) -> dict[str, Any]:
+    """Return what this run's proven snapshot is (as `snapshot` answers it), however old it is by now.
+
+    Without one no control plane is changed.
 
     Raises:
         VerificationError: SNAPSHOT_ABSENT.
@@ -78,6 +84,7 @@ def require_way_back(session: Session) -> None:
             cause="The task `snapshot` was marked as success before it was done, or its file was removed.",
             next_step="Clear `snapshot` with downstream: it takes one, and the night goes on from there.",
         )
+    return known
 
 
 def _known(session: Session, base: str) -> dict[str, Any] | None:
@@ -122,7 +129,7 @@ def _take(session: Session, node: NodeFacts, held: Held) -> tuple[dict[str, Any]
     """The node-side job; what it says is judged here, not there."""
     session.log(f"Taking the snapshot on {node.name}")
     outcome = session.on(node).run_job(
-        "snapshot-etcd",
+        _JOB,
         held.token,
         session.owner,
         [],

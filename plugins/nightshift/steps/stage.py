@@ -13,8 +13,11 @@ from nightshift.domain.errors import NightshiftError, merge
 from nightshift.domain.facts import NodeFacts
 from nightshift.domain.facts.versions import DEFAULT_REGISTRY
 from nightshift.steps.brake import require_may_begin
+from nightshift.steps.evidence import evidence_first
 from nightshift.steps.hold import Held, hold
 from nightshift.steps.session import Session, node_log, on_all
+
+_JOB = "stage"
 
 
 def stage(session: Session, choice: Mapping[str, Any]) -> dict[str, Any]:
@@ -64,13 +67,14 @@ def _stage_on(
     """One node."""
     started = session.clock()
     base = session.policy.target.package_repository
-    outcome = session.on(node).run_job(
-        "stage",
-        held.token,
-        session.owner,
-        [target["minor"], target["package_version"], base, *images],
-        session.policy.limits.package_job_seconds,
-        node_log(session, node.name),
-        held.check,
-    )
+    with evidence_first(session, node, _JOB, started):
+        outcome = session.on(node).run_job(
+            _JOB,
+            held.token,
+            session.owner,
+            [target["minor"], target["package_version"], base, *images],
+            session.policy.limits.package_job_seconds,
+            node_log(session, node.name),
+            held.check,
+        )
     return {"seconds": round(session.clock() - started, 1), "attached": outcome.attached}

@@ -12,7 +12,7 @@ from nightshift.domain.target import CONTROL_PLANE_COMPONENTS
 from nightshift.steps.attach import follow_own_job
 from nightshift.steps.brake import KUBEADM_JOB, asking, given_back, noticing
 from nightshift.steps.drain_node import drain_held
-from nightshift.steps.evidence import evidence_first, evidence_of_unseen
+from nightshift.steps.evidence import baseline, evidence_first, evidence_of_unseen
 from nightshift.steps.hold import Held, hold
 from nightshift.steps.kubelet_settings import note_settings
 from nightshift.steps.quiesce import quiesce_again
@@ -58,6 +58,8 @@ def upgrade_node(
         session.log(f"{node_name}: kubeadm upgrade {command} to {version}")
         if not is_running:
             note_settings(session, node)
+        if node.is_control_plane and not is_running:
+            baseline(session, node)
         if node.is_control_plane and not is_running:
             require_turn(session, node)  # once more: making things quiet may have taken minutes
             require_quorum(session, node)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
@@ -18,12 +18,10 @@ _HERE = Path(__file__).parent
 
 @cache
 def stock_documents() -> Mapping[str, Any]:
-    """API path -> document, or text of a page."""
+    """API path -> document."""
     found: dict[str, Any] = {}
     for file in sorted((_HERE / "api").glob("*.json")):
         found[_path(file)] = json.loads(file.read_text(encoding="utf-8"))
-    for file in sorted((_HERE / "api").glob("*.txt")):
-        found[_path(file)] = file.read_text(encoding="utf-8")
     return found
 
 
@@ -42,10 +40,9 @@ def _path(file: Path) -> str:
 class FakeReader:
     """The API server over documents by path; remembers what was read."""
 
-    def __init__(self, documents: Mapping[str, Any], fill: Callable[[str], str]) -> None:
-        self._documents, self._fill = documents, fill
+    def __init__(self, documents: Mapping[str, Any]) -> None:
+        self._documents = documents
         self.read: list[tuple[str, Any]] = []
-        self.is_timeless = True
 
     def list(self, path: str) -> Iterator[dict[str, Any]]:
         """A document that is absent is a resource the server does not know."""
@@ -55,13 +52,6 @@ class FakeReader:
         """None when absent."""
         found: dict[str, Any] | None = self._take(path)
         return found
-
-    def text(self, path: str) -> str:
-        """Empty when absent."""
-        page = str(self._take(path) or "")
-        filled = self._fill(page)
-        self.is_timeless = self.is_timeless and filled == page
-        return filled
 
     def _take(self, path: str) -> Any:
         found = self._documents.get(path)
@@ -75,14 +65,13 @@ class Answers:
     def __init__(self) -> None:
         self._kept: dict[int, tuple[ApiQuestion[Any], list[tuple[str, Any]], Any]] = {}
 
-    def ask(self, question: ApiQuestion[T], documents: Mapping[str, Any], fill: Callable[[str], str]) -> T:
+    def ask(self, question: ApiQuestion[T], documents: Mapping[str, Any]) -> T:
         """As KubeApi.ask."""
         kept = self._kept.get(id(question))
         if kept and all(documents.get(path) is document for path, document in kept[1]):
             answer: T = kept[2]
             return answer
-        reader = FakeReader(documents, fill)
+        reader = FakeReader(documents)
         answer = put(question, reader, "the fake")
-        if reader.is_timeless:
-            self._kept[id(question)] = question, reader.read, answer
+        self._kept[id(question)] = question, reader.read, answer
         return answer

@@ -110,12 +110,11 @@ def test_a_list_whose_rest_is_gone_is_not_taken_for_the_whole(state: ApiState, a
         api.ask(ApiQuestion(names))
 
 
-def test_an_object_that_does_not_exist_is_none_and_a_page_is_its_text(state: ApiState, api: KubeApi) -> None:
+def test_an_object_that_does_not_exist_is_none(state: ApiState, api: KubeApi) -> None:
     assert api.ask(ApiQuestion(lambda reader: reader.get("/api/v1/nodes/none"))) is None
     found = api.ask(ApiQuestion(lambda reader: reader.get(NODE)))
     assert found is not None
     assert found["metadata"]["name"] == "n1"
-    assert api.ask(ApiQuestion(lambda reader: reader.text("/readyz"))).strip() == "ok"
 
 
 @pytest.mark.parametrize("answer", [{"items": [{}]}, {"items": ["odd"]}, {"items": [{"metadata": None}]}])
@@ -129,16 +128,6 @@ def test_an_api_that_does_not_answer_a_question_is_unreachable(state: ApiState, 
     state.answers["GET", THINGS] = [(503, "starting")]
     with pytest.raises(UnreachableError, match="API_UNREACHABLE"):
         api.ask(ApiQuestion(names))
-
-
-def test_a_page_that_is_no_resource_is_asked_for_by_its_path(state: ApiState, api: KubeApi) -> None:
-    api.can_i([Permission.page("/metrics"), Permission("list", "apps", "deployments")])
-    asked = [body["spec"] for method, _, body in state.requests if method == "POST"]
-    assert asked == [
-        {"nonResourceAttributes": {"verb": "get", "path": "/metrics"}},
-        {"resourceAttributes": {"verb": "list", "group": "apps", "resource": "deployments"}},
-    ]
-    assert str(Permission.page("/metrics")) == "get /metrics"
 
 
 # -- the same for both -----------------------------------------------------------------------------------

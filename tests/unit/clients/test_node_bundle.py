@@ -66,7 +66,7 @@ def test_programs_run_and_text_is_only_read(installed):
         if path.is_file()
     }
     assert modes["nightshift-node"] == modes["nightshift-job-end"] == modes["jobs/stage"] == 0o555
-    assert modes["lib/common.sh"] == modes["lib/redact.sed"] == modes["VERSION"] == 0o444
+    assert modes["lib/common.sh"] == modes["lib/redact.pl"] == modes["VERSION"] == 0o444
 
 
 def test_sums_are_those_of_sha256sum(installed):

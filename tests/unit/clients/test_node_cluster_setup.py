@@ -106,7 +106,6 @@ def test_what_is_quiesced_no_more_loses_its_right_and_unenrolment_takes_all(monk
 READS = (
     Permission("list", "", "persistentvolumes"),
     Permission("get", "", "configmaps", "kube-system", "coredns"),
-    Permission.page("/metrics"),
 )
 
 
@@ -118,7 +117,6 @@ def test_the_gates_may_read_exactly_what_their_questions_need(monkeypatch):
     rbac = "/apis/rbac.authorization.k8s.io/v1"
     assert transport.applied[f"{rbac}/clusterroles/nightshift-gates"]["rules"] == [
         {"apiGroups": [""], "resources": ["persistentvolumes"], "verbs": ["list"]},
-        {"nonResourceURLs": ["/metrics"], "verbs": ["get"]},
     ]
     in_kube_system = transport.applied[f"{rbac}/namespaces/kube-system/roles/nightshift-gates"]
     assert in_kube_system["rules"] == [

@@ -26,7 +26,7 @@ SECTIONS = {
     "version-kubelet": "Kubernetes v1.34.4\n",
     "version-kubeadm": "v1.34.4\n",
     "version-kubectl": "Client Version: v1.34.4\nKustomize Version: v5.7.1\n",
-    "mounts": "/var/lib/etcd\t1000\t400\t10\t5\t/mnt/with tab\there\n/\t1000\t100\t-\t-\t/\n",
+    "mounts": "/var/lib/etcd\t/data/etcd\t1000\t400\t10\t5\t/mnt/with tab\there\n/\t/\t1000\t100\t-\t-\t/\n",
     "manifests": "\n".join(
         (
             manifest("etcd.yaml", POD),
@@ -64,6 +64,7 @@ def test_everything():
         "1.34.4",
     )
     assert probe.mounts[0].mount_point == "/mnt/with tab\there"
+    assert (probe.mounts[0].path, probe.mounts[0].where) == ("/var/lib/etcd", "/data/etcd")
     assert probe.mounts[0].used_percent == 60.0
     assert probe.mounts[1].inodes == 0
     assert probe.processes[0].argv == ("etcd", "--a=1")
@@ -101,6 +102,12 @@ def test_worker_without_control_plane():
 
 def test_program_that_is_not_there_has_no_version():
     assert parse_probe("w1", text({"version-kubectl": 127})).kubectl_version is None
+    assert parse_probe("w1", text({"version-kubeadm": 127})).kubeadm_version is None
+
+
+def test_a_kubeadm_that_is_there_and_does_not_answer_is_not_absent():
+    assert parse_probe("w1", text({"version-kubeadm": 1})).kubeadm_version == ""
+    assert parse_probe("w1", text(version_kubeadm="no version\n")).kubeadm_version == ""
 
 
 @pytest.mark.parametrize("section", ["node", "mounts", "manifests", "processes", "kubeadm-pids", "jobs"])

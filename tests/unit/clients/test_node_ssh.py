@@ -24,6 +24,7 @@ from nightshift.domain.errors import (
     TrustError,
     UnreachableError,
 )
+from nightshift.domain.facts import Confidential
 
 KEY = generate_key_pair()
 BUNDLE = ScriptBundle.shipped()
@@ -197,6 +198,14 @@ def test_a_failed_job_is_told_in_few_plain_lines_and_the_log_has_all(serve):
     assert lines[1:] == [*words[:9], "CONFIG_SECCOMP: enabled"]
 
 
+def test_a_confidential_argument_goes_over_standard_input(serve):
+    ssh, script, _ = serve("started id-1\n", f"{job_line('succeeded', '0')}\nCURSOR\tx\n")
+    ssh.run_job("stage", 5, "run-1", ["1.35.4", Confidential("aHVudGVyMg==")], 60, lambda _: None)
+    assert "aHVudGVyMg" not in "".join(script.commands)
+    assert script.verbs[0].endswith(f" 1.35.4 @{hashlib.sha256(b'aHVudGVyMg==').hexdigest()}")
+    assert script.stdin[0] == b"aHVudGVyMg=="
+
+
 def test_attached_is_said(serve):
     ssh, _, _ = serve("attached id-1\n", f"{job_line('succeeded', '0')}\nCURSOR\t-\n")
     assert ssh.run_job("stage", 5, "run-1", [], 60, lambda _: None).attached is True
@@ -297,6 +306,14 @@ def test_bad_ends(serve, line, code, exit_code):
     assert (caught.value.code, caught.value.exit_code) == (code, exit_code)
     if "id-2" not in line:
         assert "the last words" in caught.value.message
+
+
+def test_the_cause_of_a_failed_rehearsal_is_the_targets_own_word(serve):
+    said = f"it ended before it was ready: {'x' * 300} Error: unknown flag: --gone"
+    ssh, _, _ = serve("started id-1\n", f"{job_line('failed', '33')}\nCURSOR\tc\nanother line\n{said}\n")
+    with pytest.raises(RemoteJobError, match="REHEARSAL_FAILED") as caught:
+        ssh.run_job("stage", 5, "run-1", [], 60, lambda _: None)
+    assert caught.value.cause == said
 
 
 def test_what_a_listener_raises_ends_following_only(serve):
@@ -444,6 +461,13 @@ def test_fetch_streams_bytes(serve):
     assert target.getvalue() == data
     with pytest.raises(ConfigError, match=r"FILE_ABSENT.*etcd-2\.tar\.gz"):
         serve((3, "", "none"))[0].fetch("snapshot", "etcd-2.tar.gz", io.BytesIO())
+
+
+def test_a_bundle_that_may_be_thrown_away_is_asked_for_as_such(serve):
+    ssh, script, _ = serve("x")
+    ssh.collect_evidence(12.5, io.BytesIO())
+    ssh.collect_evidence(12.5, io.BytesIO(), is_baseline=True)
+    assert script.verbs == ["collect-evidence 12", "collect-evidence 12 baseline"]
 
 
 @pytest.mark.parametrize(

@@ -1,10 +1,14 @@
+import re
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
 
 import pytest
+import yaml
 
-from nightshift.clients.pushgateway import Pushgateway
+from nightshift.clients.pushgateway import HELP, Pushgateway
+from nightshift.domain.policy import AlertPolicy
 
 Received = list[tuple[str, str, str]]
 
@@ -57,3 +61,18 @@ def test_a_gateway_that_is_away_is_an_answer_not_an_error() -> None:
 
 def test_no_gateway_is_fine() -> None:
     assert Pushgateway(None, "lab").push({"k8s_upgrade_in_flight": 1.0}) is None
+
+
+def test_the_shipped_alerts_ask_for_gauges_that_are_pushed_and_stop_no_night() -> None:
+    shipped = Path(__file__).parents[3] / "include" / "prometheus" / "nightshift.rules.yaml"
+    rules = [rule for group in yaml.safe_load(shipped.read_text())["groups"] for rule in group["rules"]]
+    asked = {name for rule in rules for name in re.findall(r"k8s_\w+", rule["expr"])}
+    assert asked == {
+        "k8s_upgrade_failed",
+        "k8s_upgrade_blocked",
+        "k8s_upgrade_in_flight",
+        "k8s_upgrade_started_timestamp",
+        "k8s_version_check_last_run_timestamp",
+    }
+    assert asked <= HELP.keys()
+    assert all(rule["alert"].startswith(AlertPolicy().own_prefixes) for rule in rules)

@@ -50,10 +50,14 @@ def test_files_and_bundles() -> None:
     assert (nameless.subject, nameless.is_ca) == ("", False)
 
 
+def test_a_node_without_certificates_is_no_fault_of_its_answer() -> None:
+    """The gate knows what should be there, and says what is missing."""
+    assert parse_certificates("") == ()
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("", "no certificates at all"),
         ("/a/ca.crt\t\n", "/a/ca.crt holds no certificate"),
         ("/a/ca.crt\n", "/a/ca.crt holds no certificate"),
         ("/a/ca.crt\tnot base64\n", "/a/ca.crt holds no certificate"),
@@ -66,10 +70,13 @@ def test_what_cannot_be_read_is_refused(text: str, said: str) -> None:
 
 
 def test_a_clock() -> None:
-    assert parse_clock("1790000000.123456789\n") == pytest.approx(1_790_000_000.123457)
+    assert parse_clock("1790000000.123456789\n") == pytest.approx(
+        (1_790_000_000.123457, 1_790_000_000.123457)
+    )
+    assert parse_clock("1790000000.5 1790000001.25\n") == (1_790_000_000.5, 1_790_000_001.25)
 
 
-@pytest.mark.parametrize("text", ["", "nan", "inf", "12:30", "1790000000,5"])
+@pytest.mark.parametrize("text", ["", "nan", "inf", "12:30", "1790000000,5", "1 nan", "1 2 3"])
 def test_no_clock(text: str) -> None:
     with pytest.raises(ValueError):
         parse_clock(text)

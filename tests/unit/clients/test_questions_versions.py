@@ -65,6 +65,27 @@ def test_platform() -> None:
     }  # fmt: skip
 
 
+def test_drop_ins_are_laid_over_the_file_in_order() -> None:
+    first = encoded("featureGates: {Bar: true}\nmaxPods: 50\nevictionHard: {a: 1%}\n")
+    second = encoded("# nothing\n")
+    third = encoded("featureGates: {Foo: false}\nclusterDNS: [10.0.0.10]\nmaxPods: 60\n")
+    text = platform() + "".join(f"drop-in\t{content}\n" for content in (first, second, third))
+    assert parse_platform(text).kubelet_config == {
+        "failCgroupV1": False,
+        "featureGates": {"Foo": False, "Bar": True},
+        "maxPods": 60,
+        "evictionHard": {"a": "1%"},
+        "clusterDNS": ["10.0.0.10"],
+    }
+    assert parse_platform(platform()).kubelet_config == {"failCgroupV1": False, "featureGates": {"Foo": True}}
+
+
+def test_a_kubelet_without_a_file_is_told_from_one_that_says_nothing() -> None:
+    assert parse_platform(platform(config="")).kubelet_config is None
+    assert parse_platform(platform(config="") + f"drop-in\t{encoded('maxPods: 1')}\n").kubelet_config is None
+    assert parse_platform(platform(config=encoded("{}"))).kubelet_config == {}
+
+
 @pytest.mark.parametrize(
     ("said", "runtime", "version"),
     [
@@ -94,6 +115,7 @@ def test_extra_arguments_in_either_form() -> None:
         {"runtime": "containerd"},
         {"config": encoded("- a list")},
         {"config": encoded("a: [")},
+        {"drop-in": encoded("a: [")},
         {"unit": "not base64!"},
     ],
 )

@@ -1,8 +1,9 @@
 import json
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, ClassVar
 
 import pytest
+from upath import UPath
 
 from nightshift.clients.stores import Store
 from nightshift.domain.errors import TransientError
@@ -106,3 +107,79 @@ def test_a_store_that_cannot_be_written_is_one_error(tmp_path: Path) -> None:
         store.write_json("a.json", {})
     with pytest.raises(TransientError, match="STORE_UNAVAILABLE"):
         store.read_json("a.json")
+
+
+def _fill(store: Store) -> None:
+    store.write_text("evidence/r1/cp1.json", "{}")
+    store.write_text("evidence/r1/a/report.html", "what no UTF-8 can say: \udce4")
+    store.write_text("evidence/r2/cp1.json", "{}")
+
+
+@pytest.mark.parametrize("kind", ["local", "object store"])
+def test_folders_are_listed_and_removed_as_a_whole(tmp_path: Path, kind: str) -> None:
+    store = Store(tmp_path if kind == "local" else UPath(f"memory://bucket{tmp_path}"), "lab")
+    assert store.names("evidence") == ()
+    _fill(store)
+    assert store.names("evidence") == ("r1", "r2")
+    assert store.names("evidence/r1") == ("a", "cp1.json")
+    assert store.read_bytes("evidence/r1/a/report.html", 1000) == b"what no UTF-8 can say: ?"
+    assert store.read_bytes("evidence/r1/a/report.html", 4) == b"what"
+    assert b"".join(store.chunks("evidence/r1/a/report.html")).endswith(b": ?")
+    store.remove("evidence/r1")
+    store.remove("evidence/r1")
+    assert store.names("evidence") == ("r2",)
+    assert store.read_bytes("evidence/r1/a/report.html", 4) is None
+
+
+class _Odd(Exception):
+    """As a cloud's library raises it: no OSError."""
+
+
+class _Uploads(RemotePath):
+    """Its uploads break in the middle."""
+
+    discarded: ClassVar[list[str]] = []
+
+    def __truediv__(self, part: str) -> "_Uploads":
+        return _Uploads(f"{self.name}/{part}", self.objects)
+
+    def open(self, mode: str) -> Any:
+        stream, name, discarded = super().open(mode), self.name, self.discarded
+
+        def write(data: bytes) -> int:
+            raise _Odd("denied")
+
+        class Broken:
+            def write(self, data: bytes) -> int:
+                return write(data)
+
+            def discard(self) -> None:
+                discarded.append(name)
+
+            def close(self) -> None:
+                stream.close()
+
+        return Broken() if mode == "wb" else stream
+
+
+def test_a_file_that_was_cut_on_its_way_never_appears_in_an_object_store() -> None:
+    import fsspec
+
+    def cut(target: BinaryIO) -> None:
+        target.write(b"half")
+        raise OSError("the connection went")
+
+    fsspec.filesystem("memory").store.clear()
+    store = Store(UPath("memory://bucket"), "lab")
+    with pytest.raises(OSError, match="the connection went"):
+        store.write_stream("a.tar.gz", cut)
+    assert not store.exists("a.tar.gz")
+
+
+def test_an_upload_that_breaks_is_thrown_away_and_one_error() -> None:
+    objects: dict[str, bytes] = {}
+    store = Store(_Uploads("s3://b", objects), "lab")
+    with pytest.raises(TransientError, match=r"STORE_UNAVAILABLE.*denied"):
+        store.write_json("a.json", {})
+    assert objects == {}
+    assert _Uploads.discarded == ["s3://b/lab/a.json"]

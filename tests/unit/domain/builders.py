@@ -73,6 +73,9 @@ def etcd(member: str = "cp1", taken: float = 0.0, **changes: Any) -> EtcdSample:
         server_version="3.6.5",
         db_size_bytes=1e7,
         quota_bytes=2e9,
+        proposals_pending=0.0,
+        proposals_committed=100.0,
+        proposals_failed_total=3.0,
     )
     return replace(plain, **changes)
 

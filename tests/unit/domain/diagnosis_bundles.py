@@ -10,6 +10,7 @@ from pathlib import Path
 
 RECORDED = Path(__file__).parents[2] / "fixtures" / "evidence"
 T = "2026-11-28T23:19"
+STARTED = 1795907820.5  # of the job that failed, seconds since the epoch
 _APISERVER = "pods/kube-system_kube-apiserver-cp1_fbc27364deaf450f4c18bb92b8416179/kube-apiserver/1.log"
 _ETCD = "pods/kube-system_etcd-cp1_b889ac07bf48a4468a23025136ac1759/etcd/1.log"
 KUBELET, RUNTIME, KERNEL, DRIVER = (
@@ -41,7 +42,7 @@ def healthy() -> dict[str, str]:
 
 
 def failed(
-    step: str = "kubeadm-upgrade", exit_code: int = 26, state: str = "failed", started: float = 1795907820.5
+    step: str = "kubeadm-upgrade", exit_code: int = 26, state: str = "failed", started: float = STARTED
 ) -> dict[str, str]:
     """A node whose job of that night failed, for no reason that is to be seen."""
     files = healthy()

@@ -165,7 +165,9 @@ CASES: dict[str, tuple[dict[str, str], tuple[str, ...], str]] = {
         "NOSPACE",
     ),
     "etcd_quorum": (
-        b.with_lines(b.kubeadm_failed(), b.ETCD, NO_LEADER, NO_LEADER.replace("T23:19:30", "T23:20:10")),
+        b.with_lines(
+            b.kubeadm_failed(), b.ETCD, *(NO_LEADER.replace(":19:30", f":19:{s}") for s in range(10, 51, 10))
+        ),
         (b.ETCD,),
         "no leader",
     ),
@@ -252,6 +254,57 @@ CASES: dict[str, tuple[dict[str, str], tuple[str, ...], str]] = {
         (b.JOBS,),
         "root (logged in as anna)",
     ),
+    # kubernetes/kubernetes#131164
+    "runtime_too_old": (
+        kubelet(
+            'E1128 23:19:30.1 99 run.go:72] "command failed" err="failed to run Kubelet: validate service connection: validate CRI v1 '
+            'runtime API for endpoint \\"unix:///run/containerd/containerd.sock\\": rpc error: code = Unimplemented desc = '
+            'unknown service runtime.v1.RuntimeService"'
+        ),
+        (b.KUBELET,),
+        "runtime.v1.RuntimeService",
+    ),
+    # k8s.io/apimachinery/pkg/api/errors/errors.go
+    "api_starvation": (
+        job(
+            "kubeadm-upgrade",
+            26,
+            "[ERROR CreateJob]: could not create Job: the server has received too many requests and has asked us to try again later",
+        ),
+        (b.JOBS,),
+        "turns requests away",
+    ),
+    # kubernetes/kubeadm#2997
+    "etcd_member": (
+        job(
+            "kubeadm-upgrade",
+            26,
+            "error execution phase control-plane: etcdserver: can only promote a learner member which is in sync with leader",
+        ),
+        (b.JOBS,),
+        "learner",
+    ),
+    "kubeadm_bug": (
+        job(
+            "kubeadm-upgrade",
+            26,
+            "kubeadm upgrade apply to 1.35.0: error execution phase post-upgrade: error reading kubelet env file: no flags found in "
+            'file "/var/lib/kubelet/kubeadm-flags.env"',
+        ),
+        (b.JOBS,),
+        "kubernetes/kubeadm#3279 in 1.35.0, fixed in 1.35.1",
+    ),
+    # staging/src/k8s.io/apiserver/pkg/storage/value/transformer.go
+    "unservable_object": (
+        apiserver(
+            b.container(
+                'E1128 23:19:30.1 1 cacher.go:478] "Unhandled Error" err="cacher (secrets): unexpected ListAndWatch error: failed to list '
+                '*core.Secret: unable to transform key \\"/registry/secrets/shop/db\\": no matching prefix found"'
+            )
+        ),
+        (b.APISERVER,),
+        "/registry/secrets/shop/db",
+    ),
 }
 CONDITIONS_ONLY = {"drift", "scratch_pile"}
 
@@ -311,5 +364,5 @@ def test_a_cause_names_only_what_is_known(cause: Cause) -> None:
     assert set(cause.decisive) <= known
     assert set(cause.explains) <= set(SYMPTOMS)
     assert set(SYMPTOMS) <= known
-    assert {*cause.forbids, *cause.links} <= known
+    assert {*cause.forbids, *cause.links, *cause.hints} <= known
     assert set(cause.leads_to) <= {other.name for other in CATALOGUE}

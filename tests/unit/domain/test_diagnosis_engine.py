@@ -8,7 +8,9 @@ import pytest
 from tests.unit.domain import diagnosis_bundles as b
 from tests.unit.domain.test_diagnosis_causes import apiserver, judge
 
-from nightshift.domain.diagnosis.cause import Cause, Role, by_signs
+from nightshift.domain.diagnosis.cause import Cause, Match, Role, by_signs
+from nightshift.domain.diagnosis.causes import CATALOGUE
+from nightshift.domain.diagnosis.causes import SYMPTOMS as SYMPTOMS_OF_A_NIGHT
 from nightshift.domain.diagnosis.engine import Confidence, diagnose, to_dict
 from nightshift.domain.diagnosis.reading import read
 from nightshift.domain.diagnosis.signs import Sign, Signs
@@ -138,9 +140,60 @@ def test_an_equal_rival_makes_it_likely_and_is_named() -> None:
     assert [s.cause.name for s in found.rivals] == ["b"]
 
 
-def test_of_two_that_explain_the_same_the_more_specific_one_leads() -> None:
+def test_of_two_that_explain_the_same_the_more_specific_one_leads_and_is_not_sure() -> None:
     found = diagnose(_signs("a.sign", "b.sign", "failed.a"), (A, replace(B, specificity=4)), SYMPTOMS)
+    assert (found.confidence, found.sentence) == (Confidence.LIKELY, "Most likely: b it.")
+
+
+def test_a_rival_that_is_a_consequence_leaves_the_first_sure() -> None:
+    b = replace(B, specificity=4, leads_to=("a",))
+    found = diagnose(_signs("a.sign", "b.sign", "failed.a"), (A, b), SYMPTOMS)
     assert (found.confidence, found.sentence) == (Confidence.CONFIDENT, "b it.")
+
+
+def test_of_two_that_lead_to_each_other_neither_is_the_others_rival() -> None:
+    a, b = replace(A, leads_to=("b",)), replace(B, specificity=4, leads_to=("a",))
+    found = diagnose(_signs("a.sign", "b.sign", "failed.a"), (a, b), SYMPTOMS)
+    assert (found.confidence, found.sentence) == (Confidence.CONFIDENT, "b it.")
+
+
+def test_a_rival_that_explains_less_than_half_leaves_the_first_sure() -> None:
+    weak = replace(A, explains=("failed.a",))
+    signs = Signs(
+        tuple(Sign(n, subject="it") for n in ("a.sign", "b.sign", "failed.a", "failed.b", "failed.c"))
+    )
+    whole = replace(B, explains=("failed.a", "failed.b", "failed.c"))
+    found = diagnose(signs, (weak, whole), (*SYMPTOMS, "failed.c"))
+    assert (found.confidence, found.sentence) == (Confidence.CONFIDENT, "b it.")
+
+
+def test_what_is_doubtful_is_only_likely_and_says_why() -> None:
+    def match(signs: Signs) -> Match:
+        return Match(signs.of("a.sign"), "it", doubt="somebody else may have done it")
+
+    found = diagnose(_signs("a.sign", "failed.a"), (replace(A, match=match),), SYMPTOMS)
+    assert found.confidence is Confidence.LIKELY
+    assert "Not sure, because somebody else may have done it." in as_text(found)
+    assert to_dict(found)["first"]["doubt"] == "somebody else may have done it"
+
+
+def test_what_a_hint_speaks_for_is_neither_ruled_out_nor_first() -> None:
+    signs = _signs("a.sign", "failed.a", "against")
+    found = diagnose(signs, (A, replace(B, hints=("against",))), SYMPTOMS)
+    assert found.sentence == "a it."
+    assert "b" not in found.ruled_out
+    assert found.unknowns == ("b is not proved, and not ruled out: against it.",)
+
+
+def test_a_title_without_a_subject_has_no_empty_brackets() -> None:
+    nameless = Signs((Sign("a.sign"), Sign("failed.a")), frozenset({"a.sign", "failed.a"}))
+    for title, said in (
+        ("The disk is full ({subject}).", "The disk is full."),
+        ("{subject} ended.", " ended."),
+    ):
+        found = diagnose(nameless, (replace(A, title=title),), SYMPTOMS)
+        assert found.sentence.endswith(said)
+        assert "()" not in found.sentence
 
 
 def test_a_consequence_is_in_the_chain_and_never_first() -> None:
@@ -166,7 +219,7 @@ def test_an_unread_cause_counts_by_how_specific_it_is(specificity: int, confiden
     found = diagnose(signs, (A, replace(B, specificity=specificity)), SYMPTOMS)
     assert found.confidence is confidence
     assert "b" not in found.ruled_out
-    assert found.unknowns == ("b could not be looked for: the evidence has nothing on b.sign.",)
+    assert found.unknowns == ("b could not be looked for: the evidence does not say whether b.sign (gone).",)
 
 
 def test_who_explains_less_than_half_is_only_likely() -> None:
@@ -184,8 +237,8 @@ def test_a_condition_is_first_only_alone_and_sure_only_when_tied_to_the_failure(
 
 def test_what_every_restart_shows_is_no_cause() -> None:
     no_leader = b.container('{"level":"warn","msg":"serving /health false; no leader"}')
-    taken = b.container("W1128 listen tcp 0.0.0.0:6443: bind: address already in use")
-    files = b.with_lines(b.with_lines(b.kubeadm_failed(), b.ETCD, no_leader), b.APISERVER, taken)
+    taken = b.container('{"level":"warn","msg":"listen tcp 127.0.0.1:2379: bind: address already in use"}')
+    files = b.with_lines(b.kubeadm_failed(), b.ETCD, no_leader, taken)
     found = judge(files)
     assert found.first is not None
     assert (found.first.cause.name, found.confidence, found.rivals) == ("port_taken", Confidence.LIKELY, ())
@@ -205,3 +258,17 @@ def test_it_is_plain_data_for_the_report() -> None:
     assert data["first"]["cause"] == "stray_static_pod"
     assert data["first"]["signs"][0]["source"] == "manifests/listing.txt"
     assert {"ruled_out", "unknowns", "conditions", "chain", "shadows"} <= data.keys()
+
+
+def test_who_took_the_disk_is_named_with_a_starved_etcd() -> None:
+    signs = read(b.starved(b.kubeadm_failed()))
+    writer = Sign(
+        "recorder.writer",
+        subject="python3 (pid 4711)",
+        value="900 MB in 60 s",
+        source="recorder/samples.jsonl:9",
+    )
+    found = diagnose(replace(signs, seen=(*signs.seen, writer)), CATALOGUE, SYMPTOMS_OF_A_NIGHT)
+    assert found.first is not None
+    assert found.first.cause.name == "etcd_io_starvation"
+    assert found.sentence.endswith("; python3 (pid 4711) wrote 900 MB in 60 s).")

@@ -105,3 +105,10 @@ def test_a_boot_before_the_job_is_no_reboot() -> None:
 def test_lost_inotify_watches_are_no_full_disk() -> None:
     line = b.journal("kubelet", "inotify_add_watch /sys/fs/cgroup: no space left on device")
     assert not read(b.with_lines(b.failed(), b.KUBELET, line)).of("disk.no_space")
+
+
+def test_drift_is_read_from_the_drivers_copy_when_the_node_has_none() -> None:
+    files = b.historic()
+    files["cluster/kubeadm-config.yaml"] = files.pop("state/kubeadm-config.yaml")
+    (sign,) = read(files).of("apiserver.drift")
+    assert sign.source == "cluster/kubeadm-config.yaml"

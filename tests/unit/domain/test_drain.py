@@ -80,6 +80,19 @@ STRUCTURAL: dict[str, Any] = {
             id="other pods",
         ),
         pytest.param(
+            [budget(disruptions_allowed=0, is_computed=False, sync_error="no scale")],
+            {},
+            ["blockers"],
+            id="nobody can count it",
+        ),
+        pytest.param(
+            [budget(disruptions_allowed=0, sync_error="no scale")],
+            {},
+            ["blockers"],
+            id="nobody can count it any more",
+        ),
+        pytest.param([budget(**STRUCTURAL, selector=None)], {}, ["evict"], id="no selector selects no pod"),
+        pytest.param(
             [budget(**STRUCTURAL)], {"phase": "Pending"}, ["evict"], id="pending pods ask no budget"
         ),
         pytest.param([budget(**STRUCTURAL)], {"is_terminating": True}, ["evict"], id="going already"),
@@ -123,6 +136,7 @@ def test_order_is_stable() -> None:
 @pytest.mark.parametrize(
     ("selector", "expected"),
     [
+        (None, False),
         ({}, True),
         ({"matchLabels": {"app": "web"}}, True),
         ({"matchLabels": {"app": "web", "tier": "x"}}, False),
@@ -146,5 +160,5 @@ def test_order_is_stable() -> None:
         ),
     ],
 )
-def test_selectors(selector: dict[str, Any], expected: bool) -> None:
+def test_selectors(selector: dict[str, Any] | None, expected: bool) -> None:
     assert selector_matches(selector, {"app": "web"}) is expected

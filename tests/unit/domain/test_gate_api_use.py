@@ -1,11 +1,15 @@
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
+from types import MappingProxyType
 from typing import Any
 
 import pytest
-from tests.unit.domain.gate_rounds import POLICY, round_of
+from tests.unit.domain.builders import node
+from tests.unit.domain.gate_rounds import NOW, POLICY, round_of
 
+from nightshift.domain.facts.alerts import ALERTS
 from nightshift.domain.facts.api_use import (
     API_REQUESTS,
     API_SERVICES,
@@ -16,10 +20,12 @@ from nightshift.domain.facts.api_use import (
     DeprecatedRequest,
 )
 from nightshift.domain.facts.webhooks import Backend
-from nightshift.domain.gates import api_use
+from nightshift.domain.gates import GATES, api_use
+from nightshift.domain.gates.judging import judge
 from nightshift.domain.policy import ApiUsePolicy, ClusterPolicy
+from nightshift.domain.round import Reading, Round, Unread
 from nightshift.domain.target import TargetChoice, TargetKind
-from nightshift.domain.topics import TARGET
+from nightshift.domain.topics import NODES, TARGET
 from nightshift.domain.verdicts import Outcome, Verdict
 
 HOP = TargetChoice(TargetKind.MINOR, "next", version="1.35.4", minor="1.35", running="1.34.4")
@@ -48,10 +54,11 @@ def verdict_of(
     crd: CrdFacts = CRD,
     services: tuple[ApiServiceFacts, ...] = (LOCAL,),
     policy: ClusterPolicy = POLICY,
+    others: Mapping[str, ApiRequests] = MappingProxyType({}),
 ) -> Verdict:
     facts = {
         TARGET: target,
-        API_REQUESTS: ApiRequests(STARTED, requests),
+        API_REQUESTS: {"cp1": ApiRequests(STARTED, requests), **others},
         CRDS: (crd,),
         API_SERVICES: services,
     }
@@ -75,7 +82,7 @@ def test_what_was_asked_for(removed: str, target: TargetChoice, outcome: Outcome
     if code != "OK":
         assert "storage.k8s.io/v1alpha1 volumeattributesclasses" in verdict.message
         assert f"Kubernetes {removed} " in verdict.message
-        assert "since the API server that answered started (2026-09-21" in verdict.message
+        assert "since the API server started (cp1, 2026-09-21" in verdict.message
 
 
 def test_a_deprecated_api_that_nothing_removes_is_written_down() -> None:
@@ -123,3 +130,66 @@ def test_api_services(service: ApiServiceFacts, outcome: Outcome, code: str) -> 
 def test_an_api_service_may_be_allowed_to_be_away() -> None:
     policy = replace(POLICY, api_use=ApiUsePolicy(("v1beta1.metrics.k8s.io",)))
     assert verdict_of(services=(METRICS,), policy=policy).outcome is Outcome.PASS
+
+
+def test_every_api_server_is_asked_and_the_youngest_says_since_when() -> None:
+    later = ApiRequests(STARTED + 86_400, (request("1.35"),))
+    verdict = verdict_of(others={"cp2": later})
+    assert (verdict.outcome, verdict.code) == (Outcome.BLOCK, "API_REMOVED_IN_USE")
+    assert "since the last of 2 API servers started (cp2, 2026-09-22" in verdict.message
+
+
+def test_an_api_server_that_cannot_be_asked_makes_it_blind() -> None:
+    nodes = (node("cp1"), node("cp2"))
+    facts = {NODES: nodes, TARGET: HOP, CRDS: (CRD,), API_SERVICES: (LOCAL,)}
+    silent = Reading(
+        NOW,
+        value={"cp1": ApiRequests(STARTED, ())},
+        problems={"cp2": Unread("API_UNREACHABLE", "It is away.", "", "")},
+    )
+    round_ = round_of(facts)
+    round_ = replace(round_, readings={**round_.readings, API_REQUESTS.name: silent})
+    assert judge(GATES["api_use"], round_, POLICY).outcome is Outcome.BLIND
+
+
+def asked_of(problems: Mapping[str, Unread], service: ApiServiceFacts = LOCAL, *names: str) -> Verdict:
+    """Nobody answered about requests; the rest is known."""
+    facts = {NODES: tuple(map(node, names)), TARGET: HOP, CRDS: (CRD,), API_SERVICES: (service,)}
+    round_ = round_of(facts)
+    silent = Reading(NOW, value={}, problems=problems)
+    round_ = replace(round_, readings={**round_.readings, API_REQUESTS.name: silent})
+    return judge(GATES["api_use"], round_, POLICY)
+
+
+def test_no_api_server_that_answers_is_said_as_that_and_hides_nothing() -> None:
+    away = Unread("NODE_UNREACHABLE", "cp1 does not answer.", "It is off.", "Start it.")
+    verdict = asked_of({"cp1": away}, METRICS, "cp1", "w1")
+    assert (verdict.outcome, verdict.code) == (Outcome.BLIND, "NODE_UNREACHABLE")
+    assert verdict.cause == "It is off."
+    assert [f["code"] for f in verdict.evidence["findings"]] == [
+        "NODE_UNREACHABLE",
+        "API_SERVICE_UNAVAILABLE",
+    ]
+    assert "GATE_BROKEN" not in str(verdict.evidence)
+
+
+def test_a_cluster_without_a_control_plane_node_is_blind() -> None:
+    verdict = asked_of({}, LOCAL, "w1")
+    assert (verdict.outcome, verdict.code) == (Outcome.BLIND, "NODE_NOT_ASKED")
+
+
+def test_a_gate_that_breaks_beside_a_silent_node_says_both() -> None:
+    def breaks(round_: Round, policy: ClusterPolicy) -> Verdict:
+        return max(())
+
+    away = Unread("NODE_UNREACHABLE", "cp1 does not answer.", "It is off.", "Start it.")
+    facts = {NODES: (node("cp1"),), TARGET: HOP, CRDS: (CRD,), API_SERVICES: (LOCAL,)}
+    round_ = round_of(facts)
+    silent = Reading(NOW, value={}, problems={"cp1": away})
+    round_ = replace(round_, readings={**round_.readings, API_REQUESTS.name: silent})
+    verdict = judge(replace(GATES["api_use"], check=breaks), round_, POLICY)
+    assert (verdict.outcome, verdict.code) == (Outcome.BLIND, "NODE_UNREACHABLE")
+    assert [f["code"] for f in verdict.evidence["findings"]] == ["NODE_UNREACHABLE", "GATE_BROKEN"]
+    wanting = replace(GATES["api_use"], check=lambda round_, policy: round_.get(ALERTS))
+    verdict = judge(wanting, round_, POLICY)
+    assert [f["code"] for f in verdict.evidence["findings"]] == ["NODE_UNREACHABLE", "FACT_NOT_ASKED"]

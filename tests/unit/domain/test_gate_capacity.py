@@ -26,7 +26,7 @@ def place(name: str, cpu: int = 2000, memory: int = 4 * GIB, pods: int = 110, **
 
 
 def needs(name: str, where: str, cpu: int = 1000, memory: int = GIB, **changes: Any) -> PodFacts:
-    return pod(name, node=where, need=Need(cpu, memory), **changes)
+    return pod(name, **{"node": where, "need": Need(cpu, memory), **changes})
 
 
 def check(
@@ -78,6 +78,38 @@ def test_memory_and_the_number_of_pods_count_as_well() -> None:
     assert check([asks_nothing], few, ahead=("w1",)).outcome is Outcome.PASS
     both = check([asks_nothing, needs("c", "w1", 0, 0)], few, ahead=("w1",))
     assert "1 of its pods find no room" in both.message
+
+
+GPU, SCRATCH = "nvidia.com/gpu", "ephemeral-storage"
+
+
+def test_every_resource_that_is_asked_for_counts() -> None:
+    """A node without a resource has none of it, however empty it is; what runs there has taken its part."""
+    has = {"w1": (), "w2": ((SCRATCH, 10 * GIB), (GPU, 2)), "w3": ((SCRATCH, 10 * GIB),)}
+    nodes = [place(name, room=Room(8000, 16 * GIB, 110, others)) for name, others in has.items()]
+    one = needs("a", "w1", need=Need(100, GIB, ((GPU, 1),)))
+    assert check([one], nodes, ahead=("w1",)).outcome is Outcome.PASS
+    taken = needs("b", "w2", need=Need(100, GIB, ((GPU, 2),)))
+    short = check([one, taken], nodes, ahead=("w1",))
+    assert (short.outcome, short.code) == (Outcome.BLOCK, "CAPACITY_SHORT")
+    assert "They ask for 0.1 CPU, 1024 MiB of memory and 1 nvidia.com/gpu; " in short.message
+    assert "15360 MiB of memory and 0 nvidia.com/gpu left" in short.message
+    large = needs("c", "w1", need=Need(100, GIB, ((SCRATCH, 11 * GIB),)))
+    assert "11264 MiB of ephemeral-storage" in check([large], nodes, ahead=("w1",)).message
+    both = [replace(large, need=Need(100, GIB, ((SCRATCH, 6 * GIB),)), name=name, uid=name) for name in "cd"]
+    assert check(both, nodes, ahead=("w1",)).outcome is Outcome.PASS
+    assert check([*both, replace(both[0], name="e")], nodes, ahead=("w1",)).code == "CAPACITY_SHORT"
+
+
+def test_what_few_nodes_have_is_given_to_those_that_ask_for_it_first() -> None:
+    nodes = [
+        place("w1"),
+        place("w2", memory=4 * GIB, room=Room(2000, 4 * GIB, 110, ((GPU, 1),))),
+        place("w3"),
+    ]
+    large = needs("a", "w1", memory=3 * GIB)
+    picky = needs("b", "w1", need=Need(1000, 2 * GIB, ((GPU, 1),)))
+    assert check([large, picky], nodes, ahead=("w1",)).outcome is Outcome.PASS
 
 
 def test_what_asks_for_nothing_of_a_full_node_still_fits() -> None:

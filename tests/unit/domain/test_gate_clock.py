@@ -23,12 +23,19 @@ def verdict_of(limit_milliseconds: int = 500, **offsets: tuple[float, float]) ->
     [
         (0.0, 0.05, Outcome.PASS, "OK"),
         (0.49, 0.01, Outcome.PASS, "OK"),
-        (0.8, 0.4, Outcome.PASS, "OK"),  # not certainly above
+        (0.0, 0.4, Outcome.PASS, "OK"),  # a slow way, and right for certain
+        (0.1, 0.4, Outcome.PASS, "OK"),
+        (0.101, 0.4, Outcome.BLIND, "CLOCK_UNKNOWN"),
+        (0.8, 0.4, Outcome.BLIND, "CLOCK_UNKNOWN"),  # not certainly above, not certainly below
+        (4.9, 4.5, Outcome.BLIND, "CLOCK_UNKNOWN"),
+        (-4.9, 4.5, Outcome.BLIND, "CLOCK_UNKNOWN"),
         (0.8, 0.1, Outcome.BLOCK, "CLOCK_SKEW"),
         (-0.8, 0.1, Outcome.BLOCK, "CLOCK_SKEW"),
         (9.0, 1.0, Outcome.BLOCK, "CLOCK_SKEW"),
         (0.0, 6.0, Outcome.BLIND, "CLOCK_UNKNOWN"),
         (0.0, float("nan"), Outcome.BLIND, "CLOCK_UNKNOWN"),
+        (float("nan"), 0.1, Outcome.BLIND, "CLOCK_UNKNOWN"),
+        (0.0, float("inf"), Outcome.BLIND, "CLOCK_UNKNOWN"),
     ],
 )
 def test_one_node_is_off(offset: float, uncertainty: float, outcome: Outcome, code: str) -> None:
@@ -44,6 +51,12 @@ def test_two_nodes_may_each_be_near_us_and_far_from_each_other() -> None:
     assert "cp1" in verdict.message
     assert "w1" in verdict.message
     assert "780 ms" in verdict.message
+
+
+def test_clocks_that_are_right_pass_over_a_way_that_is_as_slow_as_a_busy_lab() -> None:
+    """All the way may lie before the answer: then the offset that was found is as large as its uncertainty."""
+    slow = {"cp1": (0.25, 0.25), "w1": (0.24, 0.25), "w2": (0.05, 0.05)}
+    assert verdict_of(**slow).outcome is Outcome.PASS
 
 
 def test_when_all_nodes_differ_alike_our_own_clock_is_suspected() -> None:
@@ -68,5 +81,10 @@ def test_the_true_offset_always_lies_within_the_uncertainty() -> None:
     for _ in range(2000):
         true, there, back = chance.uniform(-5, 5), chance.expovariate(3), chance.expovariate(3)
         before = chance.uniform(0, 1e9)
-        found = ClockOffset.between(before, before + there + true, before + there + back)
+        work = chance.choice(
+            [0.0, chance.expovariate(3)]
+        )  # between the first time the node said and the last
+        first = before + there + true
+        found = ClockOffset.between(before, first, first + work, before + there + work + back)
+        assert found.uncertainty <= (there + back) / 2 + 1e-6
         assert abs(found.seconds - true) <= found.uncertainty + 1e-6

@@ -60,9 +60,12 @@ def asked(
             "net 3.2.0-ours",
         ),
         ("acme/net-agent:v2.9.9", {}, Outcome.BLOCK, "ADDON_TOO_OLD", "1.30 to 1.33"),
-        ("acme/net-agent:v3.3.0", {}, Outcome.PASS, "OK", ""),  # a line nobody knows anything about
-        ("acme/net-agent:v9.0.0", {}, Outcome.PASS, "OK", ""),
-        ("acme/net-agent@sha256:abc", {}, Outcome.PASS, "OK", ""),
+        # lines nobody knows anything about
+        ("acme/net-agent:v3.3.0", {}, Outcome.WARN, "ADDON_UNKNOWN", "release 3.3.0 of net"),
+        ("acme/net-agent:v9.0.0", {}, Outcome.WARN, "ADDON_UNKNOWN", "known are 3.1, 3.2, 3.4"),
+        ("acme/net-agent:latest", {}, Outcome.WARN, "ADDON_UNKNOWN", "release latest of net"),
+        ("acme/net-agent@sha256:abc", {}, Outcome.WARN, "ADDON_UNKNOWN", "without a version tag"),
+        ("acme/net-agent:v9.0.0", {"pinned": ("net",)}, Outcome.WARN, "ADDON_UNKNOWN", "9.0.0"),
         ("acme/net-agent:v3.2.0", {"too_old": "warn"}, Outcome.WARN, "ADDON_TOO_OLD", "release 3.4 does"),
         ("acme/net-agent:v3.2.0", {"pinned": ("net",)}, Outcome.HOLD, "ADDON_PINNED", "you pinned it"),
         ("acme/net-agent:v3.4.0", {"pinned": ("net",)}, Outcome.PASS, "OK", ""),
@@ -104,8 +107,27 @@ def test_stock_cluster_and_shipped_table() -> None:
     assert verdict.evidence["not_judged"] == sorted(STOCK)
     old = check(asked("quay.io/calico/node:v3.29.1", addons=load_addons()), PLAIN)
     assert (old.outcome, old.code) == (Outcome.BLOCK, "ADDON_TOO_OLD")
-    new = check(asked("docker.io/calico/node:v3.31.3", addons=load_addons()), PLAIN)
-    assert new.outcome is Outcome.PASS
+    for image in (
+        "docker.io/calico/node:v3.30.5",
+        "docker.io/calico/node:v3.31.3",
+        "registry.k8s.io/metrics-server/metrics-server:v0.7.2",
+        "registry.k8s.io/metrics-server/metrics-server:v0.8.0",
+    ):
+        assert check(asked(image, addons=load_addons()), PLAIN).outcome is Outcome.PASS, image
+
+
+@pytest.mark.parametrize(
+    ("image", "outcome", "code"),
+    [
+        ("registry.k8s.io/ingress-nginx/controller:v1.13.3", Outcome.WARN, "ADDON_TOO_OLD"),
+        ("quay.io/jetstack/cert-manager-controller:v1.17.2", Outcome.BLOCK, "ADDON_TOO_OLD"),
+        ("quay.io/jetstack/cert-manager-controller:v1.16.1", Outcome.BLOCK, "ADDON_TOO_OLD"),
+        ("quay.io/cilium/cilium:v1.17.1@sha256:abc", Outcome.WARN, "ADDON_UNKNOWN"),
+    ],
+)
+def test_releases_of_well_known_addons(image: str, outcome: Outcome, code: str) -> None:
+    verdict = check(asked(image, addons=load_addons()), PLAIN)
+    assert (verdict.outcome, verdict.code) == (outcome, code)
 
 
 def test_of_an_image_without_a_version_nothing_is_known() -> None:

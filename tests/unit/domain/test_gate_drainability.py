@@ -10,10 +10,12 @@ from tests.unit.domain.builders import budget, node, pod, round_of
 from nightshift.domain.drain import DrainPlan, plan_drain
 from nightshift.domain.facts import BudgetFacts, NodeFacts, PodFacts
 from nightshift.domain.facts.placement import (
-    Apart,
+    HostPort,
+    Mates,
     Placement,
     Requirement,
     Room,
+    Spread,
     Taint,
     Toleration,
     VolumeFacts,
@@ -136,6 +138,22 @@ def test_a_budget_that_allows_none_at_this_moment_warns() -> None:
     assert check([ON_W1], [replace(fresh, is_computed=True)]).code == "PDB_DEADLOCK"
 
 
+def test_a_budget_that_nobody_can_count_blocks() -> None:
+    """Its observedGeneration never comes, and the eviction API answers 429 for ever."""
+    error = "jobs.batch does not implement the scale subresource"
+    stuck = budget(disruptions_allowed=0, is_computed=False, sync_error=error)
+    verdict = check([ON_W1], [stuck])
+    assert (verdict.outcome, verdict.code) == (Outcome.BLOCK, "PDB_DEADLOCK")
+    assert error in verdict.message
+    assert "kubectl -n default describe pdb web" in verdict.resolution
+
+
+def test_a_budget_without_a_selector_is_unused() -> None:
+    verdict = check([ON_W1], [budget(disruptions_allowed=0, current_healthy=2, selector=None)])
+    assert verdict.outcome is Outcome.PASS
+    assert verdict.evidence["unused_budgets"] == ["default/web"]
+
+
 def test_a_pod_that_is_not_ready_goes_when_the_api_lets_it() -> None:
     sick = replace(ON_W1, is_ready=False)
     never = budget(disruptions_allowed=0, current_healthy=0, desired_healthy=1, expected_pods=1)
@@ -184,7 +202,7 @@ def test_local_data_blocks_when_the_policy_protects_it() -> None:
             id="local volume",
         ),
         pytest.param(
-            Placement(apart=(Apart(HOST, (Requirement("app", "In", ("web",)),)),)),
+            Placement(apart=(Mates(HOST, (Requirement("app", "In", ("web",)),)),)),
             {},
             "anti-affinity",
             id="apart",
@@ -207,7 +225,7 @@ def test_a_pod_that_only_its_node_may_run_warns(
         pytest.param(Placement(terms=((Requirement(HOST, "NotIn", ("w1",)),),)), ("w1",), id="not in"),
         pytest.param(Placement(claims=("default/data",)), ("w1",), id="volume everywhere"),
         pytest.param(
-            Placement(apart=(Apart("zone", (Requirement("app", "Exists"),)),)), ("w1",), id="no such domain"
+            Placement(apart=(Mates("zone", (Requirement("app", "Exists"),)),)), ("w1",), id="no such domain"
         ),
     ],
 )
@@ -217,10 +235,113 @@ def test_a_pod_that_may_run_elsewhere_passes(placement: Placement, nodes: tuple[
     assert verdict.outcome is Outcome.PASS
 
 
+def test_a_volume_that_is_not_found_is_not_one_that_can_be_reached_from_everywhere() -> None:
+    claims = Placement(claims=("default/data", "default/files"))
+    uses = replace(ON_W1, placement=claims)
+    files = {"default/files": VolumeFacts("pv2", ())}
+    verdict = check([uses], volumes=files, ahead=("w1",))
+    assert (verdict.outcome, verdict.code) == (Outcome.BLIND, "VOLUME_UNKNOWN")
+    assert "default/web-1 can run elsewhere while w1 is drained is not known" in verdict.message
+    assert "found for default/data." in verdict.message
+    assert check([uses], volumes=files, ahead=("w2",)).outcome is Outcome.PASS
+    for stays in ({"phase": "Succeeded"}, {"is_terminating": True}, {"is_mirror": True}):
+        assert check([replace(uses, **stays)], ahead=("w1",)).outcome is Outcome.PASS, stays
+
+
+WEB = (Requirement("app", "In", ("web",)),)
+DB = (Requirement("app", "In", ("db",)),)
+EVEN = Spread(HOST, WEB, 1)
+
+
+@pytest.mark.parametrize(
+    ("rules", "theirs", "why"),
+    [
+        pytest.param(
+            Placement(ports=(HostPort(8080, "TCP"),)),
+            Placement(ports=(HostPort(8080, "TCP", "10.0.0.9"),)),
+            "host port 8080",
+            id="port",
+        ),
+        pytest.param(
+            Placement(ports=(HostPort(8080, "TCP"),)),
+            Placement(ports=(HostPort(8080, "UDP"),)),
+            "",
+            id="port of another protocol",
+        ),
+        pytest.param(
+            Placement(ports=(HostPort(53, "UDP", "10.0.0.1"),)),
+            Placement(ports=(HostPort(53, "UDP", "10.0.0.2"),)),
+            "",
+            id="port of another address",
+        ),
+        # The drained node counts as the emptiest: one more on w2 would be two more than it has.
+        pytest.param(Placement(spreads=(EVEN,)), Placement(), f"topology spread over {HOST}", id="spread"),
+        pytest.param(Placement(spreads=(replace(EVEN, max_skew=2),)), Placement(), "", id="wide spread"),
+        pytest.param(
+            Placement(spreads=(replace(EVEN, honors_taints=True),)),
+            Placement(),
+            "",
+            id="spread, cordons left out",
+        ),
+        pytest.param(
+            Placement(spreads=(replace(EVEN, selector=DB),)), Placement(), "", id="spread of others"
+        ),
+        pytest.param(
+            Placement(spreads=(replace(EVEN, honors_taints=True, min_domains=2),)),
+            Placement(),
+            "topology spread",
+            id="too few domains",
+        ),
+        pytest.param(
+            Placement(spreads=(replace(EVEN, topology_key="rack"),)),
+            Placement(),
+            "topology spread",
+            id="no such label",
+        ),
+        pytest.param(
+            Placement(together=(Mates(HOST, WEB),)), Placement(), "", id="together, one is elsewhere"
+        ),
+        pytest.param(
+            Placement(together=(Mates(HOST, DB),)), Placement(), "", id="together, nobody is elsewhere"
+        ),
+    ],
+)
+def test_what_other_pods_allow(rules: Placement, theirs: Placement, why: str) -> None:
+    pods = [replace(ON_W1, placement=rules), pod("web-2", node="w2", placement=theirs)]
+    verdict = check(pods, ahead=("w1",))
+    assert verdict.code == ("POD_PINNED" if why else "OK"), verdict.message
+    assert why in verdict.message
+
+
+def test_a_pod_that_must_be_beside_one_where_it_may_not_be_is_pinned() -> None:
+    """`db` is on the control plane, which `web` does not tolerate, and on its own node, which is drained."""
+    rules = Placement(together=(Mates(HOST, DB),))
+    pods = [
+        replace(ON_W1, placement=rules),
+        pod("db-1", node="w1", labels={"app": "db"}),
+        pod("db-2", node="cp1", labels={"app": "db"}),
+    ]
+    verdict = check(pods, ahead=("w1",))
+    assert verdict.code == "POD_PINNED"
+    assert "its affinity to other pods" in verdict.message
+
+
+def test_a_finished_pod_is_in_nobodys_way() -> None:
+    rules = Placement(ports=(HostPort(8080, "TCP"),))
+    over = pod("web-2", node="w2", placement=rules, phase="Succeeded")
+    assert check([replace(ON_W1, placement=rules), over], ahead=("w1",)).outcome is Outcome.PASS
+
+
+def test_a_spread_does_not_count_a_pod_that_is_going() -> None:
+    rules = Placement(spreads=(EVEN,))
+    going = pod("web-2", node="w2", is_terminating=True)
+    assert check([replace(ON_W1, placement=rules), going], ahead=("w1",)).outcome is Outcome.PASS
+
+
 def test_a_pod_does_not_keep_itself_out_of_its_own_zone() -> None:
     zones = {"w1": "a", "w2": "b", "w3": "a"}
     nodes = [replace(place(name), labels={HOST: name, "zone": zone}) for name, zone in zones.items()]
-    rules = Placement(apart=(Apart("zone", (Requirement("app", "In", ("web",)),)),))
+    rules = Placement(apart=(Mates("zone", (Requirement("app", "In", ("web",)),)),))
     pods = [replace(ON_W1, placement=rules), pod("web-2", node="w2", placement=rules)]
     assert check(pods, nodes=nodes, ahead=("w1",)).outcome is Outcome.PASS
     assert check(pods, nodes=nodes, ahead=("w2",)).code == "POD_PINNED"  # no other node in zone b

@@ -16,6 +16,7 @@ from tests.unit.domain.test_drift import (
     with_flags,
 )
 
+from nightshift.domain.facts import NodeFacts
 from nightshift.domain.facts.drift import (
     CLUSTER_SETTINGS,
     CONTROL_PLANE_CONFIG,
@@ -27,6 +28,7 @@ from nightshift.domain.facts.drift import (
 )
 from nightshift.domain.gates import drift
 from nightshift.domain.policy import ClusterPolicy, DriftPolicy
+from nightshift.domain.quarantine import QUARANTINE_ANNOTATION
 from nightshift.domain.round import Moment, Reading, Round
 from nightshift.domain.topics import CONFIGZ as CONFIGZ_TOPIC
 from nightshift.domain.topics import NODES
@@ -57,9 +59,11 @@ def check(
     moment: Moment = Moment.NIGHT,
     ahead: tuple[str, ...] = (),
     configz: bool = True,
+    nodes: tuple[NodeFacts, ...] = (node("cp1"), node("w1")),
+    policy_: ClusterPolicy | None = None,
 ) -> Verdict:
     values = {
-        NODES: (node("cp1"), node("w1")),
+        NODES: nodes,
         CONTROL_PLANE_CONFIG: {"cp1": cp1 or config(pod()), **(others or {})},
         KUBELET_FILES: {"cp1": files(), "w1": files(), **(kubelets or {})},
         CLUSTER_SETTINGS: settings,
@@ -67,7 +71,7 @@ def check(
     if configz:
         values[CONFIGZ_TOPIC] = {"cp1": CONFIGZ, "w1": CONFIGZ}
     readings = {topic.name: Reading(1000.0, value=value) for topic, value in values.items()}
-    return drift.check(Round(moment, 1000.0, readings, ahead), policy(reconcile))
+    return drift.check(Round(moment, 1000.0, readings, ahead), policy_ or policy(reconcile))
 
 
 def test_a_stock_cluster_passes() -> None:
@@ -230,10 +234,24 @@ def test_addons_that_are_not_there_are_no_drift() -> None:
     assert check(settings=replace(SETTINGS, corefile=None, dns=None, proxy=None)).outcome is Outcome.PASS
 
 
-@pytest.mark.parametrize("missing", ["kubelet", "configuration"])
-def test_without_kubeadms_config_maps_it_is_blind(missing: str) -> None:
-    verdict = check(settings=replace(SETTINGS, **{missing: None}))
+@pytest.mark.parametrize("empty", [None, {}])
+@pytest.mark.parametrize(
+    ("missing", "name"), [("kubelet", "kubelet-config"), ("configuration", "kubeadm-config")]
+)
+def test_without_kubeadms_config_maps_it_is_blind(missing: str, name: str, empty: Any) -> None:
+    verdict = check(settings=replace(SETTINGS, **{missing: empty}))
     assert (verdict.outcome, verdict.code) == (Outcome.BLIND, "DRIFT_UNKNOWN")
+    assert name in verdict.message
+
+
+def test_what_kubeadm_wrote_nothing_for_cannot_be_compared() -> None:
+    for moment in Moment:
+        nothing = replace(config(pod()), rendered={})
+        verdict = check(nothing, moment=moment, ahead=("cp1",))
+        assert (verdict.outcome, verdict.code) == (Outcome.BLIND, "DRIFT_UNKNOWN")
+        assert "cp1: kubeadm wrote no manifest of kube-apiserver" in verdict.message
+    refused = check(replace(nothing, refusal="no such field"))
+    assert (refused.outcome, refused.code) == (Outcome.BLOCK, "DRIFT_FATAL")
 
 
 def test_the_worst_leads_and_nothing_is_lost() -> None:
@@ -244,3 +262,39 @@ def test_the_worst_leads_and_nothing_is_lost() -> None:
     assert (verdict.outcome, verdict.code) == (Outcome.BLOCK, "DRIFT_FATAL")
     assert "--profiling=false" in verdict.message
     assert "Corefile" in verdict.message
+
+
+def test_what_only_the_config_map_has_arrives_with_the_upgrade() -> None:
+    wanted = replace(SETTINGS, kubelet={**MAP, "serializeImagePulls": False, "podPidsLimit": 100})
+    verdict = check(settings=wanted)
+    assert (verdict.outcome, verdict.code) == (Outcome.WARN, "DRIFT_PENDING")
+    assert "cp1, w1: in kubelet-config, but not in" in verdict.message
+    assert "podPidsLimit: 100, serializeImagePulls: False" in verdict.message
+    assert check(settings=wanted, reconcile="block").outcome is Outcome.BLOCK
+    patched = replace(files(), patches=("kubeletconfiguration0+strategic.yaml",))
+    verdict = check(settings=wanted, kubelets={"w1": patched})
+    assert "cp1: in kubelet-config, but not in" in verdict.message
+
+
+def test_a_zero_and_the_resolver_that_only_the_config_map_has_are_no_change() -> None:
+    wanted = replace(SETTINGS, kubelet={**MAP, "rotateCount": 0, "age": "0s", "resolvConf": "/run/x"})
+    assert check(settings=wanted).outcome is Outcome.PASS
+
+
+@pytest.mark.parametrize(
+    ("changes", "word"), [({"config": None}, "config.yaml"), ({"arguments": None}, "runs")]
+)
+def test_a_kubelet_whose_configuration_is_not_known_is_blind(changes: dict[str, Any], word: str) -> None:
+    verdict = check(kubelets={"w1": files(**changes)})
+    assert (verdict.outcome, verdict.code) == (Outcome.BLIND, "KUBELET_CONFIG_UNREADABLE")
+    assert "w1" in verdict.message
+    assert word in verdict.message
+    assert "cp1" not in verdict.message
+
+
+def test_a_worker_that_the_night_leaves_out_may_have_no_kubelet() -> None:
+    aside = node("w1", annotations={QUARANTINE_ANNOTATION: "{}"})
+    leaving = replace(policy(), workers=replace(policy().workers, retry_quarantined=False))
+    gone = {"w1": files(arguments=None)}
+    assert check(kubelets=gone, nodes=(node("cp1"), aside), policy_=leaving).outcome is Outcome.PASS
+    assert check(kubelets=gone, nodes=(node("cp1"), aside)).outcome is Outcome.BLIND

@@ -148,6 +148,19 @@ def test_a_node_that_cannot_be_asked_is_blind_and_hides_nothing() -> None:
     assert "cp3 has no etcd member" not in verdict.message
 
 
+def test_a_cluster_whose_only_member_is_away_has_no_external_etcd() -> None:
+    unread = Unread("NODE_UNREACHABLE", "cp1 does not answer.", "", "")
+    verdict = ask(GATE, Reading(NOW, {}, problems={"cp1": unread}), nodes=control_planes(1))
+    assert (verdict.outcome, verdict.code) == (Outcome.BLIND, "NODE_UNREACHABLE")
+    assert "external" not in f"{verdict.message} {verdict.cause}"
+    assert [finding["code"] for finding in verdict.evidence["findings"]] == ["NODE_UNREACHABLE"]
+
+
+def test_a_cluster_without_a_control_plane_node_is_blind() -> None:
+    verdict = ask(GATE, {}, nodes=(node("w1"),))
+    assert verdict.outcome is Outcome.BLIND
+
+
 def test_no_answer_at_all_is_blind() -> None:
     away = Reading(NOW, problem=Unread("API_UNREACHABLE", "away", "", ""))
     assert ask(GATE, away, nodes=control_planes()).outcome is Outcome.BLIND

@@ -28,10 +28,15 @@ ITEMS = (
 CLUSTER = KubeadmCluster("kubeadm.k8s.io/v1beta4", coredns_version="1.12.1")
 
 
-def asked(*items: SupplyItem, kind: TargetKind = TargetKind.MINOR, kubeadm: str = "1.34.4") -> Round:
+def asked(
+    *items: SupplyItem,
+    kind: TargetKind = TargetKind.MINOR,
+    kubeadm: str | None = "1.34.4",
+    unasked: tuple[str, ...] = (),
+) -> Round:
     values = {
         TARGET: TargetChoice(kind, "why", "1.35.4", "1.35.4-1.1", "1.35", "1.34.4"),
-        SUPPLY: SupplyFacts("cp1", items),
+        SUPPLY: SupplyFacts("cp1", items, unasked),
         PROBES: {"cp1": probe("cp1"), "w1": probe("w1", kubeadm_version=kubeadm)},
     }
     return Round(Moment.NIGHT, 0.0, {topic.name: Reading(0.0, value) for topic, value in values.items()})
@@ -42,6 +47,13 @@ def test_all_there() -> None:
     assert (verdict.outcome, verdict.value) == (Outcome.PASS, "3 of 3")
 
 
+@pytest.mark.parametrize("kind", ["repository", "package", "image"])
+def test_an_answer_that_leaves_a_kind_out_is_none(kind: str) -> None:
+    verdict = check(asked(*(item for item in ITEMS if item.kind != kind)), POLICY)
+    assert (verdict.outcome, verdict.code) == (Outcome.BLIND, "SUPPLY_SILENT")
+    assert f"nothing about any {kind}" in verdict.message
+
+
 @pytest.mark.parametrize(
     ("number", "state", "outcome", "code", "words"),
     [
@@ -50,6 +62,13 @@ def test_all_there() -> None:
         (0, Supplied.MISSING, Outcome.BLOCK, "PACKAGE_MISSING", "no minor 1.35"),
         (1, Supplied.MISSING, Outcome.BLOCK, "PACKAGE_MISSING", "kubeadm=1.35.4-1.1"),
         (1, Supplied.AWAY, Outcome.BLIND, "SUPPLY_SILENT", "kubeadm=1.35.4-1.1"),
+        (
+            1,
+            Supplied.REFUSED,
+            Outcome.BLOCK,
+            "PACKAGE_REFUSED",
+            "apt on cp1 would not install kubeadm=1.35.4-1.1: said",
+        ),
         (2, Supplied.MISSING, Outcome.BLOCK, "IMAGE_MISSING", IMAGE),
         (2, Supplied.AWAY, Outcome.BLIND, "SUPPLY_SILENT", IMAGE),
         (2, Supplied.REFUSED, Outcome.WARN, "IMAGE_UNCHECKED", IMAGE),
@@ -97,6 +116,29 @@ def test_kubeadm_on_the_nodes_is_not_newer_than_the_target(installed: str, outco
     verdict = check(asked(*ITEMS, kubeadm=installed), POLICY)
     assert verdict.outcome is outcome
     assert (verdict.code == "KUBEADM_TOO_NEW") is (outcome is Outcome.BLOCK)
+
+
+@pytest.mark.parametrize("unreadable", ["1.36.0-rc.1", "1.34.4+ours", "?"])
+def test_a_kubeadm_of_no_release_cannot_be_compared(unreadable: str) -> None:
+    verdict = check(asked(*ITEMS, kubeadm=unreadable), POLICY)
+    assert (verdict.outcome, verdict.code) == (Outcome.BLIND, "KUBEADM_UNREADABLE")
+    assert f"kubeadm on w1 says that it is {unreadable!r}" in verdict.message
+
+
+def test_a_kubeadm_that_does_not_answer_is_not_one_that_is_not_there() -> None:
+    verdict = check(asked(*ITEMS, kubeadm=""), POLICY)
+    assert (verdict.outcome, verdict.code) == (Outcome.BLIND, "KUBEADM_UNREADABLE")
+    assert "kubeadm on w1 does not say its version" in verdict.message
+
+
+def test_a_node_without_kubeadm_is_given_the_right_one() -> None:
+    assert check(asked(*ITEMS, kubeadm=None), POLICY).outcome is Outcome.PASS
+
+
+def test_images_that_were_not_asked_for_warn() -> None:
+    verdict = check(asked(*ITEMS, unasked=("etcd", "pause")), POLICY)
+    assert (verdict.outcome, verdict.code) == (Outcome.WARN, "IMAGE_UNASKED")
+    assert "etcd, pause" in verdict.message
 
 
 def test_a_refused_repository_says_why_there_is_no_target() -> None:

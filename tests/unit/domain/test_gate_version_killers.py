@@ -21,9 +21,10 @@ from nightshift.domain.facts.versions import (
 )
 from nightshift.domain.gates.version_killers import NEEDS, bites, check, corefile_plugins, is_below
 from nightshift.domain.policy import ClusterPolicy
+from nightshift.domain.quarantine import QUARANTINE_ANNOTATION
 from nightshift.domain.round import Moment, Reading, Round
 from nightshift.domain.target import TargetChoice, TargetKind
-from nightshift.domain.topics import COMPONENTS, NODES, PROBES, TARGET
+from nightshift.domain.topics import COMPONENTS, CONFIGZ, NODES, PROBES, TARGET
 from nightshift.domain.verdicts import Outcome
 
 POLICY = ClusterPolicy("test", "k", "s", "file:///store")
@@ -63,6 +64,7 @@ STOCK = Platform(
     ),
     {"cgroupDriver": "systemd"},
 )
+RUNNING = {"maxPods": 110, "failCgroupV1": True}  # what the kubelet tells of itself, defaults included
 ON_CGROUP_V1 = replace(STOCK, cgroup="v1")
 
 
@@ -76,6 +78,7 @@ def round_with(
     etcd: str = "3.6.5-0",
     version: str = "1.35.4",
     manifests: Mapping[str, tuple[str, ...]] | None = None,
+    configz: Mapping[str, object] | None = None,
 ) -> Round:
     entries = tuple(manifest(name, command=words) for name, words in (manifests or {}).items())
     values: Mapping[Any, Any] = {
@@ -86,6 +89,7 @@ def round_with(
         COMPONENTS: {"cp1": components(etcd=etcd)},
         PROBES: {"cp1": probe("cp1", manifests=entries), "w1": probe("w1")},
         PLATFORM: {"cp1": STOCK, "w1": platform},
+        CONFIGZ: {"cp1": RUNNING, "w1": configz or RUNNING},
     }
     return Round(Moment.NIGHT, 0.0, {topic.name: Reading(0.0, value) for topic, value in values.items()})
 
@@ -123,6 +127,12 @@ def flag(name: str, value: str, place: str = "/etc/default/kubelet") -> Platform
         ({"platform": replace(STOCK, kernel="5.8.0")}, "1.35.4", ["5.8.0"]),
         ({"etcd": "3.6.8-0"}, "1.37.1", ["etcd on cp1 is 3.6.8", "3.6.11"]),
         ({"etcd": "3.5.21-0"}, "1.34.4", ["etcd on cp1 is 3.5.21"]),
+        ({"etcd": "3.5.24-0"}, "1.36.1", ["etcd on cp1 is 3.5.24", "no etcd older than 3.6"]),
+        (
+            {"cluster": replace(CLUSTER, etcd_image=("", "3.5.24-0"))},
+            "1.36.1",
+            ["etcd.local.imageTag in kubeadm-config is 3.5.24"],
+        ),
         (
             {
                 "etcd": "3.6.11-0",
@@ -192,6 +202,8 @@ def test_what_is_gone_blocks_and_says_where_it_is(
         ({"platform": replace(STOCK, kernel="5.10.0-32-amd64")}, "1.35.4"),
         ({"etcd": "3.6.11-0"}, "1.37.1"),
         ({"etcd": "3.5.24-0"}, "1.34.4"),
+        ({"etcd": "3.5.24-0"}, "1.35.4"),
+        ({"etcd": "3.6.6-0"}, "1.36.1"),
     ],
 )
 def test_what_the_minor_still_bears_is_no_finding(changes: dict[str, Any], version: str) -> None:
@@ -201,7 +213,14 @@ def test_what_the_minor_still_bears_is_no_finding(changes: dict[str, Any], versi
 def test_cgroup_v1_with_both_ways_out_taken_is_the_owners_decision() -> None:
     allowed = replace(ON_CGROUP_V1, kubelet_config={"failCgroupV1": False})
     ignoring = replace(POLICY, ignored_preflight_checks=("SystemVerification",))
-    assert check(round_with(allowed), ignoring).outcome is Outcome.PASS
+    passed = check(round_with(allowed), ignoring)
+    assert passed.outcome is Outcome.PASS
+    assert (
+        "ignored_preflight_checks lets pass: Node w1 runs on cgroup v1 (SystemVerification)."
+        in passed.message
+    )
+    assert passed.evidence["ignored"] == ["Node w1 runs on cgroup v1 (SystemVerification)"]
+    assert "ignored" not in check(round_with(), ignoring).evidence
     assert check(round_with(allowed), POLICY).outcome is Outcome.BLOCK
     assert check(round_with(ON_CGROUP_V1), ignoring).outcome is Outcome.BLOCK
 
@@ -288,3 +307,54 @@ def test_an_unknown_runtime_is_blind_where_an_entry_is_about_runtimes() -> None:
     known = check(round_with(platform=new, **ready), POLICY)
     assert "is not known" not in known.message
     assert check(round_with(platform=unknown), POLICY).outcome is Outcome.PASS  # 1.35 has no such entry
+
+
+def test_a_gate_that_only_the_running_kubelet_tells_of_blocks() -> None:
+    drop_in = {**RUNNING, "featureGates": {"SizeMemoryBackedVolumes": True}}
+    verdict = check(round_with(configz=drop_in), POLICY)
+    assert (verdict.outcome, verdict.code) == (Outcome.BLOCK, "VERSION_KILLER")
+    for word in ("SizeMemoryBackedVolumes=true", "kubelet on w1", "running configuration"):
+        assert word in verdict.message
+    assert "cp1" not in verdict.message
+
+
+def test_a_gate_whose_file_is_known_is_said_once() -> None:
+    gates = {"featureGates": {"SizeMemoryBackedVolumes": True}}
+    in_file = replace(STOCK, kubelet_config=gates)
+    verdict = check(round_with(in_file, configz={**RUNNING, **gates}), POLICY)
+    assert len(verdict.evidence["findings"]) == 1
+    by_flag = flag("feature-gates", "SizeMemoryBackedVolumes=true")
+    verdict = check(round_with(by_flag, configz={**RUNNING, **gates}), POLICY)
+    assert len(verdict.evidence["findings"]) == 1
+
+
+def test_a_kubelet_without_a_file_is_blind_unless_the_night_leaves_it_out() -> None:
+    asked = round_with(replace(STOCK, kubelet_config=None))
+    verdict = check(asked, POLICY)
+    assert (verdict.outcome, verdict.code) == (Outcome.BLIND, "KUBELET_CONFIG_UNREADABLE")
+    assert "w1" in verdict.message
+    aside = (node("cp1"), node("w1", annotations={QUARANTINE_ANNOTATION: "{}"}))
+    left = replace(asked, readings={**asked.readings, NODES.name: Reading(0.0, aside)})
+    leaving = replace(POLICY, workers=replace(POLICY.workers, retry_quarantined=False))
+    assert check(left, leaving).outcome is Outcome.PASS
+    on_v1 = round_with(replace(ON_CGROUP_V1, kubelet_config=None))
+    assert "VERSION_KILLER" in str(check(on_v1, POLICY).evidence["findings"])
+
+
+@pytest.mark.parametrize("tag", ["3.6.11-0", "sha-f00"])
+def test_a_pinned_etcd_is_told(tag: str) -> None:
+    pinned = replace(CLUSTER, etcd_image=("", tag))
+    verdict = check(round_with(cluster=pinned), POLICY)
+    assert (verdict.outcome, verdict.code) == (Outcome.WARN, "ETCD_PINNED")
+    assert tag in verdict.message
+    assert "etcd.local.imageTag" in verdict.message
+    external = replace(pinned, external_etcd=True)
+    assert check(round_with(cluster=external), POLICY).outcome is Outcome.PASS
+    mirror = replace(CLUSTER, etcd_image=("mirror.example/k8s", ""))
+    assert check(round_with(cluster=mirror), POLICY).outcome is Outcome.PASS
+
+
+def test_what_is_old_is_said_by_one_entry() -> None:
+    for version in ("1.34.4", "1.36.1", "1.37.1"):
+        found = check(round_with(etcd="3.5.20-0", version=version), POLICY).evidence["findings"]
+        assert len([f for f in found if "etcd on cp1" in f["message"]]) == 1

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import pytest
 from tests.unit.domain.builders import components, judged, node
@@ -137,3 +138,9 @@ def test_between_two_nodes_mixed_versions_are_what_is_expected_and_skew_still_bl
     )
     assert verdict.outcome is outcome, verdict.message
     assert "1.35.4" in verdict.message or "1.31.9" in verdict.message
+
+
+def test_a_hop_to_nobody_knows_where_is_blind() -> None:
+    lost = replace(HOP, version=None)
+    verdict = judged("version_skew", nodes=(node("cp1"),), components={"cp1": components()}, target=lost)
+    assert (verdict.outcome, verdict.code) == (Outcome.BLIND, "TARGET_NOT_CHOSEN")

@@ -72,9 +72,51 @@ def verdict_of(
         ),
         pytest.param(
             webhook(replace(PODS, operations=("DELETE",)), backend=DEAD, namespaces=frozenset({"shop"})),
+            Outcome.BLOCK,
+            "WEBHOOK_DEAD",
+            id="the kubelet's last delete of any pod",
+        ),
+        pytest.param(
+            webhook(replace(PODS, operations=("UPDATE",)), backend=DEAD, namespaces=frozenset({"shop"})),
             Outcome.PASS,
             "OK",
-            id="deleting pods of others",
+            id="changing pods of others",
+        ),
+        pytest.param(
+            webhook(WebhookRule(("policy",), ("*/status",), ("*",)), backend=DEAD),
+            Outcome.BLOCK,
+            "WEBHOOK_DEAD",
+            id="counting an eviction in its budget",
+        ),
+        pytest.param(
+            webhook(WebhookRule(("apps",), ("replicasets",), ("CREATE",)), backend=DEAD),
+            Outcome.BLOCK,
+            "WEBHOOK_DEAD",
+            id="CoreDNS's new ReplicaSet",
+        ),
+        pytest.param(
+            webhook(WebhookRule(("apps",), ("controllerrevisions",), ("CREATE",)), backend=DEAD),
+            Outcome.BLOCK,
+            "WEBHOOK_DEAD",
+            id="kube-proxy's new revision",
+        ),
+        pytest.param(
+            webhook(
+                WebhookRule(("apps",), ("replicasets",), ("*",)), backend=DEAD, namespaces=frozenset({"shop"})
+            ),
+            Outcome.PASS,
+            "OK",
+            id="ReplicaSets outside kube-system",
+        ),
+        pytest.param(
+            webhook(
+                WebhookRule(("storage.k8s.io",), ("volumeattachments",), ("DELETE",)),
+                backend=DEAD,
+                namespaces=frozenset(),
+            ),
+            Outcome.BLOCK,
+            "WEBHOOK_DEAD",
+            id="detaching volumes",
         ),
         pytest.param(
             webhook(

@@ -6,28 +6,28 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
-from tests.unit.domain.builders import (
-    AWAY,
-    NOW,
-    POLICY,
-    components,
-    etcd,
-    etcd_after,
-    node,
-    probe,
-    round_of,
+from tests.unit.domain.builders import AWAY, NOW, POLICY, node, round_of
+from tests.unit.domain.missing_facts import (
+    KEYS,
+    MAY_BE_MISSING,
+    NEEDED,
+    NODE_NAMES,
+    OPEN,
+    Needed,
+    healthy_round,
+    optional_fields,
+    without_field,
+    without_key,
 )
 
-from nightshift.domain.facts.static_pods import StaticPodDetails
 from nightshift.domain.gates import GATES, Gate
 from nightshift.domain.gates.judging import judge
 from nightshift.domain.overrides import apply_overrides
 from nightshift.domain.policy import ClusterPolicy, Override
 from nightshift.domain.quarantine import QUARANTINE_ANNOTATION
 from nightshift.domain.round import Moment, NodeTopic, Reading, Round, Topic, Unread
-from nightshift.domain.target import TargetChoice, TargetKind
 from nightshift.domain.topics import NODES
 from nightshift.domain.verdicts import Answer, Outcome, Verdict, fold_verdicts
 
@@ -71,6 +71,12 @@ def test_a_missing_topic_is_blind_and_named(topic: str) -> None:
     verdict = judge(TOY, without(topic), POLICY)
     assert (verdict.outcome, verdict.code, verdict.gate) == (Outcome.BLIND, "FACT_NOT_ASKED", "toy")
     assert verdict.resolution
+
+
+def test_without_the_nodes_nobody_knows_who_must_have_answered() -> None:
+    unaware = replace(TOY, needs=(SIZES,), wants=(COLOUR, EXTRA, MEMBERS))
+    assert judge(unaware, round_of(**FACTS), POLICY).outcome is Outcome.PASS
+    assert judge(unaware, without("nodes"), POLICY).code == "FACT_NOT_ASKED"
 
 
 def test_what_is_merely_wanted_may_be_missing() -> None:
@@ -165,57 +171,99 @@ def test_what_the_plan_leaves_out_closes_no_later_night() -> None:
     assert judge(TOY, round_, POLICY).outcome is Outcome.BLIND
 
 
-HEALTHY: dict[str, Any] = {
-    "nodes": NODE_OBJECTS,
-    "components": {"cp1": components()},
-    "target": TargetChoice(TargetKind.MINOR, "hop", "1.35.4", "1.35.4-1.1", "1.35", "1.34.4"),
-    "probes": {n.name: probe(n.name) for n in NODE_OBJECTS},
-    "static_pod_details": {n.name: StaticPodDetails(None, {}, {}) for n in NODE_OBJECTS},
-    "configz": {
-        n.name: {"imageGCHighThresholdPercent": 85, "imageGCLowThresholdPercent": 80} for n in NODE_OBJECTS
-    },
-    "etcd_before": {"cp1": etcd(taken=NOW - 60)},
-    "etcd_now": {"cp1": etcd_after(taken=NOW)},
-}
-# The gates whose facts are those above; the others have tables of their own.
-FIVE = [GATES[n] for n in ("etcd_latency", "disk_usage", "node_health", "version_skew", "static_pods")]
 WAYS = ("absent", "unread", "too old", "of no age", "a node silent", "a node forgotten")
+OWNER = replace(POLICY, accept_api_outage=True)  # the stock cluster has one control plane
+MOMENTS = {moment: [gate for gate in GATES.values() if moment in gate.moments] for moment in Moment}
 
 
 def fold(round_: Round) -> Answer:
-    verdicts = [judge(gate, round_, POLICY) for gate in FIVE]
-    return fold_verdicts(verdicts, [gate.name for gate in FIVE]).answer
+    verdicts = [judge(gate, round_, OWNER) for gate in MOMENTS[round_.moment]]
+    return fold_verdicts(verdicts, [verdict.gate for verdict in verdicts]).answer
 
 
-def test_with_all_facts_there_the_healthy_cluster_is_a_go() -> None:
-    assert fold(round_of(**HEALTHY)) is Answer.GO
+@pytest.mark.parametrize(("moment", "ahead"), [(Moment.NIGHT, ""), *((Moment.PLACE, n) for n in NODE_NAMES)])
+def test_with_all_facts_there_every_gate_passes_the_healthy_cluster(moment: Moment, ahead: str) -> None:
+    round_ = healthy_round(moment, ahead)
+    said = {gate.name: judge(gate, round_, OWNER) for gate in MOMENTS[moment]}
+    assert {
+        name: verdict.message for name, verdict in said.items() if verdict.outcome is not Outcome.PASS
+    } == {}
 
 
-@settings(max_examples=300, deadline=None, derandomize=True)
-@given(
-    st.dictionaries(st.sampled_from(sorted(HEALTHY)), st.sampled_from(WAYS), min_size=1),
-    st.sampled_from(["cp1", "w1", "w2"]),
+def test_every_field_that_may_be_missing_is_needed_or_has_a_reason_not_to_be() -> None:
+    known = {*map(str, NEEDED), *MAY_BE_MISSING, *OPEN}
+    assert sorted(optional_fields(healthy_round(Moment.NIGHT)) - known) == []
+    assert not set(map(str, NEEDED)) & {*MAY_BE_MISSING, *OPEN}
+
+
+def removals() -> st.SearchStrategy[Any]:
+    """One fact less: a whole topic in some way, a field, or a key."""
+    fields = st.sampled_from(NEEDED).flatmap(lambda n: st.tuples(st.just(n), st.sampled_from(n.gone)))
+    keys = [(topic, key) for topic, names in KEYS.items() for key in names]
+    topics = sorted({topic.name for gate in GATES.values() for topic in gate.needs})
+    whole = st.tuples(st.sampled_from(topics), st.sampled_from(WAYS))
+    return st.one_of(fields, st.sampled_from(keys), whole)
+
+
+def removed(round_: Round, removal: tuple[Any, Any], name: str) -> tuple[Round, bool]:
+    """The round without it, and whether a gate that is asked now needs it."""
+    what, how = removal
+    if isinstance(what, Needed):
+        less = without_field(round_, what, how, name)
+        return less, round_.moment in what.moments and repr(less) != repr(round_)
+    if what in KEYS and how in KEYS[what]:
+        less = without_key(round_, what, how, name)
+        return less, less is not round_
+    needed = {topic.name for gate in MOMENTS[round_.moment] for topic in gate.needs}
+    return without_topic(round_, what, how, name), what in needed
+
+
+@pytest.mark.parametrize("moment", list(Moment))
+@settings(max_examples=200, deadline=None, derandomize=True)
+@given(st.lists(removals(), min_size=1, max_size=3), st.sampled_from(NODE_NAMES))
+def test_no_combination_of_missing_facts_ever_folds_to_go(
+    moment: Moment, missing: list[tuple[Any, Any]], name: str
+) -> None:
+    round_, is_missed = healthy_round(moment, name if moment is Moment.PLACE else ""), False
+    for removal in missing:
+        round_, needed = removed(round_, removal, name)
+        is_missed = is_missed or needed
+    assume(is_missed)
+    assert fold(round_) is not Answer.GO
+
+
+@pytest.mark.parametrize(
+    ("needed", "moment"),
+    [(needed, moment) for needed in NEEDED for moment in sorted(needed.moments)],
+    ids=str,
 )
-def test_no_combination_of_missing_facts_ever_folds_to_go(missing: dict[str, str], name: str) -> None:
-    round_ = round_of(**HEALTHY)
-    readings = dict(round_.readings)
-    for topic, way in missing.items():
-        readings = without_fact(readings, topic, way, name)
-    assert fold(replace(round_, readings=readings)) is Answer.BLIND
+def test_each_field_is_missed_alone(needed: Needed, moment: Moment) -> None:
+    healthy = {name: healthy_round(moment, name if moment is Moment.PLACE else "") for name in NODE_NAMES}
+    tried = [
+        (name, gone, *removed(round_, (needed, gone), name))
+        for name, round_ in healthy.items()
+        for gone in needed.gone
+    ]
+    missed = [(name, gone, less) for name, gone, less, is_missed in tried if is_missed]
+    assert missed, "no stock node has this fact"
+    assert [(name, gone) for name, gone, less in missed if fold(less) is Answer.GO] == []
 
 
-def without_fact(readings: dict[str, Reading], topic: str, way: str, name: str) -> dict[str, Reading]:
-    reading = readings[topic]
-    is_by_node = isinstance(reading.value, dict) and topic != "components"
-    if is_by_node and way in ("a node silent", "a node forgotten"):
-        name = "cp1" if topic.startswith("etcd") else name
-        left = {node: fact for node, fact in reading.value.items() if node != name}
-        problems = {name: AWAY} if way == "a node silent" else {}
-        return {**readings, topic: replace(reading, value=left, problems=problems)}
+def without_topic(round_: Round, topic: str, way: str, name: str) -> Round:
+    """The round without this topic, or without one node's answer to it."""
+    others = {key: reading for key, reading in round_.readings.items() if key != topic}
+    reading = round_.readings.get(topic)
+    if reading is None or way == "absent":
+        return replace(round_, readings=others)
+    asked = {t.name: t for gate in GATES.values() for t in gate.needs}[topic]
     if way == "too old":
-        return {**readings, topic: replace(reading, taken=NOW - 181)}
-    if way == "of no age":
-        return {**readings, topic: replace(reading, taken=float("nan"))}
-    if way == "unread":
-        return {**readings, topic: Reading(NOW, problem=AWAY)}
-    return {key: value for key, value in readings.items() if key != topic}
+        less = replace(reading, taken=round_.now - 181)
+    elif way == "of no age":
+        less = replace(reading, taken=float("nan"))
+    elif isinstance(asked, NodeTopic) and way != "unread" and reading.value is not None:
+        name = "cp1" if asked.only_control_planes else name
+        left = {node: fact for node, fact in reading.value.items() if node != name}
+        less = replace(reading, value=left, problems={name: AWAY} if way == "a node silent" else {})
+    else:
+        less = Reading(round_.now, problem=AWAY)
+    return replace(round_, readings={**others, topic: less})

@@ -5,12 +5,14 @@ from dataclasses import replace
 
 import pytest
 
+from nightshift.domain.incident.record import Incident
 from nightshift.domain.ledger import (
     NOTE_LIMIT,
     Failure,
     LedgerEntry,
     NodeEntry,
     NodeGate,
+    report_line,
     step_seconds,
     write_note,
 )
@@ -127,6 +129,16 @@ def test_note_is_exactly_two_sentences(sentence: str, what_next: str, note: str)
     assert write_note(replace(ENTRY, sentence=sentence, what_next=what_next)) == note
 
 
+def test_a_note_says_when_the_schedule_looks_again() -> None:
+    entry = replace(ENTRY, sentence="A gate refused.", what_next="Free the disk. Then wait.")
+    scheduled = replace(entry, next_check="2026-11-30 23:00 UTC")
+    assert (
+        write_note(scheduled) == "A gate refused. Free the disk; Then wait; next check 2026-11-30 23:00 UTC."
+    )
+    assert "next check" not in write_note(replace(entry, next_check=""))
+    assert scheduled.to_dict()["next_check"] == "2026-11-30 23:00 UTC"
+
+
 def test_a_long_note_keeps_what_happened_why_and_what_to_do() -> None:
     lines = " | ".join(f"Err:{i} no such thing" for i in range(100))
     failure = Failure(
@@ -137,3 +149,47 @@ def test_a_long_note_keeps_what_happened_why_and_what_to_do() -> None:
     assert note.startswith("stage failed (PACKAGE_MISSING): Job stage on node cp1 ended")
     assert "Cause: Not offered. Publish it" in note
     assert note.endswith("Publish it.")
+
+
+LINK = "/nightshift/reports/upgrade_lab/scheduled__2026-11-28T23-00-00-00-00"
+FOUND = Incident(
+    "cp1-kubeadm-upgrade-1",
+    "cp1",
+    "kubeadm-upgrade",
+    confidence="confident",
+    sentence="The file x is stray.",
+)
+
+
+def test_the_link_to_a_report_is_never_cut() -> None:
+    failure = Failure("stage", "Job stage ended. " + "x" * 5000, "JOB_FAILED", "y" * 5000, "z")
+    line = report_line([replace(FOUND, sentence="long. " * 200)], LINK)
+    note = write_note(replace(ENTRY, sentence=failure.sentence, what_next="Publish it. " * 100), line)
+    assert len(note) <= NOTE_LIMIT
+    assert note.endswith(line)
+    assert f"]({LINK}/cp1-kubeadm-upgrade-1/report.html) (confident): `long." in note
+
+
+def test_several_reports_are_one_link_with_the_surest_verdict_that_stands() -> None:
+    vague = replace(FOUND, name="w1-drain-2", node="w1", confidence="unknown", sentence="Unknown.")
+    wrong = replace(FOUND, name="cp1-b", sentence="It was the disk.", corrected_by="cp1-kubeadm-upgrade-1")
+    assert report_line([vague, wrong, FOUND], LINK) == (
+        f"[3 incident reports]({LINK}/). cp1 (confident): `The file x is stray.`"
+    )
+
+
+def test_a_night_without_incidents_has_no_link() -> None:
+    assert report_line([], LINK) == ""
+    assert write_note(ENTRY, "") == write_note(ENTRY)
+
+
+def test_what_a_job_said_is_neither_link_nor_paragraph_in_the_note() -> None:
+    said = "It ended: ![](http://a/b) [ok][x]\n\n[x]: http://evil"
+    note = write_note(replace(ENTRY, sentence=said, what_next="Look."))
+    assert note == "It ended: ![]\\(http://a/b) [ok][x] [x]: http://evil. Look."
+
+
+def test_what_a_log_said_is_no_link_in_the_note() -> None:
+    evil = replace(FOUND, sentence="no ![](http://evil/p.png)\n\n[Click](http://evil) `x")
+    said = report_line([evil], LINK)
+    assert said.endswith("(confident): `no ![](http://evil/p.png) [Click](http://evil) 'x`")

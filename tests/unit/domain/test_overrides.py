@@ -70,6 +70,26 @@ def test_what_is_unknown_about_etcd_quorum_and_target_stays_blind(gate: str) -> 
     assert apply_overrides(shut, [override(gate=gate)], NOW).outcome is Outcome.WARN
 
 
+@pytest.mark.parametrize(
+    ("gate", "code"),
+    [
+        ("version_killers", "VERSION_UNKNOWN"),
+        ("version_killers", "TARGET_NOT_CHOSEN"),
+        ("supply", "TARGET_NOT_CHOSEN"),
+        ("disk_usage", "ETCD_UNREADABLE"),
+        ("drift", "ETCD_METRICS_UNREADABLE"),
+    ],
+)
+def test_it_stays_blind_whichever_gate_says_so(gate: str, code: str) -> None:
+    blind = verdict(finding(Outcome.BLIND, code), finding(Outcome.BLIND, "RUNTIME_UNKNOWN"), gate=gate)
+    words = [override(gate=gate, code=code), override(gate=gate, code="RUNTIME_UNKNOWN")]
+    said = apply_overrides(blind, words, NOW)
+    assert (said.outcome, said.code) == (Outcome.BLIND, code)
+    assert [used["code"] for used in said.evidence["overrides"]] == ["RUNTIME_UNKNOWN"]
+    shut = verdict(finding(Outcome.BLOCK, code), gate=gate)
+    assert apply_overrides(shut, words, NOW).outcome is Outcome.WARN
+
+
 def test_what_was_found_beside_an_overridden_silence_is_not_lost() -> None:
     found = verdict(finding(Outcome.BLOCK, "OTHER"))
     blinded = Verdict(

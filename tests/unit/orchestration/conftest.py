@@ -1,11 +1,24 @@
+import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from nightshift.domain.policy import ClusterPolicy
+
+HOST_KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIC1UXlRZrHV8N9y5j4Q5rBQpZ0n0nIY1mZrdQ0mB2hQG"
+KUBE_CONFIG = {
+    "apiVersion": "v1",
+    "kind": "Config",
+    "current-context": "a",
+    "clusters": [{"name": "a", "cluster": {"server": "https://127.0.0.1:1"}}],
+    "users": [{"name": "a", "user": {"token": "t"}}],
+    "contexts": [{"name": "a", "context": {"cluster": "a", "user": "a"}}],
+}
 
 
 class FakeTaskInstance:
@@ -88,3 +101,33 @@ def steps(monkeypatch: pytest.MonkeyPatch) -> FakeSteps:
         monkeypatch.setattr(module, "import_step", steps.find)
         monkeypatch.setattr(module, "open_session", steps.open_session)
     return steps
+
+
+@pytest.fixture
+def private_key() -> str:
+    from nightshift.clients.ssh_connect import generate_key_pair
+
+    return generate_key_pair().private
+
+
+@pytest.fixture
+def connections(monkeypatch: pytest.MonkeyPatch, private_key: str) -> Any:
+    """Set a connection in the environment, where Airflow finds it."""
+
+    def put(name: str, **value: Any) -> None:
+        monkeypatch.setenv(f"AIRFLOW_CONN_{name.upper()}", json.dumps(value))
+
+    put("kube", conn_type="kubernetes", extra={"kube_config": json.dumps(KUBE_CONFIG)})
+    put(
+        "ssh",
+        conn_type="ssh",
+        login="nightshift",
+        port=1,
+        extra={"private_key": private_key, "host_keys": {"w1": HOST_KEY}},
+    )
+    return put
+
+
+@pytest.fixture
+def local(policy: ClusterPolicy, tmp_path: Path) -> ClusterPolicy:
+    return replace(policy, store=tmp_path.as_uri())

@@ -8,6 +8,7 @@ import paramiko
 import pytest
 from kubernetes.config import kube_config
 from tests.unit.clients.fake_sshd import FakeSshd
+from tests.unit.orchestration.conftest import HOST_KEY, KUBE_CONFIG
 
 from nightshift.domain.errors import ConfigError, TrustError, UnreachableError
 from nightshift.domain.facts import NodeFacts
@@ -15,47 +16,6 @@ from nightshift.domain.policy import ClusterPolicy
 from nightshift.orchestration import runtime
 
 NODE = NodeFacts("w1", "127.0.0.1", False, "1.34.4", True, False)
-HOST_KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIC1UXlRZrHV8N9y5j4Q5rBQpZ0n0nIY1mZrdQ0mB2hQG"
-KUBE_CONFIG = {
-    "apiVersion": "v1",
-    "kind": "Config",
-    "current-context": "a",
-    "clusters": [{"name": "a", "cluster": {"server": "https://127.0.0.1:1"}}],
-    "users": [{"name": "a", "user": {"token": "t"}}],
-    "contexts": [{"name": "a", "context": {"cluster": "a", "user": "a"}}],
-}
-
-
-@pytest.fixture
-def private_key() -> str:
-    from nightshift.clients.ssh_connect import generate_key_pair
-
-    return generate_key_pair().private
-
-
-@pytest.fixture
-def connections(monkeypatch: pytest.MonkeyPatch, private_key: str) -> Any:
-    """Set a connection in the environment, where Airflow finds it."""
-
-    def put(name: str, **value: Any) -> None:
-        monkeypatch.setenv(f"AIRFLOW_CONN_{name.upper()}", json.dumps(value))
-
-    put("kube", conn_type="kubernetes", extra={"kube_config": json.dumps(KUBE_CONFIG)})
-    put(
-        "ssh",
-        conn_type="ssh",
-        login="nightshift",
-        port=1,
-        extra={"private_key": private_key, "host_keys": {"w1": HOST_KEY}},
-    )
-    return put
-
-
-@pytest.fixture
-def local(policy: ClusterPolicy, tmp_path: Path) -> ClusterPolicy:
-    from dataclasses import replace
-
-    return replace(policy, store=tmp_path.as_uri())
 
 
 def test_a_session_is_made_from_connections(connections: Any, local: ClusterPolicy, tmp_path: Path) -> None:

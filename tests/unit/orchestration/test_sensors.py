@@ -96,6 +96,39 @@ def test_a_quiet_etcd_is_watched_on_from_the_same_first_sample(
     assert context["ti"].xcoms[("me", "kept")]["before"] == sample(0)
 
 
+FEW = verdict("blind", "ETCD_TOO_FEW_SAMPLES")
+FEW_AND_SLOW = {**FEW, "evidence": {"findings": [FEW, verdict("block", "ETCD_SLOW")]}}
+
+
+@pytest.mark.parametrize(
+    ("last", "said"),
+    [
+        (verdict(), "pass"),
+        (verdict("warn", "ETCD_LEADER_CHANGED"), "pass"),
+        (FEW, "pass"),  # that is why it was kept open
+        (verdict("block", "ETCD_SLOW"), "block"),
+        (FEW_AND_SLOW, "block"),  # as a slow histogram beside a quiet one is told
+        (verdict("blind", "ETCD_UNREADABLE"), "blind"),
+    ],
+)
+def test_the_last_part_of_a_window_that_was_kept_open_must_not_be_slow_alone(
+    steps: Any, context: Any, policy: ClusterPolicy, last: dict[str, Any], said: str
+) -> None:
+    with pytest.raises(TaskDeferred):
+        _watch(steps, context, policy, already=60)
+    kept = context["ti"].xcoms[("me", "kept")]
+    assert kept["looks"] == [sample(60)]
+    steps.answers["gates:gather_etcd_samples"] = sample(75)
+    with pytest.raises(TaskDeferred):  # its last part is not a whole window yet
+        etcd(policy).resume(context, {})
+    steps.answers["gates:gather_etcd_samples"] = sample(121)
+    steps.answers["gates:check_etcd_latency"] = [verdict(), last]
+    assert etcd(policy).resume(context, {})["outcome"] == said
+    asked = [path for path, _ in steps.calls].count("gates:check_etcd_latency")
+    assert asked == 4  # at 60 s, at 75 s, and twice in the end
+    assert (("me", "sample") in context["ti"].xcoms) is (said == "pass")
+
+
 def test_an_etcd_that_stays_quiet_is_blind_in_the_end(
     steps: Any, context: Any, policy: ClusterPolicy
 ) -> None:
@@ -291,11 +324,11 @@ def test_a_window_that_has_passed_already_is_judged_at_once(
     steps: Any, context: Any, policy: ClusterPolicy
 ) -> None:
     context["ti"].xcoms |= {("first", "sample"): sample(100), ("decide", "return_value"): {"plan": PLAN}}
-    steps.answers["gates:gather_etcd_samples"] = sample(170)
+    steps.answers["gates:gather_etcd_samples"] = sample(160)
     steps.answers["gates:continues_window"] = True
     steps.answers["gates:check_etcd_latency"] = verdict()
     assert etcd(policy, Place("control_plane", 0), ("first",)).execute(context) == "cp1"
-    assert context["ti"].xcoms[("me", "sample")] == sample(170)
+    assert context["ti"].xcoms[("me", "sample")] == sample(160)
 
 
 def test_a_window_that_cannot_be_continued_begins_anew(
@@ -314,14 +347,14 @@ def test_a_window_with_the_nights_own_work_in_it_refuses_nothing(
     steps: Any, context: Any, policy: ClusterPolicy
 ) -> None:
     context["ti"].xcoms[("first", "sample")] = sample(100)
-    steps.answers["gates:gather_etcd_samples"] = [sample(170), sample(230)]
+    steps.answers["gates:gather_etcd_samples"] = [sample(160), sample(220)]
     steps.answers["gates:continues_window"] = True
     steps.answers["gates:check_etcd_latency"] = [verdict("block", "ETCD_SLOW"), verdict("block", "ETCD_SLOW")]
     sensor = etcd(policy, earlier=("first",))
     with pytest.raises(TaskDeferred) as deferred:
         sensor.execute(context)
     assert seconds_waited(deferred) == pytest.approx(60, abs=2)
-    assert context["ti"].xcoms[("me", "kept")] == {"before": sample(170), "own": None}
+    assert context["ti"].xcoms[("me", "kept")] == {"before": sample(160), "own": None}
     assert sensor.resume(context, {})["code"] == "ETCD_SLOW"
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -13,6 +14,7 @@ import pytest
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 NODE_SCRIPTS = REPOSITORY / "include" / "scripts" / "node"
+PYTHON = str(Path(sys.executable).resolve())  # what PATH has may be a shell script that looks for one
 STUBS = Path(__file__).parent / "stubs"
 
 
@@ -39,6 +41,7 @@ class FakeNode:
             "NIGHTSHIFT_STATE": str(self.state),
             "NIGHTSHIFT_FS_ROOT": str(self.root / "fs"),
             "FAKE_SYSTEMD": str(self.systemd),
+            "PYTHON": PYTHON,
             **self.environment,
         }
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import signal
 import subprocess
 import time
@@ -288,6 +289,7 @@ def test_unit_that_does_not_start_is_a_failed_job(node):
         ("fetch-file", "snapshot", "etcd-20260101T000000Z.tar.gz/../../token"),
         ("fetch-file", "snapshot", "etcd-20260101T000000Z.tar.gz\n"),
         ("collect-evidence", "yesterday"),
+        ("collect-evidence", "0", "everything"),
         ("job-poll", STEP),
     ],
 )
@@ -331,6 +333,32 @@ def test_killed_start_leaves_the_lock_free(node):
     process.send_signal(signal.SIGKILL)
     process.communicate()
     assert node.run("fence", "9").returncode == 0
+
+
+def test_what_is_handed_over_is_in_a_file_of_roots_and_nowhere_else(node):
+    secret = "aHVudGVyMg=="
+    word = f"@{hashlib.sha256(secret.encode()).hexdigest()}"
+    node.hold_jobs()
+    assert node.run(*start_words("3", "a", word), stdin=secret).stdout.startswith("started")
+    file = node.root / "fs/run/nightshift/inputs" / STEP
+    assert (file.read_text(), file.stat().st_mode & 0o777) == (secret, 0o600)
+    assert file.parent.stat().st_mode & 0o777 == 0o700
+    assert node.run(*start_words("3", "a", word), stdin=secret).stdout.startswith("attached")
+    said = [base64.b64decode(node.status(STEP)["arguments"]).decode()]
+    said += [path.read_text() for path in (node.systemd / "systemd-run", node.state / "jobs" / STEP)]
+    assert [text for text in said if secret in text] == []
+    assert said[0] == f"3\0a\0{word}\0"
+    assert word in (node.systemd / "systemd-run").read_text().splitlines()
+    node.let_jobs_end()
+    assert list(file.parent.iterdir()) == []
+
+
+def test_what_did_not_come_whole_starts_nothing(node):
+    word = f"@{hashlib.sha256(b'all of it').hexdigest()}"
+    done = node.run(*start_words("3", word), stdin="half")
+    assert done.returncode == ExitCode.USAGE
+    assert not (node.systemd / "systemd-run").exists()
+    assert list((node.root / "fs/run/nightshift/inputs").iterdir()) == []
 
 
 def test_encoded_arguments_are_nul_terminated(node):

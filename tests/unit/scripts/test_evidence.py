@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import base64
+import gzip
+import hashlib
 import io
+import os
 import subprocess
 import tarfile
+import time
+from pathlib import Path
 
 from tests.unit.scripts.conftest import NODE_SCRIPTS
 
@@ -36,8 +41,8 @@ KEPT = [
 ]
 
 
-def bundle(node, since: int = 0) -> dict[str, bytes]:
-    command = [str(NODE_SCRIPTS / "nightshift-node"), "collect-evidence", str(since)]
+def bundle(node, since: int = 0, *words: str) -> dict[str, bytes]:
+    command = [str(NODE_SCRIPTS / "nightshift-node"), "collect-evidence", str(since), *words]
     done = subprocess.run(command, capture_output=True, env=node.variables(), check=True, timeout=60)
     with tarfile.open(fileobj=io.BytesIO(done.stdout)) as tar:
         return {m.name: tar.extractfile(m).read() for m in tar.getmembers() if m.isfile()}
@@ -92,3 +97,162 @@ def test_logs_older_than_the_window_are_left_out(node):
     files = bundle(node, since=32503680000)
     assert not [name for name in files if name.startswith("./pods/")]
     assert "./manifests/kube-apiserver.yaml" in files
+
+
+def test_a_secret_among_the_manifests_goes_by_its_name_only(node):
+    plant(node)
+    text = "apiVersion: v1\nkind: Secret\ndata:\n  anything: aHVudGVyMg==\n"
+    (node.root / "fs/etc/kubernetes/manifests/stray.yaml").write_text(text)
+    files = bundle(node)
+    assert "./manifests/stray.yaml" not in files
+    assert b"stray.yaml" in files["./manifests/listing.txt"]
+    assert b"manifests/stray.yaml\tit has a Secret" in files["./left-out.txt"]
+    assert b"aHVudGVyMg" not in b"".join(files.values())
+
+
+def test_a_manifest_behind_a_symbolic_link_is_shown_as_the_kubelet_reads_it(node):
+    plant(node)
+    manifests = node.root / "fs/etc/kubernetes/manifests"
+    (node.root / "elsewhere").mkdir()
+    target = node.root / "elsewhere/pod.yaml"
+    target.write_text("kind: Pod\nmetadata: {name: kube-apiserver}\nspec: {token: hunter2planted}\n")
+    (manifests / "stray.yaml").symlink_to(target)
+    (manifests / "dangling.yaml").symlink_to("/nowhere")
+    (manifests / "folder.yaml").symlink_to(node.root / "elsewhere")
+    (manifests / "of-its-own").mkdir()
+    os.mkfifo(manifests / "pipe.yaml")
+    files = bundle(node)
+    assert files["./manifests/stray.yaml"].startswith(b"kind: Pod\nmetadata: {name: kube-apiserver}\n")
+    assert b"hunter2planted" not in b"".join(files.values())
+    assert hashlib.sha256(target.read_bytes()).hexdigest().encode() in files["./state/manifest-sums.txt"]
+    missing = dict(line.split("\t") for line in files["./left-out.txt"].decode().splitlines())
+    assert {name: why for name, why in missing.items() if name.startswith("manifests/")} == {
+        "manifests/dangling.yaml": "it is or leads to: nothing that can be read",
+        "manifests/folder.yaml": "it is or leads to: directory",
+        "manifests/pipe.yaml": "it is or leads to: fifo",
+    }
+
+
+def test_a_log_of_which_only_the_end_is_shown_begins_with_a_whole_record(node):
+    logs = node.root / "fs/var/log/pods/kube-system_etcd-cp1_uid/etcd"
+    logs.mkdir(parents=True)
+    time_of = "2026-11-28T23:15:42.6Z stderr"
+    cut = f'{time_of} P {{"{"." * 5 * 2**20}"password":"\n{time_of} F hunter2planted"}}\n'
+    (logs / "0.log").write_text(f"{cut}{time_of} F kept\n{time_of} P also \n{time_of} F kept\n")
+    (logs / "1.log").write_text(f"password: {'.' * 5 * 2**20} hunter2planted\nkept\n")
+    files = bundle(node)
+    folder = "./pods/kube-system_etcd-cp1_uid/etcd"
+    kept = f"{time_of} F kept\n{time_of} F also kept\n"  # the redaction joins what runtimes took apart
+    assert files[f"{folder}/0.log"].decode() == kept
+    assert files[f"{folder}/1.log"] == b"kept\n"
+
+
+def test_rotated_and_earlier_logs_are_there(node):
+    plant(node)
+    logs = node.root / "fs/var/log/pods/kube-system_kube-apiserver-cp1_uid/kube-apiserver"
+    (logs / "1.log").write_text("of the container before\n")
+    (logs / "0.log.20261128-231500.gz").write_bytes(gzip.compress(b"packed away\n"))
+    files = bundle(node)
+    folder = "./pods/kube-system_kube-apiserver-cp1_uid/kube-apiserver"
+    assert files[f"{folder}/1.log"] == b"of the container before\n"
+    assert files[f"{folder}/0.log.20261128-231500"] == b"packed away\n"
+
+
+def test_what_is_not_to_be_had_is_said(node):
+    files = bundle(node)
+    missing = dict(line.split("\t") for line in files["./left-out.txt"].decode().splitlines())
+    assert missing["recorder/"] == "nothing was recorded in this window"
+    assert b"ended with exit code" in files["./state/kubelet-config.yaml"]
+
+
+def stub(node, name: str, text: str) -> None:
+    directory = node.root / "stubs"
+    directory.mkdir(exist_ok=True)
+    (directory / name).write_text(f"#!/bin/bash\n{text}\n")
+    (directory / name).chmod(0o755)
+    node.environment["PATH"] = f"{directory}:{node.variables()['PATH']}"
+
+
+def test_a_full_disk_delivers_from_memory(node):
+    stub(
+        node,
+        "df",
+        f'[[ "$*" != *"{node.state}"* ]] || {{ printf "Avail\\n4096\\n"; exit; }}\nexec /usr/bin/df "$@"',
+    )
+    files = bundle(node)
+    assert "./state/df.txt" in files
+    assert not list((node.state / "work").glob("*"))
+    assert not list(Path("/run").glob("nightshift-evidence.*"))
+
+
+def test_a_log_that_is_gone_when_it_is_read_costs_itself_only(node):
+    plant(node)
+    logs = node.root / "fs/var/log/pods/kube-system_kube-apiserver-cp1_uid/kube-apiserver"
+    stub(  # the kubelet removes it between the list and the reading
+        node, "stat", f'[[ "$*" != *1.log ]] || rm -f "{logs}/1.log"\nexec /usr/bin/stat "$@"'
+    )
+    (logs / "1.log").write_text("of the container before\n")
+    (logs / "2.log").symlink_to("/nowhere")
+    os.mkfifo(logs / "3.log")
+    files = bundle(node)
+    folder = "pods/kube-system_kube-apiserver-cp1_uid/kube-apiserver"
+    assert f"./{folder}/0.log" in files
+    assert "./state/packages.txt" in files
+    assert f"{folder}/1.log\tit went away before it was read".encode() in files["./left-out.txt"]
+
+
+def test_what_cannot_be_looked_through_for_secrets_stays_on_the_node(node):
+    plant(node)
+    stub(node, "perl", "head -c 100; exit 137")
+    files = bundle(node)
+    assert list(files) == ["./left-out.txt"]
+    assert b"manifests/kube-apiserver.yaml\tsecrets could not be taken out of it" in files["./left-out.txt"]
+
+
+def test_of_a_huge_log_only_its_end_is_read(node):
+    logs = node.root / "fs/var/log/pods/kube-system_etcd-cp1_uid/etcd"
+    logs.mkdir(parents=True)
+    with (logs / "0.log").open("wb") as log:
+        log.truncate(40 * 2**30)  # sparse; all of it would take minutes
+        log.seek(0, 2)
+        log.write(b"\nlast line\n")
+    began = time.monotonic()
+    files = bundle(node)
+    assert files["./pods/kube-system_etcd-cp1_uid/etcd/0.log"] == b"last line\n"
+    assert time.monotonic() - began < 45
+
+
+def test_a_configuration_among_a_jobs_arguments_stays_on_the_node(node):
+    arguments = base64.b64encode(b"1.35.4\0-\0oidc-client-secret: hunter2planted\0").decode()
+    (node.state / "jobs/rehearse").write_text(f"job_id=1\narguments={arguments}\nstate=failed\n")
+    files = bundle(node)
+    assert files["./jobs/rehearse"] == b"job_id=1\narguments=[left out]\nstate=failed\n"
+
+
+def test_a_command_that_hangs_keeps_nothing_else(node):
+    stub(node, "ss", "exec sleep 600")
+    files = bundle(node)
+    assert files["./state/sockets.txt"] == b"ended with exit code 124\n"
+    assert "./state/clock.txt" in files
+
+
+def test_the_lines_of_a_job_go_without_secrets_too(node):
+    (node.state / "jobs/stage").write_text("job_id=1\nstate=failed\nexit_code=1\ninvocation=inv\n")
+    (node.systemd / "journal/inv").write_text(
+        f"{PLANTED['hunter2flag']}\n{PLANTED['opaquebearer12']}\nlast line\n"
+    )
+    said = node.run("job-poll", "stage", "-").stdout
+    assert said.endswith("Bearer [REDACTED]\nlast line\n")
+    assert "hunter2" not in said
+
+
+def test_a_secret_in_a_process_arguments_is_in_no_listing(node):
+    words = ["python3", "-c", "import time; time.sleep(60)", "--password", "hunter2argument", "--kept"]
+    with subprocess.Popen(words) as process:
+        (
+            node.systemd / "pgrep-etcd|kube-apiserver|kube-controller|kube-scheduler|kubelet|kubeadm"
+        ).write_text(f"{process.pid}\n")
+        files = bundle(node)
+        process.kill()
+    assert b"- --password\n- [REDACTED]\n- --kept\n" in files["./state/argv.txt"]
+    assert b"hunter2argument" not in b"".join(files.values())

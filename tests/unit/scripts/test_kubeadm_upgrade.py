@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -353,7 +352,6 @@ def test_configuration_is_read_back_exactly_and_without_kubectl(control_plane, t
     (few / "curl").symlink_to(TOOLS / "fake")
     for program in ("bash", "basename", "cat", "grep", "head", "sed"):
         (few / program).symlink_to(shutil.which(program) or "")
-    (few / "python3").symlink_to(Path(sys.executable).resolve())
     (control_plane.root / "fs/etc/kubernetes/kubelet.conf").write_text(
         "clusters:\n- cluster:\n    server: https://api:6443\n"
     )

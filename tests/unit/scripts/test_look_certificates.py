@@ -76,6 +76,18 @@ def test_a_file_without_a_certificate_is_an_empty_line_and_not_left_out(control_
     assert "/etc/kubernetes/pki/apiserver.crt\t\n" in look("certificates", control_plane).stdout
 
 
+def test_a_kubeconfig_that_names_a_file_of_its_own(control_plane: Path) -> None:
+    """A kubelet whose rotation is off may be given its certificate by hand."""
+    put(
+        control_plane,
+        "/etc/kubernetes/kubelet.conf",
+        "users:\n- user:\n    client-certificate: /etc/kubernetes/node.pem\n",
+    )
+    assert "kubelet.conf" not in look("certificates", control_plane).stdout
+    put(control_plane, "/etc/kubernetes/node.pem", CERTIFICATE + KEY)
+    assert f"/etc/kubernetes/kubelet.conf\t{EMBEDDED}\n" in look("certificates", control_plane).stdout
+
+
 def test_a_node_without_anything_prints_nothing(tmp_path: Path) -> None:
     done = look("certificates", tmp_path)
     assert (done.returncode, done.stdout) == (0, "")

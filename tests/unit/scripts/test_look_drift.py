@@ -217,11 +217,20 @@ def test_our_own_dry_run_is_nobodys_kubeadm(control_plane: FakeNode, words: str,
 WANTED = CONFIGURATION + "apiServer:\n  extraArgs:\n  - name: oidc-client-id\n    value: kubernetes\n"
 
 
+def handed_over(node: FakeNode, step: str, content: str) -> str:
+    """As start-job hands over what came on its standard input; returns the argument."""
+    inputs = node.root / "fs/run/nightshift/inputs"
+    inputs.mkdir(parents=True, exist_ok=True)
+    (inputs / step).write_text(content)
+    return f"@{hashlib.sha256(content.encode()).hexdigest()}"
+
+
 def upload(
     node: FakeNode, fingerprint: str | None = None, text: str = WANTED
 ) -> subprocess.CompletedProcess[str]:
     now = (node.systemd / "cluster-configuration").read_bytes()
-    words = [fingerprint or hashlib.sha256(now).hexdigest(), base64.b64encode(text.encode()).decode()]
+    content = handed_over(node, "upload-config", base64.b64encode(text.encode()).decode())
+    words = [fingerprint or hashlib.sha256(now).hexdigest(), content]
     command = [str(NODE_SCRIPTS / "jobs" / "upload-config"), *words]
     return subprocess.run(
         command, capture_output=True, text=True, env=node.variables(), timeout=60, check=False

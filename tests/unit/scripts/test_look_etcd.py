@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -52,7 +53,7 @@ def etcd(node: FakeNode, request: pytest.FixtureRequest):
         "--quota-backend-bytes=4294967296",
     ]
     with subprocess.Popen(
-        ["python3", "-c", "import time; time.sleep(60)", *words, *request.param]
+        [sys.executable, "-c", "import time; time.sleep(60)", *words, *request.param]
     ) as process:
         wait_for(
             lambda: LIKE_ETCD in Path(f"/proc/{process.pid}/cmdline").read_text()
@@ -151,7 +152,9 @@ while True:
 @pytest.fixture
 def writer(node: FakeNode, etcd: subprocess.Popen):
     """A process that writes to the file system of etcd's data all the time."""
-    with subprocess.Popen(["python3", "-c", WRITER, str(node.root / "fs/data/noise"), LIKE_ETCD]) as process:
+    with subprocess.Popen(
+        [sys.executable, "-c", WRITER, str(node.root / "fs/data/noise"), LIKE_ETCD]
+    ) as process:
         wait_for((node.root / "fs/data/noise").exists)
         yield process
         process.kill()
@@ -164,7 +167,7 @@ def test_the_writer_beside_etcd_is_named(node: FakeNode, writer: subprocess.Pope
     assert device is not None
     assert device.source
     found = {w.pid: w for w in device.writers}[writer.pid]
-    assert (found.command, found.on_device) == ("python3", True)
+    assert (found.command, found.on_device) == (Path(sys.executable).name, True)
     assert found.written_bytes >= 1 << 20
 
 

@@ -140,7 +140,8 @@ def test_without_dpkgs_database_the_section_fails(node: FakeNode) -> None:
     assert not done.stdout.endswith("end\n")
 
 
-def test_a_platform(node: FakeNode) -> None:
+def platform_node(node: FakeNode, unit: str = "ExecStart={ argv[]=/usr/bin/kubelet --v=2 ; }") -> Path:
+    """A node with a kubelet; returns where its files begin."""
     fs = node.root / "fs"
     for directory in ("sys/fs/cgroup", "var/lib/kubelet", "etc/default", "run/containerd", "bin"):
         (fs / directory).mkdir(parents=True, exist_ok=True)
@@ -150,12 +151,17 @@ def test_a_platform(node: FakeNode) -> None:
     programs = {
         "containerd": "echo containerd github.com/containerd/containerd 1.6.20~ds1 1.6.20~ds1-1+deb12u3",
         "stat": f'[[ "$*" == *{fs}/sys/fs/cgroup ]] && echo cgroup2fs',
-        "systemctl": "echo 'ExecStart={ argv[]=/usr/bin/kubelet --v=2 ; }'",
+        "systemctl": f"echo '{unit}'",
     }
     for name, text in programs.items():
         (fs / "bin" / name).write_text(f"#!/bin/bash\n{text}\n")
         (fs / "bin" / name).chmod(0o755)
     node.environment["PATH"] = f"{fs}/bin:{node.variables()['PATH']}"
+    return fs
+
+
+def test_a_platform(node: FakeNode) -> None:
+    platform_node(node)
     found = parse_platform(look(node, "platform"))
     assert (found.cgroup, found.kernel) == ("v2", os.uname().release)
     assert (found.runtime, found.runtime_version) == ("containerd", "1.6.20")
@@ -164,3 +170,46 @@ def test_a_platform(node: FakeNode) -> None:
         KubeletFlag("node-ip", "10.0.0.1", "kubeadm-flags.env"),
         KubeletFlag("v", "2", "kubelet.service"),
     }
+
+
+KUBEADMS_UNIT = (
+    "ExecStart={ argv[]=/usr/bin/kubelet $KUBELET_CONFIG_ARGS $KUBELET_EXTRA_ARGS ; }\n"
+    "Environment=KUBELET_KUBECONFIG_ARGS=--kubeconfig=/etc/kubernetes/kubelet.conf "
+    "KUBELET_CONFIG_ARGS=--config=/var/lib/kubelet/config.yaml"
+)
+
+
+def test_the_files_that_the_next_kubelet_lays_over_its_own(node: FakeNode) -> None:
+    fs = platform_node(node, KUBEADMS_UNIT)
+    directory = fs / "etc/kubernetes/kubelet.conf.d"
+    (directory / "inner").mkdir(parents=True)
+    (directory / "20.conf").write_text("featureGates: {B: false}\n")
+    (directory / "10.conf").write_text("featureGates: {B: true, C: true}\n")
+    (directory / "inner" / "30.conf").write_text("maxPods: 50\n")
+    (directory / "readme.md").write_text("featureGates: {D: true}\n")
+    default = fs / "etc/default/kubelet"
+    default.write_text("#KUBELET_EXTRA_ARGS=--config-dir=/etc/kubernetes/kubelet.conf.d\n")
+    assert parse_platform(look(node, "platform")).kubelet_config == {"featureGates": {"A": True}}
+    for words in (
+        "--config-dir=/etc/kubernetes/kubelet.conf.d",
+        '"--v=2 --config-dir /etc/kubernetes/kubelet.conf.d"',
+    ):
+        default.write_text(f"KUBELET_EXTRA_ARGS={words}\n")
+        assert parse_platform(look(node, "platform")).kubelet_config == {
+            "featureGates": {"A": True, "B": False, "C": True},
+            "maxPods": 50,
+        }
+
+
+def test_another_file_than_kubeadms(node: FakeNode) -> None:
+    fs = platform_node(node, KUBEADMS_UNIT)
+    (fs / "etc/default/kubelet").write_text("KUBELET_EXTRA_ARGS=--config=/etc/kubelet.yaml\n")
+    assert parse_platform(look(node, "platform")).kubelet_config is None
+    (fs / "etc/kubelet.yaml").write_text("featureGates: {Mine: true}\n")
+    assert parse_platform(look(node, "platform")).kubelet_config == {"featureGates": {"Mine": True}}
+
+
+def test_a_kubelet_without_its_file(node: FakeNode) -> None:
+    fs = platform_node(node, KUBEADMS_UNIT)
+    (fs / "var/lib/kubelet/config.yaml").unlink()
+    assert parse_platform(look(node, "platform")).kubelet_config is None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import shlex
 import subprocess
 import threading
 from collections.abc import Iterator
@@ -43,8 +44,8 @@ class Internet:
         self.root, self.url, self.keyring, self.home = root, url, keyring, home
         self.deb = root / "v1.35/deb"
 
-    def publish(self, *packages: str) -> None:
-        """Write a signed index that names these packages, and their files."""
+    def publish(self, *packages: str, needs: str = "") -> None:
+        """Write a signed index that names these packages, and their files; kubelet depends on `needs`."""
         self.deb.mkdir(parents=True, exist_ok=True)
         entries = ""
         for name in packages:
@@ -53,7 +54,8 @@ class Internet:
             digest = hashlib.sha256(file.read_bytes()).hexdigest()
             entries += (
                 f"Package: {name}\nVersion: {VERSION}\nArchitecture: all\nMaintainer: x\nDescription: x\n"
-                f"Filename: ./{file.name}\nSize: {file.stat().st_size}\nSHA256: {digest}\n\n"
+                f"Filename: ./{file.name}\nSize: {file.stat().st_size}\nSHA256: {digest}\n"
+                f"{f'Depends: {needs}' if needs and name == 'kubelet' else 'Section: x'}\n\n"
             )
         (self.deb / "Packages").write_text(entries)
         (self.deb / "Packages.gz").write_bytes(gzip.compress(entries.encode()))
@@ -120,6 +122,9 @@ def internet(node: FakeNode, keys: Path, tmp_path: Path) -> Iterator[Internet]:
     sources = node.root / "fs/etc/apt/sources.list.d"
     sources.mkdir(parents=True)
     (sources / "kubernetes.list").write_text(f"deb [signed-by={keyring}] {url}/v1.34/deb/ /\n")
+    (tmp_path / "status").write_text("")  # what this machine has installed is not asked
+    (tmp_path / "apt.conf").write_text(f'Dir::State::status "{tmp_path}/status";\n')
+    node.environment["APT_CONFIG"] = str(tmp_path / "apt.conf")
     made = Internet(root, url, keyring, keys / "ours")
     mirror(node, "registry.k8s.io", url)
     yield made
@@ -186,6 +191,66 @@ def test_a_package_without_its_file_and_one_without_its_line(node: FakeNode, int
     assert "404" in found[f"kubeadm={VERSION}"].detail
     assert found[f"kubelet={VERSION}"].state is Supplied.MISSING
     assert "index" in found[f"kubelet={VERSION}"].detail
+
+
+def test_what_the_packages_depend_on(node: FakeNode, internet: Internet) -> None:
+    """A mirror that was copied without it: apt would refuse the download in the middle of the night."""
+    internet.publish("kubeadm", "kubelet", "kubectl", "nightshift-cni", needs="nightshift-cni (>= 1.0)")
+    found = supply(node, internet, VERSION)
+    assert found["nightshift-cni"].state is Supplied.FOUND
+    internet.publish("kubeadm", "kubelet", "kubectl", needs="nightshift-cni (>= 1.0)")
+    found = supply(node, internet, VERSION)
+    assert found["nightshift-cni"].state is Supplied.MISSING
+    assert (
+        "kubelet : Depends: nightshift-cni (>= 1.0) but it is not installable"
+        in found["nightshift-cni"].detail
+    )
+
+
+UNMET = "The following packages have unmet dependencies:\n"
+HELD = "E: Unable to correct problems, you have held broken packages."
+
+
+@pytest.mark.parametrize(
+    ("said", "audit", "items"),
+    [
+        pytest.param(
+            f"{UNMET} kubelet : Depends: a (>= 1) but it is not installable\n"
+            f"           Depends: b but it is not going to be installed\n{HELD}",
+            "",
+            [("a", Supplied.MISSING), ("b", Supplied.MISSING)],
+            id="two are not there",
+        ),
+        pytest.param(
+            "E: Packages need to be removed but remove is disabled.",
+            "",
+            [("kubeadm kubelet", Supplied.REFUSED)],
+            id="something else",
+        ),
+        pytest.param("", "", [("kubeadm kubelet", Supplied.AWAY)], id="nothing said"),
+        # The node's own trouble: told by the gate of the packages, when dpkg says it.
+        pytest.param(
+            "E: dpkg was interrupted, you must run", "x: half-configured", [], id="dpkg interrupted"
+        ),
+        pytest.param(
+            f"{UNMET} x : Depends: y but it is not installed\nE: Unmet dependencies. Try 'apt --fix-broken install'",
+            "",
+            [("kubeadm kubelet", Supplied.REFUSED)],
+            id="another package of the node lacks something",
+        ),
+        pytest.param("E: Version '1' for 'kubelet' was not found", "", [], id="told of the package itself"),
+    ],
+)
+def test_apt_cannot_say_what_else_is_needed(
+    node: FakeNode, said: str, audit: str, items: list[tuple[str, Supplied]]
+) -> None:
+    stubs = (
+        f"apt-get() {{ printf '%s\\n' {shlex.quote(said)}; return 100; }};"
+        f"dpkg() {{ printf '%s' {shlex.quote(audit)}; }}"
+    )
+    done = node.shell("apt.sh", f"{LIBRARIES}; {stubs}; ask_dependencies 1 kubeadm kubelet")
+    assert done.returncode == 0, done.stderr
+    assert [(item.name, item.state) for item in parse_supply(f"{done.stdout}end\n")] == items
 
 
 def test_a_store_that_answers_get_only(node: FakeNode, internet: Internet) -> None:

@@ -192,10 +192,10 @@ def test_a_question_to_the_api_and_an_answer_of_another_shape(cluster: FakeClust
 
 
 def test_permissions_are_those_of_all_questions_each_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    more = ApiQuestion(_names, (Permission("list", "", "things"), Permission.page("/metrics")))
+    more = ApiQuestion(_names, (Permission("list", "", "things"), Permission("get", "", "others")))
     gatherers = {"a": from_api(THINGS), "b": from_api(more), "c": from_kube(lambda kube: kube.ready())}
     monkeypatch.setattr(look, "GATHERERS", gatherers)
-    assert look.permissions() == (Permission.page("/metrics"), Permission("list", "", "things"))
+    assert look.permissions() == (Permission("get", "", "others"), Permission("list", "", "things"))
 
 
 @pytest.fixture(autouse=True)

@@ -92,7 +92,7 @@ def _brake(cluster: FakeCluster, session: Session) -> None:
 def _store(cluster: FakeCluster, session: Session) -> None:
     session.store.write_json("snapshots/run-0.json", {"file": "snapshots/run-0/gone.tar.gz", "taken": 1.0})
     session.store.write_json("snapshots/run-1.json", {"file": "snapshots/run-1/gone.tar.gz", "path": "x"})
-    session.store.write_json("evidence/run-1/cp1.json", {"bundles": ["x"]})
+    session.store.write_json("evidence/run-1/cp1.json", {"incidents": ["x", {"name": "../x"}, {"name": 1}]})
     session.store.write_json("node_seconds.json", {"cp1": "what?", "w9": 10**9})
 
 

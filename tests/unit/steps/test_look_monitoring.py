@@ -126,7 +126,13 @@ class SlowNode:
 
 @pytest.mark.parametrize(
     ("ways", "left", "uncertainty"),
-    [([0.1], 0, 0.05), ([3.0, 0.1], 0, 0.05), ([3.0, 1.0, 2.0, 0.1], 1, 0.5)],
+    [
+        ([0.1], 0, 0.05),
+        ([3.0, 0.1], 0, 0.05),
+        ([0.8, 0.7, 0.9, 0.6, 0.8, 0.15], 0, 0.075),  # a busy node: one quick answer is enough
+        ([0.5] * 11, 1, 0.25),
+        ([3.0, 1.0, 2.0, 0.1], 1, 0.5),  # six seconds are enough
+    ],
 )
 def test_the_answer_with_the_shortest_way_counts(ways: list[float], left: int, uncertainty: float) -> None:
     slow = SlowNode(-0.7, ways)

@@ -20,7 +20,7 @@ from nightshift.domain.errors import (
     UnreachableError,
     VerificationError,
 )
-from nightshift.domain.facts import RunningProcess
+from nightshift.domain.facts import Confidential, RunningProcess
 from nightshift.domain.policy import DriftPolicy
 from nightshift.steps.reconcile_drift import lost_settings, reconcile_drift
 from nightshift.steps.session import Session
@@ -80,6 +80,7 @@ class Kubeadm:
         fingerprint, content = args
         assert fingerprint == hashlib.sha256(self.text.encode()).hexdigest()
         if not self.forgets:
+            assert isinstance(content, Confidential)
             self.text = base64.b64decode(content).decode()
 
     @property

@@ -7,7 +7,7 @@ import pytest
 from tests.fakes.cluster import FakeCluster
 
 from nightshift.domain.ledger import Failure
-from nightshift.domain.policy import Override
+from nightshift.domain.policy import Override, WindowPolicy
 from nightshift.steps.brake import MEASURED_FILE
 from nightshift.steps.report import report
 from nightshift.steps.session import Session
@@ -39,7 +39,7 @@ def _gate() -> dict[str, Any]:
 def test_nothing_to_do_is_written_too(session: Session) -> None:
     said = report(session, {"open_night": _GO, "choice": {"answer": "nothing", "sentence": "All on 1.34.4."}})
     assert said["answer"] == "nothing"
-    assert said["note"] == "All on 1.34.4. The next night looks again."
+    assert said["note"] == "All on 1.34.4. The next night looks again; next check 2027-01-15 23:00 UTC."
     assert json.loads(Path(said["path"]).read_text())["answer"] == "nothing"
     assert "/lab/ledger/" in said["path"]
 
@@ -88,7 +88,39 @@ def test_blocked_raises_the_gauge_and_says_what_would_flip_it(
     said = report(session, {"open_night": _GO, "choice": choice, "decision": decision})
     assert said["entry"]["what_next"] == "To flip it: Give etcd its own disk."
     assert session.pushgateway.values["k8s_upgrade_blocked"] == 1
+    assert session.pushgateway.values["k8s_upgrade_failed"] == 0
     assert session.pushgateway.labelled[0][1] == {"kind": "minor", "running": "1.34.4", "target": "1.35.4"}
+
+
+@pytest.mark.parametrize(
+    ("facts", "value"),
+    [
+        ({"decision": _decision("blind", outcome="blind")}, 1.0),
+        ({"decision": _decision("go"), "failure": _FAILURE}, 1.0),
+        ({"decision": _decision("nothing")}, 0.0),
+    ],
+    ids=["blind", "failed", "nothing"],
+)
+def test_a_night_that_ends_red_raises_its_gauge(
+    session: Session, choice: dict[str, Any], facts: dict[str, Any], value: float
+) -> None:
+    report(session, {"open_night": _GO, "choice": choice, **facts})
+    assert session.pushgateway.values["k8s_upgrade_failed"] == value
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"schedule": "30 1 * * *"}, "2027-01-16 01:30 UTC"),
+        ({"window": WindowPolicy(frozen_dates=("2027-01-15",))}, "2027-01-16 23:00 UTC"),
+        ({"schedule": None}, ""),
+    ],
+    ids=["another hour", "a frozen date", "by hand only"],
+)
+def test_the_next_check_is_that_of_the_schedule(session: Session, changes: dict[str, Any], said: str) -> None:
+    session.policy = replace(session.policy, **changes)
+    entry = report(session, {"open_night": _GO, "choice": {"answer": "nothing", "sentence": "All."}})["entry"]
+    assert entry["next_check"] == said
 
 
 def test_an_upgrade_lists_its_nodes(cluster: FakeCluster, session: Session, choice: dict[str, Any]) -> None:
@@ -228,13 +260,14 @@ def test_an_offer_stays_while_nodes_are_left_behind(
 def test_the_entry_has_every_gate_with_value_and_threshold_and_all_evidence(
     session: Session, choice: dict[str, Any]
 ) -> None:
-    session.store.write_json("evidence/run-1/cp1.json", {"bundles": ["/e.tar.gz"]})
+    incident = {"name": "cp9-snapshot-etcd-1", "node": "cp9", "step": "snapshot-etcd"}
+    session.store.write_json("evidence/run-1/cp9.json", {"incidents": [incident]})
     decision = _decision("blocked", outcome="block", code="ETCD_SLOW", value="128-256 ms", threshold="128 ms")
     said = report(session, {"open_night": _GO, "choice": choice, "decision": decision})
     entry = json.loads(Path(said["path"]).read_text())
     (gate,) = entry["gates"]
     assert (gate["code"], gate["value"], gate["threshold"]) == ("ETCD_SLOW", "128-256 ms", "128 ms")
-    assert entry["evidence"] == ["/e.tar.gz"]
+    assert entry["evidence"] == [session.store.place("evidence/run-1/cp9-snapshot-etcd-1")]
 
 
 def test_a_blind_night_says_code_cause_and_next_step(session: Session, choice: dict[str, Any]) -> None:

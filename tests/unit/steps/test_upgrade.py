@@ -11,9 +11,10 @@ from tests.fakes.cluster import FakeCluster, job_failed, running_job
 
 from nightshift.domain.errors import FencedError, LeaseHeldError, RemoteJobError, VerificationError
 from nightshift.domain.facts import JobFacts
+from nightshift.domain.incident.record import Incident
 from nightshift.steps.claim import claim
 from nightshift.steps.drain_node import drain_node
-from nightshift.steps.evidence import saved_evidence
+from nightshift.steps.evidence import incidents_of, incidents_of_run, index_folder
 from nightshift.steps.postflight import postflight
 from nightshift.steps.session import Session
 from nightshift.steps.snapshot import snapshot
@@ -22,6 +23,10 @@ from nightshift.steps.uncordon_node import uncordon_node
 from nightshift.steps.upgrade_kubelet import upgrade_kubelet
 from nightshift.steps.upgrade_node import upgrade_node
 from nightshift.steps.verify_node import verify_node
+
+
+def _incidents(session: Session, node: str) -> tuple[Incident, ...]:
+    return incidents_of(session.store, index_folder(session), node)
 
 
 def test_a_whole_night_by_hand(cluster: FakeCluster, session: Session, choice: dict[str, Any]) -> None:
@@ -52,9 +57,11 @@ def test_a_failed_job_leaves_its_evidence_before_it_is_raised(
     with pytest.raises(RemoteJobError, match=r"JOB_FAILED.*Evidence: .*cp1-kubeadm-upgrade") as caught:
         upgrade_node(session, "cp1", choice)
     assert caught.value.exit_code == 26
-    (path,) = saved_evidence(session, ["cp1", "w1", "w2"])
-    assert Path(path).read_bytes().startswith(b"evidence since")
-    assert Path(path).stat().st_mode & 0o777 == 0o600
+    (incident,) = incidents_of_run(session.store, index_folder(session))
+    archive = Path(session.store.place(f"{index_folder(session)}/{incident.name}/node.tar.gz"))
+    assert archive.read_bytes().startswith(b"evidence since")
+    assert archive.stat().st_mode & 0o777 == 0o600
+    assert caught.value.reports == (f"run-1/{incident.name}",)
     upgrade_node(session, "cp1", choice)
 
 
@@ -65,7 +72,9 @@ def test_evidence_that_cannot_be_taken_does_not_hide_the_failure(
     node = cluster.fakes["w1"]
     node.failures["kubelet-upgrade"] = job_failed("JOB_LOST")
     node.before_job = lambda step: setattr(node, "is_away", True)
-    with pytest.raises(RemoteJobError, match=r"JOB_LOST.*Evidence could not be saved \(NODE_UNREACHABLE"):
+    with pytest.raises(
+        RemoteJobError, match=r"JOB_LOST.*Evidence: .*It lacks the node's own files: NODE_UNREACHABLE"
+    ):
         upgrade_kubelet(session, "w1", choice)
 
 
@@ -133,13 +142,13 @@ def test_a_kubeadm_that_failed_unseen_is_named_and_leaves_evidence_before_it_is_
         finished=None,
         **ended,
     )
-    saved_before_the_job: list[tuple[str, ...]] = []
-    node.before_job = lambda step: saved_before_the_job.append(saved_evidence(session, ["cp1"]))
+    saved_before_the_job: list[int] = []
+    node.before_job = lambda step: saved_before_the_job.append(len(_incidents(session, "cp1")))
     assert upgrade_node(session, "cp1", choice)["command"] == "apply"
     assert f"the last kubeadm-upgrade (run {session.owner}) {said}" in cluster.log
-    assert len(saved_before_the_job[0]) == 1
+    assert saved_before_the_job[0] == 1
     upgrade_node(session, "cp1", choice)
-    assert len(saved_evidence(session, ["cp1"])) == 1
+    assert len(_incidents(session, "cp1")) == 1
 
 
 def test_what_another_run_left_is_named_without_new_evidence(
@@ -150,7 +159,7 @@ def test_what_another_run_left_is_named_without_new_evidence(
     )
     upgrade_node(session, "w1", choice)
     assert "(run airflow/lab/last-night) failed with exit code 26" in cluster.log
-    assert saved_evidence(session, ["w1"]) == ()
+    assert _incidents(session, "w1") == ()
 
 
 def test_a_world_that_did_not_follow_leaves_evidence_too(
@@ -162,7 +171,7 @@ def test_a_world_that_did_not_follow_leaves_evidence_too(
         upgrade_kubelet(session, "w1", choice)
     with pytest.raises(VerificationError, match=r"not Ready.*Evidence: .*w1-verify"):
         verify_node(session, "w1", choice)
-    assert len(saved_evidence(session, ["cp1", "w1", "w2"])) == 2
+    assert len(incidents_of_run(session.store, index_folder(session))) == 2
 
 
 def test_two_nodes_that_fail_together_both_keep_their_evidence(
@@ -185,7 +194,7 @@ def test_two_nodes_that_fail_together_both_keep_their_evidence(
         tries = [pool.submit(upgrade_kubelet, session, name, choice) for name in ("w1", "w2")]
         assert all(isinstance(t.exception(), RemoteJobError) for t in tries)
     monkeypatch.undo()
-    assert len(saved_evidence(session, ["cp1", "w1", "w2"])) == 2
+    assert len(incidents_of_run(session.store, index_folder(session))) == 2
 
 
 def test_kubeadm_content_but_old_pods_is_an_error(

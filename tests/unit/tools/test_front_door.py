@@ -1,4 +1,5 @@
 import subprocess
+import sys
 from pathlib import Path
 from urllib.parse import quote
 
@@ -28,7 +29,7 @@ def test_make_env_keeps_what_is_there(tmp_path: Path) -> None:
     file.write_text("POSTGRES_PASSWORD=mine\n# a comment\nOTHER='{\"a\": 1}'\n", encoding="utf-8")
     script = DOOR.parent / "include" / "airflow" / "make_env.py"
     for _ in range(2):
-        subprocess.run(["python3", str(script), str(file)], check=True)
+        subprocess.run([sys.executable, str(script), str(file)], check=True)
     lines = file.read_text(encoding="utf-8").splitlines()
     assert lines[:3] == ["POSTGRES_PASSWORD=mine", "# a comment", "OTHER='{\"a\": 1}'"]
     names = [line.split("=")[0] for line in lines]
@@ -41,7 +42,7 @@ def test_make_env_keeps_what_is_there(tmp_path: Path) -> None:
 def test_make_env_makes_keys_that_airflow_takes(tmp_path: Path) -> None:
     file = tmp_path / ".env"
     script = DOOR.parent / "include" / "airflow" / "make_env.py"
-    subprocess.run(["python3", str(script), str(file)], check=True)
+    subprocess.run([sys.executable, str(script), str(file)], check=True)
     made = dict(line.split("=", 1) for line in file.read_text(encoding="utf-8").splitlines())
     Fernet(made["AIRFLOW__CORE__FERNET_KEY"])
     assert len(made["AIRFLOW__API_AUTH__JWT_SECRET"]) >= 64

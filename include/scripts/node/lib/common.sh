@@ -19,6 +19,7 @@ readonly EX_REFUSED=29
 readonly EX_INSTALL_FAILED=30
 readonly EX_API_UNAVAILABLE=31
 readonly EX_API_LOST=32
+readonly EX_REHEARSAL_FAILED=33
 readonly EX_INTERNAL=70
 readonly EX_FENCED=75
 readonly EX_BUSY=76
@@ -45,6 +46,7 @@ readonly JOBS_DIR=$STATE_DIR/jobs
 readonly PACKAGES_DIR=$STATE_DIR/packages
 readonly SNAPSHOTS_DIR=$STATE_DIR/snapshots
 readonly WORK_DIR=$STATE_DIR/work
+readonly INPUTS_DIR=$FS_ROOT/run/nightshift/inputs
 readonly TOKEN_FILE=$STATE_DIR/token
 readonly LOCK_FILE=$STATE_DIR/lock
 readonly LOCK_WAIT_SECONDS=20
@@ -115,9 +117,31 @@ require_words() {
     done
 }
 
+# handed_over STEP ARG: what a job's argument stands for: itself, or, as @SHA256, what start-job read from standard input.
+handed_over() {
+    local file=$INPUTS_DIR/$1
+    if [[ $2 != @* ]]; then
+        printf '%s' "$2"
+        return
+    fi
+    [[ -r $file && $(sha256sum <"$file" | cut -d' ' -f1) == "${2#@}" ]] || die "$EX_INTERNAL" "what was handed over for $1 is not there any more"
+    cat "$file"
+}
+
 # require_version VERSION: "1.35.4", with an optional package revision "-1.1".
 require_version() {
     [[ $1 =~ ^1\.[0-9]+\.[0-9]+(-[0-9A-Za-z.+~]+)?$ ]] || die "$EX_USAGE" "no version: '$1'"
+}
+
+# redact: standard input without secrets, for whatever leaves the node.
+redact() {
+    perl "$NIGHTSHIFT_ROOT/lib/redact.pl"
+}
+
+# whole_records: of a text that begins anywhere only what begins at its begin: a secret whose name was cut off is found by
+# nobody. Runtimes write long lines of a container in parts (P), which end with an F.
+whole_records() {
+    awk 'NR == 1 {next} !begun && $2 ~ /^std(out|err)$/ && $3 ~ /^[FP]$/ {begun = $3 == "F"; next} {begun = 1; print}'
 }
 
 # json_string TEXT: TEXT as a JSON string.
@@ -184,7 +208,7 @@ foreign_kubeadm() {
         read -r user since < <(ps -o user=,lstart= -p "$pid") || continue # it has just ended
         # sudo makes everybody root; who logged in is remembered by the kernel.
         login=$(id -nu "$(cat "/proc/$pid/loginuid" 2>/dev/null)" 2>/dev/null) || login=
-        called=$(tr '\0' ' ' <"/proc/$pid/cmdline" | sed -E -f "$NIGHTSHIFT_ROOT/lib/redact.sed")
+        called=$(tr '\0' ' ' <"/proc/$pid/cmdline" | redact)
         echo "somebody else is at it: kubeadm is run by $user${login:+ (logged in as $login)}, pid $pid, since $since: ${called:0:200}"
         return 0
     done
@@ -195,16 +219,26 @@ process_flag() {
     tr '\0' '\n' <"/proc/$1/cmdline" | sed -n "s|^--$2=||p" | head -n 1
 }
 
+# etcd_directory: etcd's data directory; fails when this node has none.
+etcd_directory() {
+    local pid given=
+    if pid=$(etcd_pid); then
+        given=$(process_flag "$pid" data-dir)
+    fi
+    given=$FS_ROOT${given:-/var/lib/etcd}
+    [[ -d $given ]] && echo "$given"
+}
+
 # api_get PATH: ask the API server as this node. A worker need not have kubectl: then with the kubelet's certificate.
 api_get() {
     local config=$KUBERNETES_DIR/kubelet.conf server
     if command -v kubectl >/dev/null; then
         [[ ! -e $KUBERNETES_DIR/admin.conf ]] || config=$KUBERNETES_DIR/admin.conf
-        kubectl --kubeconfig "$config" --request-timeout=15s get --raw "$1"
+        kubectl --kubeconfig "$config" --request-timeout="${API_SECONDS:-15}s" get --raw "$1"
         return
     fi
     server=$(sed -nE 's/^ *server: *"?([^" ]+)"?.*/\1/p' "$config" | head -n 1)
-    curl -sS --fail --max-time 15 --cacert "$KUBERNETES_DIR/pki/ca.crt" \
+    curl -sS --fail --max-time "${API_SECONDS:-15}" --cacert "$KUBERNETES_DIR/pki/ca.crt" \
         --cert "$FS_ROOT/var/lib/kubelet/pki/kubelet-client-current.pem" "$server$1"
 }
 

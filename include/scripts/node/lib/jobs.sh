@@ -2,7 +2,7 @@
 # Jobs: one systemd unit per step with a fixed name, and one status file per step that outlives the unit.
 # Sourced after common.sh.
 
-readonly STEPS=(reclaim-scratch snapshot-etcd upload-config stage kubeadm-upgrade kubelet-upgrade)
+readonly STEPS=(reclaim-scratch snapshot-etcd upload-config stage rehearse kubeadm-upgrade kubelet-upgrade)
 readonly STATUS_KEYS=(job_id run_id token arguments boot_id invocation started finished state exit_code)
 
 # require_step STEP

@@ -7,11 +7,16 @@ readonly LOOK_SECONDS=10 # for each section; 124 is its exit code then
 
 # look_all NAME…: NAME is that of a file in look/.
 look_all() {
-    local directory section
+    local directory section LOOK_BEGAN
     for section in "$@"; do
         [[ $section =~ ^[a-z0-9]+(-[a-z0-9]+)*$ ]] || die "$EX_USAGE" "no name of a section: '$section'"
         [[ -f $NIGHTSHIFT_ROOT/lib/look/$section.sh ]] || die "$EX_USAGE" "there is no section '$section'"
     done
+    if [[ " $* " == *" clock "* ]]; then
+        # The section runs some processes later; both times together leave less of the way unknown.
+        LOOK_BEGAN=$(date +%s.%N)
+        export LOOK_BEGAN
+    fi
     directory=$(mktemp -d)
     # shellcheck disable=SC2064  # the directory of now is meant
     trap "rm -rf '$directory'" EXIT

@@ -4,6 +4,7 @@
 # Sourced by nightshift-node after common.sh and jobs.sh.
 
 readonly MANIFEST_LIMIT_BYTES=1048576
+readonly RUNTIME_SECONDS=5 # for one answer of the container runtime
 readonly CONTROL_PLANE_COMMANDS='kube-apiserver|kube-controller|kube-scheduler|etcd' # the kernel keeps 15 characters
 
 probe_all() {
@@ -54,30 +55,71 @@ section_kubelet() {
     fi
 }
 
-# Lines: asked TAB size TAB available TAB inodes TAB free inodes TAB mount point. A path that is not there yet is
-# answered for the directory it will be made in.
+# Lines: asked TAB where that lies TAB size TAB available TAB inodes TAB free inodes TAB mount point. A path that is
+# asked about is the usual one; etcd and the container runtime say themselves where theirs lies, and what is not known is
+# left out. What is not there yet is answered for the directory it will be made in.
 section_mounts() {
-    local path existing size available inodes free mount
-    for path in / /boot /var/lib/kubelet "$(image_directory)" /var/lib/etcd /etc/kubernetes/tmp /var/log "$STATE_DIR"; do
-        [[ $path != /var/lib/etcd && $path != /boot || -d $path ]] || continue
-        existing=$path
-        while [[ ! -e $existing ]]; do
-            existing=$(dirname "$existing")
-        done
-        read -r size available inodes free mount < <(
-            df -B1 --output=size,avail,itotal,iavail,target "$existing" | tail -n 1
-        )
-        printf '%s\t%s\t%s\t%s\t%s\t%s\n' "$path" "$size" "$available" "$inodes" "$free" "$mount"
+    local path
+    for path in / /var/lib/kubelet /etc/kubernetes/tmp /var/log "$STATE_DIR"; do
+        mount_line "$path" "$path"
     done
+    [[ ! -d /boot ]] || mount_line /boot /boot
+    image_line
+    etcd_lines
 }
 
-# image_directory: where the runtime whose socket is there keeps images; containerd's when there is none.
-image_directory() {
-    if [[ -e $FS_ROOT/run/crio/crio.sock && ! -e $FS_ROOT/run/containerd/containerd.sock ]]; then
-        echo /var/lib/containers
-    else
-        echo /var/lib/containerd
+# mount_line ASKED PATH
+mount_line() {
+    local existing=$2 size available inodes free mount
+    while [[ ! -e $existing ]]; do
+        existing=$(dirname "$existing")
+    done
+    read -r size available inodes free mount < <(
+        df -B1 --output=size,avail,itotal,iavail,target "$existing" | tail -n 1
+    )
+    printf '%s\t%s\t%s\t%s\t%s\t%s\t%s\n' "$1" "$2" "$size" "$available" "$inodes" "$free" "$mount"
+}
+
+# image_line: where the runtime whose socket is there keeps images. Nothing when it does not say: to measure its usual
+# directory might be to measure the wrong disk.
+image_line() {
+    local usual=/var/lib/containerd socket=/run/containerd/containerd.sock directory=
+    if [[ ! -e $FS_ROOT$socket && -e $FS_ROOT/run/crio/crio.sock ]]; then
+        usual=/var/lib/containers socket=/run/crio/crio.sock
     fi
+    directory=$(images_by_cri "$FS_ROOT$socket") || directory=
+    if [[ -z $directory && $usual == /var/lib/containerd ]]; then
+        directory=$(containerd_root) || directory=
+    fi
+    [[ -z $directory ]] || mount_line "$usual" "$directory"
+}
+
+# images_by_cri SOCKET: the directory that the kubelet calls imagefs. Without jq: the first mountpoint among the image
+# file systems; an older crictl prints those only.
+images_by_cri() {
+    local answer
+    command -v crictl >/dev/null || return 1
+    answer=$(timeout "$RUNTIME_SECONDS" crictl --runtime-endpoint "unix://$1" imagefsinfo -o json 2>/dev/null) || return 1
+    answer=${answer#*\"imageFilesystems\"}
+    [[ $answer =~ \"mountpoint\":[[:space:]]*\"(/[^\"]*)\" ]] && echo "${BASH_REMATCH[1]}"
+}
+
+# containerd_root: as its configuration says; for a node without crictl, or whose containerd does not answer now.
+containerd_root() {
+    local root
+    root=$(timeout "$RUNTIME_SECONDS" containerd config dump 2>/dev/null) || return 1
+    root=$(sed -nE "s/^root *= *['\"](.+)['\"] *$/\1/p" <<<"$root")
+    [[ -n $root ]] && echo "$root"
+}
+
+# etcd_lines: its data directory, and the one of its log when that is another.
+etcd_lines() {
+    local directory pid log
+    directory=$(etcd_directory) || return 0
+    mount_line /var/lib/etcd "$directory"
+    pid=$(etcd_pid) || return 0
+    log=$(process_flag "$pid" wal-dir)
+    [[ -z $log ]] || mount_line /var/lib/etcd/member/wal "$FS_ROOT$log"
 }
 
 # Lines: type TAB mode TAB owner:group TAB size TAB modified TAB base64 content or "-" TAB name.
@@ -118,12 +160,8 @@ section_scratch() {
 }
 
 section_etcd_bytes() {
-    local pid directory=$FS_ROOT/var/lib/etcd given
-    if pid=$(etcd_pid); then
-        given=$(process_flag "$pid" data-dir)
-        directory=${given:-$directory}
-    fi
-    [[ -d $directory ]] || return 0
+    local directory
+    directory=$(etcd_directory) || return 0
     # etcd removes WAL files while du looks: its complaint about a vanished file is no failure.
     { du -sB1 "$directory" 2>/dev/null || true; } | cut -f1
 }

@@ -1,7 +1,8 @@
 #!/bin/bash
 # Is there what an upgrade will download? Asked with the node's own keyring, proxies and registry mirrors; nothing is
 # downloaded but the repository's index, into a directory of its own. Lines: kind TAB name TAB state TAB detail, the last one
-# is `end`. States: found, missing (it answers and has none), refused (wrong signature; a login is wanted), away (no answer).
+# is `end`. States: found, missing (it answers and has none), refused (wrong signature; a login is wanted; apt would
+# not install them), away (no answer).
 # Sourced after common.sh, apt.sh and registry.sh; the caller sets APT_PRIVATE.
 
 readonly SUPPLY_INDEX_SECONDS=6
@@ -82,18 +83,41 @@ ask_package() {
     ask_file "$1=$2" "$line"
 }
 
-# ask_dependencies VERSION PACKAGE…: what apt would fetch beside the packages. On a node whose dpkg is broken apt says
-# nothing about it; that is another gate's finding.
+# ask_dependencies VERSION PACKAGE…: what apt would fetch beside the packages, with the words that staging uses.
 ask_dependencies() {
-    local version=$1 line lines package
+    local version=$1 line output package
     shift
-    lines=$(apt-get "${APT_OPTIONS[@]}" install --print-uris -y --no-install-recommends --no-remove \
-        --allow-change-held-packages "${@/%/=$version}" 2>&1 | grep "^'") || return 0
+    if ! output=$(apt-get "${APT_OPTIONS[@]}" install --print-uris -y --no-install-recommends --no-remove \
+        --allow-change-held-packages "${@/%/=$version}" 2>&1); then
+        refused_dependencies "$output" "$*"
+        return 0
+    fi
     while IFS= read -r line; do
         package=$(cut -d' ' -f2 <<<"$line")
         package=${package%%_*}
         [[ " $* " == *" $package "* ]] || ask_file "$package" "$line"
-    done <<<"$lines"
+    done < <(grep "^'" <<<"$output")
+}
+
+# refused_dependencies OUTPUT PACKAGES: why apt would not install them. That one of the packages themselves is not in the
+# index was told of it; that dpkg is half way is the finding of another gate.
+refused_dependencies() {
+    local name line unmet=() said
+    ! grep -qE 'was not found|Unable to locate' <<<"$1" || return 0
+    [[ -z $(dpkg --audit 2>/dev/null) ]] || return 0
+    if ! grep -q 'fix-broken' <<<"$1"; then # else it is what the node already has that lacks something
+        mapfile -t unmet < <(grep -E '(Pre-)?Depends: [^ ]+.* but ' <<<"$1")
+    fi
+    for line in "${unmet[@]}"; do
+        name=$(sed -E 's/.*Depends: ([^ ]+).*/\1/' <<<"$line")
+        supply_answer package "$name" missing "${line#"${line%%[! ]*}"}"
+    done
+    ((${#unmet[@]} == 0)) || return 0
+    if said=$(grep -m 1 '^E:' <<<"$1"); then
+        supply_answer package "$2" refused "$said"
+    else
+        supply_answer package "$2" away "apt ended without a word about it"
+    fi
 }
 
 # ask_file NAME LINE: LINE is apt's: 'URI' file size hash.

@@ -25,9 +25,6 @@ class ApiReader(Protocol):
     def get(self, path: str) -> dict[str, Any] | None:
         """One object; None when it does not exist."""
 
-    def text(self, path: str) -> str:
-        """A page that is no JSON, such as /metrics."""
-
 
 @dataclass(frozen=True)
 class ApiQuestion(Generic[T]):

@@ -1,4 +1,4 @@
-"""Reads which deprecated APIs were asked for, the CustomResourceDefinitions and the APIServices."""
+"""Reads which deprecated APIs each API server was asked for, the CustomResourceDefinitions and the APIServices."""
 
 from __future__ import annotations
 
@@ -9,12 +9,11 @@ from typing import Any
 from prometheus_client.parser import text_string_to_metric_families
 
 from nightshift.clients.permissions import Permission
-from nightshift.clients.questions import ApiQuestion, ApiReader
+from nightshift.clients.questions import ApiQuestion, ApiReader, NodeQuestion
 from nightshift.clients.questions.backends import PERMISSIONS, backend_key, find_backends
 from nightshift.domain.facts.api_use import ApiRequests, ApiServiceFacts, CrdFacts, DeprecatedRequest
 from nightshift.domain.facts.webhooks import Backend
 
-_METRICS = "/metrics"
 _DEPRECATED = "apiserver_requested_deprecated_apis"
 _STARTED = "process_start_time_seconds"
 _CRDS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
@@ -22,15 +21,12 @@ _API_SERVICES = "/apis/apiregistration.k8s.io/v1/apiservices"
 
 
 def parse_api_requests(text: str) -> ApiRequests:
-    """Read one API server's metrics page.
+    """Read the section `api-requests`, see `lib/look/api-requests.sh`.
 
     Raises:
         ValueError: these are no metrics of an API server.
     """
-    wanted = (_DEPRECATED, _STARTED)
-    # The page has tens of thousands of lines; the parser gets the few that are asked for.
-    kept = [line for line in text.splitlines() if line.removeprefix("# TYPE ").startswith(wanted)]
-    samples = [s for f in text_string_to_metric_families("\n".join(kept) + "\n") for s in f.samples]
+    samples = [s for f in text_string_to_metric_families(text) for s in f.samples]
     started = next((s.value for s in samples if s.name == _STARTED), math.nan)
     if math.isnan(started):
         raise ValueError(f"the API server's metrics have no {_STARTED}")
@@ -81,9 +77,7 @@ def api_service_facts(item: Mapping[str, Any]) -> ApiServiceFacts:
     )
 
 
-API_REQUESTS_QUESTION = ApiQuestion(
-    lambda api: parse_api_requests(api.text(_METRICS)), (Permission.page(_METRICS),)
-)
+API_REQUESTS_QUESTION = NodeQuestion("api-requests", parse_api_requests)
 CRDS_QUESTION = ApiQuestion(
     _ask_crds, (Permission("list", "apiextensions.k8s.io", "customresourcedefinitions"), *PERMISSIONS)
 )

@@ -15,6 +15,7 @@ import yaml
 
 from nightshift.clients.permissions import Permission
 from nightshift.clients.questions import ApiQuestion, ApiReader, NodeQuestion
+from nightshift.clients.yaml_text import read_yaml
 from nightshift.domain.drift import split_words
 from nightshift.domain.facts.drift import (
     Addon,
@@ -25,7 +26,6 @@ from nightshift.domain.facts.drift import (
     StaticPod,
 )
 
-_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _SYSTEM = "/api/v1/namespaces/kube-system/configmaps"
 _DEPLOYMENT = "/apis/apps/v1/namespaces/kube-system/deployments/coredns"
 _DAEMON_SET = "/apis/apps/v1/namespaces/kube-system/daemonsets/kube-proxy"
@@ -160,7 +160,7 @@ def _lines(text: str) -> Iterator[tuple[str, str, str]]:
 def _mapping(text: str) -> dict[str, Any]:
     """Read one document, the same text once: a thousand workers have one and the same file. Nobody changes the answer."""
     try:
-        document = yaml.load(text, Loader=_LOADER)  # noqa: S506  # a safe one, faster where libyaml is there
+        document = read_yaml(text)
     except yaml.YAMLError as error:
         raise ValueError(f"no YAML: {error}") from error
     if not isinstance(document, dict):

@@ -9,6 +9,7 @@ import yaml
 
 from nightshift.clients.permissions import Permission
 from nightshift.clients.questions import ApiQuestion, ApiReader
+from nightshift.clients.yaml_text import read_yaml
 from nightshift.domain.facts.versions import DEFAULT_REGISTRY, KubeadmCluster
 
 _MAPS = "/api/v1/namespaces/kube-system/configmaps"
@@ -57,7 +58,7 @@ def _document(configmap: Mapping[str, Any] | None, key: str) -> dict[str, Any] |
     if text is None:
         return None
     try:
-        document = yaml.safe_load(text)
+        document = read_yaml(text)
     except yaml.YAMLError as error:
         raise ValueError(f"{key} is no YAML: {error}") from error
     if not isinstance(document, dict):

@@ -12,7 +12,11 @@ from nightshift.domain.facts.placement import VolumeFacts
 
 def read_pods(api: ApiReader) -> tuple[PodFacts, ...]:
     """Every pod, by nothing in particular."""
-    return tuple(pod_facts(item) for item in api.list("/api/v1/pods"))
+    labels = {
+        item["metadata"]["name"]: item["metadata"].get("labels") or {}
+        for item in api.list("/api/v1/namespaces")
+    }
+    return tuple(pod_facts(item, labels) for item in api.list("/api/v1/pods"))
 
 
 def read_volumes(api: ApiReader) -> dict[str, VolumeFacts]:
@@ -21,5 +25,5 @@ def read_volumes(api: ApiReader) -> dict[str, VolumeFacts]:
     return dict(pair for pair in found if pair is not None)
 
 
-PODS_QUESTION = ApiQuestion(read_pods, (Permission("list", "", "pods"),))
+PODS_QUESTION = ApiQuestion(read_pods, (Permission("list", "", "pods"), Permission("list", "", "namespaces")))
 VOLUMES_QUESTION = ApiQuestion(read_volumes, (Permission("list", "", "persistentvolumes"),))

@@ -5,16 +5,18 @@ from __future__ import annotations
 import base64
 import re
 import shlex
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 
 import yaml
 
 from nightshift.clients.questions import NodeQuestion
+from nightshift.clients.yaml_text import read_yaml
 from nightshift.domain.facts.versions import KubeletFlag, Platform
 
 _CGROUPS = {"cgroup2fs": "v2", "tmpfs": "v1", "cgroupfs": "v1"}  # file system of /sys/fs/cgroup
 _VERSION = re.compile(r"\bv?(\d+\.\d+\.\d+\S*)")
+_DROP_IN = "drop-in"
 _UNIT = "kubelet.service"
 _FLAG = re.compile(r"(?<![\w-])--([a-z][a-z0-9-]*)(?:=([^\s\"]*))?")  # in what systemd shows of the unit
 # Files whose variables the unit of the kubelet package puts on its command line.
@@ -27,7 +29,9 @@ def parse_platform(text: str) -> Platform:
     Raises:
         ValueError: a line is missing or cannot be read.
     """
-    lines = dict(line.split("\t", 1) for line in text.splitlines() if "\t" in line)
+    parts = (line.partition("\t") for line in text.splitlines() if "\t" in line)
+    pairs = [(key, value) for key, _, value in parts]
+    lines = dict(pairs)
     cgroup = _CGROUPS.get(lines["cgroup"])
     if cgroup is None:
         raise ValueError(f"unknown file system of /sys/fs/cgroup: {lines['cgroup']!r}")
@@ -38,7 +42,9 @@ def parse_platform(text: str) -> Platform:
         runtime=runtime,
         runtime_version=version,
         kubelet_flags=tuple(_all_flags(lines)),
-        kubelet_config=_config(_decoded(lines["config"])),
+        kubelet_config=_merged_config(
+            _decoded(lines["config"]), [_decoded(value) for key, value in pairs if key == _DROP_IN]
+        ),
     )
 
 
@@ -81,11 +87,31 @@ def _flags(words: list[str]) -> Iterator[tuple[str, str]]:
             yield name, value if equals or following.startswith("-") else following
 
 
+def _merged_config(text: str, drop_ins: Sequence[str]) -> Mapping[str, object] | None:
+    """The kubelet's file with its drop-ins laid over it; None without the file: what is in force then is not known."""
+    if not text.strip():
+        return None
+    merged = _config(text)
+    for drop_in in drop_ins:
+        merged = _laid_over(merged, _config(drop_in))
+    return merged
+
+
+def _laid_over(below: Mapping[str, object], above: Mapping[str, object]) -> dict[str, object]:
+    """As the kubelet merges: mappings key by key, everything else is replaced."""
+    merged = dict(below)
+    for key, value in above.items():
+        old = merged.get(key)
+        both = isinstance(old, Mapping) and isinstance(value, Mapping)
+        merged[key] = _laid_over(old, value) if both else value  # type: ignore[arg-type]
+    return merged
+
+
 @lru_cache(maxsize=64)
 def _config(text: str) -> Mapping[str, object]:
-    """The kubelet's file; kept, because those of a thousand nodes are alike and YAML is slow."""
+    """One of the kubelet's files; kept, because those of a thousand nodes are alike and YAML is slow."""
     try:
-        config = yaml.safe_load(text) if text else {}
+        config = read_yaml(text) or {}
     except yaml.YAMLError as error:
         raise ValueError(f"the kubelet's configuration file is no YAML: {error}") from error
     if not isinstance(config, dict):

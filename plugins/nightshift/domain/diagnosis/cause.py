@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from nightshift.domain.diagnosis.signs import Sign, Signs
@@ -26,11 +26,13 @@ class Match:
         decisive: the signs that nothing but this cause explains.
         subject: what it is about, for the sentence: a file, a flag, a device.
         kept_down: why it is a condition here and not the cause, though it was seen ("" when it may be the cause).
+        doubt: why it is at most likely, though it was seen ("" when it may be sure).
     """
 
     decisive: tuple[Sign, ...]
     subject: str = ""
     kept_down: str = ""
+    doubt: str = ""
 
 
 @dataclass(frozen=True)
@@ -53,6 +55,8 @@ class Cause:
         leads_to: names of causes that are consequences of it: they never come before it.
         links: names of signs that tie it to the failure: without one of them it is never more than likely (none: it needs
             no link, its decisive sign is the failure's own words).
+        answers: regular expressions of the bundle's files that hold the answer to `test` as it was then.
+        hints: names of signs that prove nothing and keep it from being ruled out.
     """
 
     name: str
@@ -68,13 +72,38 @@ class Cause:
     forbids: tuple[str, ...] = ()
     leads_to: tuple[str, ...] = ()
     links: tuple[str, ...] = ()
+    answers: tuple[str, ...] = ()
+    hints: tuple[str, ...] = ()
 
 
 def by_signs(*names: str) -> Callable[[Signs], Match | None]:
     """The usual way to match: any sign of these names is there; the first one's subject is what it is about."""
 
     def match(signs: Signs) -> Match | None:
-        found = signs.of(*names)
-        return Match(found, next((sign.subject for sign in found if sign.subject), "")) if found else None
+        return matched(signs.of(*names))
 
     return match
+
+
+def of_the_unpulled(*names: str) -> Callable[[Signs], Match | None]:
+    """The same about an image: when a registry's or ctr's own line does not name it whole, the job that needed it does."""
+
+    def match(signs: Signs) -> Match | None:
+        found = matched(signs.of(*names))
+        named = signs.of("image.unpulled")
+        is_named = found is not None and any(char in found.subject for char in "/@")
+        return found if found is None or is_named or not named else replace(found, subject=named[0].subject)
+
+    return match
+
+
+def matched(found: tuple[Sign, ...]) -> Match | None:
+    """A match of these signs; one that is tied to nothing of the upgrade is kept down, whatever it says."""
+    if not found:
+        return None
+    tied = tuple(sign for sign in found if sign.tied)
+    subject = next((sign.subject for sign in tied or found if sign.subject), "")
+    if tied:
+        return Match(tied, subject)
+    why = f"{found[0].source} says it, but not of the control plane, and the failed step says nothing of it"
+    return Match(found, subject, kept_down=why)

@@ -3,10 +3,14 @@
 Simple on purpose, so that a reader can follow it by hand:
 
 1. A cause is *seen* when a decisive sign of it is there, and *contradicted* when a sign is there that it forbids.
-2. A seen cause that another seen cause leads to is a consequence of that one.
-3. A condition (a slow disk, a pile of scratch, drift) is the first cause only when nothing else was seen.
-4. Of those that explain at least half of what failed the most specific one leads, then the one that explains more.
-5. Confident is only who explains at least half of what failed, is tied to it, and has no rival that explains as much.
+2. A seen cause that another seen cause leads to is a consequence of that one, unless that one is doubtful and no more specific.
+3. A condition (a slow disk, a pile of scratch, drift) is the first cause only when nothing else was seen. What is tied to nothing of the
+   upgrade (a tenant's image that cannot be pulled) is a condition, and never the first cause.
+4. Of those that explain at least half of what failed the most specific one leads. Of equally specific ones those without a doubt
+   come first, then what the node's own state shows (two manifests of one pod, a full disk): a line of a log may be anybody's. Then the
+   earlier one. How many symptoms a cause could explain counts last: a list that is long because it is general proves nothing.
+5. Confident is only who explains at least half of what failed, is tied to it, has nothing that makes it doubtful, and has no rival that
+   explains half of it too, however general, unless the rival is a consequence of it.
 6. What could not be looked for counts: when a cause that would explain as much and is more specific is unread, the
    answer is *unknown*; when it is as specific, the answer is only likely. So a lost file never makes another cause sure.
 7. Without a symptom there is no first cause, whatever else was seen.
@@ -14,14 +18,21 @@ Simple on purpose, so that a reader can follow it by hand:
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
 from nightshift.domain.diagnosis.cause import Cause, Match, Role
+from nightshift.domain.diagnosis.names import cause_name, either, said_of, spoken
+from nightshift.domain.diagnosis.rehearsed import points
 from nightshift.domain.diagnosis.signs import Sign, Signs, State
 
+_NAMED = re.compile(
+    r" \([^()]*\{subject\}[^()]*\)"
+)  # of a title: what is left out when there is nothing to name
+_STATES = ("manifests/", "state/")  # files of a bundle that tell what is so, not what somebody said
 _ENOUGH = 0.5  # share of the failure's symptoms that a confident cause explains
 
 
@@ -43,6 +54,8 @@ class Suspect:
         explained: symptoms of the failure that it explains, by name.
         against: signs that speak against it.
         missing: names of its decisive signs that could not be looked for.
+        hinted: signs that prove nothing and keep it from being ruled out.
+        answered_by: files of the bundle that hold the answer to its test.
     """
 
     cause: Cause
@@ -50,11 +63,15 @@ class Suspect:
     explained: tuple[str, ...]
     against: tuple[Sign, ...]
     missing: tuple[str, ...]
+    hinted: tuple[Sign, ...] = ()
+    answered_by: tuple[str, ...] = ()
 
     @property
     def title(self) -> str:
         """Its sentence with the subject filled in."""
-        return self.cause.title.format(subject=self.match.subject if self.match else "?")
+        subject = self.match.subject if self.match else "?"
+        title = self.cause.title if subject else _NAMED.sub("", self.cause.title)
+        return title.format(subject=subject or "that its line does not name")
 
 
 @dataclass(frozen=True)
@@ -71,6 +88,7 @@ class Diagnosis:
         symptoms: the signs of the failure itself.
         rivals: seen causes that could be first as well.
         shadows: names of causes that would explain enough and could not be looked for.
+        points: where to look besides, one sentence each; they weigh nothing.
     """
 
     confidence: Confidence
@@ -82,6 +100,7 @@ class Diagnosis:
     symptoms: tuple[Sign, ...]
     rivals: tuple[Suspect, ...] = ()
     shadows: tuple[str, ...] = ()
+    points: tuple[str, ...] = ()
 
     @property
     def sentence(self) -> str:
@@ -90,12 +109,18 @@ class Diagnosis:
             if not self.symptoms:
                 return "The evidence shows no failure."
             seen = f" Seen was: {self.rivals[0].title}" if self.rivals else ""
-            missing = (
-                f" Not to be looked for, and it would explain it: {self.shadows[0]}." if self.shadows else ""
-            )
-            return f"Unknown: no cause is shown that explains what failed.{seen}{missing}"
+            return f"Unknown: no cause is shown that explains what failed.{seen}{self._missing}"
         sure = "" if self.confidence is Confidence.CONFIDENT else "Most likely: "
         return f"{sure}{self.first.title}"
+
+    @property
+    def _missing(self) -> str:
+        """What could not be checked, for the sentence: of one cause its name, else how many."""
+        if self.shadows:
+            return f" Could not be checked, and would explain it: {cause_name(self.shadows[0])}."
+        # A step's bare code explains itself with nothing: then all depends on what is missing.
+        is_bare = {sign.name for sign in self.symptoms} == {"driver.failed"}
+        return f" Could not be checked: {len(self.unknowns)} causes." if is_bare and self.unknowns else ""
 
 
 def diagnose(signs: Signs, catalogue: Sequence[Cause], symptoms: Sequence[str]) -> Diagnosis:
@@ -115,29 +140,36 @@ def diagnose(signs: Signs, catalogue: Sequence[Cause], symptoms: Sequence[str]) 
     conditions = [s for s in seen if _is_condition(s)]
     heads = sorted((s for s in _unled(firsts) if s.explained), key=rank)
     if not heads:  # nothing but conditions: the weightiest of them is the cause
-        heads = sorted((s for s in conditions if s.explained), key=rank)[:1]
+        heads = sorted((s for s in conditions if s.explained and not _is_kept_down(s)), key=rank)[:1]
     unread = [s for s in suspects if s.match is None and len(s.missing) == len(s.cause.decisive)]
     shadows = [s for s in unread if s.explained and len(s.explained) >= enough]
     first = heads[0] if heads and not _is_overshadowed(heads[0], shadows) else None
     chain = _chain(first, firsts)
     return Diagnosis(
-        confidence=_confidence(first, heads, shadows, signs, enough),
+        confidence=_confidence(first, heads, chain, shadows, signs, enough),
         first=first,
         chain=chain,
         conditions=tuple(s for s in seen if s not in heads and s not in chain),
         ruled_out=dict(_ruled_out(suspects, first)),
-        unknowns=_unknowns(suspects, first, heads),
+        unknowns=_unknowns(suspects, first, heads, signs),
         symptoms=shown,
         rivals=tuple(s for s in heads if s is not first),
         shadows=tuple(s.cause.name for s in sorted(shadows, key=rank)),
+        points=points(signs, shown),
     )
 
 
 def _unled(firsts: Sequence[Suspect]) -> list[Suspect]:
     """Those that no other one leads to; of two that lead to each other, both."""
-    names = {s.cause.name for s in firsts}
-    led = {name for s in firsts for name in s.cause.leads_to if s.cause.name not in _leads(firsts, name)}
-    return [s for s in firsts if s.cause.name not in led & names]
+    specificity = {s.cause.name: s.cause.specificity for s in firsts}
+    led = {
+        name
+        for s in firsts
+        for name in s.cause.leads_to
+        if s.cause.name not in _leads(firsts, name)
+        and not (_is_doubtful(s) and specificity.get(name, 0) >= s.cause.specificity)
+    }
+    return [s for s in firsts if s.cause.name not in led]
 
 
 def _leads(firsts: Sequence[Suspect], name: str) -> tuple[str, ...]:
@@ -174,24 +206,38 @@ def _suspect(cause: Cause, signs: Signs, shown: Sequence[str]) -> Suspect:
         explained=tuple(dict.fromkeys(name for name in shown if name in cause.explains)),
         against=signs.of(*cause.forbids),
         missing=tuple(name for name in cause.decisive if signs.state(name) is State.UNREAD),
+        hinted=signs.of(*cause.hints),
+        answered_by=tuple(p for p in signs.files if any(re.match(answer, p) for answer in cause.answers)),
     )
 
 
 def _is_condition(suspect: Suspect) -> bool:
-    return suspect.cause.role is Role.CONDITION or bool(suspect.match and suspect.match.kept_down)
+    return suspect.cause.role is Role.CONDITION or _is_kept_down(suspect)
 
 
-def _rank(enough: float) -> Callable[[Suspect], tuple[bool, int, int, float, str]]:
-    """Best first: explains enough, is more specific, explains more, came earlier."""
+def _is_kept_down(suspect: Suspect) -> bool:
+    """It was seen, and something says that it is not what stopped this step: never the first cause, not even alone."""
+    return bool(suspect.match and suspect.match.kept_down)
 
-    def rank(suspect: Suspect) -> tuple[bool, int, int, float, str]:
-        times = [s.first for s in (suspect.match.decisive if suspect.match else ()) if s.first is not None]
+
+def _is_doubtful(suspect: Suspect) -> bool:
+    return bool(suspect.match and suspect.match.doubt)
+
+
+def _rank(enough: float) -> Callable[[Suspect], tuple[bool, int, bool, bool, float, int, str]]:
+    """Best first: explains enough, is more specific, has no doubt, is the node's state, came earlier, explains more."""
+
+    def rank(suspect: Suspect) -> tuple[bool, int, bool, bool, float, int, str]:
+        decisive = suspect.match.decisive if suspect.match else ()
+        times = [s.first for s in decisive if s.first is not None]
         explained = len(suspect.explained)
         return (
             explained < enough,
             -suspect.cause.specificity,
-            -explained,
+            _is_doubtful(suspect),
+            not any(s.source.startswith(_STATES) for s in decisive),
             min(times, default=float("inf")),
+            -explained,
             suspect.cause.name,
         )
 
@@ -199,18 +245,22 @@ def _rank(enough: float) -> Callable[[Suspect], tuple[bool, int, int, float, str
 
 
 def _confidence(
-    first: Suspect | None, heads: Sequence[Suspect], shadows: Sequence[Suspect], signs: Signs, enough: float
+    first: Suspect | None,
+    heads: Sequence[Suspect],
+    chain: Sequence[Suspect],
+    shadows: Sequence[Suspect],
+    signs: Signs,
+    enough: float,
 ) -> Confidence:
-    """Confident: explains enough, is tied to the failure, and nothing as specific does, seen or unread."""
+    """Confident: explains enough, is tied to the failure, not doubtful, and nothing else does: seen, or unread and as specific."""
     if first is None:
         return Confidence.UNKNOWN
-    rivals = [s for s in heads if s is not first and len(s.explained) >= len(first.explained)]
-    is_equalled = any(
-        s.cause.specificity >= first.cause.specificity for s in (*rivals, *shadows) if s is not first
-    )
-    is_tied = not first.cause.links or bool(signs.of(*first.cause.links))
-    is_enough = len(first.explained) >= enough
-    return Confidence.CONFIDENT if is_enough and is_tied and not is_equalled else Confidence.LIKELY
+    is_rivalled = any(len(s.explained) >= enough for s in heads if s is not first and s not in chain)
+    is_equalled = any(s.cause.specificity >= first.cause.specificity for s in shadows)
+    is_tied = not first.cause.links or any(sign.tied for sign in signs.of(*first.cause.links))
+    is_doubtful = _is_doubtful(first) or len(first.explained) < enough
+    is_sure = is_tied and not (is_doubtful or is_rivalled or is_equalled)
+    return Confidence.CONFIDENT if is_sure else Confidence.LIKELY
 
 
 def _ruled_out(suspects: Sequence[Suspect], first: Suspect | None) -> list[tuple[str, str]]:
@@ -223,13 +273,11 @@ def _ruled_out(suspects: Sequence[Suspect], first: Suspect | None) -> list[tuple
             said.append(
                 (
                     suspect.cause.name,
-                    f"{suspect.against[0].name} speaks against it ({_where(suspect.against[0])}).",
+                    f"{spoken(suspect.against[0].name)} speaks against it ({_where(suspect.against[0])}).",
                 )
             )
-        elif suspect.match is None and not suspect.missing:
-            said.append(
-                (suspect.cause.name, f"looked for and not seen: {', '.join(suspect.cause.decisive)}.")
-            )
+        elif suspect.match is None and not suspect.missing and not suspect.hinted:
+            said.append((suspect.cause.name, f"looked for and not seen: {either(suspect.cause.decisive)}."))
     return said
 
 
@@ -238,15 +286,33 @@ def _where(sign: Sign) -> str:
 
 
 def _unknowns(
-    suspects: Sequence[Suspect], first: Suspect | None, heads: Sequence[Suspect]
+    suspects: Sequence[Suspect], first: Suspect | None, heads: Sequence[Suspect], signs: Signs
 ) -> tuple[str, ...]:
     """What could not be looked for; those first that would explain what failed."""
-    missing = [s for s in suspects if s is not first and s not in heads and s.match is None and s.missing]
-    missing.sort(key=lambda s: (-len(s.explained), -s.cause.specificity))
-    return tuple(
-        f"{s.cause.name} could not be looked for: the evidence has nothing on {', '.join(s.missing)}."
-        for s in missing
+    others = [s for s in suspects if s is not first and s not in heads and s.match is None]
+    others.sort(key=lambda s: (-len(s.explained), -s.cause.specificity))
+    hinted = [s for s in others if s.hinted]
+    missing = [s for s in others if s.missing and not s.hinted]
+    return (
+        *(
+            f"{cause_name(s.cause.name)} is not proved, and not ruled out: {_hint(s.hinted[0])}."
+            for s in hinted
+        ),
+        *(
+            f"{cause_name(s.cause.name)} could not be looked for: the evidence does not say whether {either(s.missing)}{_why(s, signs)}."
+            for s in missing
+        ),
     )
+
+
+def _why(suspect: Suspect, signs: Signs) -> str:
+    """What is missing, of the first sign that says it."""
+    why = next((signs.unread[name] for name in suspect.missing if name in signs.unread), "")
+    return f" ({why})" if why else ""
+
+
+def _hint(sign: Sign) -> str:
+    return said_of(sign.name, sign.subject) + (f" ({sign.value})" if sign.value else "")
 
 
 def to_dict(diagnosis: Diagnosis) -> dict[str, Any]:
@@ -261,6 +327,7 @@ def to_dict(diagnosis: Diagnosis) -> dict[str, Any]:
         "ruled_out": dict(diagnosis.ruled_out),
         "unknowns": list(diagnosis.unknowns),
         "shadows": list(diagnosis.shadows),
+        "points": list(diagnosis.points),
         "symptoms": [s.__dict__ for s in diagnosis.symptoms],
     }
 
@@ -271,8 +338,10 @@ def _suspect_dict(suspect: Suspect) -> dict[str, Any]:
         "title": suspect.title,
         "signs": [s.__dict__ for s in (suspect.match.decisive if suspect.match else ())],
         "explains": list(suspect.explained),
+        "doubt": suspect.match.doubt if suspect.match else "",
         "kept_down": suspect.match.kept_down if suspect.match else "",
         "test": suspect.cause.test,
+        "answered_by": list(suspect.answered_by),
         "remedy": suspect.cause.remedy,
         "runbook": suspect.cause.runbook,
     }

@@ -1,35 +1,57 @@
 """From a bundle's text files to signs. Pure: the same files give the same signs.
 
 The files are those of `include/scripts/node/lib/evidence.sh`, by their path in the bundle: journal/kubelet.log, jobs/<step>,
-pods/kube-system_<pod>_<uid>/<container>/<n>.log, manifests/…, state/…; and driver/error.txt, the failed step's message, when there is one.
+pods/kube-system_<pod>_<uid>/<container>/<n>.log, rehearsal/kube-apiserver.log, manifests/…, state/…, recorder/…; and
+driver/error.txt, the failed step's message, when there is one.
 """
 
 from __future__ import annotations
 
 import re
-from collections import defaultdict
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import islice, pairwise
 
+from nightshift.domain.diagnosis.causes.symptoms import SYMPTOMS
+from nightshift.domain.diagnosis.certificates import ENDED, read_certificates
+from nightshift.domain.diagnosis.etcd_log import NAMES as ETCD_NAMES
 from nightshift.domain.diagnosis.etcd_log import read_etcd
-from nightshift.domain.diagnosis.jobs import read_jobs, since
-from nightshift.domain.diagnosis.lines import Line, lines_of
+from nightshift.domain.diagnosis.followed import FOLLOWED, followed_last, is_cut, without_strangers
+from nightshift.domain.diagnosis.foreign import FOREIGN, read_foreign
+from nightshift.domain.diagnosis.jobs import NAMES as JOB_NAMES
+from nightshift.domain.diagnosis.jobs import Window, read_jobs, window
+from nightshift.domain.diagnosis.kubeadm_bugs import KNOWN_BUG, read_kubeadm_bugs
+from nightshift.domain.diagnosis.lines import COMMAND_FAILED, Line, is_readable, lines_of
 from nightshift.domain.diagnosis.manifests import LISTING, read_manifests
+from nightshift.domain.diagnosis.manifests import NAMES as MANIFEST_NAMES
 from nightshift.domain.diagnosis.patterns import (
     APISERVER,
     CONTROL_PLANE,
     DRIVER,
     ETCD,
+    JOBS,
     KERNEL,
+    KUBELET,
     PATTERNS,
+    RUNTIME,
     TITLES,
     Pattern,
 )
-from nightshift.domain.diagnosis.signs import QUOTE_LIMIT, Sign, Signs
-from nightshift.domain.diagnosis.states import read_states
+from nightshift.domain.diagnosis.recording import NAMES as RECORDER_NAMES
+from nightshift.domain.diagnosis.recording import read_recording
+from nightshift.domain.diagnosis.rehearsed import WORKED, read_rehearsed
+from nightshift.domain.diagnosis.signs import QUOTE_LIMIT, Sign, Signs, guarded
+from nightshift.domain.diagnosis.states import kubelet_seconds, read_states
+from nightshift.domain.diagnosis.step_message import NODE_AWAY, read_step_message
 
-# evidence.sh keeps the end of a log (4 MiB of a pod's, 8 MiB of a journal): in a file of that size the beginning is missing.
-_CUT_BYTES = 4 * 1024 * 1024
-_COMMAND_FAILED = re.compile(r"\Aended with exit code \d+\s*\Z|\A[^\n]*\nended with exit code \d+\s*\Z")
+_QUIET_SECONDS = 300.0  # a kubelet that has run for longer did not begin within the evidence's window
+_LINE_LIMIT = 2000  # characters of a line that are looked at
+_SUBJECTS_KEPT = 200  # of one sign, of those that are tied to the upgrade and of the others
+_TIMES_KEPT = 10_000  # of one sign and subject
+_PAUSE_SECONDS = 100.0  # the kubelet tries a pod again at least every 90 s
+_GENERAL = "driver.failed"
+_TOKEN = re.compile(r"[\w./:@-]+")
 # Component -> its logs and the sign that a log of it shows how it ended.
 _CRASHING = {"kube-apiserver": (APISERVER, "apiserver.died"), "etcd": (ETCD, "etcd.died")}
 _OF_COMPONENTS = {APISERVER: ("kube-apiserver",), ETCD: ("etcd",), CONTROL_PLANE: ("kube-apiserver", "etcd")}
@@ -37,81 +59,212 @@ _OF_COMPONENTS = {APISERVER: ("kube-apiserver",), ETCD: ("etcd",), CONTROL_PLANE
 _OPTIONAL = (KERNEL, DRIVER)
 
 
-def read(files: Mapping[str, str]) -> Signs:
+def read(files: Mapping[str, str], since: float | None = None) -> Signs:
     """Everything a bundle shows.
 
     Args:
         files: path in the bundle -> text.
+        since: when the failed step's job began, epoch seconds, as the driver knows it: what is older is of another failure. None: the
+            newest job on the node is taken for it.
     """
-    start = since(files)
-    return Signs.merged(
-        (
-            read_jobs(files),
-            read_manifests(files),
-            read_states(files),
-            read_etcd(files, start),
-            _read_lines(files, start),
-        )
+    files = without_strangers(files)
+    span = window(files, since)
+    readers: tuple[tuple[Iterable[str], Callable[[], Signs]], ...] = (
+        (JOB_NAMES, lambda: read_jobs(files, since)),
+        (MANIFEST_NAMES, lambda: read_manifests(files)),
+        ((), lambda: read_states(files, since)),
+        ((FOREIGN,), lambda: read_foreign(files)),
+        ((ENDED,), lambda: read_certificates(files, since)),
+        (ETCD_NAMES, lambda: read_etcd(files, span.logs)),
+        (RECORDER_NAMES, lambda: read_recording(files)),
+        ((WORKED,), lambda: read_rehearsed(files)),
+        ((NODE_AWAY,), lambda: read_step_message(files)),
+        ((KNOWN_BUG,), lambda: read_kubeadm_bugs(files, span.jobs)),
+        ({pattern.sign for pattern in PATTERNS}, lambda: _read_lines(files, span, since)),
     )
+    said = Signs(files=tuple(path for path, text in files.items() if is_readable(text)))
+    return _without_the_general(Signs.merged((*(guarded(*reader) for reader in readers), said)))
 
 
-def _read_lines(files: Mapping[str, str], start: float | None) -> Signs:
-    found: dict[tuple[str, str], list[tuple[str, Line]]] = defaultdict(list)
+def _without_the_general(signs: Signs) -> Signs:
+    """That the step failed, somehow, is a symptom of its own only while nothing says how."""
+    if not any(sign.name in SYMPTOMS and sign.name != _GENERAL for sign in signs.seen):
+        return signs
+    return replace(signs, seen=tuple(sign for sign in signs.seen if sign.name != _GENERAL))
+
+
+@dataclass
+class _Found:
+    """All lines of one pattern and subject, as far as the sign needs them.
+
+    Args:
+        path: file of the line that is quoted.
+        line: that is quoted: the first one about the control plane, or else the first one.
+        is_tied: whether it is about the control plane, or the failed job speaks of it.
+        first: earliest time of all lines.
+        last: latest.
+        count: of lines.
+        times: of the first lines.
+    """
+
+    path: str
+    line: Line
+    is_ours: bool
+    is_tied: bool
+    first: float | None = None
+    last: float | None = None
+    count: int = 0
+    times: list[float] = field(default_factory=list)
+
+    def add(self, path: str, line: Line, *, is_ours: bool) -> None:
+        """Count a line; one about the control plane is quoted before one that may be about a tenant."""
+        if is_ours and not self.is_ours:
+            self.path, self.line, self.is_ours, self.is_tied = path, line, True, True
+        if line.time is not None:
+            self.first = line.time if self.first is None else min(self.first, line.time)
+            self.last = line.time if self.last is None else max(self.last, line.time)
+            if len(self.times) < _TIMES_KEPT:
+                self.times.append(line.time)
+        self.count += 1
+
+    def sign(self, name: str, subject: str) -> Sign:
+        """The sign they make."""
+        return Sign(
+            name,
+            subject=subject,
+            quote=self.line.text.strip()[:QUOTE_LIMIT],
+            source=f"{self.path}:{self.line.number}",
+            first=self.first,
+            last=self.last,
+            count=self.count,
+            tied=self.is_tied,
+            steady=_steady(self.times),
+        )
+
+
+def _steady(times: Sequence[float]) -> tuple[float, float] | None:
+    """How long the longest stretch without a long pause is, and when it ended."""
+    ordered = sorted(times)
+    if not ordered:
+        return None
+    longest, begin = (0.0, ordered[0]), ordered[0]
+    for before, time in pairwise(ordered):
+        begin = begin if time - before <= _PAUSE_SECONDS else time
+        longest = max(longest, (time - begin, time))
+    return longest
+
+
+class _Collector:
+    """What lines showed so far. Of each sign a bounded number of subjects is kept: a hostile log has a new one in every line."""
+
+    def __init__(self, own_words: _OwnWords) -> None:
+        self._own_words = own_words
+        self._found: dict[tuple[str, str], _Found] = {}
+        self._subjects: Counter[tuple[str, bool]] = Counter()
+        self._told: set[int] = set()
+
+    def add(self, path: str, line: Line, patterns: Sequence[Pattern]) -> None:
+        """Put a line to the signs it is one of. Of a very long line the beginning is enough, and cheap.
+
+        One that the recorder followed, and that the kubelet's own file has as well, is the same line.
+        """
+        text = line.text[:_LINE_LIMIT]
+        for pattern in patterns:
+            subject = pattern.subject(text)
+            if subject is None or self._is_told(path, line, text, pattern.sign):
+                continue
+            subject, is_ours = subject[:QUOTE_LIMIT], pattern.is_ours(path, text)
+            found = self._found.get((pattern.sign, subject)) or self._new(
+                pattern.sign, subject, path, line, is_ours=is_ours
+            )
+            if found is not None:
+                found.add(path, line, is_ours=is_ours)
+
+    def signs(self) -> list[Sign]:
+        """All signs, in the order in which they were found."""
+        return [found.sign(name, subject) for (name, subject), found in self._found.items()]
+
+    def _new(self, sign: str, subject: str, path: str, line: Line, *, is_ours: bool) -> _Found | None:
+        is_full = self._subjects[sign, False] >= _SUBJECTS_KEPT
+        is_tied = is_ours or self._own_words.name(subject, is_quick=is_full)
+        self._subjects[sign, is_tied] += 1
+        if self._subjects[sign, is_tied] > _SUBJECTS_KEPT:
+            return None
+        return self._found.setdefault((sign, subject), _Found(path, line, is_ours, is_tied))
+
+    def _is_told(self, path: str, line: Line, text: str, sign: str) -> bool:
+        if not path.startswith(("pods/", FOLLOWED)):
+            return False
+        key = hash((sign, line.time, text))
+        is_told = path.startswith(FOLLOWED) and key in self._told
+        self._told.add(key)
+        return is_told
+
+
+class _OwnWords:
+    """What the failed job and the failed step speak of, word by word."""
+
+    def __init__(self, texts: Iterable[str]) -> None:
+        self._text = "\n".join(texts)
+        self._words: set[str] = set()
+        for token in set(_TOKEN.findall(self._text)):
+            self._words.add(token)
+            word = token.rstrip(".:,/-")  # the end of a sentence is not of the name
+            self._words.add(word)
+            self._words.update(word[: found.start()] for found in islice(re.finditer("[:@]", word), 4))
+
+    def name(self, subject: str, *, is_quick: bool) -> bool:
+        """Whether they speak of the same thing, as a whole word; of several words, in that order.
+
+        Args:
+            subject: "" is nothing to speak of.
+            is_quick: look for single words only: to search the text for each of very many subjects takes minutes.
+        """
+        if not subject or subject in self._words:
+            return bool(subject)
+        return not is_quick and _TOKEN.fullmatch(subject) is None and subject in self._text
+
+
+def _read_lines(files: Mapping[str, str], span: Window, since: float | None) -> Signs:
     readable: dict[str, list[str]] = {pattern.sign: [] for pattern in PATTERNS}
-    for path, text in files.items():
+    collector = _Collector(_OwnWords(_own_lines(files, span)))
+    for path, text in followed_last(files):
         patterns = [p for p in PATTERNS if any(re.match(log, path) for log in p.logs)]
-        if not patterns or not _is_readable(text):
+        if not patterns or not is_readable(text):
             continue
         for pattern in patterns:
             readable[pattern.sign].append(path)
-        for line in lines_of(text, start):
-            for pattern in patterns:
-                match = _match(pattern, line.text)
-                if match is not None:
-                    found[pattern.sign, _subject(match)].append((path, line))
-    signs = [_sign(name, subject, hits) for (name, subject), hits in found.items()]
-    return _judge(signs, readable, files)
+        words = re.compile("|".join(re.escape(word) for p in patterns for word in p.needles))
+        for line in lines_of(text, _start(path, span), words):
+            collector.add(path, line, patterns)
+    return _judge(collector.signs(), readable, files, since)
 
 
-def _is_readable(text: str) -> bool:
-    """An empty log, or a command that failed, says nothing: neither that something was nor that it was not."""
-    return bool(text.strip()) and not _COMMAND_FAILED.match(text)
+def _start(path: str, span: Window) -> float | None:
+    return span.jobs if re.match(JOBS, path) else span.logs
 
 
-def _match(pattern: Pattern, text: str) -> re.Match[str] | None:
-    if not any(word in text for word in pattern.needles) or any(word in text for word in pattern.unless):
-        return None
-    return pattern.expression.search(text)
+def _own_lines(files: Mapping[str, str], span: Window) -> Iterator[str]:
+    for path, text in files.items():
+        if re.match(f"{JOBS}|{DRIVER}", path):
+            yield from (line.text for line in lines_of(text, _start(path, span)))
 
 
-def _subject(match: re.Match[str]) -> str:
-    return next((value for value in match.groupdict().values() if value), "")
-
-
-def _sign(name: str, subject: str, hits: list[tuple[str, Line]]) -> Sign:
-    path, line = hits[0]
-    times = [hit.time for _, hit in hits if hit.time is not None]
-    return Sign(
-        name,
-        subject=subject,
-        quote=line.text.strip()[:QUOTE_LIMIT],
-        source=f"{path}:{line.number}",
-        first=min(times, default=None),
-        last=max(times, default=None),
-        count=len(hits),
-    )
-
-
-def _judge(signs: list[Sign], readable: Mapping[str, list[str]], files: Mapping[str, str]) -> Signs:
+def _judge(
+    signs: list[Sign], readable: Mapping[str, list[str]], files: Mapping[str, str], since: float | None
+) -> Signs:
     """Say of each sign whether it was looked for. All logs that may show it are needed: what one lacks another may have."""
     blind_logs = _logs_without_the_crash(signs)
+    quiet = _may_be_quiet(files, since)
     looked, unread = set(), {}
     for pattern in PATTERNS:
         paths = [
             path for path in readable[pattern.sign] if not any(re.match(log, path) for log in blind_logs)
         ]
-        missing = [title for log in pattern.logs for title in _missing(log, pattern, paths, files)]
-        cut = [path for path in paths if len(files[path].encode()) >= _CUT_BYTES]
+        missing = [
+            t for log in pattern.logs if log not in quiet for t in _missing(log, pattern, paths, files)
+        ]
+        cut = [path for path in paths if is_cut(path, paths, files)]
         if missing:
             unread[pattern.sign] = f"without {' and '.join(dict.fromkeys(missing))}"
         elif cut:
@@ -127,6 +280,24 @@ def _logs_without_the_crash(signs: list[Sign]) -> list[str]:
     ended = {sign.name for sign in signs}
     silent = {c: log for c, (log, end) in _CRASHING.items() if end not in ended}
     return [log for component, log in silent.items() if component in crashing - killed]
+
+
+def _may_be_quiet(files: Mapping[str, str], since: float | None) -> list[str]:
+    """Journals that are in the bundle and may well be empty: they were read.
+
+    An idle runtime says nothing for minutes, and a kubelet that has run all the while neither. Jobs say nothing while none runs; of one
+    that failed there are words, or they are lost.
+    """
+    there = {
+        log
+        for log in (RUNTIME, KUBELET, JOBS)
+        for path, text in files.items()
+        if re.match(log, path) and (log == JOBS or not COMMAND_FAILED.match(text))
+    }
+    lost = {JOBS} if read_jobs(files, since).seen else set()
+    if kubelet_seconds(files) < _QUIET_SECONDS:
+        lost.add(KUBELET)
+    return sorted(there - lost)
 
 
 def _missing(log: str, pattern: Pattern, paths: list[str], files: Mapping[str, str]) -> list[str]:

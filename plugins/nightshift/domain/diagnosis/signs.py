@@ -6,7 +6,7 @@ whose source is not in the bundle is *unread*, never absent: no cause is ruled o
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -34,6 +34,9 @@ class Sign:
         last: when it was last seen.
         count: how often.
         value: the decisive number with its unit ("" when there is none).
+        tied: whether it is about the upgrade, its node or its control plane; False: it may be a tenant's own trouble.
+        steady: seconds of the longest stretch in which it was said again and again, without a long pause, and when that ended; None when
+            its source has no such times. Between `first` and `last` may lie hours of silence.
     """
 
     name: str
@@ -44,6 +47,8 @@ class Sign:
     last: float | None = None
     count: int = 1
     value: str = ""
+    tied: bool = True
+    steady: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True)
@@ -54,11 +59,13 @@ class Signs:
         seen: in the order of the bundle's files.
         unread: name of a sign that could not be looked for -> why.
         looked: names of the signs that were looked for with success, seen or not.
+        files: the bundle's files that say something.
     """
 
     seen: tuple[Sign, ...] = ()
     looked: frozenset[str] = frozenset()
     unread: Mapping[str, str] = field(default_factory=dict)
+    files: tuple[str, ...] = ()
 
     def state(self, name: str) -> State:
         """What is known about a sign. One that nobody looked for at all is unread."""
@@ -78,4 +85,18 @@ class Signs:
         all_parts = list(parts)
         looked = frozenset(name for part in all_parts for name in part.looked)
         unread = {n: why for part in all_parts for n, why in part.unread.items() if n not in looked}
-        return Signs(tuple(sign for part in all_parts for sign in part.seen), looked, unread)
+        files = tuple(dict.fromkeys(path for part in all_parts for path in part.files))
+        return Signs(tuple(sign for part in all_parts for sign in part.seen), looked, unread, files)
+
+
+def guarded(names: Iterable[str], reader: Callable[[], Signs]) -> Signs:
+    """What a reader found; when a file breaks it, its signs are unread, and the other readers' stay.
+
+    Args:
+        names: of the signs that the reader looks for.
+        reader: without arguments.
+    """
+    try:
+        return reader()
+    except (ValueError, TypeError, LookupError, ArithmeticError, AttributeError, RecursionError) as error:
+        return Signs(unread=dict.fromkeys(names, f"not understood ({type(error).__name__})"))

@@ -10,9 +10,10 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 
 from nightshift.domain.diagnosis.jobs import UNFINISHED, read_jobs
-from nightshift.domain.diagnosis.signs import QUOTE_LIMIT, Sign, Signs
+from nightshift.domain.diagnosis.signs import QUOTE_LIMIT, Sign, Signs, guarded
 
 DISK_FULL = "disk.full"
+DISK_ROOM = "disk.room"
 SCRATCH_PILE = "scratch.pile"
 KUBELET_ABSENT = "kubelet.not_running"
 KUBEADM_RUNNING = "kubeadm.running"
@@ -21,6 +22,7 @@ STATIC_POD_PATH = "kubelet.static_pod_path"
 DRIFT = "apiserver.drift"
 
 FULL_PERCENT = 99
+ROOM_PERCENT = 95  # in use, at most, of a mount that has room
 PILE_COUNT = 10  # etcd backups of kubeadm; one is made per upgrade of a control plane
 _DISKS = frozenset({"ext2", "ext3", "ext4", "xfs", "btrfs", "zfs", "f2fs"})
 # Where Kubernetes, packages and Nightshift write; a full disk that holds none of these stops no upgrade.
@@ -45,15 +47,21 @@ _KUBEADMS_OWN = {"authorization-mode", "enable-admission-plugins", "enable-boots
 _DRIFTING = ("authentication-", "authorization-", "oidc-", "audit-", "admission-", "encryption-", "enable-")
 
 
-def read_states(files: Mapping[str, str]) -> Signs:
-    """All signs of the node's state."""
+def read_states(files: Mapping[str, str], since: float | None = None) -> Signs:
+    """All signs of the node's state.
+
+    Args:
+        files: path in the bundle -> text.
+        since: an older job is of another failure (epoch seconds).
+    """
+    processes = (KUBELET_ABSENT, KUBEADM_RUNNING, REBOOTED)
     return Signs.merged(
         (
-            _disks(files),
-            _scratch(files),
-            _processes(files),
-            _kubelet_configuration(files),
-            _drift(files),
+            guarded((DISK_FULL, DISK_ROOM), lambda: _disks(files)),
+            guarded((SCRATCH_PILE,), lambda: _scratch(files)),
+            guarded(processes, lambda: _processes(files, since)),
+            guarded((STATIC_POD_PATH,), lambda: _kubelet_configuration(files)),
+            guarded((DRIFT,), lambda: _drift(files)),
         )
     )
 
@@ -63,22 +71,16 @@ def _disks(files: Mapping[str, str]) -> Signs:
     path = "state/df.txt"
     lines = files.get(path, "").splitlines()
     if not lines or "Mounted on" not in lines[0]:
-        return _unread(path, DISK_FULL)
+        return _unread(path, DISK_FULL, DISK_ROOM)
     rows = [columns for line in lines[1:] if len(columns := line.split(None, 11)) == 12]
-    full = [
-        Sign(
-            DISK_FULL,
-            subject=row[11],
-            quote=" ".join(row),
-            source=path,
-            value=f"bytes {row[9]}, inodes {row[5]}",
-        )
-        for row in rows
-        if row[1] in _DISKS
-        and _is_written(row[11])
-        and max(_percent(row[5]), _percent(row[9])) >= FULL_PERCENT
-    ]
-    return Signs(tuple(full), looked=frozenset({DISK_FULL}))
+    signs = []
+    for row in rows:
+        used = max(_percent(row[5]), _percent(row[9]))
+        name = DISK_FULL if used >= FULL_PERCENT else DISK_ROOM if used <= ROOM_PERCENT else ""
+        if name and row[1] in _DISKS and _is_written(row[11]):
+            value = f"bytes {row[9]}, inodes {row[5]}"
+            signs.append(Sign(name, subject=row[11], quote=" ".join(row), source=path, value=value))
+    return Signs(tuple(signs), looked=frozenset({DISK_FULL, DISK_ROOM}))
 
 
 def _is_written(mount: str) -> bool:
@@ -86,7 +88,7 @@ def _is_written(mount: str) -> bool:
 
 
 def _percent(text: str) -> int:
-    return int(text[:-1]) if text.endswith("%") and text[:-1].isdigit() else 0
+    return int(text[:-1]) if text.endswith("%") and text[:-1].isdecimal() and len(text) <= 4 else 0
 
 
 def _scratch(files: Mapping[str, str]) -> Signs:
@@ -107,7 +109,7 @@ def _scratch(files: Mapping[str, str]) -> Signs:
     return Signs((sign,), looked=frozenset({SCRATCH_PILE}))
 
 
-def _processes(files: Mapping[str, str]) -> Signs:
+def _processes(files: Mapping[str, str], since: float | None) -> Signs:
     """`ps -eo pid,ppid,lstart,etimes,stat,rss,args`: who runs, and since when the first process does."""
     path = "state/processes.txt"
     text = files.get(path, "")
@@ -122,26 +124,46 @@ def _processes(files: Mapping[str, str]) -> Signs:
         for command in commands
         if re.match(r"\S*/?kubeadm (upgrade|init|join|reset)\b", command)
     ]
-    signs += _reboot(text, files, path)
-    return Signs(tuple(signs), looked=frozenset({KUBELET_ABSENT, KUBEADM_RUNNING, REBOOTED}))
+    reboot = _reboot(text, files, path, since)
+    return Signs.merged((Signs(tuple(signs), looked=frozenset({KUBELET_ABSENT, KUBEADM_RUNNING})), reboot))
 
 
-def _reboot(text: str, files: Mapping[str, str], path: str) -> list[Sign]:
+def kubelet_seconds(files: Mapping[str, str]) -> float:
+    """How long the kubelet had run when the evidence was taken; 0 when none ran, or nobody knows."""
+    rows = [
+        words
+        for line in files.get("state/processes.txt", "").splitlines()
+        if len(words := line.split(None, 10)) == 11
+    ]
+    found = [row[7] for row in rows if re.match(r"\S*/?kubelet(\s|$)", row[10]) and row[7].isdecimal()]
+    return max((float(seconds) for seconds in found), default=0.0)
+
+
+def _reboot(text: str, files: Mapping[str, str], path: str, since: float | None) -> Signs:
     """The first process is younger than a job that never ended.
 
     ps tells local time without its offset. The listing of the manifests has the node's offset; without it, UTC.
     """
-    unfinished = read_jobs(files).of(UNFINISHED)
+    unfinished = read_jobs(files, since).of(UNFINISHED)
     first = next(found for line in text.splitlines() if (found := _STARTED.match(line)))
     offset = re.search(r" ([+-]\d{4}) ", files.get("manifests/listing.txt", ""))
-    booted = datetime.strptime(first[1], "%a %b %d %H:%M:%S %Y").replace(tzinfo=UTC).timestamp()
+    booted = _local_seconds(first[1])
+    if booted is None:
+        return Signs(unread={REBOOTED: f"{path} has a date in another language"})
     booted -= _offset_seconds(offset[1]) if offset else 0.0
     began = unfinished[0].first if unfinished else None
     if began is None or booted <= began:
-        return []
-    return [
-        Sign(REBOOTED, subject="this node", quote=first[0].strip(), source=path, first=booted, last=booted)
-    ]
+        return Signs(looked=frozenset({REBOOTED}))
+    sign = Sign(REBOOTED, subject="this node", quote=first[0].strip(), source=path, first=booted, last=booted)
+    return Signs((sign,), looked=frozenset({REBOOTED}))
+
+
+def _local_seconds(text: str) -> float | None:
+    """Seconds of ps' local time as if it were UTC; None when it is in another language."""
+    try:
+        return datetime.strptime(text, "%a %b %d %H:%M:%S %Y").replace(tzinfo=UTC).timestamp()
+    except ValueError:
+        return None
 
 
 def _offset_seconds(text: str) -> float:
@@ -168,7 +190,9 @@ def _drift(files: Mapping[str, str]) -> Signs:
 
     kubeadm writes the manifest anew from its configuration. Only flags that kubeadm never sets by itself are compared.
     """
-    path = "state/kubeadm-config.yaml"
+    # The node's own copy is of the failure's hour; the driver's, from the API, is read when the node could not ask.
+    paths = ("state/kubeadm-config.yaml", "cluster/kubeadm-config.yaml")
+    path = next((p for p in paths if "ClusterConfiguration" in files.get(p, "")), paths[0])
     wanted, manifest = files.get(path, ""), files.get("manifests/kube-apiserver.yaml", "")
     if "ClusterConfiguration" not in wanted or not manifest:
         return _unread(path, DRIFT)
@@ -189,9 +213,11 @@ def _drift(files: Mapping[str, str]) -> Signs:
 
 def _extra_arguments(text: str) -> set[str]:
     """Names below `apiServer:` → `extraArgs:`, in the list form (v1beta4) and the map form (v1beta3)."""
-    section = re.search(r"^apiServer:\s*\n((?:[ \t-].*\n?)*)", text, re.MULTILINE)
+    section = re.search(r"^apiServer:[ \t]*\n((?:[ \t-].*\n?)*)", text, re.MULTILINE)
     found = (
-        re.search(r"^(\s*)extraArgs:\s*\n((?:\1[ \t-].*\n?)*)", section[1], re.MULTILINE) if section else None
+        re.search(r"^([ \t]*)extraArgs:[ \t]*\n((?:\1[ \t-].*\n?)*)", section[1], re.MULTILINE)
+        if section
+        else None
     )
     if found is None:
         return set()

@@ -69,12 +69,18 @@ class RunningProcess:
 class MountFacts:
     """One file system that matters to the upgrade; sizes in bytes."""
 
-    path: str  # what we asked about, e.g. /var/lib/etcd
+    path: str  # what we asked about, by its usual name: /var/lib/etcd
     mount_point: str
     size_bytes: int
     available_bytes: int
     inodes: int
     inodes_free: int
+    directory: str = ""  # where that lies on this node: etcd's --data-dir, the runtime's root; "" = as usual
+
+    @property
+    def where(self) -> str:
+        """The directory that was measured."""
+        return self.directory or self.path
 
     @property
     def used_percent(self) -> float:
@@ -95,6 +101,12 @@ class ScratchEntry:
 
 
 ENDED_BADLY = ("failed", "lost")  # of a job's states
+
+
+class Confidential(str):
+    """An argument of a job that no list of processes and no log may show, e.g. a configuration; one per job at most."""
+
+    __slots__ = ()
 
 
 @dataclass(frozen=True)
@@ -120,7 +132,7 @@ class NodeProbe:
     boot_id: str
     clock: float  # the node's time, seconds since the epoch
     kubelet_version: str | None  # of the binary on disk
-    kubeadm_version: str | None
+    kubeadm_version: str | None  # None: there is none; "": it does not say
     kubectl_version: str | None
     mounts: tuple[MountFacts, ...]
     manifests: tuple[ManifestEntry, ...]
@@ -233,17 +245,20 @@ class PodFacts:
 
 @dataclass(frozen=True)
 class BudgetFacts:
-    """One PodDisruptionBudget."""
+    """One PodDisruptionBudget; a selector that is None selects no pod, `{}` every pod."""
 
     namespace: str
     name: str
-    selector: Mapping[str, Any]
+    selector: Mapping[str, Any] | None
     disruptions_allowed: int
     current_healthy: int
     desired_healthy: int
     expected_pods: int
     always_evicts_unready: bool = False  # unhealthyPodEvictionPolicy: AlwaysAllow
     is_computed: bool = True  # the disruption controller has seen this budget as it is now
+    sync_error: str = (
+        ""  # why the disruption controller cannot count it (condition DisruptionAllowed, SyncFailed)
+    )
 
 
 @dataclass(frozen=True)

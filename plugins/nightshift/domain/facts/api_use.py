@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from nightshift.domain.facts.webhooks import Backend
-from nightshift.domain.round import Topic
+from nightshift.domain.round import NodeTopic, Topic
 
 
 @dataclass(frozen=True)
@@ -27,9 +27,9 @@ class DeprecatedRequest:
 
 @dataclass(frozen=True)
 class ApiRequests:
-    """What one API server has counted since it started (seconds since the epoch; None: it does not say)."""
+    """What one API server has counted since it started (seconds since the epoch)."""
 
-    started: float | None
+    started: float
     deprecated: tuple[DeprecatedRequest, ...]
 
 
@@ -55,6 +55,8 @@ class ApiServiceFacts:
     message: str
 
 
-API_REQUESTS = Topic[ApiRequests]("api_requests", "which deprecated APIs were asked for")
+API_REQUESTS = NodeTopic[ApiRequests](
+    "api_requests", "which deprecated APIs its API server was asked for", only_control_planes=True
+)
 CRDS = Topic[tuple[CrdFacts, ...]]("crds", "the CustomResourceDefinitions")
 API_SERVICES = Topic[tuple[ApiServiceFacts, ...]]("api_services", "the APIServices")

@@ -15,9 +15,13 @@ class ClockOffset:
     uncertainty: float
 
     @staticmethod
-    def between(before: float, said: float, after: float) -> ClockOffset:
-        """From our clock before and after the question, and what the node said in between."""
-        return ClockOffset(said - (before + after) / 2, abs(after - before) / 2)
+    def between(before: float, first: float, last: float, after: float) -> ClockOffset:
+        """From our clock before and after the question, and the first and last time the node said in between.
+
+        The node is ahead by at most `first - before` and by at least `last - after`.
+        """
+        most, least = first - before, last - after
+        return ClockOffset((most + least) / 2, abs(most - least) / 2)
 
 
 CLOCKS = NodeTopic[ClockOffset]("clocks", "a node's clock")

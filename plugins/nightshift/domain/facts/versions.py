@@ -80,7 +80,7 @@ class Platform:
         runtime: "containerd" or "cri-o"; None when the socket of neither is there.
         runtime_version: "1.6.20".
         kubelet_flags: what the next start of the kubelet brings.
-        kubelet_config: /var/lib/kubelet/config.yaml.
+        kubelet_config: the file the next kubelet is given, with the files of its --config-dir laid over it; None = absent.
     """
 
     cgroup: str
@@ -88,7 +88,7 @@ class Platform:
     runtime: str | None
     runtime_version: str | None
     kubelet_flags: tuple[KubeletFlag, ...] = ()
-    kubelet_config: Mapping[str, object] = field(default_factory=dict)
+    kubelet_config: Mapping[str, object] | None = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,8 @@
 """Gate: can the other nodes carry the pods of the nodes that are drained?
 
 For every node, and for workers in groups of `workers.max_unavailable`, the pods a drain would evict are placed on the rest as
-the scheduler would: requests of CPU and memory, the number of pods, cordons, taints and the pods' own rules respected. Pods
-that find no room would be Pending until their node is back. By policy (`drain.without_room`) that *blocks* (shipped: a
+the scheduler would: requests of all resources (CPU, memory, ephemeral-storage, extended ones such as GPUs), the number of
+pods, cordons, taints and the pods' own rules respected. Pods that find no room would be Pending until their node is back. By policy (`drain.without_room`) that *blocks* (shipped: a
 cluster that cannot lose a node is not ready for a night) or *warns*; a budget that such pods use up *blocks* always, because
 the drain would never end. A node that does not say how much it can carry makes the gate *blind*.
 
@@ -18,7 +18,7 @@ from nightshift.domain.facts import BudgetFacts, NodeFacts, PodFacts
 from nightshift.domain.facts.placement import VOLUMES
 from nightshift.domain.gates.drained import by_namespace, drained_nodes, near_pods
 from nightshift.domain.gates.findings import Finding, conclude
-from nightshift.domain.placement import Cluster, comes_back, stuck_budgets
+from nightshift.domain.placement import Cluster, amount_text, comes_back, stuck_budgets
 from nightshift.domain.policy import ClusterPolicy
 from nightshift.domain.round import AnyTopic, Moment, Round
 from nightshift.domain.topics import BUDGETS, NODES, PODS, TARGET
@@ -97,11 +97,19 @@ def _shortage(
 ) -> Finding:
     cpu = sum(pod.need.cpu_millis for pod in homeless) / 1000
     memory = sum(pod.need.memory_bytes for pod in homeless) / 2**20
+    others: dict[str, int] = {}
+    for name, amount in (pair for pod in homeless for pair in pod.need.others):
+        others[name] = others.get(name, 0) + amount
+    amounts = [
+        f"{cpu:g} CPU",
+        f"{memory:.0f} MiB of memory",
+        *(amount_text(*pair) for pair in others.items()),
+    ]
     return Finding(
         Outcome.WARN if policy.drain.without_room == "warn" else Outcome.BLOCK,
         "CAPACITY_SHORT",
         f"While {_joined(group)} is drained, {len(homeless)} of its pods find no room on the other nodes: {_names(homeless)}. "
-        f"They ask for {cpu:g} CPU and {memory:.0f} MiB of memory; {cluster.free_text(group)}.",
+        f"They ask for {', '.join(amounts[:-1])} and {amounts[-1]}; {cluster.free_text(group, tuple(others))}.",
         "The requests on the other nodes leave too little; these pods would be Pending until the node is back.",
         _resolution(homeless),
         value=f"{len(homeless)} pods",

@@ -2,9 +2,11 @@
 
 Looked at on every node: what lies in /etc/kubernetes/pki, the certificates inside kubeconfigs, and the kubelet's client
 certificate. One that has expired, or expires within `certificates.block_hours`, **blocks**; so does one that is not valid
-yet. A node on which no certificate was found, and a control plane without `pki/apiserver.crt`, is **blind**. A CA with less than `certificates.warn_ca_days` left **warns**: nothing renews it by itself. Any other certificate
-with less than `certificates.warn_leaf_days` left warns; on control planes tonight's upgrade renews it, and a kubelet
-renews its own.
+yet. What kubeadm puts on every node must be found there, or the gate is **blind**: the cluster's CA and the kubelet's
+client certificate (in its file, or that of kubelet.conf); on a control plane also those of the API server, the front
+proxy and the kubeconfigs, and where an etcd runs, etcd's. A CA with less than `certificates.warn_ca_days` left **warns**:
+nothing renews it by itself. Any other certificate with less than `certificates.warn_leaf_days` left warns; on control
+planes tonight's upgrade renews it, and a kubelet renews its own.
 """
 
 from __future__ import annotations
@@ -16,27 +18,48 @@ from nightshift.domain.facts import NodeFacts
 from nightshift.domain.facts.certificates import CERTIFICATES, CertificateFacts
 from nightshift.domain.gates.findings import Finding, conclude
 from nightshift.domain.policy import CertificatePolicy, ClusterPolicy
-from nightshift.domain.round import AnyTopic, Moment, Round
-from nightshift.domain.topics import NODES
+from nightshift.domain.round import AnyTopic, Moment, NotRead, Round
+from nightshift.domain.topics import NODES, PROBES
 from nightshift.domain.verdicts import Outcome, Verdict
 
 NAME = "certificates"
 TITLE = "Certificates"
 NEEDS: tuple[AnyTopic, ...] = (CERTIFICATES, NODES)
-WANTS: tuple[AnyTopic, ...] = ()
+WANTS: tuple[AnyTopic, ...] = (PROBES,)
 MOMENTS = frozenset({Moment.NIGHT})
 
 _HOUR = 3600
 _DAY = 86_400
-_KUBELET = "/var/lib/kubelet/"
-_API_SERVER = "/etc/kubernetes/pki/apiserver.crt"
+_KUBELET = (
+    "/var/lib/kubelet/",
+    "/etc/kubernetes/kubelet.conf",
+)  # the kubelet's own: kubeadm renews none of it
+_KUBELET_CLIENT = "/var/lib/kubelet/pki/kubelet-client-current.pem"
+_KUBELET_SERVER = "/var/lib/kubelet/pki/kubelet-server-current.pem"
+_NODE_NAME = "system:node:"  # how a kubelet's own name begins, wherever its certificate lies
+_PKI = "/etc/kubernetes/pki/"
+_ETCD_PKI = f"{_PKI}etcd/"
+_ETCD_MANIFEST = "etcd.yaml"
+
+# What kubeadm puts there, in the order in which it is named.
+_ON_EVERY_NODE = (f"{_PKI}ca.crt",)
+_ON_CONTROL_PLANES = (
+    f"{_PKI}apiserver.crt",
+    f"{_PKI}apiserver-kubelet-client.crt",
+    f"{_PKI}front-proxy-ca.crt",
+    f"{_PKI}front-proxy-client.crt",
+    *(f"/etc/kubernetes/{name}.conf" for name in ("admin", "controller-manager", "scheduler")),
+)
+_OF_ETCD = tuple(f"{_ETCD_PKI}{name}.crt" for name in ("ca", "server", "peer", "healthcheck-client"))
+_BESIDE_ETCD = (f"{_PKI}apiserver-etcd-client.crt", *_OF_ETCD)
+_NAMED = 3  # missing files in one message; the evidence has those that are there
 
 
 def check(round_: Round, policy: ClusterPolicy) -> Verdict:
     """Judge every certificate of every node."""
     found, now = round_.by_node(CERTIFICATES), round_.now
     findings = [
-        *_missing(found, round_.get(NODES)),
+        *_missing(found, round_.get(NODES), _etcd_nodes(round_)),
         *(
             finding
             for node in sorted(found)
@@ -63,16 +86,47 @@ def _first(found: Mapping[str, tuple[CertificateFacts, ...]]) -> tuple[str, Cert
     return min(everything, key=lambda pair: pair[1].ends, default=None)
 
 
+def _etcd_nodes(round_: Round) -> frozenset[str]:
+    """The nodes with an etcd of kubeadm's; of one that was not probed its certificates tell."""
+    try:
+        probes = round_.by_node(PROBES)
+    except NotRead:
+        return frozenset()
+    return frozenset(node for node, p in probes.items() if any(m.name == _ETCD_MANIFEST for m in p.manifests))
+
+
 def _missing(
-    found: Mapping[str, tuple[CertificateFacts, ...]], nodes: Iterable[NodeFacts]
+    found: Mapping[str, tuple[CertificateFacts, ...]], nodes: Iterable[NodeFacts], etcd_nodes: frozenset[str]
 ) -> Iterator[Finding]:
-    """Every node has certificates; where none were found, they lie elsewhere, and nobody has looked at them."""
+    """What a node of its role has, and was not found: it lies elsewhere, and nobody has looked at it, or it is gone."""
     control_planes = {node.name for node in nodes if node.is_control_plane}
     for node in sorted(found):
-        if not found[node]:
-            yield _not_found(f"No certificate was found on {node}.")
-        elif node in control_planes and not any(c.file == _API_SERVER for c in found[node]):
-            yield _not_found(f"{_API_SERVER} was not found on {node}, a control plane.")
+        there = {certificate.file for certificate in found[node]}
+        required = [*_ON_EVERY_NODE]
+        if node in control_planes:
+            required += _ON_CONTROL_PLANES
+            # An external etcd's certificates lie where kubeadm-config says; only its CA may be among these.
+            if node in etcd_nodes or there.intersection(_OF_ETCD[1:]):
+                required += _BESIDE_ETCD
+        lacking = [file for file in required if file not in there]
+        if not any(map(_is_kubelets, found[node])):
+            lacking.append(_KUBELET_CLIENT)
+        if lacking:
+            role = ", a control plane" if node in control_planes else ""
+            verb = "was" if len(lacking) == 1 else "were"
+            yield _not_found(f"{_listed(lacking)} {verb} not found on {node}{role}.")
+
+
+def _is_kubelets(certificate: CertificateFacts) -> bool:
+    """Whether a kubelet shows it to the API server. With rotation off it lies in kubelet.conf, or where that says."""
+    return certificate.file == _KUBELET_CLIENT or (
+        certificate.file != _KUBELET_SERVER and certificate.subject.startswith(_NODE_NAME)
+    )
+
+
+def _listed(files: list[str]) -> str:
+    more = len(files) - _NAMED
+    return ", ".join(files[:_NAMED]) + (f" and {more} more" if more > 0 else "")
 
 
 def _not_found(message: str) -> Finding:
@@ -80,8 +134,8 @@ def _not_found(message: str) -> Finding:
         Outcome.BLIND,
         "CERTIFICATE_NOT_FOUND",
         message,
-        "They lie in another directory (certificatesDir in kubeadm-config), or were deleted.",
-        "On that node: kubeadm certs check-expiration shows what there is; put them where kubeadm puts them.",
+        "It lies in another directory (certificatesDir in kubeadm-config), or was deleted.",
+        "On that node: kubeadm certs check-expiration shows what there is; put it where kubeadm puts it.",
         value="not found",
         threshold="found on every node",
     )

@@ -1,13 +1,15 @@
 """Gate: do the clocks agree?
 
-Every node's clock is read over SSH between two readings of our own; the true difference is known up to half the time the
-question took, and only what is certainly above `nodes.clock_limit_milliseconds` **blocks**: between two nodes, or between
-a node and this host. Whether an NTP service runs is not asked: a clock that is right is right. A node that takes so long
-to answer that its clock cannot be told from one that is seconds off makes the gate **blind**.
+Every node's clock is read over SSH between two readings of our own, again and again until an answer comes quickly; the true
+difference is known up to half the time the question took. What is certainly above `nodes.clock_limit_milliseconds`
+**blocks**: between two nodes, or between a node and this host. A node that may be off by more than that from this host,
+and may be right, makes the gate **blind**: the way to it is too slow for this limit. Whether an NTP service runs is not asked: a clock that is right
+is right.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 
 from nightshift.domain.facts.clock import CLOCKS, ClockOffset
@@ -22,20 +24,23 @@ NEEDS: tuple[AnyTopic, ...] = (CLOCKS,)
 WANTS: tuple[AnyTopic, ...] = ()
 MOMENTS = frozenset({Moment.NIGHT})
 
-_USELESS_SECONDS = 5.0  # of uncertainty
+_ROUNDING = 1e-9  # seconds
 
 
 def check(round_: Round, policy: ClusterPolicy) -> Verdict:
     """Judge each node against this host, and the two that are furthest apart."""
     clocks = round_.by_node(CLOCKS)
     limit = policy.nodes.clock_limit_milliseconds / 1000
-    vague = {name for name, clock in clocks.items() if not clock.uncertainty <= _USELESS_SECONDS}
-    usable = {name: clock for name, clock in clocks.items() if name not in vague}
+    known = {name: clock for name, clock in clocks.items() if math.isfinite(_most(clock))}
     findings = [
-        *(_unmeasurable(name, clocks[name]) for name in sorted(vague)),
-        *_judge(usable, limit),
+        *(
+            _unmeasurable(name, clocks[name], limit)
+            for name in sorted(clocks)
+            if _is_vague(clocks[name], limit)
+        ),
+        *_judge(known, limit),
     ]
-    worst = max((_certain(clock) for clock in usable.values()), default=0.0)
+    worst = max((_certain(clock) for clock in known.values()), default=0.0)
     return conclude(
         NAME,
         findings,
@@ -49,6 +54,16 @@ def check(round_: Round, policy: ClusterPolicy) -> Verdict:
 def _certain(clock: ClockOffset) -> float:
     """How far it is off at least, in seconds."""
     return max(0.0, abs(clock.seconds) - clock.uncertainty)
+
+
+def _most(clock: ClockOffset) -> float:
+    """How far it may be off, in seconds."""
+    return abs(clock.seconds) + clock.uncertainty
+
+
+def _is_vague(clock: ClockOffset, limit: float) -> bool:
+    """Neither certainly above the limit nor certainly within it; NaN is neither."""
+    return not _certain(clock) > limit and not _most(clock) <= limit + _ROUNDING
 
 
 def _judge(clocks: Mapping[str, ClockOffset], limit: float) -> Iterator[Finding]:
@@ -114,13 +129,14 @@ def _skew(message: str, seconds: float, limit: float, resolution: str) -> Findin
     )
 
 
-def _unmeasurable(name: str, clock: ClockOffset) -> Finding:
+def _unmeasurable(name: str, clock: ClockOffset, limit: float) -> Finding:
     return Finding(
         Outcome.BLIND,
         "CLOCK_UNKNOWN",
-        f"{name} took {2 * clock.uncertainty:.0f} s to say its time: its clock is known to ± {clock.uncertainty:.0f} s only.",
-        "The node or the way to it is very slow.",
-        f"Look at {name} (load, network), then check again.",
-        value=f"± {clock.uncertainty:.0f} s",
-        threshold=f"± {_USELESS_SECONDS:.0f} s",
+        f"The clock of {name} may be off by up to {1000 * _most(clock):.0f} ms ({_said(clock)}); at most "
+        f"{1000 * limit:.0f} ms are allowed.",
+        "The node or the way to it is slow: how long the question took is how little is known.",
+        f"Look at {name} (load, network), then check again; a higher nodes.clock_limit_milliseconds bears a slower way.",
+        value=_said(clock),
+        threshold=f"{1000 * limit:.0f} ms",
     )

@@ -5,7 +5,9 @@ Kubernetes minors the releases of known add-ons support, with the source. Add-on
 that does not support the target minor: when a newer release of it does, the hop blocks until somebody upgrades the
 add-on (`compatibility.too_old: warn` lets it pass); when no release does, the hop holds and waits for the project;
 when `compatibility.pinned` names it, the hop holds because you keep it where it is. Patches within the running minor are not asked:
-what runs is proof. An add-on the table does not know is not judged; the evidence names it.
+what runs is proof. A release that the table does not list (between or beyond its lines, or an image without a version
+tag) **warns**: nobody has looked whether it bears the minor. An image of no known add-on is not judged; the evidence names
+it.
 """
 
 from __future__ import annotations
@@ -54,7 +56,8 @@ def check(round_: Round, policy: ClusterPolicy) -> Verdict:
         line = release_of(one.addon, one.version)
         said = f"{one.version} in {one.workload}"
         if line is None:
-            evidence[one.addon.name] = f"{said}: this release is not in the table, not judged"
+            evidence[one.addon.name] = f"{said}: this release is not in the table"
+            findings.append(_unknown(one, target.minor))
             continue
         evidence[one.addon.name] = f"{said}: supports {_range(line)}"
         if not supports(line, target.minor):
@@ -135,6 +138,24 @@ def split_image(image: str) -> tuple[str, str]:
 
 def _range(release: AddOnRelease) -> str:
     return f"{release.oldest or 'any'} to {release.newest or 'any'}"
+
+
+def _unknown(one: _Installed, minor: str) -> Finding:
+    name, known = one.addon.name, ", ".join(release.release for release in one.addon.releases)
+    what = (
+        f"of release {one.version} of {name}"
+        if one.version
+        else f"of {name}, an image without a version tag,"
+    )
+    return Finding(
+        Outcome.WARN,
+        "ADDON_UNKNOWN",
+        f"Whether it bears {minor} is not known {what} ({one.workload}); known are {known or 'no releases'}.",
+        "include/tables/addons.yaml and compatibility.addons say nothing about this release.",
+        f"Look it up at {one.addon.source}, then write it into compatibility.addons in the cluster's file.",
+        value=one.version or "no version",
+        threshold="a release in the table",
+    )
 
 
 def _finding(one: _Installed, line: AddOnRelease, minor: str, policy: CompatibilityPolicy) -> Finding:

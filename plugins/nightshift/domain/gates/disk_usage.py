@@ -3,12 +3,14 @@
 Forecast per node and mount: used now + what the upgrade writes there. Images: the layers that this node has not yet, by the
 sizes in the registry's manifests, once as downloaded and once unpacked; sizes that nobody tells are recorded ones, and the
 evidence says so. Packages, while they are staged and installed. On control planes kubeadm's copies of etcd's data, one for
-every attempt it may take, and before the night the snapshot while it is proven. Logs by the policy. A node on which all of
-it lies ready already is counted without it.
+every attempt it may take, the log that a restarted etcd allocates, and before the night the snapshot while it is proven.
+Logs by the policy. A node on which all of it lies ready already is counted without it. Where images and etcd's data lie,
+the container runtime and etcd say themselves.
 
 It *blocks* when that goes beyond the live thresholds of that kubelet (image garbage collection, hard and soft eviction) minus
-the policy's margin, in bytes or in inodes: there the kubelet deletes images or evicts pods in the middle of the upgrade. A
-mount on which nothing grows and which no kubelet watches is only shown. Before a slot or wave only the nodes behind it count.
+the policy's margin, in bytes or in inodes: there the kubelet deletes images or evicts pods in the middle of the upgrade.
+Etcd's own file system may be full up to that margin. A mount on which nothing grows, which no kubelet watches and on which
+etcd has nothing is judged by its inodes only, and its bytes are shown. Before a slot or wave only the nodes behind it count.
 """
 
 from __future__ import annotations
@@ -72,8 +74,8 @@ def check(round_: Round, policy: ClusterPolicy) -> Verdict:
         fetched[node.name] = sum(forecast.fetched_bytes for forecast in forecasts)
         judged = [forecast for forecast in forecasts if forecast.is_judged]
         findings.extend(_overflow(f) for f in judged if f.percent > f.limit.percent)
+        findings.extend(found for f in forecasts for found in _inode_findings(f, limits, policy.disk))
         for forecast in judged:
-            findings.extend(_inode_findings(forecast, limits, policy.disk))
             if fullest is None or forecast.room < fullest.room:
                 fullest = forecast
     if not nodes:
@@ -136,6 +138,8 @@ def _blind_problem(node: NodeFacts, probe: NodeProbe, limits: KubeletThresholds 
     needed = [ROOT_PATH, image_path(mount.path for mount in probe.mounts), KUBELET_PATH]
     if node.is_control_plane:
         needed.append(SCRATCH_PATH)
+    if node.is_control_plane and any(process.name == "etcd" for process in probe.processes):
+        needed.append(ETCD_PATH)
     missing = [path for path in needed if path not in asked]
     if missing:
         return f"No file system size is known for {', '.join(missing)}."
@@ -193,7 +197,7 @@ def _overflow(forecast: Forecast) -> Finding:
         "DISK_WOULD_FILL",
         f"{forecast.node}: {mount.mount_point} would be {forecast.percent:.1f} % full "
         f"(now {mount.used_percent:.1f} %{growth}), limit {_threshold(forecast)}.",
-        f"{mount.mount_point} ({', '.join(forecast.paths)}) has {_gib(mount.available_bytes)} of "
+        f"{mount.mount_point} ({', '.join(forecast.directories)}) has {_gib(mount.available_bytes)} of "
         f"{_gib(mount.size_bytes)} available.",
         f"Free at least {_gib(forecast.missing_bytes)} on {mount.mount_point} of {forecast.node} "
         f"({_remedy(forecast)}) or enlarge it.",

@@ -1,12 +1,13 @@
 """Gate: can every node be drained, and can its pods run elsewhere meanwhile?
 
 Each drain is played through on paper, with the same rules the drain itself uses. It *blocks* for what no waiting cures: a
-budget that never allows a disruption (as many pods required as there are), two budgets over one pod (the eviction API
+budget that never allows a disruption (as many pods required as there are, or the disruption controller cannot count it), two budgets over one pod (the eviction API
 refuses), a pod without a controller that nobody gave up (`nightshift.io/evict: "true"`), local data that the policy
 protects, and a budget whose pods cannot come up on any other node, so that after the first ones the drain waits for ever.
 
 It *warns* of pods that only their own node can run (node selector, affinity, a volume that lies there): the night goes on,
-they are down while that node is upgraded; and of budgets that allow no disruption at this moment. A budget that selects no
+they are down while that node is upgraded; and of budgets that allow no disruption at this moment. It is *blind* when a pod
+that would move uses a claim whose volume was not found: from which nodes it can be reached is not known. A budget that selects no
 pod hinders nobody and is only written down. Before a slot or wave only the nodes behind it are asked about.
 """
 
@@ -53,6 +54,13 @@ _KINDS: Mapping[str, _Kind] = {
         "The budget asks for as many healthy pods as the workload has, so none may ever be evicted.",
         "Its owner adds a replica or lowers the budget (kubectl -n {namespace} edit pdb {name}): one pod must be free to go.",
     ),
+    drain.SYNC_FAILED: _Kind(
+        Outcome.BLOCK,
+        "PDB_DEADLOCK",
+        "The disruption controller fails on this budget and keeps it at 0; mostly its pods' controller has no scale.",
+        "Its owner gives it an integer minAvailable instead of a percentage or maxUnavailable, or deletes it "
+        "(kubectl -n {namespace} describe pdb {name} shows the failure).",
+    ),
     drain.OVERLAP: _Kind(
         Outcome.BLOCK,
         "PDB_OVERLAP",
@@ -89,7 +97,7 @@ def check(round_: Round, policy: ClusterPolicy) -> Verdict:
     plans = {
         node: plan_drain(cluster.on(node), near_pods(cluster.on(node), near), policy.drain) for node in nodes
     }
-    findings = [*_obstacles(plans), *_pinned(cluster, plans, near)]
+    findings = [*_obstacles(plans), *_pinned(cluster, plans, near), *_unknown_volumes(cluster, plans)]
     evicted = sum(len(plan.evict) for plan in plans.values())
     return conclude(
         NAME,
@@ -170,6 +178,25 @@ def _pinned_finding(cluster: Cluster, node: str, pinned: Sequence[PodFacts]) -> 
         value=f"{len(pinned)} pods",
         threshold="0",
     )
+
+
+def _unknown_volumes(cluster: Cluster, plans: Mapping[str, DrainPlan]) -> Iterator[Finding]:
+    """Pods of which nobody can tell where they could run."""
+    for node, plan in plans.items():
+        pods = [pod for pod in plan.evict if comes_back(pod) and cluster.unknown_claims(pod)]
+        if not pods:
+            continue
+        claims = _listed(dict.fromkeys(claim for pod in pods for claim in cluster.unknown_claims(pod)))
+        yield Finding(
+            Outcome.BLIND,
+            "VOLUME_UNKNOWN",
+            f"Whether {_names(pods)} can run elsewhere while {node} is drained is not known: no bound PersistentVolume was "
+            f"found for {claims}.",
+            "The volume was deleted or is not bound any more, though a pod uses it; or it was bound a moment ago.",
+            "Look at it: kubectl get pvc -A and kubectl get pv; then ask again.",
+            value=f"{len(pods)} pods",
+            threshold="0",
+        )
 
 
 def _unused(budgets: Iterable[BudgetFacts], pods: Sequence[PodFacts]) -> list[str]:

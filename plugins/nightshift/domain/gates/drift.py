@@ -8,7 +8,7 @@ with, and the add-ons with kubeadm's.
 * **Passes** when nothing differs, or only in order and spaces.
 * **Warns** of flags, volumes and environment variables that run and that `kubeadm-config` lacks (OIDC,
   `--authentication-config`, audit): `reconcile_drift` writes them there before the first node is touched. Of what the
-  ConfigMap wants and does not run yet, of what kubeadm has no place for, of kubelet files edited by hand, a custom
+  ConfigMaps want and does not run yet, of what kubeadm has no place for, of kubelet files edited by hand, a custom
   Corefile, add-ons that are not kubeadm's.
 * **Warns**, too, of what differs while a control plane is half upgraded (its kubeadm is of another minor than what
   runs, or its etcd is newer than what that kubeadm writes): nobody can tell a person's setting from the other kubeadm's
@@ -16,7 +16,8 @@ with, and the add-ons with kubeadm's.
 * **Blocks** when it cannot be known which side is right (addresses, networks, certificates), when the component would
   not start, when only some control planes have a setting, and in front of a control plane whose settings would be lost
   now. With the policy `drift.reconcile: block`, whatever would be lost blocks.
-* **Blind** when a node, `kubeadm-config` or `kubelet-config` cannot be read.
+* **Blind** when a node, `kubeadm-config` or `kubelet-config` cannot be read, and where a kubelet has no file or does not
+  run.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from nightshift.domain.drift import (
+    COMPONENTS,
     Difference,
     Effect,
     Grade,
@@ -35,6 +37,7 @@ from nightshift.domain.drift import (
     flags_unread,
     is_stock_corefile,
     kubelet_edits,
+    kubelet_pending,
     kubelet_unread,
     other_kubeadm,
     repository_of,
@@ -52,13 +55,14 @@ from nightshift.domain.facts.drift import (
 )
 from nightshift.domain.gates.findings import Finding, conclude
 from nightshift.domain.policy import ClusterPolicy
+from nightshift.domain.quarantine import left_aside
 from nightshift.domain.round import AnyTopic, Moment, NotRead, Round
-from nightshift.domain.topics import CONFIGZ
+from nightshift.domain.topics import CONFIGZ, NODES
 from nightshift.domain.verdicts import Outcome, Verdict
 
 NAME = "drift"
 TITLE = "Configuration drift"
-NEEDS: tuple[AnyTopic, ...] = (CONTROL_PLANE_CONFIG, KUBELET_FILES, CLUSTER_SETTINGS)
+NEEDS: tuple[AnyTopic, ...] = (NODES, CONTROL_PLANE_CONFIG, KUBELET_FILES, CLUSTER_SETTINGS)
 WANTS: tuple[AnyTopic, ...] = (CONFIGZ,)
 MOMENTS = frozenset({Moment.NIGHT, Moment.PLACE})
 
@@ -72,9 +76,10 @@ def check(round_: Round, policy: ClusterPolicy) -> Verdict:
     blocks = policy.drift.reconcile == "block"
     if round_.moment is Moment.PLACE:  # what kubeadm writes on nodes that are done was judged before them
         configs = {name: config for name, config in configs.items() if name in round_.nodes_ahead}
-    findings = list(_control_planes(configs, wanted, blocks, round_.moment))
+    findings = [*_not_rendered(configs), *_control_planes(configs, wanted, blocks, round_.moment)]
     if round_.moment is Moment.NIGHT:
-        findings += _cluster(round_, blocks)
+        aside = left_aside(round_, round_.get(NODES), policy.workers)
+        findings += [*_unknown_kubelets(round_, aside), *_cluster(round_, blocks)]
     return conclude(
         NAME,
         findings,
@@ -121,6 +126,22 @@ def _control_planes(
     unclear = [(d, n) for d, n in recoverable if d.effect is Effect.UNCLEAR]
     if unclear:
         yield _half_upgraded(unclear, configs, blocks)
+
+
+def _not_rendered(configs: Mapping[str, ControlPlaneConfig]) -> Iterator[Finding]:
+    """Components that run and of which kubeadm, without a word, wrote nothing to compare with."""
+    for node, config in sorted(configs.items()):
+        missing = [c for c in COMPONENTS if c in config.live and c not in config.rendered]
+        if missing and not config.refusal:
+            yield Finding(
+                Outcome.BLIND,
+                "DRIFT_UNKNOWN",
+                f"{node}: kubeadm wrote no manifest of {', '.join(missing)} from kubeadm-config to compare with.",
+                "kubeadm-config says that something else looks after it, or kubeadm's answer was cut off.",
+                "Ask again; then see what `nightshift-node look control-plane-config` says on that node.",
+                value="nothing",
+                threshold="a manifest of each component that runs",
+            )
 
 
 def _grouped(configs: Mapping[str, ControlPlaneConfig]) -> _Found:
@@ -253,16 +274,40 @@ def _half_upgraded(found: _Found, configs: Mapping[str, ControlPlaneConfig], blo
     )
 
 
+def _unknown_kubelets(round_: Round, aside: frozenset[str]) -> Iterator[Finding]:
+    """What cannot be compared is not alike; a worker that the night leaves out may be as it is."""
+    for node, files in sorted(round_.by_node(KUBELET_FILES).items()):
+        if files.config is None and node not in aside:
+            yield _unknown_kubelet(node, "has no /var/lib/kubelet/config.yaml")
+        if files.arguments is None and node not in aside:
+            yield _unknown_kubelet(node, "runs no kubelet, so it is not known with which settings it would")
+
+
+def _unknown_kubelet(node: str, what: str) -> Finding:
+    return Finding(
+        Outcome.BLIND,
+        "KUBELET_CONFIG_UNREADABLE",
+        f"{node} {what}.",
+        "The kubelet was stopped, or its file was taken away.",
+        "Bring the kubelet of that node back (systemctl status kubelet), then ask again.",
+        value="unknown",
+        threshold="a file, and a kubelet that runs",
+    )
+
+
 def _cluster(round_: Round, blocks: bool) -> Iterator[Finding]:
     """Kubelets and add-ons; asked once, before the night: later the ConfigMaps are ahead of the nodes."""
     settings = round_.get(CLUSTER_SETTINGS)
-    if settings.kubelet is None or settings.configuration is None:
-        yield _no_config_map("kubelet-config" if settings.kubelet is None else "kubeadm-config")
+    if not settings.kubelet or not settings.configuration:
+        yield _no_config_map("kubeadm-config" if settings.kubelet else "kubelet-config")
         return
     files = round_.by_node(KUBELET_FILES)
     edits = {node: _edits(found, settings.kubelet) for node, found in sorted(files.items())}
     if any(edits.values()):
         yield _kubelet_edited({node: said for node, said in edits.items() if said})
+    pending = {node: _pending_of(found, settings.kubelet) for node, found in sorted(files.items())}
+    if any(pending.values()):
+        yield _kubelet_pending({node: said for node, said in pending.items() if said}, blocks)
     try:
         running: Mapping[str, Mapping[str, Any]] = round_.by_node(CONFIGZ)
     except NotRead:  # the disk gate, which cannot do without, is blind then
@@ -277,9 +322,16 @@ def _cluster(round_: Round, blocks: bool) -> Iterator[Finding]:
 
 
 def _edits(files: KubeletFiles, wanted: Mapping[str, Any]) -> tuple[str, ...]:
-    if any(name.startswith(_PATCHED) for name in files.patches):  # its file differs on purpose, and stays so
-        return ()
-    return kubelet_edits(files, wanted)
+    return () if _is_patched(files) else kubelet_edits(files, wanted)
+
+
+def _pending_of(files: KubeletFiles, wanted: Mapping[str, Any]) -> tuple[str, ...]:
+    return () if files.config is None or _is_patched(files) else kubelet_pending(files, wanted)
+
+
+def _is_patched(files: KubeletFiles) -> bool:
+    """Its file differs on purpose, and stays so."""
+    return any(name.startswith(_PATCHED) for name in files.patches)
 
 
 def _no_config_map(name: str) -> Finding:
@@ -303,6 +355,26 @@ def _kubelet_edited(edits: Mapping[str, tuple[str, ...]]) -> Finding:
         "edit ConfigMap kubelet-config.",
         value=f"{sum(map(len, edits.values()))} settings on {len(edits)} nodes",
         threshold="0",
+    )
+
+
+def _kubelet_pending(pending: Mapping[str, tuple[str, ...]], blocks: bool) -> Finding:
+    alike: dict[tuple[str, ...], list[str]] = defaultdict(list)
+    for node, texts in pending.items():
+        alike[texts].append(node)
+    said = "; ".join(
+        f"{shown(nodes)}: in kubelet-config, but not in /var/lib/kubelet/config.yaml: {shown(texts)}"
+        for texts, nodes in alike.items()
+    )
+    return Finding(
+        Outcome.BLOCK if blocks else Outcome.WARN,
+        "DRIFT_PENDING",
+        f"{said}. The upgrade brings it.",
+        "ConfigMap kubelet-config was edited and the nodes' files were not, or a line was taken out of the file by hand.",
+        "Nothing, if that is wanted; else take it out of kubelet-config (kubectl -n kube-system edit configmap "
+        "kubelet-config), or keep it from one node with a kubeadm patch.",
+        value=f"{sum(map(len, pending.values()))} settings on {len(pending)} nodes",
+        threshold="0 settings",
     )
 
 

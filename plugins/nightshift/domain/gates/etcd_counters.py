@@ -1,10 +1,12 @@
 """etcd's counters between two samples, as far as they tell of trouble that the histograms do not show.
 
-Part of the gate etcd_latency, because that one has the window. A counter that is absent or was reset says nothing.
+Part of the gate etcd_latency, because that one has the window. A counter that is absent, or is lower than before in a
+process that did not restart, makes the gate blind: what it would tell of is not known.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 from nightshift.domain.facts import EtcdSample
@@ -14,9 +16,31 @@ from nightshift.domain.verdicts import Outcome
 _LEADER_CHANGES_LIMIT = 2  # one may be a passing hiccup, or somebody who moved the leader
 _FAILED_LIMIT = 5  # as etcd's own alert, which allows them a quarter of an hour
 
+# Field of EtcdSample -> etcd's name of it. Each is there from the first second of every etcd.
+_TOTALS = {
+    "leader_changes_total": "etcd_server_leader_changes_seen_total",
+    "proposals_failed_total": "etcd_server_proposals_failed_total",
+    "proposals_committed": "etcd_server_proposals_committed_total",
+}
+_PENDING = "etcd_server_proposals_pending"
+
 
 def judge_counters(old: EtcdSample, new: EtcdSample) -> Iterator[Finding]:
-    """Judge one member: leader changes, proposals that failed, proposals that wait and do not move."""
+    """Judge one member: leader changes, proposals that failed, proposals that wait and do not move.
+
+    The two samples are of one process: a restart in between is told elsewhere.
+    """
+    unknown = _unknown(old, new)
+    if unknown:
+        yield Finding(
+            Outcome.BLIND,
+            "ETCD_UNREADABLE",
+            f"etcd on {new.member} did not tell all of its counters over the window: {', '.join(unknown)}.",
+            "A counter is absent from its metrics, is no number, or went back within the window.",
+            "On the node: curl http://127.0.0.1:2381/metrics, and look for them. Then check again.",
+            value=f"{len(unknown)} unknown",
+            threshold="all known",
+        )
     changes = gained(old.leader_changes_total, new.leader_changes_total)
     if changes:
         yield _leader_changed(new.member, changes)
@@ -31,7 +55,7 @@ def judge_counters(old: EtcdSample, new: EtcdSample) -> Iterator[Finding]:
             value=f"{failed:.0f} failed",
             threshold=f"fewer than {_FAILED_LIMIT}",
         )
-    if old.proposals_pending and new.proposals_pending:
+    if _is_waiting(old.proposals_pending) and _is_waiting(new.proposals_pending):
         moved = gained(old.proposals_committed, new.proposals_committed)
         if moved == 0:
             yield Finding(
@@ -43,6 +67,24 @@ def judge_counters(old: EtcdSample, new: EtcdSample) -> Iterator[Finding]:
                 value=f"{new.proposals_pending:.0f} pending, none committed",
                 threshold="pending ones are committed",
             )
+
+
+def _unknown(old: EtcdSample, new: EtcdSample) -> list[str]:
+    """The counters that say nothing about the window."""
+    unknown = [
+        name for field, name in _TOTALS.items() if gained(getattr(old, field), getattr(new, field)) is None
+    ]
+    if not (_is_number(old.proposals_pending) and _is_number(new.proposals_pending)):
+        unknown.append(_PENDING)
+    return unknown
+
+
+def _is_number(value: float | None) -> bool:
+    return value is not None and math.isfinite(value)
+
+
+def _is_waiting(pending: float | None) -> bool:
+    return pending is not None and math.isfinite(pending) and pending > 0
 
 
 def _leader_changed(member: str, changes: float) -> Finding:
@@ -59,5 +101,7 @@ def _leader_changed(member: str, changes: float) -> Finding:
 
 
 def gained(old: float | None, new: float | None) -> float | None:
-    """What a counter grew by; None when it is absent or was reset in between."""
-    return None if old is None or new is None or new < old else new - old
+    """What a counter grew by; None when it is absent, no number, or was reset in between."""
+    if old is None or new is None or not math.isfinite(new - old) or new < old:
+        return None
+    return new - old

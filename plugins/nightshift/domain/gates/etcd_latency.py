@@ -107,7 +107,8 @@ def continues(
 ) -> bool:
     """Tell whether a window may begin at the earlier sample `before`: the same members, the same processes, not too old.
 
-    A window longer than the policy's longest one would hide a disk that became slow a moment ago.
+    It may not become longer than the policy's: in a longer one the fast observations of before would outnumber those of a
+    disk that became slow a moment ago, and its last part cannot be judged alone, for nobody took a sample there.
     """
     if not before or set(before) != set(now):
         return False
@@ -117,7 +118,7 @@ def continues(
 def _continues(old: EtcdSample, new: EtcdSample, policy: EtcdLatencyPolicy) -> bool:
     if _judge_state(old, new):
         return False
-    return new.taken - old.taken <= policy.longest_window_seconds
+    return new.taken - old.taken <= policy.window_seconds
 
 
 def _devices(round_: Round) -> Mapping[str, EtcdDevice]:

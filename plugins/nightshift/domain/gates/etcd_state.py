@@ -44,7 +44,7 @@ def check(round_: Round, policy: ClusterPolicy) -> Verdict:
     states = round_.by_node(ETCD)
     answering = {name: state.status for name, state in sorted(states.items()) if state.status is not None}
     findings = [
-        *_judge_conditions(states),
+        *_judge_conditions(nodes, states),
         *(
             finding
             for name, status in answering.items()
@@ -66,8 +66,10 @@ def check(round_: Round, policy: ClusterPolicy) -> Verdict:
     )
 
 
-def _judge_conditions(states: Mapping[str, EtcdState]) -> Iterator[Finding]:
+def _judge_conditions(nodes: Sequence[NodeFacts], states: Mapping[str, EtcdState]) -> Iterator[Finding]:
     absent = [name for name, state in sorted(states.items()) if state.condition == "absent"]
+    if nodes and not states:
+        return  # nobody answered, which whoever asks this gate says; that is no word about an external etcd
     if len(absent) == len(states):
         yield Finding(
             Outcome.BLIND,

@@ -8,8 +8,9 @@ from nightshift.domain.verdicts import Outcome
 
 
 def unknown_target(target: TargetChoice) -> list[Finding]:
-    """A blind finding when the target could not be chosen; nothing when there is merely nothing to do."""
-    if target.kind is not TargetKind.BLIND:
+    """A blind finding when the target could not be chosen or does not say where to; nothing when there is nothing to do."""
+    is_half = target.is_hop and None in (target.version, target.minor)
+    if target.kind is not TargetKind.BLIND and not is_half:
         return []
     return [
         Finding(

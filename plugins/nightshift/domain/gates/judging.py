@@ -23,18 +23,22 @@ def judge(gate: Gate, round_: Round, policy: ClusterPolicy) -> Verdict:
     unread = list(_unread(gate, round_))
     if unread:
         return _blind(gate.name, unread)
+    silent = list(_silent(gate, round_, policy))
     try:
         verdict = gate.check(round_, policy)
     except NotRead as error:  # a topic it wants, and here cannot do without
-        return _blind(gate.name, [error.unread])
+        return _blind(gate.name, [*silent, error.unread])
     except Exception as error:  # noqa: BLE001  # whatever it is, the gate is blind and the others are heard
-        return _broken(gate.name, error)
-    silent = list(_silent(gate, round_, policy))
+        verdict = _broken(gate.name, error)
+    if verdict.outcome is not Outcome.BLIND:  # else it says so in its own words
+        silent += _unasked(gate, round_)
     return _blinded(verdict, silent) if silent else verdict
 
 
 def _unread(gate: Gate, round_: Round) -> Iterator[Unread]:
-    for topic in gate.needs:
+    # Who must have answered is known from the Node objects.
+    needs_nodes = any(isinstance(topic, NodeTopic) for topic in gate.needs)
+    for topic in dict.fromkeys((*gate.needs, *((NODES,) if needs_nodes else ()))):
         try:
             round_.by_node(topic) if isinstance(topic, NodeTopic) else round_.get(topic)
         except NotRead as error:
@@ -45,17 +49,22 @@ def _silent(gate: Gate, round_: Round, policy: ClusterPolicy) -> Iterator[Unread
     """Why nodes that belong to the cluster gave no answer on what the gate needs."""
     for topic in gate.needs:
         if isinstance(topic, NodeTopic):
-            expected = _expected(topic, round_, policy)
+            expected = _asked(topic, round_) - left_aside(round_, round_.get(NODES), policy.workers)
             answered = round_.by_node(topic)
             for name in sorted(expected - set(answered)):
                 yield round_.silent(topic).get(name) or _no_answer(topic, name)
 
 
-def _expected(topic: NodeTopic[object], round_: Round, policy: ClusterPolicy) -> set[str]:
-    """Names of the nodes that must have answered."""
-    nodes = round_.get(NODES)
-    asked = {n.name for n in nodes if n.is_control_plane or not topic.only_control_planes}
-    return asked - left_aside(round_, nodes, policy.workers)
+def _unasked(gate: Gate, round_: Round) -> Iterator[Unread]:
+    """What nobody could tell: a cluster that has no such node has not shown that all is well."""
+    for topic in gate.needs:
+        if isinstance(topic, NodeTopic) and not _asked(topic, round_) and not round_.by_node(topic):
+            yield _nobody(topic)
+
+
+def _asked(topic: NodeTopic[object], round_: Round) -> set[str]:
+    """Names of the nodes that belong to the topic."""
+    return {n.name for n in round_.get(NODES) if n.is_control_plane or not topic.only_control_planes}
 
 
 def _no_answer(topic: AnyTopic, node: str) -> Unread:
@@ -64,6 +73,16 @@ def _no_answer(topic: AnyTopic, node: str) -> Unread:
         f"Node {node} gave no answer about {topic.title}.",
         "The node joined the cluster while the round was gathered.",
         "Ask again: clear the task.",
+    )
+
+
+def _nobody(topic: NodeTopic[object]) -> Unread:
+    kind = "control-plane node" if topic.only_control_planes else "node"
+    return Unread(
+        "NODE_NOT_ASKED",
+        f"Nobody could be asked about {topic.title}: the cluster has no {kind}.",
+        f"The API lists no {kind}.",
+        "Look at kubectl get nodes: the label node-role.kubernetes.io/control-plane makes one a control plane.",
     )
 
 

@@ -2,10 +2,11 @@
 
 Asked from one control-plane node, with its own keyring, proxies and registry mirrors: the package repository of the
 target's minor (does it answer, is it signed by the key this node trusts), the exact packages and what they depend on, and
-the manifest of every image of the target. It blocks on a wrong signature, a missing package or image, and on a
-kubeadm that is newer than the target; no answer is blind. The tags of etcd, CoreDNS and pause are known before the
-target's own kubeadm is there only for the releases in include/tables/releases.yaml; of others the evidence says
-that they were not asked for (staging finds out, before anything is changed). A registry that wants a login warns:
+the manifest of every image of the target. It blocks on a wrong signature, a missing package or image, when apt would not install them, and on a
+kubeadm that is newer than the target; no answer is blind, and so is a kubeadm whose version is that of no release. The tags
+of etcd, CoreDNS and pause are known before the target's own kubeadm is there only for the releases in
+include/tables/releases.yaml; of others they are not asked for, which warns (staging finds out, before anything is changed).
+A registry that wants a login warns:
 only the container runtime has it. An image that every node that needs it has already counts as found: nobody fetches it.
 """
 
@@ -43,8 +44,10 @@ def check(round_: Round, policy: ClusterPolicy) -> Verdict:
     findings = list(_judge_repositories(supply)) or unknown_target(target)
     if not target.is_hop or target.version is None:
         return conclude(NAME, findings, passed="Nothing is upgraded tonight.")
-    findings += [*_judge_packages(supply), *_judge_images(supply)]
+    # A kubeadm that is too new is why apt refuses, and says more.
     findings += _judge_kubeadm(round_.by_node(PROBES), Version.parse(target.version))
+    findings += [*_judge_packages(supply), *_judge_images(supply), *_judge_unasked(supply, target.version)]
+    findings = findings or list(_judge_unspoken(supply))
     found = sum(item.state is Supplied.FOUND for item in supply.items)
     return conclude(
         NAME,
@@ -136,10 +139,25 @@ def _judge_repositories(supply: SupplyFacts) -> Iterator[Finding]:
             yield _missing_package(f"The package repository has no minor {item.name}", item)
 
 
+def _judge_unspoken(supply: SupplyFacts) -> Iterator[Finding]:
+    """Of each kind something is asked for; an answer without it is none."""
+    for kind in ("repository", "package", "image"):
+        if not any(item.kind == kind for item in supply.items):
+            yield Finding(
+                Outcome.BLIND,
+                "SUPPLY_SILENT",
+                f"The answer of {supply.node} says nothing about any {kind}.",
+                "Its scripts are not those of this version, or its answer was cut off.",
+                f"Enrol {supply.node} again, then ask again.",
+            )
+
+
 def _judge_packages(supply: SupplyFacts) -> Iterator[Finding]:
     for item in _of("package", supply):
         if item.state is Supplied.MISSING:
             yield _missing_package(f"Package {item.name} cannot be downloaded", item)
+        elif item.state is Supplied.REFUSED:
+            yield _refused_package(supply.node, item)
         elif item.state is not Supplied.FOUND:
             yield _silent(supply.node, f"Package {item.name}", item)
 
@@ -168,12 +186,30 @@ def _judge_images(supply: SupplyFacts) -> Iterator[Finding]:
             yield _silent(supply.node, f"The registry of image {item.name}", item)
 
 
+def _judge_unasked(supply: SupplyFacts, version: str) -> Iterator[Finding]:
+    if supply.unasked:
+        yield Finding(
+            Outcome.WARN,
+            "IMAGE_UNASKED",
+            f"Whether the images of {', '.join(supply.unasked)} are there is not known: with which tags kubeadm {version} asks "
+            "for them is not known yet.",
+            "include/tables/releases.yaml does not list this release.",
+            "Nothing: staging pulls them before anything is changed. A registry of your own must have what "
+            f"`kubeadm config images list --kubernetes-version {version}` names.",
+            value=f"{len(supply.unasked)} not asked for",
+            threshold="all asked for",
+        )
+
+
 def _judge_kubeadm(probes: Mapping[str, NodeProbe], target: Version) -> Iterator[Finding]:
     for node, probe in probes.items():
+        if probe.kubeadm_version is None:
+            continue  # staging brings the right one
         try:
-            installed = Version.parse(probe.kubeadm_version or "")
+            installed = Version.parse(probe.kubeadm_version)
         except ValueError:
-            continue  # no kubeadm, or none of a release: staging brings the right one
+            yield _unreadable(node, probe.kubeadm_version, target)
+            continue
         if installed > target:
             yield Finding(
                 Outcome.BLOCK,
@@ -184,6 +220,19 @@ def _judge_kubeadm(probes: Mapping[str, NodeProbe], target: Version) -> Iterator
                 value=str(installed),
                 threshold=str(target),
             )
+
+
+def _unreadable(node: str, said: str, target: Version) -> Finding:
+    return Finding(
+        Outcome.BLIND,
+        "KUBEADM_UNREADABLE",
+        f"kubeadm on {node} {f'says that it is {said!r}, which is no release' if said else 'does not say its version'}: "
+        f"whether it is newer than {target} is not known.",
+        "A pre-release or a build of its own was installed by hand (apt does not go back by itself), or it does not start.",
+        f"Install kubeadm of the running version on {node} from the package repository.",
+        value=said or "no version",
+        threshold=f"a release up to {target}",
+    )
 
 
 def _of(kind: str, supply: SupplyFacts) -> Iterator[SupplyItem]:
@@ -199,6 +248,19 @@ def _missing_package(what: str, item: SupplyItem) -> Finding:
         "Publish or mirror it, or choose another target, then ask again.",
         value="missing",
         threshold="there",
+    )
+
+
+def _refused_package(node: str, item: SupplyItem) -> Finding:
+    return Finding(
+        Outcome.BLOCK,
+        "PACKAGE_REFUSED",
+        f"apt on {node} would not install {item.name}: {item.detail}",
+        "What the node already has stands in the way: a newer package, one that would have to be removed, a dependency "
+        "that is not met.",
+        f"On {node}: apt-get check and dpkg -l kubeadm kubelet kubectl kubernetes-cni show it; put it right, then ask again.",
+        value="refused",
+        threshold="can be installed",
     )
 
 

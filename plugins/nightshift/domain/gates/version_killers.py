@@ -2,23 +2,26 @@
 
 Kubernetes and etcd take away flags, feature gates, kernels and old habits from minor to minor; a kubelet or an API
 server that is started with one of them does not come up again. What is gone since which minor is data with a source
-each (include/tables/version_killers.yaml). The entries are held against the kubelet's flags and configuration, the
-static-pod manifests, kubeadm's configuration, kube-proxy, CoreDNS, etcd's versions, cgroups, kernel and container
-runtime of every node. It blocks when the target would not start, warns when it starts and complains. What kubeadm
-itself cleans up on the way (`--pod-infra-container-image` in kubeadm-flags.env) is no finding. An etcd member's version is
-its image's tag; where that is missing or no version, what the member says of itself. When it says nothing either and an
-entry asks for it, the gate is **blind**.
-runtime of every node. It blocks when the target would not start, warns when it starts and complains. Where an entry is about
-runtimes, a node whose runtime is neither containerd nor CRI-O is blind. What kubeadm itself cleans up on the way
-(`--pod-infra-container-image` in kubeadm-flags.env) is no finding.
+each (include/tables/version_killers.yaml). The entries are held against the kubelet's flags and configuration (its file
+with the drop-ins of `--config-dir`, and what the running kubelet says of itself), the static-pod manifests, kubeadm's
+configuration, kube-proxy, CoreDNS, etcd's versions, cgroups, kernel and container runtime of every node.
+
+* **Blocks** when the target would not start, **warns** when it starts and complains, and when kubeadm-config pins etcd
+  (`etcd.local.imageTag`), for kubeadm leaves it there.
+* What `ignored_preflight_checks` lets pass is told with the verdict.
+* What kubeadm itself cleans up on the way (`--pod-infra-container-image` in kubeadm-flags.env) is no finding.
+* An etcd member's version is its image's tag; where that is missing or no version, what the member says of itself.
+* **Blind** when an entry asks for etcd's version and nothing tells it, when an entry is about container runtimes and a node's
+  is neither containerd nor CRI-O, and when a kubelet's configuration cannot be read or its file is missing.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
+from nightshift.domain.drift import shown
 from nightshift.domain.facts import NodeProbe
 from nightshift.domain.facts.etcd import ETCD
 from nightshift.domain.facts.versions import (
@@ -33,14 +36,15 @@ from nightshift.domain.facts.versions import (
 from nightshift.domain.gates.findings import Finding, conclude
 from nightshift.domain.gates.hop import unknown_target
 from nightshift.domain.policy import ClusterPolicy
+from nightshift.domain.quarantine import left_aside
 from nightshift.domain.round import AnyTopic, Moment, NotRead, Round
-from nightshift.domain.topics import COMPONENTS, NODES, PROBES, TARGET
+from nightshift.domain.topics import COMPONENTS, CONFIGZ, NODES, PROBES, TARGET
 from nightshift.domain.verdicts import Outcome, Verdict
 from nightshift.domain.versions import parse_minor
 
 NAME = "version_killers"
 TITLE = "What the new minor no longer bears"
-NEEDS = (TARGET, KILLERS, KUBEADM_CLUSTER, COMPONENTS, PROBES, PLATFORM, NODES)
+NEEDS = (TARGET, KILLERS, KUBEADM_CLUSTER, COMPONENTS, PROBES, PLATFORM, CONFIGZ, NODES)
 WANTS: tuple[AnyTopic, ...] = (ETCD,)
 MOMENTS = frozenset({Moment.NIGHT})
 
@@ -66,6 +70,7 @@ class _World:
     platforms: Mapping[str, Platform]
     cluster: KubeadmCluster
     etcd: Mapping[str, str]  # node -> image tag, or what the member says; "" = unknown
+    etcd_pin: str  # the tag that kubeadm-config holds etcd at; "" = kubeadm's own
     flags: tuple[_Flag, ...]
     gates: tuple[_Flag, ...]  # one per gate: name and value are those of the gate
 
@@ -76,25 +81,39 @@ def check(round_: Round, policy: ClusterPolicy) -> Verdict:
     if not target.is_hop or target.minor is None:
         return conclude(NAME, unknown_target(target), passed="Nothing is upgraded tonight.")
     minor = target.minor
-    entries = [k for k in round_.get(KILLERS) if bites(k, minor) and not _is_ignored(k, policy)]
+    biting = [k for k in round_.get(KILLERS) if bites(k, minor)]
+    entries = [k for k in biting if not _is_ignored(k, policy)]
     world = _world(round_)
     findings = [
         _finding(entry, minor, found)
         for entry in entries
         for found in dict.fromkeys(_FINDERS[entry.kind](entry, world))
     ]
+    if world.etcd_pin:
+        findings.append(_pinned_etcd(world.etcd_pin))
     if any(entry.kind is KillerKind.ETCD for entry in entries):
         findings += [_unknown_etcd(node) for node, version in world.etcd.items() if not version]
     if any(entry.kind is KillerKind.RUNTIME for entry in entries):
         findings += [
             _unknown_runtime(node, minor) for node, p in world.platforms.items() if p.runtime is None
         ]
+    aside = left_aside(round_, round_.get(NODES), policy.workers)
+    findings += [
+        _unknown_kubelet(node)
+        for node, platform in world.platforms.items()
+        if platform.kubelet_config is None and node not in aside
+    ]
+    ignored = _ignored(biting, world, policy)
+    said = f" ignored_preflight_checks lets pass: {shown(ignored)}." if ignored else ""
     return conclude(
         NAME,
         findings,
-        passed=f"Nothing in use is gone in {minor}; {len(entries)} entries were compared.",
+        passed=f"Nothing in use is gone in {minor}; {len(entries)} entries were compared.{said}",
         value=f"{len(findings)} of {len(entries)} entries",
-        evidence={name: _describe(platform) for name, platform in world.platforms.items()},
+        evidence={
+            **{name: _describe(platform) for name, platform in world.platforms.items()},
+            **({"ignored": ignored} if ignored else {}),
+        },
     )
 
 
@@ -120,6 +139,16 @@ def _is_ignored(killer: Killer, policy: ClusterPolicy) -> bool:
     return killer.preflight is not None and killer.preflight in policy.ignored_preflight_checks
 
 
+def _ignored(killers: Iterable[Killer], world: _World, policy: ClusterPolicy) -> list[str]:
+    """What would be a finding, had the owner not told kubeadm to pass over its check."""
+    return [
+        f"{found} ({killer.preflight})"
+        for killer in killers
+        if _is_ignored(killer, policy)
+        for found in dict.fromkeys(_FINDERS[killer.kind](killer, world))
+    ]
+
+
 def _world(round_: Round) -> _World:
     platforms, cluster = round_.by_node(PLATFORM), round_.get(KUBEADM_CLUSTER)
     flags = (
@@ -132,8 +161,9 @@ def _world(round_: Round) -> _World:
         platforms,
         cluster,
         {} if cluster.external_etcd else etcd,
+        "" if cluster.external_etcd else cluster.etcd_image[1],
         flags,
-        tuple(_all_gates(flags, platforms, cluster)),
+        (*_all_gates(flags, platforms, cluster), *_running_gates(platforms, round_.by_node(CONFIGZ))),
     )
 
 
@@ -180,18 +210,45 @@ def _all_gates(
 ) -> Iterator[_Flag]:
     for flag in flags:
         if flag.name == _GATES:
-            for pair in flag.value.split(","):
-                name, _, value = pair.strip().partition("=")
-                yield _Flag(flag.component, name, value.lower(), flag.place, flag.where)
+            for name, value in _pairs(flag.value):
+                yield _Flag(flag.component, name, value, flag.place, flag.where)
     for node, platform in platforms.items():
-        gates = platform.kubelet_config.get("featureGates")
-        for name, value in gates.items() if isinstance(gates, Mapping) else ():
+        for name, value in _gates_in(platform.kubelet_config):
             place = "config.yaml"
-            yield _Flag("kubelet", str(name), str(value).lower(), place, f"kubelet on {node} ({place})")
+            yield _Flag("kubelet", name, value, place, f"kubelet on {node} ({place})")
     for name, value in cluster.kubelet_gates.items():
         yield _Flag("kubelet", name, value.lower(), "kubelet-config", "kubelet in ConfigMap kubelet-config")
     for name, value in cluster.proxy_gates.items():
         yield _Flag("kube-proxy", name, value.lower(), "kube-proxy", "kube-proxy's ConfigMap")
+
+
+def _running_gates(
+    platforms: Mapping[str, Platform], running: Mapping[str, Mapping[str, object]]
+) -> Iterator[_Flag]:
+    """The gates that a kubelet says it runs with and that no place we read tells of."""
+    for node, configuration in running.items():
+        platform = platforms.get(node)
+        known = set(_gates_in(platform.kubelet_config)) if platform else set()
+        for flag in platform.kubelet_flags if platform else ():
+            known |= set(_pairs(flag.value)) if flag.name == _GATES else set()
+        for name, value in _gates_in(configuration):
+            if (name, value) not in known:
+                where = f"kubelet on {node} (its running configuration)"
+                yield _Flag("kubelet", name, value, "configz", where)
+
+
+def _pairs(text: str) -> Iterator[tuple[str, str]]:
+    """Names and values in the value of --feature-gates."""
+    for pair in text.split(","):
+        name, _, value = pair.strip().partition("=")
+        yield name, value.lower()
+
+
+def _gates_in(configuration: Mapping[str, object] | None) -> Iterator[tuple[str, str]]:
+    """Names and values of the feature gates in a kubelet's configuration."""
+    gates = (configuration or {}).get("featureGates")
+    for name, value in gates.items() if isinstance(gates, Mapping) else ():
+        yield str(name), str(value).lower()
 
 
 def _flag(killer: Killer, world: _World) -> Iterator[str]:
@@ -224,7 +281,8 @@ def _kubeadm_api(killer: Killer, world: _World) -> Iterator[str]:
 
 def _cgroup_v1(killer: Killer, world: _World) -> Iterator[str]:
     for node, platform in world.platforms.items():
-        is_allowed = any(platform.kubelet_config.get(name) is False for name in killer.names)
+        config = platform.kubelet_config or {}
+        is_allowed = any(config.get(name) is False for name in killer.names)
         if platform.cgroup == "v1" and not is_allowed:
             yield f"Node {node} runs on cgroup v1"
 
@@ -248,6 +306,9 @@ def _etcd(killer: Killer, world: _World) -> Iterator[str]:
     for node, tag in world.etcd.items():
         if tag and is_below(tag, killer.below or ""):
             yield f"etcd on {node} is {tag.partition('-')[0]}"
+    pin = _readable(world.etcd_pin)
+    if pin and is_below(pin, killer.below or ""):
+        yield f"etcd.local.imageTag in kubeadm-config is {pin.partition('-')[0]}"
 
 
 def _coredns_version(killer: Killer, world: _World) -> Iterator[str]:
@@ -308,6 +369,19 @@ def _finding(killer: Killer, minor: str, found: str) -> Finding:
     )
 
 
+def _pinned_etcd(tag: str) -> Finding:
+    return Finding(
+        Outcome.WARN,
+        "ETCD_PINNED",
+        f"kubeadm-config holds etcd at {tag} (etcd.local.imageTag), so the upgrade does not bring the etcd of the new minor.",
+        "Somebody set the tag in ConfigMap kubeadm-config, for an etcd that kubeadm did not bring at that time.",
+        "When it is no longer needed, take etcd.local.imageTag out (kubectl -n kube-system edit configmap kubeadm-config); "
+        "who keeps it, upgrades etcd himself from now on.",
+        value=tag,
+        threshold="kubeadm's own",
+    )
+
+
 def _unknown_etcd(node: str) -> Finding:
     return Finding(
         Outcome.BLIND,
@@ -327,6 +401,18 @@ def _unknown_runtime(node: str, minor: str) -> Finding:
         f"Which container runtime {node} runs is not known, and Kubernetes {minor} does not bear old ones.",
         "Neither containerd's nor CRI-O's socket is in its usual place under /run.",
         f"Start the runtime of {node}, or read in its documentation whether its version is good for {minor}; overrule the gate then.",
+    )
+
+
+def _unknown_kubelet(node: str) -> Finding:
+    return Finding(
+        Outcome.BLIND,
+        "KUBELET_CONFIG_UNREADABLE",
+        f"The file that configures the kubelet of {node} is missing, so it is not known how the next one would start.",
+        "/var/lib/kubelet/config.yaml was taken away, or --config of the kubelet names a file that is not there.",
+        "Bring the file back (kubeadm upgrade node phase kubelet-config), then ask again.",
+        value="missing",
+        threshold="there",
     )
 
 

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from nightshift.domain.facts import NodeFacts
 from nightshift.domain.gates.findings import Finding, conclude
+from nightshift.domain.gates.hop import unknown_target
 from nightshift.domain.policy import ClusterPolicy
 from nightshift.domain.round import AnyTopic, Moment, Round
 from nightshift.domain.target import CONTROL_PLANE_COMPONENTS, TargetChoice
@@ -39,7 +40,9 @@ def check(round_: Round, policy: ClusterPolicy) -> Verdict:
         findings.append(_unknown("any API server", "no version"))
         return conclude(NAME, findings, passed="")
     findings.extend(_judge_control_plane(running, api_servers))
-    findings.extend(_judge_kubelets(kubelets, api_servers, round_.get(TARGET)))
+    target = round_.get(TARGET)
+    findings.extend(_judge_kubelets(kubelets, api_servers, target))
+    findings.extend(unknown_target(target) if target.is_hop else ())
     everything = [*kubelets.values(), *(v for found in running.values() for v in found.values())]
     oldest, newest = min(everything), max(everything)
     if oldest != newest and round_.moment is Moment.NIGHT:

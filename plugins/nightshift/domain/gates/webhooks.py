@@ -1,8 +1,8 @@
 """Gate: would an admission webhook stop the upgrade?
 
 A webhook that fails closed and has nobody ready behind it refuses every request it is asked about. That **blocks** when
-the night needs such requests: evicting pods and starting them elsewhere, changing nodes, Leases, and what kubeadm and a
-new API server write. A namespaceSelector is evaluated over the namespaces there are; it never exempts what has no
+the night needs such requests: evicting and deleting pods in any namespace and starting them elsewhere with their volumes,
+changing nodes, Leases, and what kubeadm and a new API server write. A namespaceSelector is evaluated over the namespaces there are; it never exempts what has no
 namespace (nodes, ClusterRoles). A webhook that is asked about other things only, or fails open, passes, dead or not.
 
 It also blocks when a drain that lies ahead would lock a webhook out: all its endpoints are on the node to be drained, it
@@ -67,8 +67,16 @@ _NEEDED = (
     _Request("", "pods/binding", ("CREATE",), None),
     _Request("", "pods/status", ("UPDATE",), None),
     _Request("discovery.k8s.io", "endpointslices", _WRITE, None),
+    # an evicted pod is gone only when its kubelet has deleted it; until then the drain waits
+    _Request("", "pods", ("DELETE",), None),
+    # the API counts an eviction in the budget before it grants it
+    _Request("policy", "poddisruptionbudgets/status", ("UPDATE",), None),
+    # volumes follow their pods; a kubelet that cannot write its CSINode does not become Ready
+    _Request("storage.k8s.io", "volumeattachments", (*_WRITE, "DELETE"), ()),
+    _Request("storage.k8s.io", "volumeattachments/status", ("UPDATE",), ()),
+    _Request("storage.k8s.io", "csinodes", _WRITE, ()),
     # mirror pods, CoreDNS, the probe of the morning
-    _Request("", "pods", ("UPDATE", "DELETE"), _OWN),
+    _Request("", "pods", ("UPDATE",), _OWN),
     # cordons, marks, heartbeats, leader election, our own Lease
     _Request("", "nodes", ("UPDATE",), (), is_steady=True),
     _Request("", "nodes/status", ("UPDATE",), (), is_steady=True),
@@ -77,6 +85,10 @@ _NEEDED = (
     _Request("", "configmaps", _WRITE, (*_OWN, "kube-public")),
     _Request("apps", "daemonsets", _WRITE, _SYSTEM),
     _Request("apps", "deployments", _WRITE, _SYSTEM),
+    # how CoreDNS and kube-proxy roll out: by ReplicaSets and their counts, by ControllerRevisions
+    _Request("apps", "replicasets", _WRITE, _SYSTEM),
+    _Request("apps", "replicasets/status", ("UPDATE",), _SYSTEM),
+    _Request("apps", "controllerrevisions", _WRITE, _SYSTEM),
     _Request("batch", "jobs", ("CREATE", "DELETE"), _SYSTEM),
     _Request("", "services", _WRITE, _SYSTEM),
     _Request("", "serviceaccounts", _WRITE, _SYSTEM),

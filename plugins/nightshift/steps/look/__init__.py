@@ -65,7 +65,7 @@ GATHERERS: Mapping[str, Gatherer] = {
         lambda node, token: node.kubelet_configz(token), prepare=lambda session: session.kube.kubelet_token()
     ),
     ETCD_NOW.name: NodeGatherer(read_etcd, prepare=lambda session: session.clock),
-    API_REQUESTS.name: from_api(API_REQUESTS_QUESTION),
+    API_REQUESTS.name: from_look(API_REQUESTS_QUESTION),
     CRDS.name: from_api(CRDS_QUESTION),
     API_SERVICES.name: from_api(API_SERVICES_QUESTION),
     WEBHOOKS.name: from_api(WEBHOOKS_QUESTION),

@@ -22,16 +22,6 @@ look_etcd_device() {
     done
 }
 
-# etcd_directory: the data directory; fails when this node has none.
-etcd_directory() {
-    local pid given=
-    if pid=$(etcd_pid); then
-        given=$(process_flag "$pid" data-dir)
-    fi
-    given=$FS_ROOT${given:-/var/lib/etcd}
-    [[ -d $given ]] && echo "$given"
-}
-
 device_line() {
     local source number chain name rotates=-
     source=$(findmnt -no SOURCE -T "$1" | tail -n 1) || source=unknown

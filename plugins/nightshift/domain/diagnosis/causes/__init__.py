@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from nightshift.domain.diagnosis.cause import Cause
 from nightshift.domain.diagnosis.causes import (
+    api_starvation,
     apiserver_flag,
     authentication_config,
     certificate_expired,
@@ -15,6 +16,7 @@ from nightshift.domain.diagnosis.causes import (
     drift,
     etcd_flag,
     etcd_io_starvation,
+    etcd_member,
     etcd_quorum,
     etcd_quota,
     etcd_version,
@@ -22,6 +24,7 @@ from nightshift.domain.diagnosis.causes import (
     image_architecture,
     image_missing,
     image_unpullable,
+    kubeadm_bug,
     kubelet_down,
     kubelet_flag,
     kubelet_other_directory,
@@ -31,9 +34,11 @@ from nightshift.domain.diagnosis.causes import (
     pdb_deadlock,
     port_taken,
     repository_signature,
+    runtime_too_old,
     scratch_pile,
     ssh_cut,
     stray_static_pod,
+    unservable_object,
     webhook,
 )
 from nightshift.domain.diagnosis.causes.symptoms import SYMPTOMS
@@ -51,10 +56,14 @@ CATALOGUE: tuple[Cause, ...] = (
     authentication_config.CAUSE,
     certificate_expired.CAUSE,
     certificate_wrong.CAUSE,
+    unservable_object.CAUSE,
+    api_starvation.CAUSE,
     port_taken.CAUSE,
     cgroup_v1.CAUSE,
+    runtime_too_old.CAUSE,
     etcd_quota.CAUSE,
     etcd_quorum.CAUSE,
+    etcd_member.CAUSE,
     etcd_version.CAUSE,
     kubelet_down.CAUSE,
     kubelet_other_directory.CAUSE,
@@ -68,6 +77,7 @@ CATALOGUE: tuple[Cause, ...] = (
     node_rebooted.CAUSE,
     ssh_cut.CAUSE,
     foreign_kubeadm.CAUSE,
+    kubeadm_bug.CAUSE,
     drift.CAUSE,
     scratch_pile.CAUSE,
 )

@@ -17,4 +17,9 @@ CAUSE = Cause(
     runbook="VERSION_KILLER",
     specificity=5,
     match=by_signs(*_DECISIVE),
+    answers=(
+        r"manifests/kube-apiserver\.yaml",
+        "cluster/kubeadm-config",
+        "state/kubeadm-config",
+    ),
 )

@@ -17,4 +17,5 @@ CAUSE = Cause(
     runbook="DRIFT_FATAL",
     specificity=5,
     match=by_signs(*_DECISIVE),
+    answers=(r"manifests/kube-apiserver\.yaml",),
 )

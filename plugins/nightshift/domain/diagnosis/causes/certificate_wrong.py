@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from nightshift.domain.diagnosis.cause import Cause, by_signs
+from nightshift.domain.diagnosis.cause import Cause
+from nightshift.domain.diagnosis.causes.etcd_clients import with_refused_clients
 from nightshift.domain.diagnosis.causes.symptoms import ETCD_STUCK, KUBELET_STUCK
 
 _DECISIVE = ("certificate.untrusted",)
@@ -16,6 +17,9 @@ CAUSE = Cause(
     remedy="Put back the certificate or the CA that belongs there, restart what uses it, then run the night again.",
     runbook="CERTIFICATE_EXPIRED",
     specificity=4,
-    match=by_signs(*_DECISIVE),
+    match=with_refused_clients(
+        *_DECISIVE, refused="etcd.client_untrusted", alert="unknown certificate authority"
+    ),
     links=("pod.crash_loop", "apiserver.died", "etcd.died", "kubelet.exited", "kubelet.not_running"),
+    answers=("state/certificates",),
 )

@@ -18,4 +18,5 @@ CAUSE = Cause(
     specificity=5,
     match=by_signs(*_DECISIVE),
     leads_to=("kubelet_down",),
+    answers=("state/platform", "state/kubelet-config"),
 )

@@ -19,4 +19,5 @@ CAUSE = Cause(
     match=by_signs(*_DECISIVE),
     leads_to=("certificate_expired", "certificate_wrong", "image_unpullable"),
     links=("pod.crash_loop", "apiserver.died", "etcd.died", "kubelet.exited", "kubelet.not_running"),
+    answers=("state/clock",),
 )

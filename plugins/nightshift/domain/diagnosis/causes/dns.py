@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from nightshift.domain.diagnosis.cause import Cause, by_signs
+from nightshift.domain.diagnosis.cause import Cause
 from nightshift.domain.diagnosis.causes.symptoms import IMAGES_STUCK, PACKAGES_STUCK
+from nightshift.domain.diagnosis.causes.transient import in_step_or_lasting
 
 _DECISIVE = ("dns.failed",)
 
@@ -16,6 +17,6 @@ CAUSE = Cause(
     remedy="Repair the node's resolver or the name, then run the night again.",
     runbook="SUPPLY_SILENT",
     specificity=4,
-    match=by_signs(*_DECISIVE),
-    leads_to=("image_unpullable",),
+    match=in_step_or_lasting(*_DECISIVE, in_step="dns.in_step", firm="no such host"),
+    answers=("state/resolv",),
 )

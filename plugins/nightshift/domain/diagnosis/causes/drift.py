@@ -17,4 +17,9 @@ CAUSE = Cause(
     specificity=1,
     match=by_signs(*_DECISIVE),
     role=Role.CONDITION,
+    answers=(
+        r"manifests/kube-apiserver\.yaml",
+        "cluster/kubeadm-config",
+        "state/kubeadm-config",
+    ),
 )

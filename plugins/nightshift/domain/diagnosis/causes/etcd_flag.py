@@ -17,4 +17,5 @@ CAUSE = Cause(
     runbook="VERSION_KILLER",
     specificity=5,
     match=by_signs(*_DECISIVE),
+    answers=(r"manifests/etcd\.yaml",),
 )

@@ -4,14 +4,37 @@ from __future__ import annotations
 
 from nightshift.domain.diagnosis.cause import Cause, Match, Role
 from nightshift.domain.diagnosis.causes.symptoms import ETCD_STUCK
-from nightshift.domain.diagnosis.signs import Signs
+from nightshift.domain.diagnosis.lasting import lasted
+from nightshift.domain.diagnosis.signs import Signs, State
 
 _DECISIVE = ("etcd.starved",)
+_LOGGED, _RECORDED = "etcd.slow_fsync", "recorder.etcd_slow_fsync"  # the disk itself was slow
+_WRITER = "recorder.writer"  # who else wrote to etcd's disk meanwhile, as the node's recorder saw it
+_UNREACHED = "the API server did not reach etcd at all for long: a slow one still takes connections"
+_WRITERS_SHOWN = 2
 
 
 def _match(signs: Signs) -> Match | None:
+    """How slow it was, and who took the disk, when that was recorded."""
     found = signs.of(*_DECISIVE)
-    return Match(found, found[0].value) if found else None
+    if not found:
+        return None
+    writers = signs.of(_WRITER)[:_WRITERS_SHOWN]
+    named = "".join(f"; {sign.subject} wrote {sign.value}" for sign in writers)
+    kept_down, doubt = _disk(signs)
+    doubt = doubt or (_UNREACHED if any(map(lasted, signs.of("apiserver.etcd_unreachable"))) else "")
+    return Match((*found, *writers), f"{found[0].value}{named}", kept_down=kept_down, doubt=doubt)
+
+
+def _disk(signs: Signs) -> tuple[str, str]:
+    """Why it is not the disk, and why that is not sure: a slow write may also wait for the processor, a slow sync waits for the disk."""
+    is_logged, recorded = bool(signs.of(_LOGGED)), signs.state(_RECORDED)
+    if recorded is State.SEEN or (is_logged and recorded is State.UNREAD):
+        return "", ""
+    if recorded is State.UNREAD:
+        return "", "nothing shows a slow sync of the disk; the processor may have been slow"
+    measured = "the recorder saw etcd's disk sync fast enough meanwhile"
+    return ("", measured) if is_logged else (measured, "")
 
 
 CAUSE = Cause(
@@ -26,4 +49,10 @@ CAUSE = Cause(
     match=_match,
     role=Role.CONDITION,
     links=("apiserver.etcd_timeout",),
+    hints=("recorder.etcd_slow_fsync", "recorder.etcd_slow_applies", "recorder.io_pressure"),
+    answers=(
+        "recorder/samples",
+        "recorder/metrics/etcd-",
+        "pods/kube-system_etcd-",
+    ),
 )

@@ -17,4 +17,5 @@ CAUSE = Cause(
     runbook="ETCD_ALARM",
     specificity=5,
     match=by_signs(*_DECISIVE),
+    answers=("state/etcd", "recorder/metrics/etcd-"),
 )

@@ -17,4 +17,5 @@ CAUSE = Cause(
     runbook="ETCD_VERSIONS_DIFFER",
     specificity=5,
     match=by_signs(*_DECISIVE),
+    answers=("state/etcd", r"manifests/etcd\.yaml"),
 )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from nightshift.domain.diagnosis.cause import Cause, by_signs
+from nightshift.domain.diagnosis.cause import Cause, of_the_unpulled
 from nightshift.domain.diagnosis.causes.symptoms import ETCD_STUCK, IMAGES_STUCK
 
 _DECISIVE = ("image.architecture",)
@@ -16,5 +16,6 @@ CAUSE = Cause(
     remedy="Mirror the image with all architectures of the cluster, remove the wrong copy from the node, then run the night again.",
     runbook="IMAGE_MISSING",
     specificity=5,
-    match=by_signs(*_DECISIVE),
+    match=of_the_unpulled(*_DECISIVE),
+    leads_to=("image_missing", "image_unpullable"),
 )

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from nightshift.domain.diagnosis.cause import Cause, by_signs
+from nightshift.domain.diagnosis.cause import Cause, of_the_unpulled
 from nightshift.domain.diagnosis.causes.symptoms import IMAGES_STUCK
 
-_DECISIVE = ("image.missing",)
+_DECISIVE = ("image.missing", "image.not_mirrored")
+
 
 CAUSE = Cause(
     name="image_missing",
@@ -16,5 +17,8 @@ CAUSE = Cause(
     remedy="Push or mirror the image, or name another imageRepository in kubeadm-config, then run the night again.",
     runbook="IMAGE_MISSING",
     specificity=4,
-    match=by_signs(*_DECISIVE),
+    match=of_the_unpulled(*_DECISIVE),
+    # The next host that is asked is upstream's own, whose name a closed-off node cannot resolve.
+    leads_to=("dns", "image_unpullable"),
+    answers=("state/images",),
 )

@@ -17,4 +17,5 @@ CAUSE = Cause(
     runbook="IMAGE_UNCHECKED",
     specificity=4,
     match=by_signs(*_DECISIVE),
+    leads_to=("dns",),
 )

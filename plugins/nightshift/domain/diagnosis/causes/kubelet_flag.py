@@ -9,7 +9,7 @@ _DECISIVE = ("kubelet.unknown_flag", "kubelet.bad_config")
 
 CAUSE = Cause(
     name="kubelet_flag",
-    title="The kubelet refuses {subject}: the new version does not know it.",
+    title="The kubelet refuses {subject}: the new version does not know it, or not this value.",
     decisive=_DECISIVE,
     explains=KUBELET_STUCK,
     test="Where does the flag come from? `cat /var/lib/kubelet/kubeadm-flags.env /etc/default/kubelet; systemctl cat kubelet`",
@@ -18,4 +18,8 @@ CAUSE = Cause(
     specificity=5,
     match=by_signs(*_DECISIVE),
     leads_to=("kubelet_down",),
+    answers=(
+        "state/kubelet-flags",
+        "state/kubelet-config",
+    ),
 )

@@ -17,4 +17,8 @@ CAUSE = Cause(
     runbook="STATIC_POD_PATH",
     specificity=4,
     match=by_signs(*_DECISIVE),
+    answers=(
+        "state/kubelet-config",
+        "manifests/listing",
+    ),
 )

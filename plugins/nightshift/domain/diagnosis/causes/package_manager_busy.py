@@ -17,4 +17,8 @@ CAUSE = Cause(
     runbook="DPKG_BUSY",
     specificity=5,
     match=by_signs(*_DECISIVE),
+    answers=(
+        "recorder/processes",
+        "state/processes",
+    ),
 )

@@ -17,4 +17,8 @@ CAUSE = Cause(
     specificity=5,
     match=by_signs(*_DECISIVE),
     forbids=("kubeadm.hash_unchanged",),
+    answers=(
+        "driver/error",
+        "cluster/events",
+    ),
 )

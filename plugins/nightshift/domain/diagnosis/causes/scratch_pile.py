@@ -17,4 +17,5 @@ CAUSE = Cause(
     specificity=1,
     match=by_signs(*_DECISIVE),
     role=Role.CONDITION,
+    answers=("state/scratch",),
 )

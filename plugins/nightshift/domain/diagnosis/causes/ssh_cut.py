@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from nightshift.domain.diagnosis.cause import Cause, by_signs
 
-_DECISIVE = ("driver.unreachable",)
+_DECISIVE = ("driver.node_away",)
 
 CAUSE = Cause(
     name="ssh_cut",
@@ -16,4 +16,5 @@ CAUSE = Cause(
     runbook="NODE_UNREACHABLE",
     specificity=1,
     match=by_signs(*_DECISIVE),
+    answers=("jobs/",),
 )

@@ -11,8 +11,11 @@ CONTROL_PLANE_STUCK = (
     "job.api_lost",
     "job.api_unavailable",
     "job.timed_out",
+    "driver.verify",
+    "driver.rehearsal",
+    "job.rehearsal_failed",
 )
-APISERVER_STUCK = (*CONTROL_PLANE_STUCK, "apiserver.died")
+APISERVER_STUCK = (*CONTROL_PLANE_STUCK, "apiserver.died", "job.rehearsal_failed")
 ETCD_STUCK = (
     *CONTROL_PLANE_STUCK,
     "apiserver.died",
@@ -20,6 +23,7 @@ ETCD_STUCK = (
     "etcd.died",
     "kubeadm.etcd_failed",
     "job.etcd_unavailable",
+    "driver.snapshot",
 )
 # A kubelet that does not run moves no static pod either.
 KUBELET_STUCK = (
@@ -30,6 +34,7 @@ KUBELET_STUCK = (
     "job.kubelet_unhealthy",
     "job.kubeadm_failed",
     "job.timed_out",
+    "driver.verify",
 )
 PACKAGES_STUCK = ("job.install_failed", "job.package_missing", "job.repository_refused", "job.timed_out")
 IMAGES_STUCK = (
@@ -53,8 +58,13 @@ SYMPTOMS = tuple(
             "job.busy",
             "job.unfinished",
             "job.failed",
+            "job.snapshot_mismatch",
+            "job.not_staged",
+            "job.refused",
             "drain.blocked",
             "driver.unreachable",
+            "driver.busy",
+            "driver.failed",
         )
     )
 )

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from nightshift.domain.diagnosis.cause import Cause, by_signs
+from nightshift.domain.diagnosis.cause import Cause
+from nightshift.domain.diagnosis.causes.transient import in_step_or_lasting
 
 _DECISIVE = ("webhook.failed",)
 
@@ -23,6 +24,6 @@ CAUSE = Cause(
     remedy="Bring the webhook's pods back, or exempt kube-system from it, then run the night again.",
     runbook="WEBHOOK_DEAD",
     specificity=4,
-    match=by_signs(*_DECISIVE),
-    links=("kubeadm.preflight", "drain.blocked"),
+    match=in_step_or_lasting(*_DECISIVE, in_step="webhook.in_step", firm="denied the request"),
+    answers=("cluster/events",),
 )

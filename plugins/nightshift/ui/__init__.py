@@ -1,0 +1,1 @@
+"""Pages in the Airflow UI: authenticated by Airflow, read only."""

@@ -1,0 +1,71 @@
+"""A night that a stray file breaks ends in a report that names it: soon, in the UI, for nobody without a login."""
+
+from __future__ import annotations
+
+import json
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import quote
+
+import pytest
+from tests.lab.gate_world import CLUSTER_FILE, changed_policy
+from tests.lab.test_night import KUBEADM_UNIT, SLOT
+from tests.lab.test_owner import OwnersWorld
+from tests.lab.world import DAG, wait_until
+
+from nsdemo.processes import stop_airflow
+from nsdemo.settings import ui_url
+
+TASK = f"{SLOT}.upgrade_node"
+REPORT_SECONDS = 60  # from the end of the job on the node
+
+
+@pytest.fixture
+def short_world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[OwnersWorld]:
+    """A fresh lab whose kubeadm waits for a static pod's hash for 75 s only; its Airflow is stopped before and after."""
+    text = CLUSTER_FILE.read_text(encoding="utf-8")
+    policy = changed_policy(text, {"limits": {"upgrade_manifests_seconds": 75}})
+    (tmp_path / "lab.yaml").write_text(policy, encoding="utf-8")
+    monkeypatch.setenv("NIGHTSHIFT_CLUSTERS", str(tmp_path))
+    world = OwnersWorld(tmp_path)
+    stop_airflow(world.home, print)
+    yield world
+    world.lab("heal", "all", check=False)
+    stop_airflow(world.home, print)
+
+
+def job_end(world: OwnersWorld) -> float | None:
+    """When cp1's kubeadm job ended, by the node's own status file; None while it works."""
+    text = world.on_node("cp1", "cat /var/lib/nightshift/jobs/kubeadm-upgrade", check=False)
+    status = dict(line.partition("=")[::2] for line in text.splitlines() if "=" in line)
+    return float(status["finished"]) if status.get("finished", "-") not in ("-", "") else None
+
+
+def test_a_stray_file_ends_in_a_report_that_names_it(short_world: OwnersWorld) -> None:
+    world = short_world
+    world.fresh()
+    run_id = world.upgrade_until_job(TASK, "cp1", KUBEADM_UNIT)
+    world.lab("break", "stray-manifest", "cp1")
+    ended = wait_until(lambda: job_end(world), "the end of kubeadm's job", 900)
+    store = Path(world.home.store) / "lab" / "evidence"
+    report = wait_until(
+        lambda: next(store.glob("*/cp1-kubeadm-upgrade-*/report.html"), None), "the report", 120
+    )
+    print(f"report after {report.stat().st_mtime - ended:.1f} s", flush=True)
+
+    assert report.stat().st_mtime - ended <= REPORT_SECONDS
+    diagnosis = json.loads((report.parent / "diagnosis.json").read_text(encoding="utf-8"))
+    assert (diagnosis["first"]["cause"], diagnosis["confidence"]) == ("stray_static_pod", "confident")
+    manifest = json.loads((report.parent / "manifest.json").read_text(encoding="utf-8"))
+    assert manifest["inside"]["node.tar.gz"]  # the API may be away, the node is not
+    run = world.finish(run_id)
+    at = f"/nightshift/reports/{DAG}/{report.parents[1].name}/"  # it is tried again while the API is away: several reports
+    assert f"]({at}" in run["note"]
+    links = f"/api/v2/dags/{DAG}/dagRuns/{quote(run_id, safe='')}/taskInstances/{TASK}/links"
+    link = world.api._get(links)["extra_links"]["Incident report"]
+    assert link.startswith(at)
+    with pytest.raises(urllib.error.HTTPError) as refused:
+        urllib.request.urlopen(f"{ui_url()}{link}", timeout=10)
+    assert refused.value.code == 401

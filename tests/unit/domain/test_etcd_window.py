@@ -1,0 +1,38 @@
+"""A window over etcd that was kept open may not hide its own last part."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from nightshift.domain.etcd_window import TOO_FEW, hidden_findings, last_window_start
+
+SLOW = {"outcome": "block", "code": "ETCD_SLOW"}
+FEW = {"outcome": "blind", "code": TOO_FEW}
+PASSED = {"outcome": "pass", "code": "OK", "evidence": {}}
+
+
+def said(*findings: dict[str, str]) -> dict[str, Any]:
+    return {**findings[0], "evidence": {"findings": list(findings)}}
+
+
+@pytest.mark.parametrize(
+    ("taken", "start"), [(159.9, None), (160.0, 100.0), (174.0, 100.0), (175.0, 115.0), (400.0, 130.0)]
+)
+def test_the_last_part_is_the_newest_whole_window(taken: float, start: float | None) -> None:
+    looks = [{"taken": at} for at in (100.0, 130.0, 115.0)]
+    found = last_window_start(looks, taken, 60)
+    assert (found["taken"] if found else None) == start
+
+
+def test_what_the_last_part_says_alone_counts_where_the_whole_opens() -> None:
+    assert hidden_findings(PASSED, said(FEW, SLOW)) == [SLOW]
+    assert hidden_findings(PASSED, {**SLOW, "evidence": {}}) == [{**SLOW, "evidence": {}}]
+    assert hidden_findings({**PASSED, "outcome": "warn"}, said(SLOW)) == [SLOW]
+
+
+def test_few_observations_of_the_last_part_and_a_whole_that_is_shut_hide_nothing() -> None:
+    assert hidden_findings(PASSED, said(FEW)) == []
+    assert hidden_findings(PASSED, PASSED) == []
+    assert hidden_findings(said(FEW), said(SLOW)) == []
