@@ -40,25 +40,22 @@ class ScratchPlan:
     reap_bytes: int
 
 
-def choose_reapable(
-    entries: Sequence[ScratchEntry], now: float, retention_days: int, *, kubeadm_runs: bool
-) -> ScratchPlan:
+def choose_reapable(entries: Sequence[ScratchEntry], now: float, retention_days: int) -> ScratchPlan:
     """Choose what to remove: exact kubeadm names, older than the retention, never the newest backups.
+
+    While a kubeadm runs on the node none of it may be touched; that is for the caller to know.
 
     Args:
         entries: content of /etc/kubernetes/tmp.
         now: the *node's* clock (`NodeProbe.clock`), seconds since the epoch: modification times are its own.
         retention_days: `DiskPolicy.scratch_retention_days`.
-        kubeadm_runs: a kubeadm process or upgrade job is running on the node; then nothing is chosen.
     """
     protected = _newest_backups(entries)
     reap: list[ScratchEntry] = []
     keep: dict[str, str] = {}
     for entry in sorted(entries, key=lambda e: e.modified):
         reason = _reason_to_keep(entry, now - retention_days * _DAY_SECONDS, protected)
-        if kubeadm_runs:
-            keep[entry.name] = "kubeadm is running"
-        elif reason:
+        if reason:
             keep[entry.name] = reason
         else:
             reap.append(entry)

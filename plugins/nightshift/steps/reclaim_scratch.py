@@ -29,17 +29,16 @@ def reclaim_scratch(session: Session, *, dry_run: bool = False) -> dict[str, Any
     freed = sum(n["freed_bytes"] for n in nodes.values())
     sentence = "A dry run removes nothing."
     if not dry_run:
-        sentence = _what_went(removed, freed)
+        sentence = _what_went(removed, freed, sorted(name for name, node in nodes.items() if node["error"]))
     session.log(sentence)
     return {"sentence": sentence, "nodes": nodes}
 
 
-def _what_went(removed: int, freed: int) -> str:
-    return (
-        f"{removed} kubeadm leftovers removed, {freed / _MIB:.0f} MiB freed."
-        if removed
-        else "No kubeadm leftovers older than the retention."
-    )
+def _what_went(removed: int, freed: int, failed: list[str]) -> str:
+    stayed = f" On {', '.join(failed)} they stay or could not be looked at: see the log." if failed else ""
+    if removed:
+        return f"{removed} kubeadm leftovers removed, {freed / _MIB:.0f} MiB freed.{stayed}"
+    return stayed.strip() or "No kubeadm leftovers older than the retention."
 
 
 def _reclaim_on(session: Session, node: NodeFacts, dry_run: bool) -> dict[str, Any]:
@@ -47,13 +46,19 @@ def _reclaim_on(session: Session, node: NodeFacts, dry_run: bool) -> dict[str, A
     days = session.policy.disk.scratch_retention_days
     port = session.on(node)
     probe = port.probe()
-    plan = choose_reapable(probe.scratch, probe.clock, days, kubeadm_runs=bool(probe.kubeadm_pids))
+    plan = choose_reapable(probe.scratch, probe.clock, days)
     if not plan.reap:
         return {"removed": [], "freed_bytes": 0, "error": None}
+    amount = f"{len(plan.reap)} leftovers, {plan.reap_bytes / _MIB:.0f} MiB"
     if dry_run:
-        session.log(f"{node.name}: would remove {len(plan.reap)} leftovers, {plan.reap_bytes / _MIB:.0f} MiB")
+        session.log(f"{node.name}: would remove {amount}")
         return {"removed": [], "freed_bytes": 0, "error": None}
-    session.log(f"{node.name}: removing {len(plan.reap)} leftovers, {plan.reap_bytes / _MIB:.0f} MiB")
+    if probe.kubeadm_pids:
+        pids = ", ".join(map(str, probe.kubeadm_pids))
+        why = f"kubeadm is running (pid {pids}); {amount}, stay until the next night"
+        session.log(f"{node.name}: {why}")
+        return {"removed": [], "freed_bytes": 0, "error": why}
+    session.log(f"{node.name}: removing {amount}")
     limit = session.policy.limits.package_job_seconds
     # The token as the node knows it: this runs before the Lease is claimed, and a newer run fences it out.
     port.run_job(

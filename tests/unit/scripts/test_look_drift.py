@@ -198,6 +198,8 @@ def test_the_directory_its_links_and_processes(control_plane: FakeNode, process:
     ("words", "counts"),
     [
         ("version -o short", False),
+        ("config images list --config x", False),
+        ("config images pull --config x", True),
         ("init phase etcd local --config x --dry-run", False),
         ("init phase etcd local --config x", True),
         ("upgrade apply v1.35.4 --dry-run", True),
@@ -212,6 +214,15 @@ def test_our_own_dry_run_is_nobodys_kubeadm(control_plane: FakeNode, words: str,
         said = control_plane.shell("kubeadm.sh", "kubeadm_pids").stdout.strip()
         running.kill()
     assert said == (str(running.pid) if counts else "")
+
+
+def test_a_kubeadm_that_has_ended_and_is_not_reaped_yet_is_nobodys(control_plane: FakeNode) -> None:
+    """The look beside it may have run `kubeadm version`: a dead process has a name still, and no arguments."""
+    with subprocess.Popen(["true"]) as ended:
+        os.waitid(os.P_PID, ended.pid, os.WEXITED | os.WNOWAIT)
+        control_plane.pretend_process("kubeadm", ended.pid)
+        said = control_plane.shell("kubeadm.sh", "kubeadm_pids")
+    assert (said.returncode, said.stdout) == (0, "")
 
 
 WANTED = CONFIGURATION + "apiServer:\n  extraArgs:\n  - name: oidc-client-id\n    value: kubernetes\n"

@@ -111,7 +111,7 @@ def test_the_plan_and_the_node_agree(node, kind, suffix):
     name = f"kubeadm-{kind}{suffix}"
     path = make(node, name, 30)
     entry = ScratchEntry(name, path.stat().st_mtime, 1, True)
-    chosen = choose_reapable([entry], time.time(), 3, kubeadm_runs=False).reap
+    chosen = choose_reapable([entry], time.time(), 3).reap
     assert tuple(reclaim(node, name)[1]["removed"]) == chosen
 
 

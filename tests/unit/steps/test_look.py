@@ -232,6 +232,20 @@ def test_reclaim_removes_the_old_keeps_the_newest_and_reports(cluster: FakeClust
     assert done["nodes"]["w1"]["error"] is None
 
 
+def test_reclaim_leaves_all_alone_while_kubeadm_runs_and_says_so(
+    cluster: FakeCluster, session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    node = cluster.fakes["cp1"]
+    names = ("kubeadm-backup-etcd-2026-11-01-01-02-03", "kubeadm-backup-etcd-2026-11-02-01-02-03")
+    node.scratch = tuple(ScratchEntry(n, 1000.0 + i, 1024, True) for i, n in enumerate(names))
+    quiet = node.probe
+    monkeypatch.setattr(node, "probe", lambda: replace(quiet(), kubeadm_pids=(4711,)))
+    done = reclaim_scratch(session)
+    assert [entry.name for entry in node.scratch] == list(names)
+    assert "4711" in done["nodes"]["cp1"]["error"]
+    assert "cp1" in done["sentence"]
+
+
 def test_reclaim_says_what_stayed(cluster: FakeCluster, session: Session) -> None:
     node = cluster.fakes["cp1"]
     names = ("kubeadm-backup-etcd-2026-11-01-01-02-03", "kubeadm-backup-etcd-2026-11-02-01-02-03")

@@ -188,16 +188,41 @@ etcd_pid() {
     return 1
 }
 
-# kubeadm_pids: kubeadm processes that may change something; what our own looks run (`kubeadm version`, and a dry run of
-# one phase of init) cannot.
+# kubeadm_pids: kubeadm processes that may change something; what our own looks run (`kubeadm version`, its list of
+# images, and a dry run of one phase of init) cannot. A look may run at any time, beside another run's job too.
 kubeadm_pids() {
     local pid words
     for pid in $(pgrep -x kubeadm); do
-        mapfile -d '' -t words 2>/dev/null <"/proc/$pid/cmdline" || continue
-        [[ ${words[1]:-} != version ]] || continue
+        mapfile -d '' -t words < <(process_words "$pid")
+        # A process without words has ended, or it is just being started and may become anything.
+        ((${#words[@]})) || [[ $(process_state "$pid") != [ZX-] ]] || continue
+        [[ ${words[1]:-} != version && "${words[*]:1:3}" != "config images list" ]] || continue
         [[ "${words[*]:1:2}" != "init phase" || "${words[*]}" != *" --dry-run" ]] || continue
         echo "$pid"
     done
+}
+
+# process_words PID: its arguments, each ended by NUL. They come a moment after its name does, so a living process that
+# has none yet is asked again for up to half a second.
+process_words() {
+    local tries
+    for ((tries = 0; tries < 50; tries++)); do
+        # Substitution would drop the NULs; grep tells whether there is a byte at all.
+        if grep -qs . "/proc/$1/cmdline"; then
+            cat "/proc/$1/cmdline" 2>/dev/null || true # it ended between the two
+            return 0
+        fi
+        [[ $(process_state "$1") != [ZX-] ]] || return 0
+        sleep 0.01
+    done
+}
+
+# process_state PID: the letter of proc(5); Z is dead and only not yet reaped, - is gone.
+process_state() {
+    local line
+    { line=$(<"/proc/$1/stat"); } 2>/dev/null || line='- -) -'
+    line=${line##*) } # the name before it may hold anything
+    echo "${line:0:1}"
 }
 
 # foreign_kubeadm: who runs a kubeadm by hand, since when, and how it was called; nothing when nobody does.
