@@ -43,10 +43,20 @@ def job_end(world: OwnersWorld) -> float | None:
     return float(status["finished"]) if status.get("finished", "-") not in ("-", "") else None
 
 
+def has_moved_etcd(world: OwnersWorld) -> bool:
+    """Tell whether kubeadm has put etcd's new manifest into its place.
+
+    A stray file of before takes the API server away, and kubeadm's own checks end there: nobody has waited in vain yet.
+    """
+    question = "grep -q 'image: .*/etcd:3.6.6-' /etc/kubernetes/manifests/etcd.yaml && echo moved"
+    return world.on_node("cp1", question, check=False).strip() == "moved"
+
+
 def test_a_stray_file_ends_in_a_report_that_names_it(short_world: OwnersWorld) -> None:
     world = short_world
     world.fresh()
     run_id = world.upgrade_until_job(TASK, "cp1", KUBEADM_UNIT)
+    wait_until(lambda: has_moved_etcd(world), "etcd's new manifest", 300)
     world.lab("break", "stray-manifest", "cp1")
     ended = wait_until(lambda: job_end(world), "the end of kubeadm's job", 900)
     store = Path(world.home.store) / "lab" / "evidence"
