@@ -10,30 +10,21 @@ from pathlib import Path
 from urllib.parse import quote
 
 import pytest
-from tests.lab.gate_world import CLUSTER_FILE, changed_policy
+from tests.lab.owner_world import OwnersWorld, owned
 from tests.lab.test_night import KUBEADM_UNIT, SLOT
-from tests.lab.test_owner import OwnersWorld
-from tests.lab.world import DAG, wait_until
+from tests.lab.world import DAG, World, wait_until
 
-from nsdemo.processes import stop_airflow
 from nsdemo.settings import ui_url
 
-TASK = f"{SLOT}.upgrade_node"
 REPORT_SECONDS = 60  # from the end of the job on the node
 
 
 @pytest.fixture
-def short_world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[OwnersWorld]:
-    """A fresh lab whose kubeadm waits for a static pod's hash for 75 s only; its Airflow is stopped before and after."""
-    text = CLUSTER_FILE.read_text(encoding="utf-8")
-    policy = changed_policy(text, {"limits": {"upgrade_manifests_seconds": 75}})
-    (tmp_path / "lab.yaml").write_text(policy, encoding="utf-8")
-    monkeypatch.setenv("NIGHTSHIFT_CLUSTERS", str(tmp_path))
-    world = OwnersWorld(tmp_path)
-    stop_airflow(world.home, print)
-    yield world
-    world.lab("heal", "all", check=False)
-    stop_airflow(world.home, print)
+def short_world(world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[OwnersWorld]:
+    """A fresh lab whose kubeadm waits for a static pod's hash for 75 s only."""
+    with owned(world, tmp_path, monkeypatch) as mine:
+        mine.say({"limits": {"upgrade_manifests_seconds": 75}})
+        yield mine
 
 
 def job_end(world: OwnersWorld) -> float | None:
@@ -55,7 +46,7 @@ def has_moved_etcd(world: OwnersWorld) -> bool:
 def test_a_stray_file_ends_in_a_report_that_names_it(short_world: OwnersWorld) -> None:
     world = short_world
     world.fresh()
-    run_id = world.upgrade_until_job(TASK, "cp1", KUBEADM_UNIT)
+    run_id = world.upgrade_until_job(SLOT, "cp1", KUBEADM_UNIT)
     wait_until(lambda: has_moved_etcd(world), "etcd's new manifest", 300)
     world.lab("break", "stray-manifest", "cp1")
     ended = wait_until(lambda: job_end(world), "the end of kubeadm's job", 900)
@@ -73,7 +64,7 @@ def test_a_stray_file_ends_in_a_report_that_names_it(short_world: OwnersWorld) -
     run = world.finish(run_id)
     at = f"/nightshift/reports/{DAG}/{report.parents[1].name}/"  # it is tried again while the API is away: several reports
     assert f"]({at}" in run["note"]
-    links = f"/api/v2/dags/{DAG}/dagRuns/{quote(run_id, safe='')}/taskInstances/{TASK}/links"
+    links = f"/api/v2/dags/{DAG}/dagRuns/{quote(run_id, safe='')}/taskInstances/{SLOT}/links"
     link = world.api._get(links)["extra_links"]["Incident report"]
     assert link.startswith(at)
     with pytest.raises(urllib.error.HTTPError) as refused:

@@ -152,15 +152,15 @@ class World:
         """Run a shell command on a node as root."""
         return self.lab("ssh", node, command, check=check)
 
-    def kubectl(self, *arguments: str) -> str:
+    def kubectl(self, *arguments: str, stdin: str | None = None) -> str:
         """Run kubectl as the lab's administrator, patient with an API that restarts."""
         command = [*self.kubectl_command(), *arguments]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        done = subprocess.run(command, input=stdin, capture_output=True, text=True, check=False)
         for _ in range(30):
             if done.returncode == 0:
                 break
             time.sleep(2)
-            done = subprocess.run(command, capture_output=True, text=True, check=False)
+            done = subprocess.run(command, input=stdin, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr
         return done.stdout
 
