@@ -46,7 +46,6 @@ CAUSE = Cause(
     explains=(*ETCD_STUCK, "kubeadm.preflight"),
     test="Does etcd's disk sync slowly now, and who else writes to it? `curl -s localhost:2381/metrics | grep wal_fsync_duration_seconds_bucket; cat /proc/pressure/io; iostat -x 1 5`",
     remedy="Find the writer on etcd's device and move it or etcd's data away; run the night when the etcd gates pass.",
-    runbook="ETCD_SLOW",
     specificity=2,
     match=_match,
     role=Role.CONDITION,
