@@ -63,7 +63,7 @@ def _section(cause: Cause) -> str:
         f'\n## <a id="{cause.name}"></a>{cause.name}\n\n{_doc(cause)}\n\n'
         f"- **Decided by**: {_names(cause.decisive)}\n- **Explains**: {_names(cause.explains) or 'nothing by itself'}\n{more}"
         f"- **To be sure**: {cause.test}\n{_answers(cause)}- **What to do**: {cause.remedy}\n"
-        f"- **Page**: [{cause.runbook}](runbooks/{cause.runbook}.md)\n"
+        f"- **After a failed step**: [{cause.name}](runbooks/{cause.runbook}.md)\n"
     )
 
 

@@ -92,6 +92,15 @@ def test_a_stray_file_whose_name_says_nothing_is_found_by_its_content_alone(inci
     assert "stray_static_pod" not in alone.ruled_out
 
 
+def test_a_recorder_beside_a_disk_that_hangs_does_not_speak_for_the_disk() -> None:
+    """A sync of 10.7 s was logged after the last sample, others while the counters stood still: none of that is a fast sync."""
+    (contended,) = (i for i in INCIDENTS["train"] if i.name == "live-h-contended")
+    found = ask(contended.files())
+    assert found.first is not None
+    assert found.first.match is not None
+    assert (found.first.cause.name, found.first.match.doubt) == ("etcd_io_starvation", "")
+
+
 def test_conditions_are_listed_as_such() -> None:
     named = {name for incident in EVERY for name in incident.label.conditions}
     assert {"etcd_io_starvation", "scratch_pile", "drift", "stray_static_pod"} <= named, (

@@ -110,7 +110,6 @@ def _cause(name: str, **changes: object) -> Cause:
         ("failed.a", "failed.b"),
         "?",
         "!",
-        "JOB_FAILED",
         3,
         by_signs(f"{name}.sign"),
     )

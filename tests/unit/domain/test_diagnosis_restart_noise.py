@@ -242,23 +242,22 @@ def test_a_port_that_stays_taken_is_the_cause() -> None:
     assert (cause(found), found.confidence) == ("port_taken", Confidence.LIKELY)
 
 
-def recorded(**etcd_values: float) -> dict[str, str]:
-    """One minute of the recorder; counters grow by their value each second."""
-    return {
-        "recorder/samples.jsonl": "".join(
-            json.dumps(
-                {
-                    "t": 1795907830.0 + n,
-                    "etcd": {k: v * n if k.startswith("fsync") else v for k, v in etcd_values.items()},
-                }
-            )
-            + "\n"
-            for n in range(60)
-        )
-    }
+def recorded(
+    start: float = 1795907920.0, without: Iterable[int] = (), **etcd_values: float
+) -> dict[str, str]:
+    """One minute of the recorder, up to 23:19:39; counters grow by their value each second. At some seconds etcd does not answer."""
+    rows: list[dict[str, object]] = [
+        {"t": start + n, "etcd": {k: v * n if k.startswith("fsync") else v for k, v in etcd_values.items()}}
+        for n in range(60)
+    ]
+    for n in without:
+        rows[n] = {"t": rows[n]["t"], "missed": ["etcd"]}
+    return {"recorder/samples.jsonl": "".join(json.dumps(row) + "\n" for row in rows)}
 
 
 FAST, SLOW = recorded(fsync_sum=0.002, fsync_count=2), recorded(fsync_sum=1.0, fsync_count=2)
+FAST_BEFORE = recorded(1795907880.0, fsync_sum=0.002, fsync_count=2)  # up to 23:18:59
+FAST_ELSE = recorded(without=range(45, 55), fsync_sum=0.002, fsync_count=2)  # not from 23:19:25 to 23:19:34
 
 
 @pytest.mark.parametrize(
@@ -267,13 +266,18 @@ FAST, SLOW = recorded(fsync_sum=0.002, fsync_count=2), recorded(fsync_sum=1.0, f
         (WRITE, {}, Confidence.LIKELY),
         (WRITE, SLOW, Confidence.CONFIDENT),
         (WRITE, FAST, Confidence.UNKNOWN),
+        (WRITE, FAST_BEFORE, Confidence.LIKELY),
+        (WRITE, FAST_ELSE, Confidence.LIKELY),
         (WRITE + FSYNC, {}, Confidence.CONFIDENT),
         (WRITE + FSYNC, FAST, Confidence.LIKELY),
+        (WRITE + FSYNC, FAST_BEFORE, Confidence.CONFIDENT),
+        (WRITE + FSYNC, FAST_ELSE, Confidence.CONFIDENT),
     ],
 )
 def test_the_disk_is_blamed_only_by_its_own_syncs(
     log: str, recording: Mapping[str, str], confidence: Confidence
 ) -> None:
+    """Fast syncs speak against a logged slow one only where they were measured when it happened."""
     found = judge({**b.with_lines(gave_up(), b.ETCD, log), **recording})
     assert found.confidence is confidence, found.sentence
     listed = (*found.conditions, *((found.first,) if found.first else ()))

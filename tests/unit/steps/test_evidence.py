@@ -135,6 +135,8 @@ def test_the_report_names_the_cause_and_stands_beside_all_evidence(
     assert _json(folder / "diagnosis.json")["first"]["cause"] == "stray_static_pod"
     report = (folder / "report.html").read_text(encoding="utf-8")
     assert "kube-apiserver.yaml.bak" in report
+    assert "# stray_static_pod\n\n## What happened" in report
+    assert "gate blocks" not in report
     assert (
         "cp1: diagnosis (confident): The file kube-apiserver.yaml.bak in /etc/kubernetes/manifests"
         in cluster.log

@@ -8,6 +8,8 @@ from enum import StrEnum
 
 from nightshift.domain.diagnosis.signs import Sign, Signs
 
+RUNBOOKS = "causes/"  # below docs/runbooks; the pages beside it are of gates and errors
+
 
 class Role(StrEnum):
     """What a cause can be in the chain of causation."""
@@ -46,7 +48,6 @@ class Cause:
         explains: names of the symptoms that follow from it.
         test: the question that separates it from its rivals, and the read-only command that answers it.
         remedy: what to do.
-        runbook: name of the page, without its suffix.
         specificity: of two causes that explain the same, the more specific one is the first; 1 (general) to 5 (names the
             very thing).
         match: finds the decisive signs; None when there are none.
@@ -65,7 +66,6 @@ class Cause:
     explains: tuple[str, ...]
     test: str
     remedy: str
-    runbook: str
     specificity: int
     match: Callable[[Signs], Match | None]
     role: Role = Role.FIRST
@@ -74,6 +74,11 @@ class Cause:
     links: tuple[str, ...] = ()
     answers: tuple[str, ...] = ()
     hints: tuple[str, ...] = ()
+
+    @property
+    def runbook(self) -> str:
+        """Its page below docs/runbooks, without the suffix: what to look at and to do after a step that failed half-way."""
+        return f"{RUNBOOKS}{self.name}"
 
 
 def by_signs(*names: str) -> Callable[[Signs], Match | None]:

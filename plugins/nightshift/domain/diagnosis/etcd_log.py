@@ -76,30 +76,67 @@ class _Event:
         return str(self.message["msg"]).startswith(_FSYNC)
 
     @property
+    def is_slow_write(self) -> bool:
+        return self.message["msg"] == _SLOW and not self.is_read and self.seconds >= STARVED_SECONDS
+
+    @property
     def is_read(self) -> bool:
         return str(self.message.get("prefix", "")).startswith("read-only")
 
 
+@dataclass(frozen=True)
+class Wait:
+    """One thing of a second or more that etcd logged and that waits for the disk.
+
+    Args:
+        end: epoch seconds at which it was over, as logged; None when its line has no time.
+        seconds: that it took.
+        is_sync: it is a sync of the disk itself; else a write, which may also have waited for the processor.
+    """
+
+    end: float | None
+    seconds: float
+    is_sync: bool
+
+
+def disk_waits(files: Mapping[str, str], since: float | None) -> list[Wait]:
+    """The waits that `STARVED` is made of."""
+    events = _all_events(_logs(files), since)
+    return [Wait(event.line.time, event.seconds, event.is_fsync) for event in _of_disk(events)]
+
+
 def read_etcd(files: Mapping[str, str], since: float | None) -> Signs:
     """Measure etcd's slowness; unread without a log of it."""
-    logs = {path: text for path, text in followed_last(files) if _LOG.match(path)}
+    logs = _logs(files)
     listing = files.get(LISTING, "")
     if not logs and "total " in listing and " etcd.yaml" not in listing:
         return Signs(looked=NAMES)  # no etcd runs here
     if not any(text.strip() for text in logs.values()):
         return Signs(unread=dict.fromkeys(NAMES, "no log of etcd is in the evidence"))
-    events = _once(event for path, text in logs.items() for event in _events(path, text, since))
+    events = _all_events(logs, since)
     applies = [event for event in events if event.message["msg"] == _SLOW]
     signs = [_applies(applies)] if applies else []
     fsyncs = [event for event in events if event.is_fsync]
     if len(fsyncs) >= STARVED_COUNT:
         signs.append(_sign(SLOW_FSYNC, fsyncs, f"{len(fsyncs)} slow fsyncs"))
-    disk = [*fsyncs, *(e for e in applies if not e.is_read and e.seconds >= STARVED_SECONDS)]
+    disk = _of_disk(events)
     if len(disk) >= STARVED_COUNT:
         heartbeats = len(events) - len(applies) - len(fsyncs)
         value = f"{_apply_value(applies)}; {len(fsyncs)} slow fsyncs, {heartbeats} late heartbeats"
         signs.append(_sign(STARVED, disk, value))
     return Signs((*signs, *_leaderless(logs, since)), looked=NAMES)
+
+
+def _logs(files: Mapping[str, str]) -> dict[str, str]:
+    return {path: text for path, text in followed_last(files) if _LOG.match(path)}
+
+
+def _all_events(logs: Mapping[str, str], since: float | None) -> list[_Event]:
+    return _once(event for path, text in logs.items() for event in _events(path, text, since))
+
+
+def _of_disk(events: Sequence[_Event]) -> list[_Event]:
+    return [*(e for e in events if e.is_fsync), *(e for e in events if e.is_slow_write)]
 
 
 def _leaderless(logs: Mapping[str, str], since: float | None) -> Iterator[Sign]:

@@ -120,6 +120,8 @@ CLAUSES: Mapping[str, str] = {
     "recorder.hash_unchanged": "a pod stayed the same though kubeadm had written its new manifest",
     "recorder.restarts": "a pod had one container after another",
     "recorder.etcd_slow_fsync": "etcd's disk took long to write",
+    "recorder.etcd_fast_at_slow_fsync": "etcd's disk wrote fast when etcd's log says that it was slow to write",
+    "recorder.etcd_fast_when_slow": "etcd's disk wrote fast while etcd was slow",
     "recorder.etcd_slow_applies": "etcd was slow very often",
     "recorder.etcd_no_leader": "etcd had no leader for seconds",
     "recorder.writer": "another process wrote much to etcd's disk",

@@ -17,6 +17,8 @@ from nightshift.domain.diagnosis.causes.symptoms import SYMPTOMS
 from nightshift.domain.diagnosis.certificates import ENDED, read_certificates
 from nightshift.domain.diagnosis.etcd_log import NAMES as ETCD_NAMES
 from nightshift.domain.diagnosis.etcd_log import read_etcd
+from nightshift.domain.diagnosis.fast_syncs import NAMES as FAST_SYNC_NAMES
+from nightshift.domain.diagnosis.fast_syncs import read_fast_syncs
 from nightshift.domain.diagnosis.followed import FOLLOWED, followed_last, is_cut, without_strangers
 from nightshift.domain.diagnosis.foreign import FOREIGN, read_foreign
 from nightshift.domain.diagnosis.jobs import NAMES as JOB_NAMES
@@ -77,6 +79,7 @@ def read(files: Mapping[str, str], since: float | None = None) -> Signs:
         ((ENDED,), lambda: read_certificates(files, since)),
         (ETCD_NAMES, lambda: read_etcd(files, span.logs)),
         (RECORDER_NAMES, lambda: read_recording(files)),
+        (FAST_SYNC_NAMES, lambda: read_fast_syncs(files, span.logs)),
         ((WORKED,), lambda: read_rehearsed(files)),
         ((NODE_AWAY,), lambda: read_step_message(files)),
         ((KNOWN_BUG,), lambda: read_kubeadm_bugs(files, span.jobs)),

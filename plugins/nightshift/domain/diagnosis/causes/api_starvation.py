@@ -14,7 +14,6 @@ CAUSE = Cause(
     explains=(*CONTROL_PLANE_STUCK, "kubeadm.preflight", "job.failed"),
     test="Who fills which level? `kubectl get --raw /debug/api_priority_and_fairness/dump_priority_levels; kubectl get flowschemas`",
     remedy="Stop the client that floods it, or give its FlowSchema another priority level, then run the night again.",
-    runbook="API_REFUSED",
     specificity=4,
     match=by_signs(*_DECISIVE),
     # Being told to wait alone may also be a server that shuts down.

@@ -14,7 +14,6 @@ CAUSE = Cause(
     explains=APISERVER_STUCK,
     test="Does the new version know the flag? `grep -n -- '--' /etc/kubernetes/manifests/kube-apiserver.yaml; kubectl -n kube-system get cm kubeadm-config -o yaml`",
     remedy="Take the flag out of kubeadm-config (apiServer.extraArgs) and of the manifest, then run the night again.",
-    runbook="VERSION_KILLER",
     specificity=5,
     match=by_signs(*_DECISIVE),
     answers=(

@@ -14,7 +14,6 @@ CAUSE = Cause(
     explains=APISERVER_STUCK,
     test="What does it say of the file, and are both forms set? `grep -nE 'oidc|authentication-config' /etc/kubernetes/manifests/kube-apiserver.yaml`",
     remedy="Correct the file, or use either --authentication-config or --oidc-*, never both; write the same into kubeadm-config, then run the night again.",
-    runbook="DRIFT_FATAL",
     specificity=5,
     match=by_signs(*_DECISIVE),
     answers=(r"manifests/kube-apiserver\.yaml",),

@@ -29,7 +29,6 @@ CAUSE = Cause(
     explains=(*ETCD_STUCK, *KUBELET_STUCK),
     test="Which one? `kubeadm certs check-expiration; openssl x509 -enddate -noout -in /var/lib/kubelet/pki/kubelet-client-current.pem`",
     remedy="Renew it (`kubeadm certs renew`; for a kubelet a new bootstrap), restart what uses it, then run the night again.",
-    runbook="CERTIFICATE_EXPIRED",
     specificity=5,
     match=_match,
     links=("pod.crash_loop", "apiserver.died", "etcd.died", "kubelet.exited", "kubelet.not_running"),

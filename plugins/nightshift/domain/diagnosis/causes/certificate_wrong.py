@@ -15,7 +15,6 @@ CAUSE = Cause(
     explains=(*ETCD_STUCK, *KUBELET_STUCK),
     test="Which authority signed it, for which names? `for f in /etc/kubernetes/pki/*.crt /etc/kubernetes/pki/etcd/*.crt; do openssl x509 -noout -subject -issuer -ext subjectAltName -in $f; done`",
     remedy="Put back the certificate or the CA that belongs there, restart what uses it, then run the night again.",
-    runbook="CERTIFICATE_EXPIRED",
     specificity=4,
     match=with_refused_clients(
         *_DECISIVE, refused="etcd.client_untrusted", alert="unknown certificate authority"

@@ -14,7 +14,6 @@ CAUSE = Cause(
     explains=(*KUBELET_STUCK, "kubeadm.preflight"),
     test="Which version? `stat -fc %T /sys/fs/cgroup` (cgroup2fs is v2)",
     remedy="Boot the node with cgroup v2; for the time being failCgroupV1: false in the kubelet's configuration.",
-    runbook="VERSION_KILLER",
     specificity=5,
     match=by_signs(*_DECISIVE),
     leads_to=("kubelet_down",),

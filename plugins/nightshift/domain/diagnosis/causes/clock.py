@@ -14,7 +14,6 @@ CAUSE = Cause(
     explains=(*ETCD_STUCK, *KUBELET_STUCK),
     test="What time is it here and elsewhere? `date -u; timedatectl; chronyc tracking`",
     remedy="Set the clock and start time synchronisation, then run the night again.",
-    runbook="CLOCK_SKEW",
     specificity=4,
     match=by_signs(*_DECISIVE),
     leads_to=("certificate_expired", "certificate_wrong", "image_unpullable"),

@@ -51,7 +51,6 @@ CAUSE = Cause(
     ),
     test="Is there room, and are there inodes? `df -h / /var/lib/etcd /var/lib/containerd /var/lib/kubelet; df -i /`",
     remedy="Make room on that mount (old images, logs, kubeadm's scratch in /etc/kubernetes/tmp), then run the night again.",
-    runbook="DISK_WOULD_FILL",
     specificity=4,
     match=_match,
     # A mount that is full now is no proof that this step found no room: somebody must have said so.

@@ -15,7 +15,6 @@ CAUSE = Cause(
     explains=(*IMAGES_STUCK, *PACKAGES_STUCK, "job.kubelet_unhealthy", "job.api_lost"),
     test="Does the node's resolver answer? `cat /etc/resolv.conf; getent hosts NAME`",
     remedy="Repair the node's resolver or the name, then run the night again.",
-    runbook="SUPPLY_SILENT",
     specificity=4,
     match=in_step_or_lasting(*_DECISIVE, in_step="dns.in_step", firm="no such host"),
     answers=("state/resolv",),

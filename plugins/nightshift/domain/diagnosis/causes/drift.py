@@ -13,7 +13,6 @@ CAUSE = Cause(
     explains=(),
     test="What would the upgrade change? `kubeadm upgrade diff`",
     remedy="Write the settings into kubeadm-config before the next upgrade (`kubeadm init phase upload-config kubeadm`).",
-    runbook="DRIFT_PENDING",
     specificity=1,
     match=by_signs(*_DECISIVE),
     role=Role.CONDITION,

@@ -14,7 +14,6 @@ CAUSE = Cause(
     explains=ETCD_STUCK,
     test="Is the flag in etcd's manifest? `grep -n -- '--' /etc/kubernetes/manifests/etcd.yaml`",
     remedy="Take the flag out of kubeadm-config (etcd.local.extraArgs) and of the manifest, then run the night again.",
-    runbook="VERSION_KILLER",
     specificity=5,
     match=by_signs(*_DECISIVE),
     answers=(r"manifests/etcd\.yaml",),

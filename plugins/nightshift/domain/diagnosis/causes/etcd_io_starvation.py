@@ -5,11 +5,15 @@ from __future__ import annotations
 from nightshift.domain.diagnosis.cause import Cause, Match, Role
 from nightshift.domain.diagnosis.causes.symptoms import ETCD_STUCK
 from nightshift.domain.diagnosis.lasting import lasted
-from nightshift.domain.diagnosis.signs import Signs, State
+from nightshift.domain.diagnosis.signs import Signs
 
 _DECISIVE = ("etcd.starved",)
 _LOGGED, _RECORDED = "etcd.slow_fsync", "recorder.etcd_slow_fsync"  # the disk itself was slow
 _WRITER = "recorder.writer"  # who else wrote to etcd's disk meanwhile, as the node's recorder saw it
+# The recorder measured the disk at the very moments that the log speaks of.
+_FAST_AT_SYNCS, _FAST_AT_WAITS = "recorder.etcd_fast_at_slow_fsync", "recorder.etcd_fast_when_slow"
+_MEASURED = "the recorder saw etcd's disk sync fast enough at those moments"
+_UNSHOWN = "nothing shows a slow sync of the disk; the processor may have been slow"
 _UNREACHED = "the API server did not reach etcd at all for long: a slow one still takes connections"
 _WRITERS_SHOWN = 2
 
@@ -28,13 +32,11 @@ def _match(signs: Signs) -> Match | None:
 
 def _disk(signs: Signs) -> tuple[str, str]:
     """Why it is not the disk, and why that is not sure: a slow write may also wait for the processor, a slow sync waits for the disk."""
-    is_logged, recorded = bool(signs.of(_LOGGED)), signs.state(_RECORDED)
-    if recorded is State.SEEN or (is_logged and recorded is State.UNREAD):
+    if signs.of(_RECORDED):
         return "", ""
-    if recorded is State.UNREAD:
-        return "", "nothing shows a slow sync of the disk; the processor may have been slow"
-    measured = "the recorder saw etcd's disk sync fast enough meanwhile"
-    return ("", measured) if is_logged else (measured, "")
+    if signs.of(_LOGGED):
+        return "", _MEASURED if signs.of(_FAST_AT_SYNCS) else ""
+    return (_MEASURED, "") if signs.of(_FAST_AT_WAITS) else ("", _UNSHOWN)
 
 
 CAUSE = Cause(
@@ -44,7 +46,6 @@ CAUSE = Cause(
     explains=(*ETCD_STUCK, "kubeadm.preflight"),
     test="Does etcd's disk sync slowly now, and who else writes to it? `curl -s localhost:2381/metrics | grep wal_fsync_duration_seconds_bucket; cat /proc/pressure/io; iostat -x 1 5`",
     remedy="Find the writer on etcd's device and move it or etcd's data away; run the night when the etcd gates pass.",
-    runbook="ETCD_SLOW",
     specificity=2,
     match=_match,
     role=Role.CONDITION,

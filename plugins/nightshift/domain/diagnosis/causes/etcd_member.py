@@ -14,7 +14,6 @@ CAUSE = Cause(
     explains=ETCD_STUCK,
     test="Who is a member, who a learner? `etcdctl member list -w table`",
     remedy="Promote the learner (`etcdctl member promote ID`), or remove the member and let it join anew; then run the night again.",
-    runbook="ETCD_MEMBERS_WRONG",
     specificity=5,
     match=by_signs(*_DECISIVE),
     answers=("state/etcd",),

@@ -41,7 +41,6 @@ CAUSE = Cause(
     explains=(*ETCD_STUCK, "kubeadm.preflight"),
     test="Which members answer? `etcdctl member list -w table; etcdctl endpoint health --cluster`",
     remedy="Bring the missing members back (or restore), then run the night again.",
-    runbook="ETCD_NO_LEADER",
     specificity=3,
     match=_match,
     answers=("state/etcd",),

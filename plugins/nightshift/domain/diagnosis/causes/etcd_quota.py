@@ -14,7 +14,6 @@ CAUSE = Cause(
     explains=(*ETCD_STUCK, "kubeadm.preflight"),
     test="Is the alarm on? `etcdctl alarm list; etcdctl endpoint status -w table`",
     remedy="Compact, defragment, disarm the alarm; find who fills it; then run the night again.",
-    runbook="ETCD_ALARM",
     specificity=5,
     match=by_signs(*_DECISIVE),
     answers=("state/etcd", "recorder/metrics/etcd-"),

@@ -14,7 +14,6 @@ CAUSE = Cause(
     explains=ETCD_STUCK,
     test="Which version runs, which one wrote? `etcdctl endpoint status -w table; grep image: /etc/kubernetes/manifests/etcd.yaml`",
     remedy="Go to the etcd version that the cluster version asks for, in the steps upstream names; then run the night again.",
-    runbook="ETCD_VERSIONS_DIFFER",
     specificity=5,
     match=by_signs(*_DECISIVE),
     answers=("state/etcd", r"manifests/etcd\.yaml"),

@@ -40,7 +40,6 @@ CAUSE = Cause(
     ),
     test="Who? `ps -eo user,lstart,args -C kubeadm; last`",
     remedy="Wait for it to end and look what it did, then run the night again.",
-    runbook="CONTROL_PLANE_BUSY",
     specificity=5,
     match=_match,
     hints=(_RECORDED, _RUNNING),

@@ -14,7 +14,6 @@ CAUSE = Cause(
     explains=(*IMAGES_STUCK, *ETCD_STUCK),
     test="Which architectures does the image have? `uname -m; nightshift-node image-manifests IMAGE`",
     remedy="Mirror the image with all architectures of the cluster, remove the wrong copy from the node, then run the night again.",
-    runbook="IMAGE_MISSING",
     specificity=5,
     match=of_the_unpulled(*_DECISIVE),
     leads_to=("image_missing", "image_unpullable"),

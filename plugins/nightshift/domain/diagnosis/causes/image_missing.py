@@ -15,7 +15,6 @@ CAUSE = Cause(
     explains=(*IMAGES_STUCK, "job.kubelet_unhealthy"),
     test="Does the registry have it? `crictl pull IMAGE` (pulls), or `nightshift-node image-manifests IMAGE` (only asks)",
     remedy="Push or mirror the image, or name another imageRepository in kubeadm-config, then run the night again.",
-    runbook="IMAGE_MISSING",
     specificity=4,
     match=of_the_unpulled(*_DECISIVE),
     # The next host that is asked is upstream's own, whose name a closed-off node cannot resolve.

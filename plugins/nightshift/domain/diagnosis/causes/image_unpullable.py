@@ -14,7 +14,6 @@ CAUSE = Cause(
     explains=(*IMAGES_STUCK, "job.kubelet_unhealthy"),
     test="Does the registry answer this node? `curl -sSI https://registry.k8s.io/v2/; cat /etc/containerd/certs.d/*/hosts.toml`",
     remedy="Make the registry or its mirror reachable, repair its certificate or credentials, then run the night again.",
-    runbook="IMAGE_UNCHECKED",
     specificity=4,
     match=by_signs(*_DECISIVE),
     leads_to=("dns",),

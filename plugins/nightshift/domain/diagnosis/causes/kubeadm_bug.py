@@ -13,7 +13,6 @@ CAUSE = Cause(
     explains=("job.kubeadm_failed", "job.api_lost", "kubeadm.preflight"),
     test="Which version ran, and does the issue describe this end? `kubeadm version -o short`",
     remedy="Take a version that has the fix as the target (or the workaround that the issue names), then run the night again.",
-    runbook="JOB_FAILED",
     specificity=5,
     match=by_signs(*_DECISIVE),
     answers=(

@@ -38,7 +38,6 @@ CAUSE = Cause(
     explains=KUBELET_STUCK,
     test="Since when, and what were its last words? `systemctl status kubelet; journalctl -u kubelet -n 50`",
     remedy="Start it, or repair what it says, then run the night again.",
-    runbook="NODE_NOT_READY",
     specificity=1,
     match=_match,
     answers=(

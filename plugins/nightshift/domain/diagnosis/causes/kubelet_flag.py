@@ -14,7 +14,6 @@ CAUSE = Cause(
     explains=KUBELET_STUCK,
     test="Where does the flag come from? `cat /var/lib/kubelet/kubeadm-flags.env /etc/default/kubelet; systemctl cat kubelet`",
     remedy="Take the flag out of that file (kubeadm upgrade rewrites kubeadm-flags.env only), restart the kubelet, then run the night again.",
-    runbook="VERSION_KILLER",
     specificity=5,
     match=by_signs(*_DECISIVE),
     leads_to=("kubelet_down",),

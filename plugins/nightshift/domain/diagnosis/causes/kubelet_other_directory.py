@@ -14,7 +14,6 @@ CAUSE = Cause(
     explains=CONTROL_PLANE_STUCK,
     test="Which directory does it read? `grep staticPodPath /var/lib/kubelet/config.yaml; ls -la /etc/kubernetes/manifests`",
     remedy="Set staticPodPath to /etc/kubernetes/manifests or repair the file it names, restart the kubelet, then run the night again.",
-    runbook="STATIC_POD_PATH",
     specificity=4,
     match=by_signs(*_DECISIVE),
     answers=(

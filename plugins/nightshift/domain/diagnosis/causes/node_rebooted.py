@@ -29,7 +29,6 @@ CAUSE = Cause(
     explains=("job.unfinished", "driver.unreachable", "kubelet.exited", "job.timed_out"),
     test="When, and why? `last -x reboot shutdown; journalctl --list-boots`",
     remedy="Find who rebooted it (kured, a person, power), keep that out of the night, run the night again.",
-    runbook="JOB_LOST",
     specificity=4,
     match=_match,
     leads_to=("ssh_cut", "kubelet_down"),

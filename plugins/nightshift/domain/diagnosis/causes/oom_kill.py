@@ -42,7 +42,6 @@ CAUSE = Cause(
     explains=(*ETCD_STUCK, *KUBELET_STUCK),
     test="Who had the memory? `journalctl -k | grep -A40 oom-kill; free -m`",
     remedy="Give the node memory or move what fills it, then run the night again.",
-    runbook="NODE_UNDER_PRESSURE",
     specificity=4,
     match=_match,
     hints=("recorder.memory_low",),

@@ -14,7 +14,6 @@ CAUSE = Cause(
     explains=(*PACKAGES_STUCK, "job.kubeadm_failed"),
     test="Who holds the lock, is anything half installed? `fuser -v /var/lib/dpkg/lock-frontend; dpkg --audit`",
     remedy="Let the other process end, or run `dpkg --configure -a`, then run the night again.",
-    runbook="DPKG_BUSY",
     specificity=5,
     match=by_signs(*_DECISIVE),
     answers=(

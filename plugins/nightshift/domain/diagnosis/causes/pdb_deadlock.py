@@ -13,7 +13,6 @@ CAUSE = Cause(
     explains=("drain.blocked", "job.timed_out"),
     test="Which budget allows none? `kubectl get pdb -A`",
     remedy="Add a replica or loosen the budget, then run the night again.",
-    runbook="PDB_DEADLOCK",
     specificity=5,
     match=by_signs(*_DECISIVE),
     forbids=("kubeadm.hash_unchanged",),

@@ -67,7 +67,6 @@ CAUSE = Cause(
     explains=(*ETCD_STUCK, *KUBELET_STUCK),
     test="Who holds it? `ss -ltnp`",
     remedy="Stop that process, or an old instance that did not end, then run the night again.",
-    runbook="SECOND_PROCESS",
     specificity=5,
     match=_match,
     links=("pod.crash_loop", "apiserver.died", "etcd.died", "kubelet.exited", "kubelet.not_running"),

@@ -14,7 +14,6 @@ CAUSE = Cause(
     explains=PACKAGES_STUCK,
     test="Which key signs, which keys are trusted? `apt-get update` (changes only apt's lists); `ls -l /etc/apt/keyrings`",
     remedy="Install the repository's present key, after checking it, then run the night again.",
-    runbook="REPOSITORY_REFUSED",
     specificity=5,
     match=by_signs(*_DECISIVE),
 )

@@ -14,7 +14,6 @@ CAUSE = Cause(
     explains=(*KUBELET_STUCK, *IMAGES_STUCK),
     test="Which version runs, and is its CRI plugin loaded? `containerd --version; ctr plugins ls | grep cri; crictl version`",
     remedy="Upgrade the runtime (or take cri out of disabled_plugins in /etc/containerd/config.toml), restart it, then run the night again.",
-    runbook="VERSION_KILLER",
     specificity=5,
     match=by_signs(*_DECISIVE),
     leads_to=("kubelet_down", "image_unpullable"),

@@ -13,7 +13,6 @@ CAUSE = Cause(
     explains=(),
     test="How many, how large? `du -sh /etc/kubernetes/tmp; ls /etc/kubernetes/tmp | wc -l`",
     remedy="Remove the old ones (step reclaim-scratch does), never those of a failure that is not understood yet.",
-    runbook="DISK_WOULD_FILL",
     specificity=1,
     match=by_signs(*_DECISIVE),
     role=Role.CONDITION,

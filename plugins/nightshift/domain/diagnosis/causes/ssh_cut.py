@@ -13,7 +13,6 @@ CAUSE = Cause(
     explains=("driver.unreachable", "job.unfinished"),
     test="Does the node answer now, and what did its job do? `systemctl status 'nightshift-*'; ss -ltn 'sport = :22'`",
     remedy="Repair the network or sshd; the next night attaches to the job or runs it again.",
-    runbook="NODE_UNREACHABLE",
     specificity=1,
     match=by_signs(*_DECISIVE),
     answers=("jobs/",),

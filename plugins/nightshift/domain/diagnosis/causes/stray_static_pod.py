@@ -72,7 +72,6 @@ CAUSE = Cause(
     explains=CONTROL_PLANE_STUCK,
     test="Do two files there name the same pod, and does the running process have the arguments of the stray one? `grep -H '  name: ' /etc/kubernetes/manifests/*; ps -ww -C kube-apiserver -o args=`",
     remedy="Move the file out of /etc/kubernetes/manifests (a backup belongs elsewhere, whatever its suffix), wait until the pod has restarted from its real manifest, run the night again.",
-    runbook="DUPLICATE_MANIFEST",
     specificity=5,
     match=_match,
     hints=("recorder.hash_unchanged",),

@@ -14,7 +14,6 @@ CAUSE = Cause(
     explains=APISERVER_STUCK,
     test="Which resource cannot be listed? `kubectl get --raw '/readyz?verbose'; kubectl get RESOURCE -A` for each resource named in its log",
     remedy="Rewrite or delete the object with a version that still serves it (or give the API server the missing key), then run the night again.",
-    runbook="CRD_VERSION_UNSERVED",
     specificity=5,
     match=by_signs(*_DECISIVE),
     answers=("pods/kube-system_kube-apiserver-",),

@@ -22,7 +22,6 @@ CAUSE = Cause(
     ),
     test="Does its service have endpoints, and does it cover kube-system? `kubectl get validatingwebhookconfigurations,mutatingwebhookconfigurations; kubectl get endpointslices -A`",
     remedy="Bring the webhook's pods back, or exempt kube-system from it, then run the night again.",
-    runbook="WEBHOOK_DEAD",
     specificity=4,
     match=in_step_or_lasting(*_DECISIVE, in_step="webhook.in_step", firm="denied the request"),
     answers=("cluster/events",),
