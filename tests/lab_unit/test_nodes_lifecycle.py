@@ -151,7 +151,7 @@ def test_reset_after_a_restart_of_the_machine_finds_the_saved_disks(
     state.Lab().save()
     monkeypatch.setattr(pool, "mount", lambda: keep_disks(state.Lab()))
     lifecycle.reset(QUIET)
-    assert calls.index("network.up") < calls.index("infra.start") < calls.index("power_on cp1")
+    assert calls.index("network.up") < calls.index("forget_faults") < calls.index("infra.start")
 
 
 @pytest.mark.parametrize("is_saved", [True, False])
@@ -165,7 +165,7 @@ def test_fresh_up_replaces_a_used_cluster_and_completes_what_is_missing(
     if is_saved:
         keep_disks(state.Lab())
     lifecycle.up(state.Lab(), QUIET, fresh=True)
-    assert calls[0] == "forget_faults"
+    assert calls[:2] == ["network.up", "forget_faults"]
     off = max(i for i, c in enumerate(calls[: calls.index("doctor.demand")]) if c == "power_off w2")
     assert off < calls.index("create_disk cp1") < calls.index("power_on cp1")
     assert ("cluster.create" in calls) is not is_saved
@@ -183,7 +183,7 @@ def test_reset_cuts_the_power_before_disks_are_changed_and_empties_the_monitorin
     state.Lab().save()
     keep_disks(state.Lab())
     lifecycle.reset(QUIET)
-    assert calls[:2] == ["pool.mount", "forget_faults"]
+    assert calls[:3] == ["pool.mount", "network.up", "forget_faults"]
     off = max(i for i, c in enumerate(calls) if c.startswith("power_off"))
     assert off < calls.index("create_disk cp1") < calls.index("power_on cp1")
     assert (

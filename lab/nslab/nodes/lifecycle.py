@@ -89,7 +89,6 @@ def reset(report: Report) -> None:
     started = time.monotonic()
     with report.step(_duration_name("reset", lab), "back to the fresh cluster"):
         _end_cluster(lab)
-        network.up(lab.profile)  # a restart of this machine has taken it away, too
         infra.start(lab)
         _start_saved(lab, report)
     report(f"the lab is fresh after {spell(time.monotonic() - started)}")
@@ -130,6 +129,7 @@ def _refuse_another(lab: state.Lab) -> None:
 
 def _end_cluster(lab: state.Lab) -> None:
     """Undo faults, stop who watches the cluster, and cut its nodes' power: it is about to be replaced."""
+    network.up(lab.profile)  # a restart of this machine has taken it away, and some faults are undone in it
     _forget_faults()
     for name in (*infra.MONITORING, probe.PROCESS):
         processes.stop(name, kill=True)
