@@ -163,6 +163,7 @@ def _correction(options: argparse.Namespace) -> Correction:
 
 
 def _enrol(options: argparse.Namespace) -> None:
+    _require_file(options.cluster)
     names = _connection_names(options.cluster)
     key = _known_key(options.write_env, names["ssh"]) or generate_key_pair()
     made = enrol(_access(options), key)
@@ -186,9 +187,41 @@ def _enrol(options: argparse.Namespace) -> None:
 
 
 def _unenrol(options: argparse.Namespace) -> None:
+    """Also without the cluster's file: whoever deleted it first must still get everything back."""
+    if _policy(options.cluster) is None:
+        _say(f"warning: {_no_file(options.cluster)} Going on with the usual names of the connections.")
     unenrol(_access(options), time.time())
-    if options.write_env is not None and options.write_env.exists():
-        _rewrite(options.write_env, dict.fromkeys(_connection_names(options.cluster).values()))
+    if options.write_env is None:
+        return
+    names = _connection_names(options.cluster).values()
+    missing = [name for name in names if name not in _variables(options.write_env)]
+    if missing:
+        _say(f"warning: {options.write_env} has no {' and no '.join(missing)}: nothing to take out for it")
+    if len(missing) < len(names):
+        _rewrite(options.write_env, dict.fromkeys(names))
+
+
+def _require_file(cluster: str) -> None:
+    """Refuse a cluster that no night would know.
+
+    Raises:
+        ConfigError: CONFIG_INVALID, it has no file.
+    """
+    if _policy(cluster) is None:
+        raise ConfigError(
+            "CONFIG_INVALID",
+            f"There is no cluster {cluster}; nothing was touched.",
+            cause=_no_file(cluster),
+            next_step="Correct the name; or write that file first (include/clusters/example.yaml.sample shows "
+            "how); or name the directory it lies in with NIGHTSHIFT_CLUSTERS.",
+        )
+
+
+def _no_file(cluster: str) -> str:
+    """Where the cluster's file was looked for, and what is there instead."""
+    known = sorted(path.stem for path in clusters_directory().glob("*.yaml"))
+    there = f"the clusters there are {', '.join(known)}" if known else "no cluster has a file there"
+    return f"{_file_of(cluster)} does not exist; {there}."
 
 
 def _access(options: argparse.Namespace) -> Access:
@@ -223,8 +256,18 @@ def _connection_names(cluster: str) -> dict[str, str]:
 
 def _policy(cluster: str) -> ClusterPolicy | None:
     """The cluster's file; None while there is none."""
-    path = clusters_directory() / f"{cluster}.yaml"
+    path = _file_of(cluster)
     return load_cluster(path) if path.exists() else None
+
+
+def _file_of(cluster: str) -> Path:
+    return clusters_directory() / f"{cluster}.yaml"
+
+
+def _variables(path: Path) -> set[str]:
+    """Names of the variables in an environment file; none when there is no file."""
+    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+    return {line.partition("=")[0] for line in lines if "=" in line}
 
 
 def _assignment(name: str, value: Mapping[str, Any]) -> str:

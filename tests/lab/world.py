@@ -22,7 +22,7 @@ from typing import Any, Self
 from urllib.parse import quote
 
 from nsdemo.api import AirflowApi, patiently
-from nsdemo.lab import bring_up, enrol_lab, enrolled_at, lab_environment, lab_facts
+from nsdemo.lab import FROM_VERSION, bring_up, enrol_lab, enrolled_at, lab_environment, lab_facts
 from nsdemo.processes import start_airflow
 from nsdemo.runs import end_earlier_runs, rest_airflow
 from nsdemo.settings import PROJECT, Home
@@ -95,9 +95,9 @@ class World:
         self.facts: dict[str, str] = {}
         self.used = True  # unknown: what an earlier session left
 
-    def fresh(self, profile: str = "small", version: str | None = None) -> World:
+    def fresh(self, profile: str = "small", version: str = FROM_VERSION) -> World:
         """Bring the cluster back to its fresh state (unless nothing touched it) and Airflow in front of it."""
-        wanted = (profile, version or "1.34.4")
+        wanted = (profile, version)
         is_there = (self.facts.get("NSLAB_PROFILE"), self.facts.get("NSLAB_VERSION")) == wanted
         if self.used or not is_there:
             rest_airflow(self.home, DAG, print)
@@ -120,25 +120,14 @@ class World:
     def up(self, profile: str = "small") -> World:
         """Bring the lab up, or back to its fresh cluster; no Airflow."""
         rest_airflow(self.home, DAG, print)
-        self._bring_lab(profile, None)
+        self._bring_lab(profile, FROM_VERSION)
         self.used = False
         return self
 
-    def _bring_lab(self, profile: str, version: str | None) -> None:
-        have = lab_facts()
-        if have:
+    def _bring_lab(self, profile: str, version: str) -> None:
+        if lab_facts():
             self.lab("heal", "all")
-        if version is not None:
-            if have.get("NSLAB_VERSION") != version or have.get("NSLAB_PROFILE") != profile:
-                self.lab("down")
-                self.lab("up", "--profile", profile, "--version", version)
-            else:
-                self.lab("reset")
-            self.facts = lab_facts()
-            return
-        if have.get("NSLAB_VERSION") not in (None, "1.34.4"):
-            self.lab("down")
-        self.facts = bring_up(profile, print)
+        self.facts = bring_up(profile, print, version)
 
     # The lab
 

@@ -57,7 +57,7 @@ def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     handler = partial(http.server.SimpleHTTPRequestHandler, directory=str(root))
     httpd = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
     threading.Thread(target=httpd.serve_forever, daemon=True).start()
-    monkeypatch.setattr(binaries, "_RELEASE_SERVER", f"http://127.0.0.1:{httpd.server_port}")
+    monkeypatch.setattr(binaries, "RELEASE_SERVER", f"http://127.0.0.1:{httpd.server_port}")
     monkeypatch.setattr(binaries, "_BINARIES", tmp_path / "binaries")
     monkeypatch.setattr(store, "CACHE_DIR", tmp_path)
     monkeypatch.setattr(store, "_DURATIONS", tmp_path / "durations.json")
@@ -102,7 +102,7 @@ def test_a_missing_download_names_the_address(server: Path, monkeypatch: pytest.
 def test_modules_are_used_where_no_release_server_answers(
     server: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(binaries, "_RELEASE_SERVER", "http://127.0.0.1:1")
+    monkeypatch.setattr(binaries, "RELEASE_SERVER", "http://127.0.0.1:1")
     said: list[str] = []
     assert binaries.source(said.append) == "modules"
     assert "cannot be reached" in said[0]

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from nslab import cli, locks, progress, shell
+from nslab.build import binaries, toolchain
 from nslab.nodes import cgroups, cluster, commands, doctor, machine, pool, processes, saved, state
 
 SLEEP = [sys.executable, "-c", "import time; time.sleep(60)"]
@@ -271,6 +272,37 @@ def test_only_what_is_essential_keeps_the_lab_from_starting(monkeypatch: pytest.
     with pytest.raises(shell.LabError, match="no loop device") as caught:
         doctor.demand()
     assert "little memory" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("chosen", "go", "kubernetes", "others"),
+    [
+        ("release", None, "Kubernetes is downloaded from http://127.0.0.1:1", "which `lab up` fetches"),
+        ("modules", Path("/opt/go"), "built from Go modules, as NSLAB_SOURCE says", "with /opt/go"),
+        ("auto", Path("/opt/go"), "http://127.0.0.1:1 cannot be reached", "with /opt/go"),
+    ],
+)
+def test_doctor_says_where_programs_come_from_and_that_go_is_needed_with_downloads_too(
+    monkeypatch: pytest.MonkeyPatch, chosen: str, go: Path | None, kubernetes: str, others: str
+) -> None:
+    asked: list[str] = []
+    monkeypatch.setenv("NSLAB_SOURCE", chosen)
+    monkeypatch.setattr(binaries, "RELEASE_SERVER", "http://127.0.0.1:1")
+    monkeypatch.setattr(toolchain, "find_go", lambda minimum: asked.append(minimum) or go)
+    first, second = doctor.supply()
+    assert first.fine
+    assert second.fine
+    assert kubernetes in first.sentence
+    assert "etcd and CoreDNS are always built" in second.sentence
+    assert others in second.sentence
+    assert asked == ["1.24" if chosen == "release" else "1.25"], "Kubernetes 1.35 asks for a newer one"
+
+
+def test_doctor_refuses_an_unknown_source(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NSLAB_SOURCE", "guess")
+    (finding,) = doctor.supply()
+    assert not finding.fine
+    assert "NSLAB_SOURCE=guess is unknown" in finding.sentence
 
 
 def test_doctor_reports_a_network_that_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -131,8 +131,8 @@ def test_up_after_an_interrupted_reset_starts_from_the_saved_disks(
 def test_another_lab_is_refused_before_anything_happens(calls: list[str]) -> None:
     state.Lab("small").save()
     with pytest.raises(LabError, match=r"a lab is up already: small.*\n  next: take it down first"):
-        lifecycle.up(state.Lab("ha"), QUIET)
-    assert calls == ["doctor.demand"]
+        lifecycle.up(state.Lab("ha"), QUIET, fresh=True)
+    assert calls == []
 
 
 def test_reset_needs_a_lab_and_saved_disks(calls: list[str]) -> None:
@@ -141,14 +141,49 @@ def test_reset_needs_a_lab_and_saved_disks(calls: list[str]) -> None:
     state.Lab().save()
     with pytest.raises(LabError, match="no fresh cluster has been saved"):
         lifecycle.reset(QUIET)
-    assert calls == []
+    assert calls == ["pool.mount"]
+
+
+def test_reset_after_a_restart_of_the_machine_finds_the_saved_disks(
+    calls: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The restart has unmounted the pool and taken the network away; what is written down about the lab is still there."""
+    state.Lab().save()
+    monkeypatch.setattr(pool, "mount", lambda: keep_disks(state.Lab()))
+    lifecycle.reset(QUIET)
+    assert calls.index("network.up") < calls.index("forget_faults") < calls.index("infra.start")
+
+
+@pytest.mark.parametrize("is_saved", [True, False])
+def test_fresh_up_replaces_a_used_cluster_and_completes_what_is_missing(
+    calls: list[str], is_saved: bool
+) -> None:
+    state.Lab().save()
+    lifecycle._COMPLETE.touch()
+    for name in NODES:
+        (pool.LIVE / f"{name}.img").write_text(name)
+    if is_saved:
+        keep_disks(state.Lab())
+    lifecycle.up(state.Lab(), QUIET, fresh=True)
+    assert calls[:2] == ["network.up", "forget_faults"]
+    off = max(i for i, c in enumerate(calls[: calls.index("doctor.demand")]) if c == "power_off w2")
+    assert off < calls.index("create_disk cp1") < calls.index("power_on cp1")
+    assert ("cluster.create" in calls) is not is_saved
+    assert calls[-1] == "build"
+
+
+def test_fresh_up_of_a_lab_that_is_down_is_a_plain_up(calls: list[str]) -> None:
+    keep_disks(state.Lab())
+    lifecycle.up(state.Lab(), QUIET, fresh=True)
+    assert calls[0] == "doctor.demand"
+    assert "forget_faults" not in calls
 
 
 def test_reset_cuts_the_power_before_disks_are_changed_and_empties_the_monitoring(calls: list[str]) -> None:
     state.Lab().save()
     keep_disks(state.Lab())
     lifecycle.reset(QUIET)
-    assert calls[0] == "forget_faults"
+    assert calls[:3] == ["pool.mount", "network.up", "forget_faults"]
     off = max(i for i, c in enumerate(calls) if c.startswith("power_off"))
     assert off < calls.index("create_disk cp1") < calls.index("power_on cp1")
     assert (

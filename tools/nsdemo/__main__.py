@@ -12,10 +12,20 @@ from typing import Any
 
 from nsdemo.api import AirflowApi
 from nsdemo.follow import follow, run_address
-from nsdemo.lab import CLUSTER, bring_up, enrol_lab, enrolled_at, lab_environment, lab_facts, run_lab
+from nsdemo.lab import (
+    CLUSTER,
+    TARGET_VERSION,
+    bring_up,
+    enrol_lab,
+    enrolled_at,
+    lab_environment,
+    lab_facts,
+    nodes_behind,
+    run_lab,
+)
 from nsdemo.processes import start_airflow
 from nsdemo.runs import end_earlier_runs, rest_airflow
-from nsdemo.settings import ADMIN, DemoError, Home, ui_url
+from nsdemo.settings import ADMIN, DemoError, Home, tunnel, ui_url
 
 _DAG = f"upgrade_{CLUSTER}"
 _HEALTHY_SECONDS = 180
@@ -23,7 +33,7 @@ _BEGAN = time.monotonic()
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the demo; 0 when the run ended green."""
+    """Run the demo; 0 when the run ended green with every node on the target."""
     options = _parser().parse_args(arguments)
     try:
         home = Home.default()
@@ -80,6 +90,7 @@ def _demo(home: Home, options: argparse.Namespace) -> int:
     _say(
         f"Airflow: healthy at {ui_url()}, log in as {ADMIN} with password {home.secrets()['admin_password']}"
     )
+    _say(f"when you sit at another machine, run there first: {tunnel()}")
     end_earlier_runs(api, _DAG, enrolled_at(), _say)
     if options.up_only or options.airflow_only:
         return 0
@@ -113,10 +124,22 @@ def _close(home: Home, run: dict[str, Any], run_id: str) -> int:
     print(f"""
   Airflow UI   {run_address(_DAG, run_id)}
   login        {ADMIN} / {home.secrets()["admin_password"]}
+  from afar    {tunnel()}
+               (there, before you open the address: Airflow listens on this machine only)
   ledger       {home.store}/{CLUSTER}/ledger/
   take away    ./nightshift demo --stop
 """)
-    return 0 if run["state"] == "success" else 1
+    if run["state"] != "success":
+        return 1
+    behind = nodes_behind()
+    if behind:
+        found = ", ".join(f"{name} is on {version}" for name, version in sorted(behind.items()))
+        raise DemoError(
+            f"the night ended green and the cluster is not on v{TARGET_VERSION}: {found}",
+            "read above why the night left them; `./nightshift demo --run-only` starts the next one, "
+            "`./nightshift demo` completes the lab and begins again",
+        )
+    return 0
 
 
 def _stop(home: Home, options: argparse.Namespace) -> int:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import subprocess
 import sys
 from collections.abc import Callable
 from datetime import datetime
 
-from nsdemo.settings import PROJECT, DemoError, Home
+from nsdemo.settings import CLUSTERS, PROJECT, DemoError, Home
 
 CLUSTER = "lab"
+# What the demo shows: from which version to which (nslab.settings has the same pair).
+FROM_VERSION = "1.34.4"
+TARGET_VERSION = "1.35.4"
 _LAB = PROJECT / "lab" / "lab"
 
 
@@ -35,17 +39,17 @@ def run_lab(*arguments: str) -> None:
         )
 
 
-def bring_up(profile: str, say: Callable[[str], None]) -> dict[str, str]:
-    """Bring the lab to the fresh cluster: up when it is down, reset when it was used; returns its facts."""
+def bring_up(profile: str, say: Callable[[str], None], version: str = FROM_VERSION) -> dict[str, str]:
+    """Bring the lab to the fresh cluster of this shape, with everything a night needs; returns its facts.
+
+    Whatever an earlier call was interrupted at, or this machine restarted in, is completed.
+    """
     facts = lab_facts()
-    if facts and facts.get("NSLAB_PROFILE") != profile:
-        say(f"lab: it is up with profile {facts.get('NSLAB_PROFILE')}; taking it down for {profile}")
+    present, wanted = (facts.get("NSLAB_PROFILE"), facts.get("NSLAB_VERSION")), (profile, version)
+    if facts and present != wanted:
+        say("lab: it is up as {} on {}; taking it down for {} on {}".format(*present, *wanted))
         run_lab("down")
-        facts = {}
-    if facts:
-        run_lab("reset")
-    else:
-        run_lab("up", "--profile", profile)
+    run_lab("up", "--fresh", "--profile", profile, "--version", version)
     return lab_facts()
 
 
@@ -66,7 +70,8 @@ def enrol_lab(home: Home, facts: dict[str, str]) -> bool:
         facts["NSLAB_SSH_KEY"],
     ]
     command += ["--known-hosts", facts["NSLAB_KNOWN_HOSTS"], "--write-env", str(home.connections)]
-    if subprocess.run(command, check=False).returncode != 0:
+    environment = {**os.environ, **lab_environment(facts), "NIGHTSHIFT_CLUSTERS": str(CLUSTERS)}
+    if subprocess.run(command, env=environment, check=False).returncode != 0:
         raise DemoError(
             "the lab's cluster could not be enrolled", "read what it said above, then run this again"
         )
@@ -79,15 +84,47 @@ def enrolled_at() -> datetime:
     Raises:
         DemoError: the cluster does not say.
     """
-    query = ["kubectl", "get", "namespace", "nightshift", "-o", "jsonpath={.metadata.creationTimestamp}"]
-    done = subprocess.run([str(_LAB), *query], capture_output=True, text=True, check=False)
+    said = _asked(
+        "when it was enrolled", "namespace", "nightshift", "-o", "jsonpath={.metadata.creationTimestamp}"
+    )
     try:
-        return datetime.fromisoformat(done.stdout.strip())
+        return datetime.fromisoformat(said)
     except ValueError as error:
-        raise DemoError(
-            f"the cluster does not say when it was enrolled: {(done.stderr or done.stdout).strip()}",
-            "look at the lab with `lab/lab status`, then run this again",
-        ) from error
+        raise _silent("when it was enrolled", said) from error
+
+
+def nodes_behind() -> dict[str, str]:
+    """Node -> kubelet version ("v1.34.4") of every node that is not on the demo's target.
+
+    Raises:
+        DemoError: the cluster does not say.
+    """
+    what = "which versions its nodes have"
+    row = "{.metadata.name}={.status.nodeInfo.kubeletVersion}"
+    said = _asked(what, "nodes", "-o", f"jsonpath={{range .items[*]}}{row} {{end}}")
+    versions = dict(word.split("=", 1) for word in said.split() if "=" in word)
+    if not versions:
+        raise _silent(what, said)
+    return {name: version for name, version in versions.items() if version != f"v{TARGET_VERSION}"}
+
+
+def _asked(what: str, *query: str) -> str:
+    """What `lab kubectl get` answers.
+
+    Raises:
+        DemoError: it failed.
+    """
+    done = subprocess.run([str(_LAB), "kubectl", "get", *query], capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        raise _silent(what, (done.stderr or done.stdout).strip())
+    return done.stdout.strip()
+
+
+def _silent(what: str, said: str) -> DemoError:
+    return DemoError(
+        f"the cluster does not say {what}: {said}",
+        "look at the lab with `lab/lab status`, then run this again",
+    )
 
 
 def lab_environment(facts: dict[str, str]) -> dict[str, str]:

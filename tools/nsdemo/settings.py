@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import getpass
 import json
 import os
 import secrets
+import socket
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +14,7 @@ from pathlib import Path
 from nightshift.clients.private_files import write_private
 
 PROJECT = Path(__file__).resolve().parents[2]
+CLUSTERS = PROJECT / "lab" / "clusters"  # the lab's own, whatever the caller works with
 HOST = "127.0.0.1"
 ADMIN = "admin"
 SERVICE_USER = "nightshift"  # writes run notes; may edit runs, nothing more
@@ -106,6 +109,11 @@ def ui_url() -> str:
     return f"http://{HOST}:{ui_port()}"
 
 
+def tunnel() -> str:
+    """The command that brings the UI, which listens here only, to the machine somebody sits at."""
+    return f"ssh -N -L {ui_port()}:{HOST}:{ui_port()} {getpass.getuser()}@{socket.gethostname()}"
+
+
 def read_env_file(path: Path) -> dict[str, str]:
     """Read NAME='value' lines."""
     if not path.exists():
@@ -169,7 +177,7 @@ def _settings(home: Home) -> dict[str, str]:
         "AIRFLOW_CONN_NIGHTSHIFT_AIRFLOW_API": json.dumps(note),
         "NIGHTSHIFT_INSTALLATION": home.installation(),
         "NIGHTSHIFT_STORE": home.store.as_uri(),
-        "NIGHTSHIFT_CLUSTERS": str(PROJECT / "lab" / "clusters"),  # whatever the caller works with
+        "NIGHTSHIFT_CLUSTERS": str(CLUSTERS),
         "PYTHONPATH": str(PROJECT / "plugins"),
         # Airflow's own reading of plugins/.airflowignore; it would be the first line of every task's log.
         "PYTHONWARNINGS": "ignore:GitWildMatchPattern:DeprecationWarning",

@@ -28,10 +28,10 @@ from nslab.settings import CACHE_DIR
 
 RECIPE = 1
 _BINARIES = CACHE_DIR / "binaries"
-_RELEASE_SERVER = os.environ.get("NSLAB_RELEASE_SERVER", "https://dl.k8s.io")
+RELEASE_SERVER = os.environ.get("NSLAB_RELEASE_SERVER", "https://dl.k8s.io")
 _PROBE_SECONDS = 5
 _READ_SECONDS = 60
-_GO_OF_OTHERS = "1.24"  # lowest Go release the go.mod of every pinned etcd and CoreDNS accepts
+GO_OF_OTHERS = "1.24"  # lowest Go release the go.mod of every pinned etcd and CoreDNS accepts
 
 
 def ensure_kubernetes(version: str, report: Report = print) -> Path:
@@ -99,10 +99,10 @@ def source(report: Report) -> str:
     if chosen != "auto":
         return chosen
     try:
-        with _open(f"{_RELEASE_SERVER}/release/stable.txt", _PROBE_SECONDS):
+        with _open(f"{RELEASE_SERVER}/release/stable.txt", _PROBE_SECONDS):
             return "release"
     except OSError as error:
-        report(f"{_RELEASE_SERVER} cannot be reached ({error}); Kubernetes is built from Go modules")
+        report(f"{RELEASE_SERVER} cannot be reached ({error}); Kubernetes is built from Go modules")
         return "modules"
 
 
@@ -123,7 +123,7 @@ def _make_kubernetes(rel: Release, out: Path, report: Report) -> None:
 
 def _download(rel: Release, name: str, out: Path) -> None:
     """Fetch one program of a release and compare it with the published SHA-256."""
-    url = f"{_RELEASE_SERVER}/release/{rel.tag}/bin/linux/{architecture()}/{name}"
+    url = f"{RELEASE_SERVER}/release/{rel.tag}/bin/linux/{architecture()}/{name}"
     target = out / name
     digest = hashlib.sha256()
     try:
@@ -156,18 +156,18 @@ def _build_kubernetes(rel: Release, out: Path, report: Report) -> None:
 def _build_etcd(version: str, out: Path, report: Report) -> None:
     modules = [f"go.etcd.io/etcd/{name}/v3" for name in ("server", "etcdctl", "etcdutl")]
     work = _module(out, _requiring("etcd", [f"{m} v{version}" for m in modules]))
-    _compile(ensure_go(_GO_OF_OTHERS, report), work, out, "-s -w", modules)
+    _compile(ensure_go(GO_OF_OTHERS, report), work, out, "-s -w", modules)
     (out / "server").rename(out / "etcd")
 
 
 def _build_coredns(version: str, out: Path, report: Report) -> None:
     work = _module(out, _requiring("coredns", [f"github.com/coredns/coredns v{version}"]))
-    go = ensure_go(_GO_OF_OTHERS, report)
+    go = ensure_go(GO_OF_OTHERS, report)
     _compile(go, work, out, "-s -w", ["github.com/coredns/coredns"])
 
 
 def _requiring(name: str, requirements: list[str]) -> str:
-    lines = [f"module nightshift-lab/{name}", f"go {_GO_OF_OTHERS}.0"]
+    lines = [f"module nightshift-lab/{name}", f"go {GO_OF_OTHERS}.0"]
     return "\n".join(lines + [f"require {r}" for r in requirements]) + "\n"
 
 

@@ -56,13 +56,19 @@ def run_go(go: Path, arguments: list[str], directory: Path) -> str:
 
 def ensure_go(minimum: str, report: Report) -> Path:
     """Return a go command of at least the release `minimum` ("1.25"), fetching one when there is none."""
-    for go in _candidates():
-        if _release_of(go) >= release_number(minimum):
-            return go
+    present = find_go(minimum)
+    if present:
+        return present
     fetched = ensure_directory(
         _TOOLCHAINS / f"go{TOOLCHAIN}", lambda out: _fetch(_any_go(report), out), report
     )
     return fetched / "bin" / "go"
+
+
+def find_go(minimum: str) -> Path | None:
+    """Return the machine's own go command of at least the release `minimum`, None when it has none."""
+    fitting = (go for go in _candidates() if _release_of(go) >= release_number(minimum))
+    return next(fitting, None)
 
 
 def release_number(text: str) -> tuple[int, int]:

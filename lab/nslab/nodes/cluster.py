@@ -116,7 +116,8 @@ def wait_healthy(timeout: float = 120, since: float = 0) -> None:
         wait_until(healthy, "the cluster is healthy", max(1.0, until - time.monotonic()), 0.5)
     except LabError as error:
         raise LabError(
-            f"{error}: {'; '.join(problems)}", "look with `lab/lab kubectl get nodes,pods -A`"
+            f"{error}: {'; '.join(problems)}",
+            "look with `lab/lab kubectl get nodes,pods -A`, or give it up with `lab/lab up --fresh`",
         ) from error
 
 

@@ -35,6 +35,11 @@ def register(subparsers: Subparsers[argparse.ArgumentParser]) -> None:
     up.add_argument(
         "--version", default=None, help=f"Kubernetes version to start from (default: {FROM_VERSION})"
     )
+    up.add_argument(
+        "--fresh",
+        action="store_true",
+        help="end with the fresh cluster, whatever the present one was used for",
+    )
     up.set_defaults(run=_up)
     for name, act, text in (
         ("down", _down, "take the lab down; leaves only the cache"),
@@ -59,7 +64,7 @@ def _up(options: argparse.Namespace) -> None:
     present = state.current() if state.exists() else state.Lab()
     wanted = state.Lab(options.profile or present.profile_name, options.version or present.version)
     with locks.operation("up"):
-        lifecycle.up(wanted, Report())
+        lifecycle.up(wanted, Report(), options.fresh)
 
 
 def _down(_: argparse.Namespace) -> None:
@@ -132,7 +137,7 @@ def _status(_: argparse.Namespace) -> None:
 
 
 def _doctor(_: argparse.Namespace) -> None:
-    findings = doctor.examine()
+    findings = [*doctor.examine(), *doctor.supply()]
     print("\n".join(map(str, findings)))
     lacking = [f for f in findings if not f.fine and f.essential]
     if lacking:

@@ -14,8 +14,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from nslab.build import binaries, toolchain
+from nslab.build.versions import release
 from nslab.nodes import cgroups, network
-from nslab.settings import BRIDGE, CACHE_DIR, NETWORK
+from nslab.settings import BRIDGE, CACHE_DIR, FROM_VERSION, NETWORK, TARGET_VERSION
 from nslab.shell import LabError, output, run
 
 GIB = 2**30
@@ -58,6 +60,27 @@ def examine() -> list[Finding]:
         findings += [_file_systems(), _loop(), _addresses(), _try("network", _try_network), _bridge_filter()]
         findings.append(_try("firewall rules inside a node", _try_firewall))
     return findings
+
+
+def supply() -> list[Finding]:
+    """Say where programs that are not cached yet come from; asks the release server, so `up` does not do it."""
+    reasons: list[str] = []
+    try:
+        source = binaries.source(reasons.append)
+    except LabError as error:
+        return [Finding(False, str(error))]
+    if source == "modules":
+        minimum = max((release(v).go for v in (FROM_VERSION, TARGET_VERSION)), key=toolchain.release_number)
+        kubernetes = reasons[0] if reasons else "Kubernetes is built from Go modules, as NSLAB_SOURCE says"
+    else:
+        minimum = binaries.GO_OF_OTHERS
+        kubernetes = f"Kubernetes is downloaded from {binaries.RELEASE_SERVER}"
+    go = toolchain.find_go(minimum)
+    means = f"with {go}" if go else f"with Go {toolchain.TOOLCHAIN}, which `lab up` fetches"
+    return [
+        Finding(True, f"what is not cached yet: {kubernetes}"),
+        Finding(True, f"what is not cached yet: etcd and CoreDNS are always built from Go modules, {means}"),
+    ]
 
 
 def demand() -> None:

@@ -47,15 +47,16 @@ _MACHINE_PACKAGES = {
 }
 
 
-def up(lab: state.Lab, report: Report) -> None:
-    """Bring the lab up; a lab that is up already is only checked and completed."""
+def up(lab: state.Lab, report: Report, fresh: bool = False) -> None:
+    """Bring the lab up; a lab that is up already is only checked and completed.
+
+    `fresh` ends with the fresh cluster, whatever an earlier one was used for or an interruption has left of it.
+    """
+    _refuse_another(lab)
+    if fresh and state.exists():
+        # Before the doctor looks: the memory that the running nodes have is free for those that come.
+        _end_cluster(lab)
     doctor.demand()
-    if state.exists() and state.current() != lab:
-        other = state.current()
-        raise LabError(
-            f"a lab is up already: {other.profile_name} with {other.version}",
-            "take it down first: `lab/lab down`",
-        )
     kind = _announce(lab, report)
     started = time.monotonic()
     debian.ensure_debian_packages(_MACHINE_PACKAGES, report)
@@ -82,14 +83,12 @@ def up(lab: state.Lab, report: Report) -> None:
 def reset(report: Report) -> None:
     """Bring the lab back to its fresh cluster: other disks, same addresses and keys."""
     lab = state.current()
+    pool.mount()  # after a restart of this machine it is not, and holds the saved disks
     if not saved.exist(lab):
         raise LabError("no fresh cluster has been saved for this lab", "run `lab/lab up`, which makes one")
     started = time.monotonic()
-    _forget_faults()
-    for name in (*infra.MONITORING, probe.PROCESS):
-        processes.stop(name, kill=True)
     with report.step(_duration_name("reset", lab), "back to the fresh cluster"):
-        _power_off_all(lab)
+        _end_cluster(lab)
         infra.start(lab)
         _start_saved(lab, report)
     report(f"the lab is fresh after {spell(time.monotonic() - started)}")
@@ -117,6 +116,24 @@ def down(report: Report) -> None:
     tunables.restore()
     shutil.rmtree(STATE_DIR, ignore_errors=True)
     report(f"nothing of the lab is left, except what is cached in {CACHE_DIR}")
+
+
+def _refuse_another(lab: state.Lab) -> None:
+    """Raise when the lab that is up is not this one."""
+    if state.exists() and (other := state.current()) != lab:
+        raise LabError(
+            f"a lab is up already: {other.profile_name} with {other.version}",
+            "take it down first: `lab/lab down`",
+        )
+
+
+def _end_cluster(lab: state.Lab) -> None:
+    """Undo faults, stop who watches the cluster, and cut its nodes' power: it is about to be replaced."""
+    network.up(lab.profile)  # a restart of this machine has taken it away, and some faults are undone in it
+    _forget_faults()
+    for name in (*infra.MONITORING, probe.PROCESS):
+        processes.stop(name, kill=True)
+    _power_off_all(lab)
 
 
 def _announce(lab: state.Lab, report: Report) -> str:

@@ -75,9 +75,18 @@ def world(monkeypatch, tmp_path):
     monkeypatch.setattr(enrol_step, "remove_scripts", lambda *_: ())
     monkeypatch.setattr(enrol_step, "_verified", lambda *_: "log-in works")
     monkeypatch.setattr(cli.ClusterSetup, "from_kubeconfig", staticmethod(lambda _: setup))
+    monkeypatch.setenv("NIGHTSHIFT_CLUSTERS", str(tmp_path / "clusters"))
+    describe(tmp_path, "mine", "nightshift_mine_kubernetes", "nightshift_mine_ssh")
     (tmp_path / "key").write_text("key")
     (tmp_path / "known").write_text(f"10.0.0.1 {generate_key_pair().public}\n")
     return SimpleNamespace(setup=setup, installed=installed, directory=tmp_path)
+
+
+def describe(directory, name: str, kubernetes: str, ssh: str, more: str = "") -> None:
+    """Write a cluster's file."""
+    (directory / "clusters").mkdir(exist_ok=True)
+    text = f"kubernetes_connection: {kubernetes}\nssh_connection: {ssh}\nstore: file:///s\n{more}"
+    (directory / "clusters" / f"{name}.yaml").write_text(text)
 
 
 def run(world, command: str, cluster: str = "mine") -> int:
@@ -112,10 +121,8 @@ def test_enrolling_again_keeps_the_key(world):
     assert len(set(world.installed)) == 1
 
 
-def test_names_come_from_the_clusters_file(world, monkeypatch):
-    monkeypatch.setenv("NIGHTSHIFT_CLUSTERS", str(world.directory))
-    file = "kubernetes_connection: prod_api\nssh_connection: prod_nodes\nstore: file:///s\n"
-    (world.directory / "prod.yaml").write_text(file)
+def test_names_come_from_the_clusters_file(world):
+    describe(world.directory, "prod", "prod_api", "prod_nodes")
     run(world, "enrol", "prod")
     assert "AIRFLOW_CONN_PROD_NODES=" in (world.directory / ".env").read_text()
 
@@ -127,6 +134,55 @@ def test_unenrol_takes_the_lines_back_and_nothing_else(world):
     assert run(world, "unenrol") == 0
     assert path.read_text() == "OTHER=kept\n"
     assert world.setup.done == ["apply", "uncordon cp1", "cp1", "remove"]
+
+
+def test_enrol_refuses_a_cluster_without_a_file_before_anything(world, capsys):
+    describe(world.directory, "prod", "k", "n")
+    assert run(world, "enrol", "mien") == 1
+    said = capsys.readouterr().err
+    assert "[CONFIG_INVALID] There is no cluster mien" in said
+    assert f"{world.directory}/clusters/mien.yaml does not exist; the clusters there are mine, prod." in said
+    assert (world.installed, world.setup.done) == ([], [])
+    assert not (world.directory / ".env").exists()
+
+
+def test_enrol_says_when_no_cluster_has_a_file(world, capsys):
+    (world.directory / "clusters" / "mine.yaml").unlink()
+    assert run(world, "enrol") == 1
+    assert "no cluster has a file there" in capsys.readouterr().err
+
+
+def test_unenrol_of_an_unknown_cluster_goes_on_and_names_what_it_did_not_find(world, capsys):
+    run(world, "enrol")
+    path = world.directory / ".env"
+    before = path.read_text()
+    capsys.readouterr()
+    assert run(world, "unenrol", "mien") == 0
+    said = capsys.readouterr().err
+    assert (
+        f"warning: {world.directory}/clusters/mien.yaml does not exist; the clusters there are mine." in said
+    )
+    assert "has no AIRFLOW_CONN_NIGHTSHIFT_MIEN_KUBERNETES and no AIRFLOW_CONN_NIGHTSHIFT_MIEN_SSH" in said
+    assert path.read_text() == before
+    assert world.setup.done[-1] == "remove"
+
+
+def test_unenrol_takes_one_variable_back_and_names_the_other(world, capsys):
+    run(world, "enrol")
+    path = world.directory / ".env"
+    path.write_text(
+        "".join(x for x in path.read_text().splitlines(True) if "_SSH=" not in x) + "OTHER=kept\n"
+    )
+    assert run(world, "unenrol") == 0
+    assert path.read_text() == "OTHER=kept\n"
+    said = capsys.readouterr().err
+    assert "has no AIRFLOW_CONN_NIGHTSHIFT_MINE_SSH: nothing to take out for it" in said
+
+
+def test_unenrol_of_a_known_cluster_warns_of_nothing(world, capsys):
+    run(world, "enrol")
+    assert run(world, "unenrol") == 0
+    assert "warning" not in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("is_ours", [True, False])
@@ -150,11 +206,8 @@ def test_unenrol_starts_what_a_dead_run_had_made_quiet(world):
     assert "the record of x cannot be read" in "".join(said)
 
 
-def test_the_rights_to_make_quiet_come_from_the_clusters_file(world, monkeypatch):
-    monkeypatch.setenv("NIGHTSHIFT_CLUSTERS", str(world.directory))
-    file = "kubernetes_connection: k\nssh_connection: n\nstore: file:///s\n"
-    quiesce = "quiesce: [{kind: CronJob, namespace: shop, name: backup}]\n"
-    (world.directory / "prod.yaml").write_text(file + quiesce)
+def test_the_rights_to_make_quiet_come_from_the_clusters_file(world):
+    describe(world.directory, "prod", "k", "n", "quiesce: [{kind: CronJob, namespace: shop, name: backup}]\n")
     assert run(world, "enrol", "prod") == 0
     assert world.setup.quiesce == (WorkloadName("CronJob", "shop", "backup"),)
 

@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from nsdemo import __main__ as demo
-from nsdemo import lab, runs
+from nsdemo import runs
 from nsdemo.api import AirflowApi
 from nsdemo.settings import DemoError, Home
 
@@ -132,23 +132,6 @@ def test_an_api_that_does_not_answer_does_not_keep_airflow_from_being_stopped(
     monkeypatch.setattr(runs, "stop_airflow", lambda home, say: said.append("stopped"))
     runs.rest_airflow(Home(tmp_path), DAG, said.append)
     assert said == ["upgrade_lab could not be paused: refused", "stopped"]
-
-
-@pytest.mark.parametrize(
-    ("said", "moment"), [("2026-11-24T12:00:00Z", ENROLLED), ("", None), ("Unable to connect", None)]
-)
-def test_the_cluster_says_when_it_was_enrolled(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: str, moment: datetime | None
-) -> None:
-    program = tmp_path / "lab"
-    program.write_text(f"#!/bin/sh\nprintf '{said}'\n", encoding="utf-8")
-    program.chmod(0o755)
-    monkeypatch.setattr(lab, "_LAB", program)
-    if moment is not None:
-        assert lab.enrolled_at() == moment
-        return
-    with pytest.raises(DemoError, match="does not say when"):
-        lab.enrolled_at()
 
 
 # The order of things
