@@ -204,6 +204,7 @@ class FakeNode:
             str, str | None
         ] = {}  # section of `look` -> other text than the stock one; None: it fails
         self.closed = False
+        self.asked_again: list[tuple[str, ...]] = []
 
     def _reach(self) -> None:
         if self.broken is not None:
@@ -384,6 +385,11 @@ class FakeNode:
         """A bundle."""
         self._reach()
         target.write(f"evidence since {since:.0f}".encode())
+
+    def ask_again(self, sections: Sequence[str], target: BinaryIO) -> None:
+        """Nothing that can be read."""
+        self._reach()
+        self.asked_again.append(tuple(sections))
 
     def close(self) -> None:
         """Remember it."""

@@ -35,6 +35,10 @@ network and no model: logs and listings become *signs*, and causes are judged by
 7. Without a failure there is no cause.
 8. A rehearsal of the same night that worked, and an API server that did not come up in place, speak for the place: the report says so as a
    point for whoever looks. It weighs nothing.
+9. The report answers the tests (*To be sure* below) of the first cause, its rivals and those that could not be looked for, five at most: *yes* is
+   "it is this cause", by a decisive sign that is there; *no*, when all were looked for and none is there; else *not answered*. On a night
+   the node is asked again for just the files that hold the answers. What the evidence lacked and the node says then counts, but a *no*
+   of then makes no other cause sure. What the evidence had stays; the report says beside it what is so by now.
 
 A restart of the control plane says much that is over a moment later: a webhook or a name that does not answer, a port that is taken, an etcd
 without a leader. That counts when the failed step says it itself, or when it was said again and again until the step failed.

@@ -16,11 +16,13 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import IO
 
+from nightshift.domain.diagnosis.asked import FOLDER, is_answer
 from nightshift.domain.errors import ConfigError
 
 NODE_ARCHIVE = "node.tar.gz"  # of an incident: what the node gave
 PARTIAL_ARCHIVE = "node-partial.tar.gz"  # the same, cut off on its way
 NODE_ARCHIVES = (NODE_ARCHIVE, PARTIAL_ARCHIVE)
+ASKED_ARCHIVE = "asked.tar.gz"  # of an incident: what the node said when it was asked again
 DRIVER_FOLDERS = ("driver", "cluster")  # of an incident: what was captured beside it
 MAX_FILES = 5_000
 MAX_BYTES = 128 * 1024 * 1024  # of all files together; the node keeps a bundle below 64 MiB
@@ -50,6 +52,9 @@ def _read_folder(folder: Path) -> dict[str, str]:
             with (folder / name).open("rb") as source:
                 for path, content in members(source, name, is_partial=name == PARTIAL_ARCHIVE):
                     files[path] = _text(content)
+    if (folder / ASKED_ARCHIVE).is_file():
+        with (folder / ASKED_ARCHIVE).open("rb") as source:
+            files.update((path, _text(content)) for path, content in asked_members(source))
     for part in DRIVER_FOLDERS:
         for found in sorted((folder / part).rglob("*")):
             if found.is_file() and not found.is_symlink() and found.stat().st_size <= MAX_FILE_BYTES:
@@ -92,6 +97,13 @@ def members(source: IO[bytes], name: str, *, is_partial: bool = False) -> Iterat
     except (tarfile.TarError, gzip.BadGzipFile, zlib.error, EOFError, ValueError) as error:
         if not is_partial:
             raise _unreadable(name, str(error)) from error
+
+
+def asked_members(source: IO[bytes]) -> Iterator[tuple[str, bytes]]:
+    """Yield path, below `asked/`, and content of each file of an open archive of what was asked again, as far as it came."""
+    for path, content in members(source, ASKED_ARCHIVE, is_partial=True):
+        if is_answer(path):
+            yield f"{FOLDER}{path}", content
 
 
 def _text(content: bytes) -> str:

@@ -46,6 +46,7 @@ from nightshift.domain.errors import (
 from nightshift.domain.facts import Confidential, JobFacts, NodeProbe, PackageFacts
 from nightshift.domain.facts.supply import SupplyItem
 from nightshift.domain.limits import (
+    ASK_AGAIN_SECONDS,
     EVIDENCE_SECONDS,
     FETCH_SECONDS,
     LOOK_SECONDS,
@@ -476,6 +477,19 @@ class NodeSsh:
         """
         words = (str(int(since)), *(["baseline"] if is_baseline else []))
         code, stderr = self._stream("collect-evidence", words, b"", timeout_seconds, target)
+        self._demand(CommandResult(code, b"", stderr), "collect-evidence")
+
+    def ask_again(
+        self, sections: Sequence[str], target: BinaryIO, *, timeout_seconds: float = ASK_AGAIN_SECONDS
+    ) -> None:
+        """Stream a tar.gz with single sections of the evidence as they are now, secrets redacted. Only reads.
+
+        Args:
+            sections: by name, of `domain/diagnosis/asked.py: SECTIONS`; the node knows no other.
+            target: gets the bytes as they come.
+            timeout_seconds: for all of it.
+        """
+        code, stderr = self._stream("collect-evidence", ("only", *sections), b"", timeout_seconds, target)
         self._demand(CommandResult(code, b"", stderr), "collect-evidence")
 
     # -- jobs ----------------------------------------------------------------------------------------------

@@ -14,6 +14,7 @@ PARALLEL_NODES = 16  # SSH sessions at once: enough for a rack, few enough for o
 REATTACH_SECONDS = 600  # how long a lost connection to a running job is tried again; the job does not notice
 FETCH_SECONDS = 900  # a snapshot's way off the node
 EVIDENCE_SECONDS = 300  # a node's logs on their way
+ASK_AGAIN_SECONDS = 10  # single files of a node, for the tests of the diagnosis: a report is due within 60 s
 INCIDENT_PARTS_SECONDS = (
     480  # of one incident: its logs, and what else is begun for it; later only its report is written
 )

@@ -16,14 +16,21 @@ from datetime import UTC, datetime
 from typing import IO, Any, BinaryIO, cast
 
 from nightshift import __version__
-from nightshift.clients.evidence_bundle import NODE_ARCHIVE, PARTIAL_ARCHIVE, members
+from nightshift.clients.evidence_bundle import (
+    ASKED_ARCHIVE,
+    NODE_ARCHIVE,
+    PARTIAL_ARCHIVE,
+    asked_members,
+    members,
+)
 from nightshift.clients.incident_folder import DIAGNOSIS, REPORT, IncidentFolder
 from nightshift.clients.incident_page import Notice, Page, Runbook, render
 from nightshift.clients.questions.incident import CLUSTER_FILES
 from nightshift.clients.runbooks import runbook_text
-from nightshift.domain.diagnosis.causes import CATALOGUE, SYMPTOMS
-from nightshift.domain.diagnosis.engine import Diagnosis, diagnose, to_dict
+from nightshift.domain.diagnosis.asked import FACTS, Asked, first_evidence
+from nightshift.domain.diagnosis.engine import Diagnosis, to_dict
 from nightshift.domain.diagnosis.jobs import BEFORE_SECONDS, failed_since, job_began
+from nightshift.domain.diagnosis.judgement import conclude, sections_to_ask
 from nightshift.domain.diagnosis.reading import read
 from nightshift.domain.diagnosis.rehearsed import REHEARSAL
 from nightshift.domain.errors import NightshiftError, UnreachableError
@@ -53,6 +60,7 @@ _IN_MEMORY_BYTES = (
 _AT_ONCE = threading.BoundedSemaphore(
     2
 )  # incidents whose files are in memory: sixteen nodes may fail together
+_ASKED_BY_SECONDS = 40.0  # after the failure: later the report comes first, which is due within 60 s
 BEFORE, BEFORE_FOLDER = "before.tar.gz", "before"
 ERROR, JOB, CONTEXT = "driver/error.txt", "driver/job.txt", "driver/context.json"
 
@@ -81,7 +89,7 @@ class _Draft:
     Args:
         files: path -> text, for the diagnosis.
         missing: one sentence each.
-        inside: the manifest's entries of the node's archive.
+        inside: the manifest's entries of each archive of the node.
         archive: name of the node's archive in the incident; "" when there is none.
         came_as: what the archive would be called, also when the store did not take it; "" when nothing came.
         gap: why the node's own files are not there, or not all of them; "" when they are.
@@ -92,7 +100,7 @@ class _Draft:
 
     files: dict[str, str] = field(default_factory=dict)
     missing: list[str] = field(default_factory=list)
-    inside: list[dict[str, Any]] = field(default_factory=list)
+    inside: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
     archive: str = ""
     came_as: str = ""
     gap: str = ""
@@ -187,7 +195,7 @@ def _tell(
         session,
         draft,
         "the diagnosis",
-        lambda: judge(draft.files, failed.step, failed.since),
+        lambda: _diagnose(session, failed, incident, target, draft),
     )
     judged = to_dict(found) if found else None
     incident = _judged(incident, found)
@@ -297,15 +305,19 @@ def _take_before(
 def _read_node(archive: IO[bytes], draft: _Draft) -> None:
     """What came, also when the store did not take it."""
     archive.seek(0)
+    inside = draft.inside.setdefault(draft.archive, []) if draft.archive else []
     for path, content in members(archive, draft.came_as, is_partial=draft.came_as == PARTIAL_ARCHIVE):
         draft.files[path] = content.decode("utf-8", errors="replace")
-        digest = hashlib.sha256(content).hexdigest()
-        draft.inside.append({"path": path, "bytes": len(content), "sha256": digest})
+        inside.append(_entry(path, content))
     for line in draft.files.get("left-out.txt", "").splitlines():
         path, _, why = line.partition("\t")
         draft.missing.append(f"{path}: {why or 'the node left it out'}")
     # For people: the diagnosis is of this failure, and this is of an earlier one.
     draft.missing.extend(draft.files.get("recorder/owed.txt", "").splitlines())
+
+
+def _entry(path: str, content: bytes) -> dict[str, Any]:
+    return {"path": path, "bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
 
 
 def _take_driver(session: Session, failed: Failed, target: IncidentFolder, draft: _Draft) -> None:
@@ -360,7 +372,64 @@ def judge(files: Mapping[str, str], step: str, since: float) -> Diagnosis:
         step: the failed one.
         since: when the driver began with it, seconds since the epoch.
     """
-    return diagnose(read(files, failed_since(files, step, since)), CATALOGUE, SYMPTOMS)
+    began = failed_since(files, step, since)
+    return conclude(files, began, read(first_evidence(files), began))
+
+
+def _diagnose(
+    session: Session, failed: Failed, incident: Incident, target: IncidentFolder, draft: _Draft
+) -> Diagnosis:
+    """The diagnosis; where its tests can be asked on the node, with the node's answers."""
+    began = failed_since(draft.files, failed.step, failed.since)
+    signs = read(draft.files, began)
+    found = conclude(draft.files, began, signs)
+    sections = sections_to_ask(found)
+    if not sections:
+        return found
+    _guarded(
+        session,
+        draft,
+        "the tests of the diagnosis",
+        lambda: _ask_again(session, failed, incident, sections, target, draft),
+    )
+    return conclude(draft.files, began, signs)
+
+
+def _ask_again(
+    session: Session,
+    failed: Failed,
+    incident: Incident,
+    sections: Sequence[str],
+    target: IncidentFolder,
+    draft: _Draft,
+) -> None:
+    """Ask the node for just the files that answer; only reads. What came of it is kept, and so is why nothing came."""
+    asked = Asked(failed.node.name, session.clock(), tuple(sections))
+    with tempfile.SpooledTemporaryFile(_IN_MEMORY_BYTES) as spool:
+        archive = cast("IO[bytes]", spool)
+        is_late = asked.at - incident.made > _ASKED_BY_SECONDS
+        why = "there was no time for it" if is_late else _why_not_asked(session, failed, sections, archive)
+        if why:
+            asked = replace(asked, failed=why)
+            draft.missing.append(f"{asked.node} could not be asked again for the tests: {why}")
+        if archive.tell():
+            target.add_copy(ASKED_ARCHIVE, archive)
+            inside = draft.inside.setdefault(ASKED_ARCHIVE, [])
+            archive.seek(0)
+            for path, content in asked_members(archive):
+                draft.files[path] = content.decode("utf-8", errors="replace")
+                inside.append(_entry(path, content))
+    target.add_json(FACTS, asked.facts())
+    draft.files[FACTS] = json.dumps(asked.facts())
+
+
+def _why_not_asked(session: Session, failed: Failed, sections: Sequence[str], archive: IO[bytes]) -> str:
+    """Ask; returns why that did not work, "" when it did."""
+    try:
+        session.on(failed.node).ask_again(sections, cast("BinaryIO", archive))
+    except Exception as problem:  # noqa: BLE001 - also what a dying connection does to its library
+        return told(problem)
+    return ""
 
 
 def _judged(incident: Incident, found: Diagnosis | None) -> Incident:
@@ -483,7 +552,7 @@ def _manifest(session: Session, incident: Incident, draft: _Draft) -> dict[str, 
         "run_id": session.run_id,
         "nightshift": __version__,
         "missing": draft.missing,
-        "inside": {draft.archive: draft.inside} if draft.archive else {},
+        "inside": draft.inside,
     }
 
 

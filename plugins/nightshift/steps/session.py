@@ -121,6 +121,9 @@ class NodePort(Protocol):
         It has the recordings that no bundle had yet, but for a baseline, which may be thrown away.
         """
 
+    def ask_again(self, sections: Sequence[str], target: BinaryIO) -> None:
+        """Stream a tar.gz with single sections of the evidence as they are now, secrets redacted. Only reads."""
+
     def close(self) -> None:
         """Drop the connection."""
 

@@ -120,6 +120,30 @@ def test_where_to_look_besides_is_said_and_an_older_diagnosis_has_no_such_point(
     assert "Look at the place" not in render(_page(diagnosis=judged))
 
 
+def test_the_tests_stand_below_the_verdict_with_answer_finding_and_where() -> None:
+    asked = {"asked": "asked on cp1 at 02:13:05 UTC", "later": ""}
+    rows = [
+        {"cause": "disk_full", "question": "Is there room? `df -h /`", "answer": "not answered"},
+        {"cause": "port_taken", "question": "Who?", "answer": "yes"},
+    ]
+    rows[0] |= {"finding": "the evidence does not say", "source": "", "asked": "", "later": ""}
+    rows[1] |= {"finding": "a port is in use", "source": "asked/state/x.txt", **asked}
+    rows[1]["later"] = "at 02:14:00 UTC: no longer: it is free"
+    judged = {**(_page().diagnosis or {}), "tests": rows}
+    document = render(_page(diagnosis=judged))
+    assert document.index("</header>") < document.index('id="tests"') < document.index('id="proof"')
+    assert "<strong>disk full?</strong> Not answered: the evidence does not say." in document
+    assert "To ask: Is there room? <code>df -h /</code>" in document
+    assert "<code>asked/state/x.txt</code> <strong>asked on cp1 at 02:13:05 UTC</strong>" in document
+    assert "<p>At 02:14:00 UTC: no longer: it is free.</p>" in document
+
+
+def test_an_older_diagnosis_has_no_tests() -> None:
+    judged = {**(_page().diagnosis or {})}
+    del judged["tests"]
+    assert 'id="tests"' not in render(_page(diagnosis=judged))
+
+
 def test_files_that_hold_the_answer_are_named() -> None:
     judged = {**(_page().diagnosis or {})}
     judged["first"] = {**judged["first"], "answered_by": ["manifests/kube-apiserver.yaml.bak"]}

@@ -470,6 +470,16 @@ def test_a_bundle_that_may_be_thrown_away_is_asked_for_as_such(serve):
     assert script.verbs == ["collect-evidence 12", "collect-evidence 12 baseline"]
 
 
+def test_a_test_of_the_diagnosis_asks_for_sections_by_name(serve):
+    ssh, script, _ = serve("archive")
+    target = io.BytesIO()
+    ssh.ask_again(("jobs", "df"), target)
+    assert script.verbs == ["collect-evidence only jobs df"]
+    assert target.getvalue() == b"archive"
+    with pytest.raises(RemoteJobError, match="NODE_COMMAND_FAILED"):
+        serve((2, "", "there is no section 'df'"))[0].ask_again(("df",), io.BytesIO())
+
+
 @pytest.mark.parametrize(
     "text", ["", "nonsense\n", "JOB\ta\nCURSOR\tx\n", f"{job_line('running')}\nnonsense\n"]
 )

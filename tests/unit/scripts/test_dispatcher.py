@@ -290,6 +290,12 @@ def test_unit_that_does_not_start_is_a_failed_job(node):
         ("fetch-file", "snapshot", "etcd-20260101T000000Z.tar.gz\n"),
         ("collect-evidence", "yesterday"),
         ("collect-evidence", "0", "everything"),
+        ("collect-evidence", "only"),
+        ("collect-evidence", "only", "everything"),
+        ("collect-evidence", "only", "df", "/etc/shadow"),
+        ("collect-evidence", "only", "../df"),
+        ("collect-evidence", "only", "static-pods"),
+        ("collect-evidence", "only", "jobs\nprocesses"),
         ("job-poll", STEP),
     ],
 )

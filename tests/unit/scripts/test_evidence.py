@@ -14,6 +14,8 @@ from pathlib import Path
 
 from tests.unit.scripts.conftest import NODE_SCRIPTS
 
+from nightshift.domain.diagnosis.asked import SECTIONS, is_answer
+
 PEM = "-----BEGIN RSA PRIVATE KEY-----\nMIIEplanted1secret\nMIIEplanted2secret\n-----END RSA PRIVATE KEY-----"
 JWT = "eyJhbGciOiJSUzI1NiJ9.eyJwbGFudGVkIjoic2VjcmV0In0.c2lnbmF0dXJl"
 PLANTED = {
@@ -41,7 +43,7 @@ KEPT = [
 ]
 
 
-def bundle(node, since: int = 0, *words: str) -> dict[str, bytes]:
+def bundle(node, since: int | str = 0, *words: str) -> dict[str, bytes]:
     command = [str(NODE_SCRIPTS / "nightshift-node"), "collect-evidence", str(since), *words]
     done = subprocess.run(command, capture_output=True, env=node.variables(), check=True, timeout=60)
     with tarfile.open(fileobj=io.BytesIO(done.stdout)) as tar:
@@ -256,3 +258,58 @@ def test_a_secret_in_a_process_arguments_is_in_no_listing(node):
         process.kill()
     assert b"- --password\n- [REDACTED]\n- --kept\n" in files["./state/argv.txt"]
     assert b"hunter2argument" not in b"".join(files.values())
+
+
+def test_only_the_sections_that_are_asked_for_are_taken(node):
+    plant(node)
+    (node.state / "jobs/stage").write_text("job_id=1\narguments=aHVudGVyMg==\nstate=failed\n")
+    files = bundle(node, "only", "jobs", "manifests", "df", "packages")
+    assert {*files} - {"./left-out.txt"} == {
+        "./jobs/stage",
+        "./manifests/listing.txt",
+        "./manifests/kube-apiserver.yaml",
+        "./state/df.txt",
+        "./state/packages.txt",
+    }
+    assert files["./jobs/stage"] == b"job_id=1\narguments=[left out]\nstate=failed\n"
+    everything = b"\n".join(files.values()).decode(errors="replace")
+    assert [secret for secret in PLANTED if secret in everything] == []
+
+
+def test_every_section_gives_what_the_driver_expects_of_it(node):
+    """Also the paths: they are those of the whole bundle, and the same readers read them."""
+    plant(node)
+    (node.state / "jobs/kubeadm-upgrade").write_text("job_id=1\nstate=failed\n")
+    (node.root / "fs/etc/kubernetes/manifests/etcd.yaml").write_text("kind: Pod\n")
+    for name, paths in SECTIONS.items():
+        files = bundle(node, "only", name)
+        left = {line.split("\t")[0] for line in files.get("./left-out.txt", b"").decode().splitlines()}
+        assert {path for path in paths if f"./{path}" not in files} <= left, name
+        assert all(is_answer(path.removeprefix("./")) for path in files if path != "./left-out.txt"), name
+
+
+def test_sections_leave_nothing_behind_and_leave_the_recorder_alone(node):
+    before = sorted(str(path) for path in node.root.rglob("*"))
+    bundle(node, "only", *SECTIONS)
+    assert sorted(str(path) for path in node.root.rglob("*")) == before
+    assert not list(Path("/run").glob("nightshift-evidence.*"))
+
+
+def test_sections_are_there_within_ten_seconds_though_all_hangs(node):
+    for name in ("ss", "ps", "timedatectl", "dpkg-query", "ls"):
+        stub(node, name, "exec sleep 600")
+    stub(node, "df", '[[ $1 != -l ]] || exec sleep 600\nexec /usr/bin/df "$@"')
+    began = time.monotonic()
+    files = bundle(node, "only", "df", "sockets", "processes", "clock", "packages", "manifests")
+    assert time.monotonic() - began < 10
+    assert b"no time: a bundle takes at most 5 s" in files["./left-out.txt"]
+
+
+def test_sections_have_two_megabytes_together(node):
+    manifests = node.root / "fs/etc/kubernetes/manifests"
+    manifests.mkdir(parents=True)
+    for number in range(4):
+        (manifests / f"{number}.yaml").write_text("# 345678901234567890\n" * 40_000)
+    files = bundle(node, "only", "manifests")
+    assert sum(len(content) for content in files.values()) <= 2 * 1024 * 1024
+    assert b"no room: a bundle has at most 2097152 bytes" in files["./left-out.txt"]

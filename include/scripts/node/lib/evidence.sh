@@ -2,16 +2,22 @@
 # One bundle with what explains a failed step: bounded in size and time, secrets taken out, nothing on the node changed.
 # What it holds: docs/evidence.md. Sourced by nightshift-node after common.sh, jobs.sh, kubeadm.sh, metrics.sh, look.sh, recorder.sh.
 
-readonly EVIDENCE_LIMIT_BYTES=$((64 * 1024 * 1024))
+EVIDENCE_LIMIT_BYTES=$((64 * 1024 * 1024))
 readonly LOG_LIMIT_BYTES=$((8 * 1024 * 1024))
 readonly POD_LOG_LIMIT_BYTES=$((4 * 1024 * 1024))
 readonly MANIFEST_BYTES_SHOWN=$((1024 * 1024))
-readonly EVIDENCE_SECONDS=40 # from then on nothing more is begun: half a bundle today is worth more than a whole one never
-readonly COMMAND_SECONDS=10  # of one command; a disk that hangs must not keep the rest
+EVIDENCE_SECONDS=40 # from then on nothing more is begun: half a bundle today is worth more than a whole one never
+COMMAND_SECONDS=10  # of one command; a disk that hangs must not keep the rest
 # shellcheck disable=SC2034  # read by api_get
 API_SECONDS=5 # an API server that is down must not keep the rest
 readonly LINE_BYTES=65536 # more of a file than is wanted: a secret whose name was cut off is found by nobody
 readonly UNITS=(kubelet containerd crio 'nightshift-*')
+# Files of state/, in the order in which they are taken.
+readonly STATES=(processes argv static-pods containers scratch scratch-bytes df memory kubelet-flags kubelet-config kubeadm-config
+    units unit-jobs kubelet-unit sockets clock platform certificates etcd)
+# What may be asked for by itself; the driver's list is domain/diagnosis/asked.py, a test compares them.
+readonly SECTIONS=(jobs processes manifests argv df scratch memory kubelet-flags kubelet-config kubeadm-config units sockets clock platform
+    certificates etcd packages)
 
 # collect_evidence SINCE [baseline]: tar.gz of everything on standard output. What may vanish or is most telling comes first.
 # A baseline is thrown away when its night goes well: it delivers no recording that is owed.
@@ -24,6 +30,7 @@ collect_evidence() {
     part end_recording
     part add_recordings "$since"
     part add_states
+    part add_manifest_sums
     part add_manifests
     part add_journals "$since"
     part add_pod_logs "$since"
@@ -35,6 +42,41 @@ collect_evidence() {
     [[ $kind == baseline ]] || part add_owed
     tar -C "$evidence" -czf - .
     [[ $kind == baseline ]] || mark_delivered
+}
+
+# collect_sections SECTION…: tar.gz of these alone, as they are now: what a test of the diagnosis asks. Only reads, takes no part in
+# what is delivered, and works in memory; small and quick, because a person waits for the report.
+collect_sections() {
+    local section
+    EVIDENCE_LIMIT_BYTES=$((2 * 1024 * 1024)) EVIDENCE_SECONDS=5 COMMAND_SECONDS=2
+    # shellcheck disable=SC2034  # read by api_get and look_one
+    API_SECONDS=2 LOOK_SECONDS=3
+    evidence=$(mktemp -d /run/nightshift-evidence.XXXXXX)
+    # shellcheck disable=SC2064  # the directory of now is meant
+    trap "rm -rf '$evidence'" EXIT
+    room=$(room_for_evidence)
+    for section in "$@"; do
+        part add_section "$section"
+    done
+    tar -C "$evidence" -czf - .
+}
+
+# require_sections SECTION…: never a path and never a command.
+require_sections() {
+    local section
+    for section in "$@"; do
+        [[ $section =~ ^[a-z-]+$ ]] && is_listed "$section" "$(printf '%s\n' "${SECTIONS[@]}")" || die "$EX_USAGE" "there is no section '$section'"
+    done
+}
+
+# add_section SECTION: one of SECTIONS.
+add_section() {
+    case $1 in
+        jobs) add_jobs ;;
+        manifests) add_manifests ;;
+        packages) add_package_versions ;;
+        *) add_state "$1" ;;
+    esac
 }
 
 # mark_delivered: the recordings that this bundle has are owed no more; that of a job which is at work is not over.
@@ -216,11 +258,16 @@ closed_meta() {
 }
 
 add_journals() {
-    local unit step
+    local unit
     for unit in "${UNITS[@]}"; do
         add_output "journal/${unit//\*/all}.log" journalctl -q --no-pager -o short-iso --since "@$1" -u "$unit"
     done
     add_output journal/kernel.log journalctl -q --no-pager -o short-iso --since "@$1" -k
+    add_jobs
+}
+
+add_jobs() {
+    local step
     for step in "${STEPS[@]}"; do
         # Arguments are base64 for the job, and a configuration in them is read by no redaction.
         [[ ! -e $JOBS_DIR/$step ]] || sed 's/^arguments=.*/arguments=[left out]/' "$JOBS_DIR/$step" | add "jobs/$step" "$LOG_LIMIT_BYTES"
@@ -253,9 +300,12 @@ add_manifests() {
     local file name why
     add_output manifests/listing.txt ls -la --time-style=full-iso "$MANIFESTS_DIR"
     [[ -d $MANIFESTS_DIR ]] || return 0
-    add_output state/manifest-sums.txt manifest_sums
     while IFS= read -r -d '' file; do
         name=manifests/$(basename "$file")
+        if is_late; then # each file may hang for some seconds
+            leave_out "$name" "no time: a bundle takes at most $EVIDENCE_SECONDS s"
+            continue
+        fi
         why=$(why_not_shown "$file")
         if [[ -n $why ]]; then
             leave_out "$name" "$why"
@@ -263,6 +313,10 @@ add_manifests() {
             add_output "$name" cat "$file"
         fi
     done < <(find "$MANIFESTS_DIR" -mindepth 1 -maxdepth 1 ! -type d -print0)
+}
+
+add_manifest_sums() {
+    [[ ! -d $MANIFESTS_DIR ]] || add_output state/manifest-sums.txt manifest_sums
 }
 
 # why_not_shown FILE: nothing for a manifest that can be shown.
@@ -294,25 +348,35 @@ manifest_sums() {
 }
 
 add_states() {
-    add_output state/processes.txt ps -eo pid,ppid,lstart,etimes,stat,rss,args -ww
-    add_output state/argv.txt running_arguments
-    add_output state/static-pods.txt static_pods
-    add_output state/containers.txt crictl ps --all --no-trunc
-    add_output state/scratch.txt find "$SCRATCH_DIR" -maxdepth 2 -printf '%y %m %TY-%Tm-%Td %TH:%TM %s %p\n'
-    add_output state/scratch-bytes.txt du -B1 -d 1 "$SCRATCH_DIR"
-    add_output state/df.txt df -l -B1 --output
-    add_output state/memory.txt cat /proc/meminfo /proc/loadavg
-    add_output state/kubelet-flags.txt cat "$FS_ROOT/var/lib/kubelet/kubeadm-flags.env"
-    add_output state/kubelet-config.yaml cat "$FS_ROOT/var/lib/kubelet/config.yaml"
-    add_output state/kubeadm-config.yaml cluster_configuration
-    add_output state/units.txt systemctl --no-pager --failed
-    add_output state/unit-jobs.txt systemctl --no-pager list-jobs
-    add_output state/kubelet-unit.txt systemctl --no-pager cat kubelet
-    add_output state/sockets.txt ss -ltnp
-    add_output state/clock.txt clock
-    add_output state/platform.txt platform
-    add_output state/certificates.txt certificate_dates
-    add_look state/etcd.txt etcd
+    local name
+    for name in "${STATES[@]}"; do
+        add_state "$name"
+    done
+}
+
+# add_state NAME: one of STATES.
+add_state() {
+    case $1 in
+        processes) add_output state/processes.txt ps -eo pid,ppid,lstart,etimes,stat,rss,args -ww ;;
+        argv) add_output state/argv.txt running_arguments ;;
+        static-pods) add_output state/static-pods.txt static_pods ;;
+        containers) add_output state/containers.txt crictl ps --all --no-trunc ;;
+        scratch) add_output state/scratch.txt find "$SCRATCH_DIR" -maxdepth 2 -printf '%y %m %TY-%Tm-%Td %TH:%TM %s %p\n' ;;
+        scratch-bytes) add_output state/scratch-bytes.txt du -B1 -d 1 "$SCRATCH_DIR" ;;
+        df) add_output state/df.txt df -l -B1 --output ;;
+        memory) add_output state/memory.txt cat /proc/meminfo /proc/loadavg ;;
+        kubelet-flags) add_output state/kubelet-flags.txt cat "$FS_ROOT/var/lib/kubelet/kubeadm-flags.env" ;;
+        kubelet-config) add_output state/kubelet-config.yaml cat "$FS_ROOT/var/lib/kubelet/config.yaml" ;;
+        kubeadm-config) add_output state/kubeadm-config.yaml cluster_configuration ;;
+        units) add_output state/units.txt systemctl --no-pager --failed ;;
+        unit-jobs) add_output state/unit-jobs.txt systemctl --no-pager list-jobs ;;
+        kubelet-unit) add_output state/kubelet-unit.txt systemctl --no-pager cat kubelet ;;
+        sockets) add_output state/sockets.txt ss -ltnp ;;
+        clock) add_output state/clock.txt clock ;;
+        platform) add_output state/platform.txt platform ;;
+        certificates) add_output state/certificates.txt certificate_dates ;;
+        etcd) add_look state/etcd.txt etcd ;;
+    esac
 }
 
 # running_arguments: of the cluster's own processes, one argument a line, as a list: so a value is told from a flag.
@@ -392,9 +456,13 @@ add_metrics() {
     add_output metrics/kubelet.txt metrics_of kubelet
 }
 
+add_package_versions() {
+    add_output state/packages.txt dpkg-query -W kubeadm kubelet kubectl containerd kubernetes-cni cri-tools
+}
+
 add_packages() {
     local file
-    add_output state/packages.txt dpkg-query -W kubeadm kubelet kubectl containerd kubernetes-cni cri-tools
+    add_package_versions
     # shellcheck disable=SC2016  # dpkg-query's own
     add_output state/package-states.txt dpkg-query -W -f '${db:Status-Abbrev} ${Package} ${Version}\n' 'kube*' 'containerd*' 'runc*' 'cri-*' etcd-client
     add_output state/holds.txt apt-mark showhold

@@ -3,7 +3,7 @@
 # Each section prints plain lines; `look_all` wraps them as `name TAB exit code TAB base64`.
 # Sourced by nightshift-node after common.sh.
 
-readonly LOOK_SECONDS=10 # for each section; 124 is its exit code then
+LOOK_SECONDS=10 # for each section; 124 is its exit code then
 
 # look_all NAME…: NAME is that of a file in look/.
 look_all() {

@@ -20,10 +20,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import Any
 
+from nightshift.domain.diagnosis.answers import CauseTest
 from nightshift.domain.diagnosis.cause import Cause, Match, Role
 from nightshift.domain.diagnosis.names import cause_name, either, said_of, spoken
 from nightshift.domain.diagnosis.rehearsed import points
@@ -32,7 +33,7 @@ from nightshift.domain.diagnosis.signs import Sign, Signs, State
 _NAMED = re.compile(
     r" \([^()]*\{subject\}[^()]*\)"
 )  # of a title: what is left out when there is nothing to name
-_STATES = ("manifests/", "state/")  # files of a bundle that tell what is so, not what somebody said
+_STATES = ("manifests/", "state/", "asked/")  # files that tell what is so, not what somebody said
 _ENOUGH = 0.5  # share of the failure's symptoms that a confident cause explains
 
 
@@ -89,6 +90,7 @@ class Diagnosis:
         rivals: seen causes that could be first as well.
         shadows: names of causes that would explain enough and could not be looked for.
         points: where to look besides, one sentence each; they weigh nothing.
+        tests: of the first cause, its rivals and shadows, the likeliest first.
     """
 
     confidence: Confidence
@@ -101,6 +103,7 @@ class Diagnosis:
     rivals: tuple[Suspect, ...] = ()
     shadows: tuple[str, ...] = ()
     points: tuple[str, ...] = ()
+    tests: tuple[CauseTest, ...] = ()
 
     @property
     def sentence(self) -> str:
@@ -328,6 +331,7 @@ def to_dict(diagnosis: Diagnosis) -> dict[str, Any]:
         "unknowns": list(diagnosis.unknowns),
         "shadows": list(diagnosis.shadows),
         "points": list(diagnosis.points),
+        "tests": [asdict(test) for test in diagnosis.tests],
         "symptoms": [s.__dict__ for s in diagnosis.symptoms],
     }
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from nightshift.domain.diagnosis.answers import CauseTest
 from nightshift.domain.diagnosis.engine import Diagnosis, Suspect
 from nightshift.domain.diagnosis.names import cause_name, said_of
 from nightshift.domain.diagnosis.signs import Sign
@@ -25,6 +26,7 @@ def _lines(diagnosis: Diagnosis) -> Iterator[str]:
     if diagnosis.first is not None:
         yield from _first(diagnosis.first)
     yield from diagnosis.points
+    yield from _section("Tests", [_answer(test) for test in diagnosis.tests])
     yield from _section("It led to", [_suspect(s) for s in diagnosis.chain])
     yield from _section("Also seen, not the first cause", [_suspect(s) for s in diagnosis.conditions])
     yield from _section("Could be the cause as well", [_suspect(s) + _test(s) for s in diagnosis.rivals])
@@ -64,6 +66,15 @@ def _answered(suspect: Suspect) -> str:
     """Where the bundle holds the answer of that hour already: the node may look otherwise by now."""
     files = ", ".join(suspect.answered_by[:_SHOWN_FILES])
     return f" As it was then: {files}." if files else ""
+
+
+def _answer(test: CauseTest) -> str:
+    """Cause, answer, what decided it, and where that is from."""
+    where = ", ".join(filter(None, (test.source, test.asked)))
+    said = f"{cause_name(test.cause)}? {test.answer.capitalize()}: {test.finding}{f' [{where}]' if where else ''}."
+    return (
+        f"{said}{f' {test.later[:1].upper()}{test.later[1:]}.' if test.later else ''} To ask: {test.question}"
+    )
 
 
 def _section(title: str, rows: list[str]) -> Iterator[str]:
