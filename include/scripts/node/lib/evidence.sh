@@ -65,7 +65,9 @@ collect_sections() {
 require_sections() {
     local section
     for section in "$@"; do
-        [[ $section =~ ^[a-z-]+$ ]] && is_listed "$section" "$(printf '%s\n' "${SECTIONS[@]}")" || die "$EX_USAGE" "there is no section '$section'"
+        if ! [[ $section =~ ^[a-z-]+$ ]] || ! is_listed "$section" "$(printf '%s\n' "${SECTIONS[@]}")"; then
+            die "$EX_USAGE" "there is no section '$section'"
+        fi
     done
 }
 
