@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from nightshift.domain.facts.addons import ADDONS, WORKLOAD_IMAGES, AddOn, AddOnRelease, WorkloadImage
 from nightshift.domain.gates.findings import Finding, conclude
 from nightshift.domain.gates.hop import unknown_target
+from nightshift.domain.look_again import LookAgain
 from nightshift.domain.policy import ClusterPolicy, CompatibilityPolicy
 from nightshift.domain.round import Moment, Round
 from nightshift.domain.target import TargetKind
@@ -180,6 +181,7 @@ def _finding(one: _Installed, line: AddOnRelease, minor: str, policy: Compatibil
             f"{message}, and no known release does.",
             f"The project has not declared a release for {minor}: {one.addon.source}",
             "Wait for one, then add it to compatibility.addons in the cluster's file if Nightshift does not know it yet.",
+            look_again=LookAgain(f"when {one.addon.name} has a release for {minor}"),
             **facts,
         )
     cure = f"release {newer[0]} does" if newer else "no known release was tested with it"
