@@ -24,6 +24,7 @@ BY_CODE: Mapping[str, str] = {
     "ALERT_FIRING": f"when it has stopped firing, or was silenced: {_ASKED_BY}",
     "CERTIFICATE_EXPIRING": "once it is renewed, and before it expires",
     "CERTIFICATE_NOT_YET_VALID": "when it is valid, or was made again",
+    "CRD_CONVERSION_OUTSIDE": "when it is a Service of the cluster, or once you have asked it and override this",
     "DATE_FROZEN": "on the next date that is not frozen",
     "DISK_WOULD_FILL": f"once space is free, which image garbage collection may bring by itself: {_ASKED_BY}",
     "DPKG_BUSY": f"when that process has ended, mostly within minutes: {_ASKED_BY}",
@@ -43,6 +44,7 @@ BY_CODE: Mapping[str, str] = {
     "NODE_NOT_SETTLED": "when it has been Ready for as long as nodes.settle_seconds",
     "NODES_QUARANTINED": "when the mark of a node was taken off",
     "REBOOT_PENDING": "after that node's next boot; this night goes on",
+    "WEBHOOK_OUTSIDE": "when it is a Service of the cluster or fails open, or once you have asked it and override this",
     "VERSIONS_MIXED": "after tonight's hop, which brings them together",
     "WINDOW_CLOSED": "when the window opens",
 }
