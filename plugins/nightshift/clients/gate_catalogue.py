@@ -42,7 +42,7 @@ def catalogue() -> str:
 
 def _outcomes() -> str:
     """When to look again by outcome, worst first; a code with words of its own has them in its gate's section."""
-    return "".join(f"- *{outcome}*: {when}\n" for outcome, when in reversed(BY_OUTCOME.items()))
+    return "".join(f"- *{outcome}*: {when}\n" for outcome, when in reversed(list(BY_OUTCOME.items())))
 
 
 def _section(gate: Gate) -> str:

@@ -163,7 +163,6 @@ def _finding(one: _Installed, line: AddOnRelease, minor: str, policy: Compatibil
     message = (
         f"{one.addon.name} {one.version} ({one.workload}) supports Kubernetes {_range(line)}, not {minor}"
     )
-    facts = {"value": _range(line), "threshold": minor}
     if one.addon.name in policy.pinned:
         return Finding(
             Outcome.HOLD,
@@ -171,7 +170,8 @@ def _finding(one: _Installed, line: AddOnRelease, minor: str, policy: Compatibil
             f"{message}; you pinned it.",
             "compatibility.pinned in the cluster's file keeps it at its version.",
             f"Take {one.addon.name} out of compatibility.pinned and upgrade it when you are ready.",
-            **facts,
+            value=_range(line),
+            threshold=minor,
         )
     newer = [r.release for r in one.addon.releases if supports(r, minor)]
     if not newer and one.addon.strict:
@@ -182,7 +182,8 @@ def _finding(one: _Installed, line: AddOnRelease, minor: str, policy: Compatibil
             f"The project has not declared a release for {minor}: {one.addon.source}",
             "Wait for one, then add it to compatibility.addons in the cluster's file if Nightshift does not know it yet.",
             look_again=LookAgain(f"when {one.addon.name} has a release for {minor}"),
-            **facts,
+            value=_range(line),
+            threshold=minor,
         )
     cure = f"release {newer[0]} does" if newer else "no known release was tested with it"
     soft = not one.addon.strict or policy.too_old == "warn"
@@ -192,5 +193,6 @@ def _finding(one: _Installed, line: AddOnRelease, minor: str, policy: Compatibil
         f"{message}; {cure}.",
         f"The project says so: {one.addon.source}",
         f"Upgrade {one.addon.name} first." if newer else "Try it on a test cluster first.",
-        **facts,
+        value=_range(line),
+        threshold=minor,
     )
