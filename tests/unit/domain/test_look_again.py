@@ -17,6 +17,7 @@ from tests.unit.domain.test_judging import removals, removed
 from nightshift.domain.gates import GATES
 from nightshift.domain.gates.findings import Finding, conclude, findings_of
 from nightshift.domain.gates.judging import judge
+from nightshift.domain.ledger import NodeGate
 from nightshift.domain.look_again import BY_CODE, BY_OUTCOME, LookAgain, at_moment, sentences, together
 from nightshift.domain.overrides import apply_overrides
 from nightshift.domain.policy import NodePolicy, Override, WindowPolicy
@@ -107,6 +108,16 @@ def test_a_node_that_settles_says_the_minute() -> None:
     assert look is not None
     assert NOW + 290 <= (look.at or 0) < NOW + 350
     assert "when w1 has been Ready for 300 s" in look.when
+
+
+def test_the_ledger_has_it_of_a_gate_in_front_of_a_node() -> None:
+    said = {
+        **Verdict("clock", Outcome.BLOCK, "X", "m").to_dict(),
+        "nodes": ["w1"],
+        "began": 1.0,
+        "ended": 2.0,
+    }
+    assert NodeGate.from_verdict("t", said).to_dict()["look_again"] == f"Look again {BY_OUTCOME['block']}."
 
 
 NIGHT = WindowPolicy("22:00", "04:00", ("2026-11-24", "2026-11-25"))
