@@ -33,6 +33,14 @@ CASES: tuple[GateCase, ...] = (
         words=("nslab-alone", "only ready endpoint is on w", "configmaps in kube-public"),
     ),
     GateCase(
+        name="a webhook outside the cluster stands before evictions",
+        faults=(("webhook-outside",),),
+        gate="webhooks",
+        outcome="blind",
+        code="WEBHOOK_OUTSIDE",
+        words=("nslab-outside", "guard.nslab.example.org", "nobody has looked", "pods/eviction in shop"),
+    ),
+    GateCase(
         name="a conversion webhook without endpoints",
         faults=(("crd-dead-conversion",),),
         gate="api_use",

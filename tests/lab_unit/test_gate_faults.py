@@ -81,6 +81,7 @@ OBJECT_FAULTS = (
     api_objects.WEBHOOK_WITHOUT_ENDPOINTS,
     api_objects.WEBHOOK_NARROW,
     api_objects.WEBHOOK_ON_ONE_NODE,
+    api_objects.WEBHOOK_OUTSIDE,
     api_objects.CRD_DEAD_CONVERSION,
     api_objects.APISERVICE_UNAVAILABLE,
 )

@@ -39,6 +39,23 @@ webhooks:
       - {apiGroups: [""], apiVersions: [v1], operations: [CREATE], resources: [pods/eviction], scope: Namespaced}
 """
 
+# The name is reserved for documentation (RFC 2606): nobody answers there.
+OUTSIDE = """\
+apiVersion: admissionregistration.k8s.io/v1
+kind: ValidatingWebhookConfiguration
+metadata: {name: nslab-outside}
+webhooks:
+  - name: outside.nslab.example.org
+    admissionReviewVersions: [v1]
+    sideEffects: None
+    failurePolicy: Fail
+    timeoutSeconds: 5
+    clientConfig: {url: "https://guard.nslab.example.org/validate"}
+    namespaceSelector: {matchLabels: {kubernetes.io/metadata.name: shop}}
+    rules:
+      - {apiGroups: [""], apiVersions: [v1], operations: [CREATE], resources: [pods/eviction], scope: Namespaced}
+"""
+
 # Fails closed, and somebody is behind it; it is asked about a kind that does not exist.
 NARROW = """\
 apiVersion: admissionregistration.k8s.io/v1
@@ -184,6 +201,13 @@ WEBHOOK_ON_ONE_NODE = _fault(
     (ALONE_SERVICE, ALONE),
     lambda: _has_ready_endpoint("shop", "nslab-alone"),
     "webhook nslab-alone has one endpoint, on one node",
+)
+WEBHOOK_OUTSIDE = _fault(
+    "webhook-outside",
+    "let a webhook outside the cluster stand before evictions in the shop",
+    (OUTSIDE,),
+    _at_once,
+    "webhook nslab-outside stands before evictions in namespace shop, and nobody answers at its address",
 )
 CRD_DEAD_CONVERSION = _fault(
     "crd-dead-conversion",

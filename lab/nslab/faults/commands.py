@@ -14,6 +14,7 @@ from nslab.faults.api_objects import (
     CRD_DEAD_CONVERSION,
     WEBHOOK_NARROW,
     WEBHOOK_ON_ONE_NODE,
+    WEBHOOK_OUTSIDE,
     WEBHOOK_WITHOUT_ENDPOINTS,
 )
 from nslab.faults.api_use import DEPRECATED_API_IN_USE
@@ -61,6 +62,7 @@ FAULTS = {
             WEBHOOK_WITHOUT_ENDPOINTS,
             WEBHOOK_NARROW,
             WEBHOOK_ON_ONE_NODE,
+            WEBHOOK_OUTSIDE,
             CRD_DEAD_CONVERSION,
             APISERVICE_UNAVAILABLE,
         ),

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from nightshift.domain import gates
 from nightshift.domain.gates import GATES, Gate
+from nightshift.domain.look_again import BY_CODE, BY_OUTCOME
 from nightshift.domain.round import AnyTopic, Moment, NodeTopic
 
 PAGE = Path(__file__).resolve().parents[3] / "docs" / "gates.md"
@@ -23,6 +24,9 @@ _HEAD = """# Gates
 A gate looks at one thing and says *pass*, *warn*, *hold* (quiet: nobody here can change it), *block* (somebody can act) or
 *blind* (what must be known is not). The worst answer of all gates is the night's. What a gate needs and nobody could read makes
 it blind, in the words of whatever failed; that is never taken for "fine".
+
+Whatever did not pass says when to look again:
+
 """
 
 
@@ -33,15 +37,22 @@ def catalogue() -> str:
         for gate in GATES.values()
     )
     overview = f"\n| Gate | Asked | Question |\n|---|---|---|\n{rows}"
-    return _HEAD + overview + "".join(map(_section, GATES.values()))
+    return _HEAD + _outcomes() + overview + "".join(map(_section, GATES.values()))
+
+
+def _outcomes() -> str:
+    """When to look again by outcome, worst first; a code with words of its own has them in its gate's section."""
+    return "".join(f"- *{outcome}*: {when}\n" for outcome, when in reversed(list(BY_OUTCOME.items())))
 
 
 def _section(gate: Gate) -> str:
     wants = f"- **Looks at, when it is there**: {_titles(gate.wants)}\n" if gate.wants else ""
     codes = ", ".join(f"[{code}](runbooks/{code}.md)" for code in _codes(gate))
+    own = "".join(f"  - {code}: {BY_CODE[code]}\n" for code in _codes(gate) if code in BY_CODE)
+    again = f"- **Look again**\n{own}" if own else ""
     return (
         f'\n## <a id="{gate.name}"></a>{gate.title} (`{gate.name}`)\n\n{gate.doc}\n\n'
-        f"- **Asked**: {_moments(gate)}\n- **Needs**: {_titles(gate.needs)}\n{wants}- **Codes**: {codes}\n"
+        f"- **Asked**: {_moments(gate)}\n- **Needs**: {_titles(gate.needs)}\n{wants}- **Codes**: {codes}\n{again}"
     )
 
 

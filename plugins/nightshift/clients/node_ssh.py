@@ -76,6 +76,7 @@ class ExitCode:
     API_UNAVAILABLE = 31
     API_LOST = 32
     REHEARSAL_FAILED = 33
+    PACKAGE_HELD = 34
     INTERNAL = 70
     FENCED = 75
     BUSY = 76
@@ -152,6 +153,11 @@ _FAILURES: dict[int, tuple[str, str, str]] = {
         "REHEARSAL_FAILED",
         "",  # its last line is the target's own words
         "Nothing was changed. Correct what it names (kubeadm-config, a file it reads, the stored object), then clear this task.",
+    ),
+    ExitCode.PACKAGE_HELD: (
+        "PACKAGE_HELD",
+        "",  # its last line names the packages
+        "Nothing was installed. Ask who holds it; apt-mark unhold it on that node, then clear this task.",
     ),
     ExitCode.INSTALL_FAILED: (
         "JOB_FAILED",

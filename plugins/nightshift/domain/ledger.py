@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from nightshift.domain.incident.record import Incident, sureness
+from nightshift.domain.look_again import sentences
 from nightshift.domain.verdicts import Verdict
 
 NOTE_LIMIT = 1000  # characters Airflow takes; it would cut the end, where cause and next step stand
@@ -50,6 +51,7 @@ class NodeGate:
         threshold: what it was compared with, with its unit.
         gate: which gate that was: etcd's, or the first one that was shut.
         asked: every gate that was asked here -> its outcome.
+        look_again: when another look may say something else, one sentence; "" where the gate let the night pass.
     """
 
     task: str
@@ -62,13 +64,17 @@ class NodeGate:
     threshold: str
     gate: str = ""
     asked: Mapping[str, str] = field(default_factory=dict)
+    look_again: str = ""
 
     @staticmethod
     def from_verdict(task: str, said: Mapping[str, Any]) -> NodeGate:
         """Build it from a verdict's `to_dict` with `nodes`, `began`, `ended` and `asked` added."""
         words = {name: str(said[name]) for name in ("outcome", "code", "value", "threshold", "gate")}
         asked = dict(said.get("asked") or {})
-        return NodeGate(task, tuple(said["nodes"]), said["began"], said["ended"], asked=asked, **words)
+        nodes, look_again = tuple(said["nodes"]), sentences([said])
+        return NodeGate(
+            task, nodes, said["began"], said["ended"], asked=asked, look_again=look_again, **words
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON-serialisable data; the moments are exact, so that a wait can be subtracted."""

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from nightshift.domain.gates.findings import Finding, conclude, findings_of
+from nightshift.domain.look_again import at_moment
 from nightshift.domain.policy import Override, iso_minute
 from nightshift.domain.verdicts import Outcome, Verdict
 
@@ -57,4 +58,5 @@ def _may(gate: str, finding: Finding) -> bool:
 
 def _softened(finding: Finding, override: Override) -> Finding:
     said = f"Overridden by {override.person} until {iso_minute(override.until)} ({override.reason}): {finding.message}"
-    return replace(finding, outcome=Outcome.WARN, message=said)
+    over = at_moment(override.until, "when this override is over")
+    return replace(finding, outcome=Outcome.WARN, message=said, look_again=over)

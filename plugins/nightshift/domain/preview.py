@@ -52,6 +52,7 @@ class Preview:
         warned: the same of every warning.
         uploads: what would be written into kubeadm-config before the first node, one sentence each.
         rehearsal: whether the target's API server would be rehearsed before that, one sentence.
+        look_again: when another look may say something else, one sentence; "" when nothing is closed.
     """
 
     nodes: tuple[NodePreview, ...]
@@ -62,6 +63,7 @@ class Preview:
     warned: tuple[str, ...]
     uploads: tuple[str, ...] = ()
     rehearsal: str = ""
+    look_again: str = ""
 
     @property
     def sentence(self) -> str:
@@ -86,6 +88,7 @@ class Preview:
         """The whole preview for the task's log, one line per node and per gate that says something."""
         said = [_node_line(node) for node in self.nodes]
         said += [f"Would stop it: {text}" for text in self.closed]
+        said += [self.look_again] if self.look_again else []
         said += [f"Warns: {text}" for text in self.warned]
         return [self.sentence, *said, *self.uploads, *([self.rehearsal] if self.rehearsal else [])]
 
@@ -104,6 +107,7 @@ class Preview:
             "warned": list(self.warned),
             "uploads": list(self.uploads),
             "rehearsal": self.rehearsal,
+            "look_again": self.look_again,
         }
 
 
@@ -161,6 +165,7 @@ def preview(
         warned=tuple(f"{v.gate}: {v.message}" for v in decision.verdicts if v.outcome is Outcome.WARN),
         uploads=tuple(uploads),
         rehearsal=rehearsal,
+        look_again=decision.look_again,
     )
 
 

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
+from nightshift.domain.look_again import LookAgain, together, usual
+
 # What a blind night says of itself when nobody knows better.
 BLIND_CAUSE = "Something that must be known before a node is touched could not be known."
 BLIND_NEXT_STEP = "Make it readable again; nothing was touched and the next night asks anew."
@@ -41,6 +43,7 @@ class Verdict:
         value: the decisive measured number or text, with its unit ("" when there is none).
         threshold: what it was compared with, with its unit.
         evidence: small, JSON-serialisable details per node or member.
+        look_again: when another look may say something else; given none, whatever did not pass has its code's usual one.
     """
 
     gate: str
@@ -52,15 +55,27 @@ class Verdict:
     value: str = ""
     threshold: str = ""
     evidence: Mapping[str, Any] = field(default_factory=dict)
+    look_again: LookAgain | None = None
+
+    def __post_init__(self) -> None:
+        """See to it that whatever did not pass says when to look again."""
+        if self.look_again is None:
+            object.__setattr__(self, "look_again", usual(self.outcome, self.code))
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON-serialisable data (for XCom and the ledger)."""
-        return {**vars(self), "outcome": self.outcome.value, "evidence": dict(self.evidence)}
+        return {
+            **vars(self),
+            "outcome": self.outcome.value,
+            "evidence": dict(self.evidence),
+            "look_again": self.look_again.to_dict() if self.look_again else None,
+        }
 
     @staticmethod
     def from_dict(data: Mapping[str, Any]) -> Verdict:
-        """Rebuild a verdict from `to_dict`'s output."""
-        return Verdict(**{**data, "outcome": Outcome(data["outcome"])})
+        """Rebuild a verdict from `to_dict`'s output, also of a version that did not say when to look again."""
+        look_again = LookAgain.from_dict(data.get("look_again"))
+        return Verdict(**{**data, "outcome": Outcome(data["outcome"]), "look_again": look_again})
 
 
 class Answer(StrEnum):
@@ -85,6 +100,7 @@ class Decision:
         code: the one code of all verdicts that decided it; "" when they gave several, or when it is "go".
         cause: why, as far as those verdicts know.
         next_step: what would flip them.
+        look_again: when another look may say something else, one sentence; "" when it is "go".
     """
 
     answer: Answer
@@ -93,6 +109,7 @@ class Decision:
     code: str = ""
     cause: str = ""
     next_step: str = ""
+    look_again: str = ""
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON-serialisable data."""
@@ -131,6 +148,7 @@ def fold_verdicts(verdicts: Iterable[Verdict], expected_gates: Iterable[str]) ->
         return Decision(answer, sentence, everything)
     leading = [v for v in everything if v.outcome is worst]
     codes = {v.code for v in leading}
+    again = together(v.look_again for v in leading)
     return Decision(
         answer,
         _joined(v.message for v in leading),
@@ -138,6 +156,7 @@ def fold_verdicts(verdicts: Iterable[Verdict], expected_gates: Iterable[str]) ->
         code=codes.pop() if len(codes) == 1 else "",
         cause=_joined(v.cause for v in leading),
         next_step=_joined(v.resolution for v in leading),
+        look_again=again.sentence if again else "",
     )
 
 

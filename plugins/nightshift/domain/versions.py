@@ -13,6 +13,8 @@ _VERSION = re.compile(r"v?(\d+)\.(\d+)\.(\d+)(?:-(\d+(?:\.\d+)*))?")
 _MINOR = re.compile(r"v?(\d+)\.(\d+)")
 
 MAX_KUBELET_MINORS_BEHIND = 3  # kubelet may be up to three minors older than any API server, never newer
+MAX_PROXY_MINORS_BEHIND = 3  # kube-proxy: three older than any API server, never newer
+MAX_PROXY_MINORS_FROM_KUBELET = 3  # and three older or newer than the kubelet beside it
 MAX_COMPONENT_MINORS_BEHIND = 1  # controller-manager, scheduler and sibling API servers: one
 
 
@@ -102,6 +104,30 @@ def component_skew_problem(component: str, version: Version, api_server: Version
         return (
             f"{component} {version} is {behind} minors older than API server {api_server} "
             f"(at most {MAX_COMPONENT_MINORS_BEHIND} is supported)"
+        )
+    return None
+
+
+def proxy_skew_problem(proxy: Version, api_server: Version) -> str | None:
+    """Say why this kube-proxy may not talk to this API server, or None when it may."""
+    behind = api_server.minors_ahead_of(proxy)
+    if behind < 0:
+        return f"kube-proxy {proxy} is newer than API server {api_server}"
+    if behind > MAX_PROXY_MINORS_BEHIND:
+        return (
+            f"kube-proxy {proxy} is {behind} minors older than API server {api_server} "
+            f"(at most {MAX_PROXY_MINORS_BEHIND} are supported)"
+        )
+    return None
+
+
+def proxy_kubelet_skew_problem(proxy: Version, kubelet: Version) -> str | None:
+    """Say why this kube-proxy may not run beside this kubelet, or None when it may."""
+    apart = abs(kubelet.minors_ahead_of(proxy))
+    if apart > MAX_PROXY_MINORS_FROM_KUBELET:
+        return (
+            f"kube-proxy {proxy} and kubelet {kubelet} are {apart} minors apart "
+            f"(at most {MAX_PROXY_MINORS_FROM_KUBELET} are supported)"
         )
     return None
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, time, timedelta
 from functools import lru_cache
 
+from nightshift.domain.look_again import LookAgain, at_moment
 from nightshift.domain.policy import WindowPolicy
 from nightshift.domain.verdicts import Outcome, Verdict
 
@@ -14,6 +15,7 @@ GATE = "window"
 LATEST_START = timedelta(hours=2)
 _SLACK = 1.5  # a node may take this much longer than it last took
 _DAY = timedelta(days=1)
+_DAYS_LOOKED_AT = 366  # for the next time the window opens
 
 
 def check_window(policy: WindowPolicy, now: datetime) -> Verdict:
@@ -33,6 +35,7 @@ def check_window(policy: WindowPolicy, now: datetime) -> Verdict:
             resolution="Wait for the next date that is not frozen, or take the date off the list.",
             value=said,
             threshold=", ".join(policy.frozen_dates),
+            look_again=_opening(policy, moment),
         )
     if not _is_inside(moment.time(), _parse(policy.start), _parse(policy.end)):
         return Verdict(
@@ -44,6 +47,7 @@ def check_window(policy: WindowPolicy, now: datetime) -> Verdict:
             resolution=f"Start the run between {policy.start} and {policy.end} UTC, or change window in the YAML.",
             value=said,
             threshold=f"{policy.start}-{policy.end} UTC",
+            look_again=_opening(policy, moment),
         )
     return Verdict(GATE, Outcome.PASS, "OK", f"The window is open ({said}).", value=said)
 
@@ -89,6 +93,7 @@ def check_fit(
         resolution="Nothing has to be done; the next night begins with it. A longer window takes more nodes.",
         value=value,
         threshold=threshold,
+        look_again=_opening(policy, now.astimezone(UTC) + left),
     )
 
 
@@ -100,6 +105,21 @@ def _time_left(policy: WindowPolicy, moment: datetime) -> timedelta | None:
         end = datetime.combine(moment.date(), _parse(policy.end), UTC)
         left.append((end if end > moment else end + _DAY) - moment)
     return min(left, default=None)
+
+
+def _opening(policy: WindowPolicy, moment: datetime) -> LookAgain | None:
+    """When the window is open for the first time after this moment; None: on none of the days looked at."""
+    midnight = datetime.combine(moment.date(), time(), UTC)
+    days = (midnight + n * _DAY for n in range(_DAYS_LOOKED_AT))
+    # Also at midnight: a window that goes past it opens late on the day after a frozen one.
+    moments = (
+        datetime.combine(day, at, UTC) for day in days for at in sorted({time(), _parse(policy.start)})
+    )
+    for found in moments:
+        is_open = _is_inside(found.time(), _parse(policy.start), _parse(policy.end))
+        if found >= moment and is_open and found.date().isoformat() not in policy.frozen_dates:
+            return at_moment(found.timestamp(), "when the window opens")
+    return None
 
 
 def _closing(policy: WindowPolicy, now: datetime, left: timedelta) -> str:

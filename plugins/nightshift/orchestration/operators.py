@@ -234,12 +234,13 @@ class DecideOperator(StepOperator):
         decision = {"verdicts": [], "plan": None, **ended} if ended else self._fold(context)
         if decision["answer"] == Answer.BLIND:
             context["ti"].xcom_push(key="return_value", value=decision)
+            remedy = decision.get("next_step") or BLIND_NEXT_STEP
             with remembered(self, context):
                 raise BlindError(
                     decision.get("code") or "NIGHT_BLIND",
                     decision["sentence"],
                     cause=decision.get("cause") or BLIND_CAUSE,
-                    next_step=decision.get("next_step") or BLIND_NEXT_STEP,
+                    next_step=f"{remedy} {decision.get('look_again', '')}".rstrip(),
                 )
         self.log.info("The night's answer is %s. %s", decision["answer"], decision["sentence"])
         return decision

@@ -18,6 +18,7 @@ from airflow.sdk.exceptions import AirflowSkipException
 
 from nightshift.domain.errors import GateClosedError
 from nightshift.domain.etcd_window import TOO_FEW, hidden_findings, last_window_start
+from nightshift.domain.look_again import LookAgain, sentences, together
 from nightshift.domain.policy import ClusterPolicy
 from nightshift.domain.verdicts import Answer, Outcome
 from nightshift.orchestration.operators import (
@@ -150,12 +151,14 @@ class GateSensor(BaseSensorOperator):
         context["ti"].xcom_push(key=VERDICT_KEY, value={**verdict, **waited, "asked": outcomes})
         if Outcome(verdict["outcome"]) not in OPEN:
             with remembered(self, context):
+                remedy = (
+                    verdict["resolution"] or "Read the gate's evidence; the next night goes on from here."
+                )
                 raise GateClosedError(
                     verdict["code"],
                     f"{verdict['message']} {', '.join(nodes)} and all later nodes stay as they are.",
                     cause=verdict["cause"] or "The gate closed after the night had begun.",
-                    next_step=verdict["resolution"]
-                    or "Read the gate's evidence; the next night goes on from here.",
+                    next_step=f"{remedy} {sentences([verdict])}".rstrip(),
                 )
         return nodes[0] if self.place.list_name == "control_plane" else nodes
 
@@ -312,8 +315,10 @@ def _told_together(shut: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
     first = max(shut, key=lambda verdict: Outcome(verdict["outcome"]).severity)
     words = ("message", "cause", "resolution")
     rest = [verdict for verdict in shut if verdict is not first]
+    again = together(LookAgain.from_dict(v.get("look_again")) for v in (first, *rest))
     return {
         **first,
+        "look_again": again.to_dict() if again else None,
         **{
             word: " ".join(dict.fromkeys(text for v in (first, *rest) if (text := str(v[word]))))
             for word in words

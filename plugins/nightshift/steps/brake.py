@@ -44,7 +44,8 @@ def held(session: Session, nodes: Sequence[str] = ()) -> Hold | None:
     now = datetime.fromtimestamp(session.clock(), UTC)
     for verdict in (check_window(session.policy.window, now), _fits(session, nodes, now)):
         if verdict.outcome is not Outcome.PASS:
-            return Hold(verdict.code, verdict.message)
+            again = f" {verdict.look_again.sentence}" if verdict.look_again else ""
+            return Hold(verdict.code, f"{verdict.message}{again}")
     return None
 
 

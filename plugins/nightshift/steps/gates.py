@@ -150,4 +150,6 @@ def _said(session: Session, verdict: Verdict) -> dict[str, Any]:
     session.log(f"{verdict.gate}: {verdict.outcome.value} ({verdict.code}). {verdict.message}")
     if verdict.resolution:
         session.log(f"What would flip it: {verdict.resolution}")
+    if verdict.look_again:
+        session.log(verdict.look_again.sentence)
     return verdict.to_dict()

@@ -22,6 +22,7 @@ from nightshift.domain.ledger import (
     write_note,
 )
 from nightshift.domain.limits import PARALLEL_NODES
+from nightshift.domain.look_again import sentences
 from nightshift.domain.overrides import in_force
 from nightshift.domain.policy import Override
 from nightshift.domain.store_paths import path_safe
@@ -216,15 +217,17 @@ def what_next(answer: str, facts: Mapping[str, Any]) -> str:
     leftover = _plan(facts).get("leftover") or ()
     if answer in ("upgraded", "held") and leftover:
         return f"{', '.join(leftover)} continue on the next night."
+    verdicts = (facts.get("decision") or {}).get("verdicts", ())
     if answer in _NEXT:
-        return _NEXT[answer]
+        held = [v for v in verdicts if v["outcome"] == "hold"] if answer == Answer.HELD else ()
+        return f"{_NEXT[answer]} {sentences(held)}".rstrip()
     failure: Failure | None = facts.get("failure")
     if failure and failure.next_step:
         return failure.next_step
-    verdicts = (facts.get("decision") or {}).get("verdicts", ())
-    flips = [v["resolution"] for v in verdicts if v["outcome"] in ("block", "blind") and v["resolution"]]
-    if flips:
-        return f"To flip it: {' '.join(dict.fromkeys(flips))}"
+    shut = [v for v in verdicts if v["outcome"] in ("block", "blind") and v["resolution"]]
+    if shut:
+        flips = " ".join(dict.fromkeys(v["resolution"] for v in shut))
+        return f"To flip it: {flips} {sentences(shut)}".rstrip()
     if answer == Answer.BLIND:
         return BLIND_NEXT_STEP
     return (

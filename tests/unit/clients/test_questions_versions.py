@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from nightshift.clients.permissions import Permission
+from nightshift.clients.questions.kube_proxy import read_kube_proxy
 from nightshift.clients.questions.kubeadm_cluster import KUBEADM_CLUSTER_QUESTION, read_kubeadm_cluster
 from nightshift.clients.questions.packages import parse_packages
 from nightshift.clients.questions.platform import parse_platform
@@ -17,7 +18,7 @@ from nightshift.clients.questions.workload_images import read_workload_images
 from nightshift.domain.facts.addons import WorkloadImage
 from nightshift.domain.facts.packages import BrokenPackage, LockHolder
 from nightshift.domain.facts.supply import Supplied, SupplyItem
-from nightshift.domain.facts.versions import KubeletFlag
+from nightshift.domain.facts.versions import KubeletFlag, KubeProxy
 
 # As a node of kubeadm 1.34.4 on Debian 12 says it.
 FLAGS_ENV = (
@@ -298,3 +299,27 @@ def test_workload_images() -> None:
         WorkloadImage("DaemonSet kube-system/calico-node", "b:1"),
         WorkloadImage("Deployment shop/web", "web:1"),
     )
+
+
+def proxy_pod(node: str, image: str, **changes: Any) -> dict[str, Any]:
+    metadata = {"name": f"kube-proxy-{node or image}", **changes.pop("metadata", {})}
+    containers = [{"name": "sidecar", "image": "logs:v9.9.9"}, {"name": "kube-proxy", "image": image}]
+    spec = {"containers": containers, **({"nodeName": node} if node else {})}
+    return {"metadata": metadata, "spec": spec, "status": {"phase": "Running"}, **changes}
+
+
+def test_kube_proxy_is_what_the_daemon_set_wants_and_what_each_pod_was_made_with() -> None:
+    image = "registry.k8s.io/kube-proxy:v{}"
+    daemon_set = workload("kube-system", "kube-proxy", image.format("1.34.4"))
+    pods = [
+        proxy_pod("w1", image.format("1.34.4")),
+        proxy_pod("w2", f"{image.format('1.33.0')}@sha256:{'0' * 64}"),
+        proxy_pod("w3", "mirror:5000/kube-proxy@sha256:1"),
+        proxy_pod("", image.format("1.1.1")),
+        proxy_pod("w4", image.format("1.1.1"), metadata={"deletionTimestamp": "2026-11-01T00:00:00Z"}),
+        proxy_pod("w5", image.format("1.1.1"), status={"phase": "Failed"}),
+    ]
+    path = "/api/v1/namespaces/kube-system/pods?labelSelector=k8s-app%3Dkube-proxy"
+    api = Api({"/apis/apps/v1/namespaces/kube-system/daemonsets/kube-proxy": daemon_set, path: pods})
+    assert read_kube_proxy(api) == KubeProxy("1.34.4", {"w1": "1.34.4", "w2": "1.33.0", "w3": ""})
+    assert read_kube_proxy(Api({})) == KubeProxy(None)

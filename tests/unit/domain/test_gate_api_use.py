@@ -40,6 +40,7 @@ METRICS = ApiServiceFacts(
     "endpoints for service have no addresses",
 )
 ALIVE = Backend("service shop/convert", is_inside=True, ready=("w1",))
+OUTSIDE = Backend("convert.example.org", is_inside=False)
 DEAD = Backend("service shop/convert", is_inside=True)
 CRD = CrdFacts("carts.shop.example.org", ("v1", "v1beta1"), ("v1", "v1beta1"), ("v1",), ALIVE)
 
@@ -96,7 +97,8 @@ def test_a_deprecated_api_that_nothing_removes_is_written_down() -> None:
         ({"conversion": DEAD}, Outcome.BLOCK, "CRD_CONVERSION_DEAD"),
         ({"conversion": replace(DEAD, exists=False)}, Outcome.BLOCK, "CRD_CONVERSION_DEAD"),
         ({"conversion": DEAD, "versions": ("v1",), "served": ("v1",)}, Outcome.PASS, "OK"),
-        ({"conversion": Backend("convert.example.org", is_inside=False)}, Outcome.PASS, "OK"),
+        ({"conversion": OUTSIDE}, Outcome.BLIND, "CRD_CONVERSION_OUTSIDE"),
+        ({"conversion": OUTSIDE, "versions": ("v1",), "served": ("v1",)}, Outcome.PASS, "OK"),
         ({"conversion": None}, Outcome.PASS, "OK"),
         ({"stored": ("v1alpha1", "v1")}, Outcome.WARN, "CRD_VERSION_UNSERVED"),
     ],

@@ -85,6 +85,9 @@ def test_one_certificate(certificate: CertificateFacts, left: float, outcome: Ou
     assert (verdict.outcome, verdict.code) == (outcome, code)
     if code != "OK":
         assert f"{certificate.file} on w1 ({certificate.subject})" in verdict.message
+    if outcome is Outcome.WARN:  # from when on it blocks
+        assert verdict.look_again is not None
+        assert 0 <= (verdict.look_again.at or 0) - (NOW + left - 24 * HOUR) < 60
 
 
 def test_only_what_the_upgrade_renews_is_said_to_be_renewed_by_it() -> None:

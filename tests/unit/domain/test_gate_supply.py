@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.unit.domain.builders import node, probe
 
 from nightshift.clients.tables import load_pins
 from nightshift.domain.facts.images import NODE_IMAGES, NodeImages
+from nightshift.domain.facts.packages import LIFTED_HOLDS, PACKAGES, PackageHealth
 from nightshift.domain.facts.supply import SUPPLY, Supplied, SupplyFacts, SupplyItem
 from nightshift.domain.facts.versions import KubeadmCluster
 from nightshift.domain.gates.supply import check, target_images
 from nightshift.domain.policy import ClusterPolicy
-from nightshift.domain.round import Moment, Reading, Round
+from nightshift.domain.round import AnyTopic, Moment, Reading, Round
 from nightshift.domain.target import TargetChoice, TargetKind
 from nightshift.domain.topics import NODES, PROBES, TARGET
 from nightshift.domain.verdicts import Outcome
@@ -33,13 +38,59 @@ def asked(
     kind: TargetKind = TargetKind.MINOR,
     kubeadm: str | None = "1.34.4",
     unasked: tuple[str, ...] = (),
+    behind: tuple[str, ...] = (),
+    held: Mapping[str, tuple[str, ...]] | None = None,
 ) -> Round:
-    values = {
-        TARGET: TargetChoice(kind, "why", "1.35.4", "1.35.4-1.1", "1.35", "1.34.4"),
+    values: dict[AnyTopic, Any] = {
+        TARGET: TargetChoice(kind, "why", "1.35.4", "1.35.4-1.1", "1.35", "1.34.4", behind),
         SUPPLY: SupplyFacts("cp1", items, unasked),
         PROBES: {"cp1": probe("cp1"), "w1": probe("w1", kubeadm_version=kubeadm)},
     }
+    if held is not None:
+        values[PACKAGES] = {node: PackageHealth(held=names) for node, names in held.items()}
     return Round(Moment.NIGHT, 0.0, {topic.name: Reading(0.0, value) for topic, value in values.items()})
+
+
+CONNTRACK = SupplyItem("package", "conntrack", Supplied.FOUND)
+
+
+@pytest.mark.parametrize(
+    ("items", "held", "behind", "said"),
+    [
+        ((CONNTRACK,), {"w1": ("conntrack",)}, (), "conntrack is held on w1, and apt on cp1 would change it"),
+        ((CONNTRACK,), {"w1": ("conntrack:amd64",)}, ("w1",), "conntrack is held on w1"),
+        ((CONNTRACK,), {f"w{n}": ("conntrack",) for n in range(1, 8)}, (), "w5 and 2 more"),
+        ((CONNTRACK,), {"w1": ("conntrack",)}, ("cp1",), ""),  # that node is not upgraded
+        ((CONNTRACK,), {"w1": ("containerd.io",)}, (), ""),  # nothing of it is fetched
+        ((CONNTRACK,), {}, (), ""),
+        ((CONNTRACK,), None, (), ""),  # the gate `packages` is blind then
+        (
+            tuple(SupplyItem("package", name, Supplied.FOUND) for name in ("kubernetes-cni", "cri-tools")),
+            {"w1": tuple(LIFTED_HOLDS)},
+            (),
+            "",
+        ),
+        ((), {"w1": ("kubeadm", "kubelet")}, (), ""),
+    ],
+)
+def test_a_hold_that_nobody_takes_off_stands_in_the_way_of_what_depends_on_it(
+    items: tuple[SupplyItem, ...],
+    held: Mapping[str, tuple[str, ...]] | None,
+    behind: tuple[str, ...],
+    said: str,
+) -> None:
+    verdict = check(asked(*ITEMS, *items, held=held, behind=behind), POLICY)
+    if said:
+        assert (verdict.outcome, verdict.code) == (Outcome.BLOCK, "PACKAGE_HELD")
+        assert said in verdict.message
+    else:
+        assert verdict.outcome is Outcome.PASS
+
+
+def test_the_holds_that_are_taken_off_are_those_of_the_node_script() -> None:
+    script = Path(__file__).parents[3] / "include/scripts/node/lib/holds.sh"
+    (pattern,) = re.findall(r"^readonly LIFTED_HOLDS='([^']+)'$", script.read_text(encoding="utf-8"), re.M)
+    assert set(pattern.split("|")) == LIFTED_HOLDS
 
 
 def test_all_there() -> None:

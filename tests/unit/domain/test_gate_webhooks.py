@@ -166,7 +166,19 @@ def verdict_of(
             id="two pods on one node",
         ),
         pytest.param(webhook(CERTIFICATES, backend=ALONE), Outcome.PASS, "OK", id="alone and not needed"),
-        pytest.param(webhook(PODS, backend=OUTSIDE), Outcome.WARN, "WEBHOOK_OUTSIDE", id="outside"),
+        pytest.param(webhook(PODS, backend=OUTSIDE), Outcome.BLIND, "WEBHOOK_OUTSIDE", id="outside"),
+        pytest.param(
+            webhook(PODS, backend=OUTSIDE, is_conditional=True),
+            Outcome.BLIND,
+            "WEBHOOK_OUTSIDE",
+            id="outside, some requests exempt",
+        ),
+        pytest.param(
+            webhook(PODS, backend=OUTSIDE, fails_closed=False),
+            Outcome.PASS,
+            "OK",
+            id="outside and fails open",
+        ),
         pytest.param(webhook(CERTIFICATES, backend=OUTSIDE), Outcome.PASS, "OK", id="outside and not needed"),
         pytest.param(
             webhook(LEASES, timeout_seconds=30, fails_closed=False),

@@ -78,6 +78,7 @@ def test_entry_is_complete_json() -> None:
         "code": "OK",
         "value": "p99 in 4-8 ms",
         "threshold": "128 ms",
+        "look_again": "",
     }
     assert data["phase_seconds"] == {"snapshot": 12.3}
     assert data["snapshot"] == "file:///store/snapshot"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+from nightshift.domain.look_again import BY_CODE
 from nightshift.domain.plan import ControlPlaneStep, Plan
 from nightshift.domain.preview import preview
 from nightshift.domain.verdicts import Outcome, Verdict, fold_verdicts
@@ -43,6 +44,9 @@ def test_what_shuts_leads_and_a_warning_is_only_said() -> None:
     seen = make(shut, warns)
     assert seen.sentence.endswith("The night would not begin: alerts: An alert fires.")
     assert "Warns: clock: A clock is off." in seen.lines()
+    assert f"Look again {BY_CODE['ALERT_FIRING']}." in seen.lines()
+    assert json.loads(json.dumps(seen.to_dict()))["look_again"] == seen.look_again
+    assert make(warns).look_again == ""
     assert "not begin" not in make(warns).sentence
 
 

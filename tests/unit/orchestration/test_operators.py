@@ -137,9 +137,12 @@ def test_a_blind_decision_says_what_its_verdicts_know(
         "code": "DISK_UNKNOWN",
         "cause": "away",
         "next_step": "Look.",
+        "look_again": "Look again at noon.",
     }
     steps.answers["a_step"] = said
-    with pytest.raises(BlindError, match=r"^\[DISK_UNKNOWN\] w1\? Cause: away Next step: Look\.$"):
+    with pytest.raises(
+        BlindError, match=r"^\[DISK_UNKNOWN\] w1\? Cause: away Next step: Look\. Look again at noon\.$"
+    ):
         operator(DecideOperator, policy).execute(context)
 
 

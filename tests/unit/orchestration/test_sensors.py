@@ -154,9 +154,13 @@ def test_in_front_of_a_node_a_refusal_stops(
         ("decide", "return_value"): {"plan": PLAN},
     }
     steps.answers["gates:gather_etcd_samples"] = sample(60)
-    steps.answers["gates:check_etcd_latency"] = verdict(outcome, "ETCD_SLOW")
-    with pytest.raises(GateClosedError, match=r"ETCD_SLOW.*cp1 and all later nodes stay as they are"):
+    again = {"when": "when it is quieter", "at": None}
+    steps.answers["gates:check_etcd_latency"] = {**verdict(outcome, "ETCD_SLOW"), "look_again": again}
+    with pytest.raises(
+        GateClosedError, match=r"ETCD_SLOW.*cp1 and all later nodes stay as they are"
+    ) as caught:
         etcd(policy, Place("control_plane", 0)).resume(context, {})
+    assert caught.value.next_step == "do this Look again when it is quieter."
     assert context["ti"].xcoms[("me", "failure")]["code"] == "ETCD_SLOW"
     assert context["ti"].xcoms[("me", "verdict")]["outcome"] == outcome
 
@@ -175,9 +179,17 @@ def test_in_front_of_a_node_all_gates_that_are_shut_are_told_and_the_gravest_giv
     steps.answers["gates:gather_etcd_samples"] = sample(60)
     steps.answers["gates:check_etcd_latency"] = verdict()
     others = [
-        verdict("warn", "X", "version_skew"),
-        {**verdict(outcome, "NODE_NOT_READY", "node_health"), "message": "w9 is not Ready."},
-        {**verdict("block", "STRAY_MANIFEST", "static_pods"), "message": "A file is too much."},
+        {**verdict("warn", "X", "version_skew"), "look_again": {"when": "some day", "at": None}},
+        {
+            **verdict(outcome, "NODE_NOT_READY", "node_health"),
+            "message": "w9 is not Ready.",
+            "look_again": {"when": "at noon", "at": 60.0},
+        },
+        {
+            **verdict("block", "STRAY_MANIFEST", "static_pods"),
+            "message": "A file is too much.",
+            "look_again": {"when": "when it is gone", "at": None},
+        },
     ]
     steps.answers["gates:ask_place"] = {"verdicts": others}
     with pytest.raises(GateClosedError, match=r"w1, w2 and all later nodes stay as they are") as caught:
@@ -188,6 +200,7 @@ def test_in_front_of_a_node_all_gates_that_are_shut_are_told_and_the_gravest_giv
     assert "A file is too much." in caught.value.message
     said = context["ti"].xcoms[("me", "verdict")]
     assert said["gate"] == leader
+    assert sorted(said["look_again"]["when"].split("; ")) == ["at noon", "when it is gone"]
     assert said["asked"] == {
         "etcd_latency": "pass",
         "version_skew": "warn",

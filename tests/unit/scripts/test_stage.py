@@ -53,7 +53,7 @@ class Repository:
         for name in ("kubeadm", "kubelet", "kubectl"):
             self.add(name)
 
-    def add(self, name: str, version: str = PACKAGE) -> None:
+    def add(self, name: str, version: str = PACKAGE, needs: str = "") -> None:
         tree = self.debs.parent / "tree" / name
         (tree / "DEBIAN").mkdir(parents=True, exist_ok=True)
         (tree / "usr/bin").mkdir(parents=True, exist_ok=True)
@@ -62,6 +62,7 @@ class Repository:
         control = (
             f"Package: {name}\nVersion: {version}\nArchitecture: all\nMaintainer: t <t@t>\nDescription: t\n"
         )
+        control += f"Depends: {needs}\n" if needs else ""
         (tree / "DEBIAN/control").write_text(control)
         deb = self.debs / f"{name}_{version}_all.deb"
         subprocess.run(["dpkg-deb", "--build", str(tree), str(deb)], check=True, capture_output=True)
@@ -199,6 +200,27 @@ def test_what_is_missing_is_told_apart_and_leaves_nothing_half_done(
     assert list((staging.state / "packages").glob(".partial.*")) == []
     if code == ExitCode.PACKAGE_MISSING:
         assert list((staging.state / "packages").iterdir()) == []
+
+
+@pytest.mark.parametrize("held", ["conntrack", "conntrack:amd64"])
+def test_what_the_owner_holds_is_not_changed_on_the_way(
+    staging: FakeNode, repository: Repository, address: str, tmp_path: Path, held: str
+) -> None:
+    (tmp_path / "tools/apt-mark").symlink_to(TOOLS / "fake")
+    for name in ("conntrack", "kubernetes-cni"):
+        repository.add(name)
+    repository.add("kubelet", needs="conntrack, kubernetes-cni")
+    for harmless in ("", "kubernetes-cni\nkubelet\nvim\nconntrack-extras\n"):
+        (staging.systemd / "held").write_text(harmless)
+        done = stage(staging, address)
+        assert done.returncode == 0, done.stderr
+    (staging.systemd / "held").write_text(f"kubelet\n{held}\n")
+    for _ in range(2):  # also of what was staged before
+        done = stage(staging, address)
+        assert done.returncode == ExitCode.PACKAGE_HELD, done.stdout + done.stderr
+        assert done.stderr.splitlines()[-1].endswith("need another version of it: conntrack")
+    (staging.systemd / "installed-conntrack").write_text(PACKAGE)
+    assert stage(staging, address).returncode == 0, "an earlier try brought it, and it was held again"
 
 
 @pytest.mark.parametrize("left", ["half downloaded", "changed"])

@@ -218,7 +218,9 @@ def test_a_node_that_does_not_fit_any_more_is_not_begun(cluster: FakeCluster, se
     _until_close(session, 20)
     session.store.write_json(MEASURED_FILE, {"w1": 700.0, "w2": 900.0, "odd": "x"})
     assert may_go_on(session, ["w1"])["answer"] == "go"
-    assert may_go_on(session, ["w1", "w2"])["code"] == "NODE_DOES_NOT_FIT"
+    said = may_go_on(session, ["w1", "w2"])
+    assert said["code"] == "NODE_DOES_NOT_FIT"
+    assert said["sentence"].endswith("UTC, when the window opens.")
     assert may_go_on(session)["answer"] == "go"
     with pytest.raises(HeldError, match=r"NODE_DOES_NOT_FIT.*w2 may take 22 min"):
         drain_node(session, "w2")

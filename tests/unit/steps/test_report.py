@@ -93,6 +93,29 @@ def test_blocked_raises_the_gauge_and_says_what_would_flip_it(
 
 
 @pytest.mark.parametrize(
+    ("answer", "outcome", "begins"),
+    [
+        ("blocked", "block", "To flip it: Give etcd its own disk."),
+        ("held", "hold", "Nothing has to be done; the next night asks again."),
+    ],
+)
+def test_the_note_says_when_to_look_again(
+    session: Session, choice: dict[str, Any], answer: str, outcome: str, begins: str
+) -> None:
+    decision = _decision(answer, outcome=outcome, resolution="Give etcd its own disk.")
+    del decision["plan"]
+    verdict = {**decision["verdicts"][0], "look_again": {"when": "when it is quieter", "at": None}}
+    warned = {**verdict, "outcome": "warn", "look_again": {"when": "some day", "at": None}}
+    said = report(
+        session,
+        {"open_night": _GO, "choice": choice, "decision": {**decision, "verdicts": [verdict, warned]}},
+    )
+    assert said["entry"]["what_next"] == f"{begins} Look again when it is quieter."
+    assert said["entry"]["gates"][0]["look_again"] == verdict["look_again"]
+    assert "look again when it is quieter" in said["note"].lower()
+
+
+@pytest.mark.parametrize(
     ("facts", "value"),
     [
         ({"decision": _decision("blind", outcome="blind")}, 1.0),

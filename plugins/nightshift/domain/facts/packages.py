@@ -6,6 +6,9 @@ from dataclasses import dataclass
 
 from nightshift.domain.round import NodeTopic
 
+# Holds that an installation takes off and sets again (include/scripts/node/lib/holds.sh).
+LIFTED_HOLDS = frozenset({"kubeadm", "kubelet", "kubectl", "kubernetes-cni", "cri-tools"})
+
 
 @dataclass(frozen=True)
 class LockHolder:

@@ -124,8 +124,22 @@ class KubeadmCluster:
     corefile: str = ""
 
 
+@dataclass(frozen=True)
+class KubeProxy:
+    """The kube-proxy that kubeadm lays out: DaemonSet kube-system/kube-proxy.
+
+    Args:
+        wanted: the version its image's tag says, "1.34.4"; "" = the tag says none; None = there is no such DaemonSet.
+        running: node -> the same of the image that its pod was made with.
+    """
+
+    wanted: str | None
+    running: Mapping[str, str] = field(default_factory=dict)
+
+
 KILLERS = Topic[tuple[Killer, ...]]("killers", "the table of what new minors no longer bear")
 PLATFORM = NodeTopic[Platform]("platform", "cgroups, kernel, container runtime and the kubelet's flags")
 KUBEADM_CLUSTER = Topic[KubeadmCluster](
     "kubeadm_cluster", "kubeadm's configuration of the cluster, kube-proxy's and CoreDNS's"
 )
+KUBE_PROXY = Topic[KubeProxy]("kube_proxy", "the versions of kube-proxy")

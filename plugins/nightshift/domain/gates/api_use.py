@@ -2,7 +2,9 @@
 
 It **blocks** when an API that the target release no longer serves was asked for, when objects of a CustomResourceDefinition
 cannot be converted (its conversion webhook has nobody behind it), and when an APIService is not available (with an
-aggregated API away, namespaces cannot be deleted and discovery is slow); `api_use.ignored_api_services` allows some. It
+aggregated API away, namespaces cannot be deleted and discovery is slow); `api_use.ignored_api_services` allows some. A
+conversion webhook outside the cluster (a URL, a Service of type ExternalName) is **blind**: nobody can look whether it answers
+the API server; an override of CRD_CONVERSION_OUTSIDE says that you did. It
 **warns** when an API was asked for that a later release removes, and when objects may be stored in a version of a
 CustomResourceDefinition that is no longer served. Deprecated APIs that no release is known to remove are only written
 down.
@@ -123,6 +125,18 @@ def _judge_crd(crd: CrdFacts) -> Iterator[Finding]:
             f"Bring the pods of {backend.address} back; or remove {crd.name} when nobody needs it any more.",
             value="0 ready endpoints",
             threshold="at least 1",
+        )
+    if backend is not None and not backend.is_inside and len(crd.versions) > 1:
+        yield Finding(
+            Outcome.BLIND,
+            "CRD_CONVERSION_OUTSIDE",
+            f"Objects of {crd.name} are converted between {', '.join(crd.versions)} by a webhook outside the cluster, at "
+            f"{backend.address}: nobody has looked whether it answers.",
+            "It is configured with an address instead of a Service with pods, and only the API server can ask it as it will be asked.",
+            f"Read {crd.name} in every version (kubectl get {crd.name.replace('.', '.VERSION.', 1)}); when all answer, override this "
+            "finding until a date.",
+            value="not asked",
+            threshold="answers",
         )
     unserved = sorted(set(crd.stored) - set(crd.served))
     if unserved:

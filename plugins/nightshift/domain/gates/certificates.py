@@ -17,6 +17,7 @@ from datetime import UTC, datetime
 from nightshift.domain.facts import NodeFacts
 from nightshift.domain.facts.certificates import CERTIFICATES, CertificateFacts
 from nightshift.domain.gates.findings import Finding, conclude
+from nightshift.domain.look_again import at_moment
 from nightshift.domain.policy import CertificatePolicy, ClusterPolicy
 from nightshift.domain.round import AnyTopic, Moment, NotRead, Round
 from nightshift.domain.topics import NODES, PROBES
@@ -156,6 +157,7 @@ def _judge(
             "Compare the clocks; then make that certificate again.",
             value=f"valid from {_date(certificate.begins)}",
             threshold="valid now",
+            look_again=at_moment(certificate.begins, f"when {where} is valid, or once it was made again"),
         )
     elif left <= 0:
         yield Finding(
@@ -190,6 +192,9 @@ def _judge(
             _remedy(certificate),
             value=f"{left / _DAY:.1f} days",
             threshold=f"{warn_days} days",
+            look_again=at_moment(
+                certificate.ends - policy.block_hours * _HOUR, f"when {where} begins to block the night"
+            ),
         )
 
 

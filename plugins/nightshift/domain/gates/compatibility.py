@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from nightshift.domain.facts.addons import ADDONS, WORKLOAD_IMAGES, AddOn, AddOnRelease, WorkloadImage
 from nightshift.domain.gates.findings import Finding, conclude
 from nightshift.domain.gates.hop import unknown_target
+from nightshift.domain.look_again import LookAgain
 from nightshift.domain.policy import ClusterPolicy, CompatibilityPolicy
 from nightshift.domain.round import Moment, Round
 from nightshift.domain.target import TargetKind
@@ -162,7 +163,6 @@ def _finding(one: _Installed, line: AddOnRelease, minor: str, policy: Compatibil
     message = (
         f"{one.addon.name} {one.version} ({one.workload}) supports Kubernetes {_range(line)}, not {minor}"
     )
-    facts = {"value": _range(line), "threshold": minor}
     if one.addon.name in policy.pinned:
         return Finding(
             Outcome.HOLD,
@@ -170,7 +170,8 @@ def _finding(one: _Installed, line: AddOnRelease, minor: str, policy: Compatibil
             f"{message}; you pinned it.",
             "compatibility.pinned in the cluster's file keeps it at its version.",
             f"Take {one.addon.name} out of compatibility.pinned and upgrade it when you are ready.",
-            **facts,
+            value=_range(line),
+            threshold=minor,
         )
     newer = [r.release for r in one.addon.releases if supports(r, minor)]
     if not newer and one.addon.strict:
@@ -180,7 +181,9 @@ def _finding(one: _Installed, line: AddOnRelease, minor: str, policy: Compatibil
             f"{message}, and no known release does.",
             f"The project has not declared a release for {minor}: {one.addon.source}",
             "Wait for one, then add it to compatibility.addons in the cluster's file if Nightshift does not know it yet.",
-            **facts,
+            look_again=LookAgain(f"when {one.addon.name} has a release for {minor}"),
+            value=_range(line),
+            threshold=minor,
         )
     cure = f"release {newer[0]} does" if newer else "no known release was tested with it"
     soft = not one.addon.strict or policy.too_old == "warn"
@@ -190,5 +193,6 @@ def _finding(one: _Installed, line: AddOnRelease, minor: str, policy: Compatibil
         f"{message}; {cure}.",
         f"The project says so: {one.addon.source}",
         f"Upgrade {one.addon.name} first." if newer else "Try it on a test cluster first.",
-        **facts,
+        value=_range(line),
+        threshold=minor,
     )

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+from nightshift.domain.look_again import LookAgain, together, usual
 from nightshift.domain.verdicts import Outcome, Verdict
 
 
@@ -20,6 +21,17 @@ class Finding:
     resolution: str
     value: str = ""
     threshold: str = ""
+    look_again: LookAgain | None = None  # None: as usual for its code
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain JSON-serialisable data, for a verdict's evidence."""
+        return {**asdict(self), "outcome": self.outcome.value}
+
+    @staticmethod
+    def from_dict(data: Mapping[str, Any]) -> Finding:
+        """Rebuild a finding from `to_dict`'s output."""
+        look_again = LookAgain.from_dict(data.get("look_again"))
+        return Finding(**{**data, "outcome": Outcome(data["outcome"]), "look_again": look_again})
 
 
 def conclude(
@@ -44,12 +56,13 @@ def conclude(
     kept = dict(evidence or {})
     if not findings:
         return Verdict(gate, Outcome.PASS, "OK", passed, value=value, threshold=threshold, evidence=kept)
-    ordered = sorted(findings, key=lambda f: f.outcome.severity, reverse=True)
+    timed = (replace(f, look_again=f.look_again or usual(f.outcome, f.code)) for f in findings)
+    ordered = sorted(timed, key=lambda f: f.outcome.severity, reverse=True)
     leader = ordered[0]
     equal = [f for f in ordered if f.outcome is leader.outcome]
     rest = [f.message for f in ordered if f.outcome is not leader.outcome]
     message = " ".join(f.message for f in equal) + (" Also: " + " ".join(rest) if rest else "")
-    kept["findings"] = [{**asdict(f), "outcome": f.outcome.value} for f in ordered]
+    kept["findings"] = [f.to_dict() for f in ordered]
     return Verdict(
         gate,
         leader.outcome,
@@ -60,13 +73,14 @@ def conclude(
         value=leader.value,
         threshold=leader.threshold,
         evidence=kept,
+        look_again=together(f.look_again for f in equal),
     )
 
 
 def findings_of(verdict: Verdict) -> list[Finding]:
     """What the verdict was concluded from, and what made it blind beside that."""
     kept: Sequence[Mapping[str, Any]] = verdict.evidence.get("findings") or ()
-    found = [Finding(**{**f, "outcome": Outcome(f["outcome"])}) for f in kept]
+    found = [Finding.from_dict(f) for f in kept]
     if any(f.code == verdict.code for f in found):
         return found
     own = Finding(
@@ -77,5 +91,6 @@ def findings_of(verdict: Verdict) -> list[Finding]:
         verdict.resolution,
         value=verdict.value,
         threshold=verdict.threshold,
+        look_again=verdict.look_again,
     )
     return [own, *found]

@@ -19,6 +19,7 @@ from datetime import UTC, datetime
 from nightshift.domain.debts import OWNER_ANNOTATION
 from nightshift.domain.facts import NodeFacts
 from nightshift.domain.gates.findings import Finding, conclude
+from nightshift.domain.look_again import at_moment
 from nightshift.domain.policy import ClusterPolicy
 from nightshift.domain.quarantine import left_aside
 from nightshift.domain.round import AnyTopic, Moment, Round
@@ -117,10 +118,10 @@ def _judge_settled(node: NodeFacts, round_: Round, settle_seconds: int) -> Itera
         "NODE_NOT_SETTLED",
         f"{node.name} is Ready for {age:.0f} s only ({_date(node.ready_since)}); {settle_seconds} s are asked for.",
         "It was not Ready, or not reachable, before that; what is the matter with it may come again.",
-        f"Find out why it was away: journalctl -u kubelet on {node.name}, kubectl describe node {node.name}. "
-        f"Look again in {left:.0f} s.",
+        f"Find out why it was away: journalctl -u kubelet on {node.name}, kubectl describe node {node.name}.",
         value=f"{age:.0f} s",
         threshold=f"{settle_seconds} s",
+        look_again=at_moment(round_.now + left, f"when {node.name} has been Ready for {settle_seconds} s"),
     )
 
 

@@ -4,7 +4,8 @@ Read on each node: who holds dpkg's lock, packages that dpkg left half way, a ru
 reboot. It blocks on a held lock, on half-installed packages and on an unattended upgrade at work: an installation
 in the middle of the night would wait for them, fail on them, or find the container runtime restarted under it. A
 wanted reboot warns only: nothing of the upgrade needs it, and a reboot is nothing Nightshift does. Held packages are
-no finding (kubeadm, kubelet and kubectl should be held; an upgrade sets the same holds again).
+no finding here: an upgrade takes the holds off what it installs (kubeadm, kubelet, kubectl, kubernetes-cni, cri-tools) and sets
+the same ones again, and of all others it changes only what these depend on, which the gate "Packages and images" judges.
 """
 
 from __future__ import annotations

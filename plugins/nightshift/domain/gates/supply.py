@@ -7,7 +7,9 @@ kubeadm that is newer than the target; no answer is blind, and so is a kubeadm w
 of etcd, CoreDNS and pause are known before the target's own kubeadm is there only for the releases in
 include/tables/releases.yaml; of others they are not asked for, which warns (staging finds out, before anything is changed).
 A registry that wants a login warns:
-only the container runtime has it. An image that every node that needs it has already counts as found: nobody fetches it.
+only the container runtime has it. It blocks, too, when apt would fetch something else on the way (a dependency) that is held on
+a node to be upgraded: the installation would change it and lose the hold. The holds on kubeadm, kubelet, kubectl,
+kubernetes-cni and cri-tools are no such thing: an upgrade takes them off and sets the same ones again. Any other hold is the owner's and stays. An image that every node that needs it has already counts as found: nobody fetches it.
 """
 
 from __future__ import annotations
@@ -17,12 +19,14 @@ from dataclasses import replace
 
 from nightshift.domain.facts import NodeProbe
 from nightshift.domain.facts.images import NODE_IMAGES
+from nightshift.domain.facts.packages import LIFTED_HOLDS, PACKAGES
 from nightshift.domain.facts.supply import SUPPLY, ReleasePins, Supplied, SupplyFacts, SupplyItem
 from nightshift.domain.facts.versions import DEFAULT_REGISTRY, KubeadmCluster
 from nightshift.domain.gates.findings import Finding, conclude
 from nightshift.domain.gates.hop import unknown_target
 from nightshift.domain.policy import ClusterPolicy
 from nightshift.domain.round import AnyTopic, Moment, NotRead, Round
+from nightshift.domain.target import TargetChoice
 from nightshift.domain.target_images import is_everywhere
 from nightshift.domain.topics import NODES, PROBES, TARGET
 from nightshift.domain.verdicts import Outcome, Verdict
@@ -31,9 +35,10 @@ from nightshift.domain.versions import Version
 NAME = "supply"
 TITLE = "Packages and images"
 NEEDS: tuple[AnyTopic, ...] = (TARGET, SUPPLY, PROBES)
-WANTS: tuple[AnyTopic, ...] = (NODES, NODE_IMAGES)
+WANTS: tuple[AnyTopic, ...] = (NODES, NODE_IMAGES, PACKAGES)
 MOMENTS = frozenset({Moment.NIGHT})
 
+_NODES_NAMED = 5  # in one sentence
 _KUBERNETES_IMAGES = ("kube-apiserver", "kube-controller-manager", "kube-scheduler", "kube-proxy")
 
 
@@ -46,7 +51,8 @@ def check(round_: Round, policy: ClusterPolicy) -> Verdict:
         return conclude(NAME, findings, passed="Nothing is upgraded tonight.")
     # A kubeadm that is too new is why apt refuses, and says more.
     findings += _judge_kubeadm(round_.by_node(PROBES), Version.parse(target.version))
-    findings += [*_judge_packages(supply), *_judge_images(supply), *_judge_unasked(supply, target.version)]
+    findings += [*_judge_packages(supply), *_judge_holds(supply, _held(round_, target))]
+    findings += [*_judge_images(supply), *_judge_unasked(supply, target.version)]
     findings = findings or list(_judge_unspoken(supply))
     found = sum(item.state is Supplied.FOUND for item in supply.items)
     return conclude(
@@ -160,6 +166,37 @@ def _judge_packages(supply: SupplyFacts) -> Iterator[Finding]:
             yield _refused_package(supply.node, item)
         elif item.state is not Supplied.FOUND:
             yield _silent(supply.node, f"Package {item.name}", item)
+
+
+def _held(round_: Round, target: TargetChoice) -> dict[str, list[str]]:
+    """Node to be upgraded -> what is held there and no installation of ours takes off; unread holds make `packages` blind."""
+    try:
+        health = round_.by_node(PACKAGES)
+    except NotRead:
+        return {}
+    asked = {n: h for n, h in health.items() if not target.nodes_behind or n in target.nodes_behind}
+    names = {node: {name.partition(":")[0] for name in health.held} for node, health in asked.items()}
+    return {node: sorted(held - LIFTED_HOLDS) for node, held in sorted(names.items())}
+
+
+def _judge_holds(supply: SupplyFacts, held: Mapping[str, Sequence[str]]) -> Iterator[Finding]:
+    """What apt would fetch beside the packages themselves (those are named with their version), and somebody holds."""
+    for name in dict.fromkeys(item.name for item in _of("package", supply)):
+        nodes = [node for node, names in held.items() if name in names]
+        if nodes:
+            where = ", ".join(nodes[:_NODES_NAMED])
+            more = len(nodes) - _NODES_NAMED
+            where += f" and {more} more" if more > 0 else ""
+            yield Finding(
+                Outcome.BLOCK,
+                "PACKAGE_HELD",
+                f"{name} is held on {where}, and apt on {supply.node} would change it together with kubeadm and kubelet.",
+                "The target's packages depend on another version of it; its hold is none that an upgrade takes off.",
+                f"Ask who holds it, and why; then sudo apt-mark unhold {name} on {where}. A node that has the version "
+                "already needs nothing changed: there an override of this finding is right.",
+                value=f"held on {len(nodes)} nodes",
+                threshold="not held",
+            )
 
 
 def _judge_images(supply: SupplyFacts) -> Iterator[Finding]:

@@ -7,9 +7,13 @@ namespace (nodes, ClusterRoles). A webhook that is asked about other things only
 
 It also blocks when a drain that lies ahead would lock a webhook out: all its endpoints are on the node to be drained, it
 fails closed, and starting its own pod elsewhere needs its own answer; where an objectSelector or matchConditions may
-exempt that pod it **warns**. It warns when all endpoints of a needed webhook are on one node to be drained, when one lies
-outside the cluster (nobody can look whether it answers), and when the API server waits long for one in front of Leases or
-nodes.
+exempt that pod it **warns**. It warns when all endpoints of a needed webhook are on one node to be drained, and when the API
+server waits long for one in front of Leases or nodes.
+
+A needed webhook that fails closed and lies outside the cluster (a URL, a Service of type ExternalName) is **blind**: the API
+server would ask it from its own network with its own trust, so no look from here or from a node tells whether it will
+answer, and what is not known is not taken for fine. Who looks after it may know better: an override of WEBHOOK_OUTSIDE says so
+until a date, and every report names it.
 """
 
 from __future__ import annotations
@@ -244,12 +248,15 @@ def _guards_itself(webhook: WebhookFacts) -> bool:
 
 def _outside(webhook: WebhookFacts, needed: list[str]) -> Finding:
     return Finding(
-        Outcome.WARN,
+        Outcome.BLIND,
         "WEBHOOK_OUTSIDE",
         f"{_title(webhook)} fails closed, is asked about {_asked_about(webhook, needed)}, and lies outside the "
-        f"cluster, at {webhook.backend.address}: whether it answers cannot be seen from here.",
-        "It is configured with an address instead of a Service with pods.",
-        "Make sure that it is up tonight, or let it fail open (failurePolicy Ignore) for system namespaces and nodes.",
+        f"cluster, at {webhook.backend.address}: nobody has looked whether it answers.",
+        "It is configured with an address instead of a Service with pods, and only the API server can ask it as it will be asked.",
+        "Ask it yourself from every control plane, then override this finding until a date; or take what the night needs "
+        "out of its rules, or let it fail open (failurePolicy Ignore).",
+        value="not asked",
+        threshold="answers, or fails open",
     )
 
 

@@ -14,6 +14,7 @@ from nightshift.clients.questions.api_use import API_REQUESTS_QUESTION, API_SERV
 from nightshift.clients.questions.certificates import CERTIFICATES_QUESTION
 from nightshift.clients.questions.etcd import ETCD_DEVICE_LOOK, ETCD_LOOK
 from nightshift.clients.questions.images import NODE_IMAGES_QUESTION
+from nightshift.clients.questions.kube_proxy import KUBE_PROXY_QUESTION
 from nightshift.clients.questions.kubeadm_cluster import KUBEADM_CLUSTER_QUESTION
 from nightshift.clients.questions.packages import PACKAGES_QUESTION
 from nightshift.clients.questions.placement import PODS_QUESTION, VOLUMES_QUESTION
@@ -33,7 +34,7 @@ from nightshift.domain.facts.packages import PACKAGES
 from nightshift.domain.facts.placement import VOLUMES
 from nightshift.domain.facts.static_pods import MIRROR_HASHES, STATIC_POD_DETAILS
 from nightshift.domain.facts.supply import SUPPLY
-from nightshift.domain.facts.versions import KILLERS, KUBEADM_CLUSTER, PLATFORM
+from nightshift.domain.facts.versions import KILLERS, KUBE_PROXY, KUBEADM_CLUSTER, PLATFORM
 from nightshift.domain.facts.webhooks import WEBHOOKS
 from nightshift.domain.topics import BUDGETS, COMPONENTS, CONFIGZ, ETCD_NOW, PODS, PROBES
 from nightshift.steps.look.clocks import read_clock
@@ -75,6 +76,7 @@ GATHERERS: Mapping[str, Gatherer] = {
     RULES.name: ClusterGatherer(read_rules),
     KILLERS.name: ClusterGatherer(lambda session, seen: load_killers()),
     KUBEADM_CLUSTER.name: from_api(KUBEADM_CLUSTER_QUESTION),
+    KUBE_PROXY.name: from_api(KUBE_PROXY_QUESTION),
     PLATFORM.name: from_look(PLATFORM_QUESTION),
     ADDONS.name: ClusterGatherer(lambda session, seen: load_addons()),
     WORKLOAD_IMAGES.name: from_api(WORKLOAD_IMAGES_QUESTION),
