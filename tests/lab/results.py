@@ -31,6 +31,7 @@ PRODUCT = (
 # Files that a module of tests/lab reads, beside the modules it imports.
 READS = {
     "tests/lab/docker_world.py": ("tests/lab/docker",),
+    "tests/lab/runbooks.py": ("docs/runbooks",),
 }
 
 

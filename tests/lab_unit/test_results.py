@@ -174,8 +174,13 @@ def checkout(root: Path) -> Path:
 
 
 def play(root: Path, *arguments: str) -> str:
-    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-p", "no:randomly", *arguments]
-    environment = {**GIT, "PYTHONPATH": f"{root}:{PROJECT / 'lab'}", "PYTHONDONTWRITEBYTECODE": "1"}
+    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *arguments]
+    environment = {
+        **GIT,
+        "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
+        "PYTHONPATH": f"{root}:{PROJECT / 'lab'}",
+        "PYTHONDONTWRITEBYTECODE": "1",
+    }
     done = subprocess.run(command, cwd=root, env=environment, capture_output=True, text=True, check=False)
     return done.stdout + done.stderr
 
