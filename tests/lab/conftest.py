@@ -51,6 +51,12 @@ class Book:
         except ValueError as error:
             raise pytest.UsageError(str(error)) from error
 
+    def begin(self, items: list[pytest.Item]) -> None:
+        """See what stands here before any case runs."""
+        if self.records:
+            for item in items:
+                self._at_first(_module(item))
+
     def done(self, items: list[pytest.Item]) -> set[str]:
         """Ids of the cases that passed on what stands here."""
         rows = self.rows()
@@ -84,6 +90,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     in_turn = [item for item in mine if item.get_closest_marker("ci_in_turn")]
     if in_turn:
         in_turn[_turn() % len(in_turn)].add_marker(pytest.mark.ci)
+    config.stash[_BOOK].begin(mine)
     if config.getoption("--resume"):
         done = config.stash[_BOOK].done(mine)
         config.hook.pytest_deselected(items=[item for item in items if item.nodeid in done])
