@@ -18,7 +18,7 @@ PYTHON_SOURCES = $(wildcard dags plugins lab tools tests include/airflow)
 OTHER_UNIT_TESTS = $(filter-out tests/unit/domain %/__pycache__,$(wildcard tests/unit/*)) tests/lab_unit
 SHELL_SOURCES = nightshift .ci/run $(shell git ls-files 'include/scripts/*' 'lab/bench/*' 'lab/*.sh' 'tests/lab/docker/*' | xargs -r grep -lE '^\#!.*\b(ba)?sh\b')
 
-.PHONY: help check format lock types imports shell unit simulation test test-airflow test-lab lab-full chaos bench bench-facts diagnose-score
+.PHONY: help check format lock types imports shell unit simulation test test-airflow test-lab lab-full lab-status chaos bench bench-facts diagnose-score
 
 help: ## List the targets.
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -64,8 +64,11 @@ test: ## What the README calls the test command.
 	$(MAKE) test-airflow VENV=$(VENV)
 	$(MAKE) test-lab VENV=$(VENV)
 
-lab-full: ## Every lab case but those of `make chaos`; resumes after an interruption; outcome, time and commit per case in a file.
-	$(PYTEST) tests/lab -m "not chaos" --results $${NIGHTSHIFT_CACHE:-/var/cache/nightshift}/lab-full.json
+lab-full: ## Every lab case but those of `make chaos`; leaves out what passed on this code (tests/lab/results.json).
+	$(PYTEST) tests/lab -m "not chaos" --record --resume
+
+lab-status: ## How far `make lab-full` is: per module what passed on this code or on older, what failed, what never ran.
+	$(PYTEST) -q tests/lab -m "not chaos" --lab-status
 
 chaos: ## Kill Airflow and the lab's cluster at every moment of a night (about 3 hours, resumes; see docs/safety.md).
 	$(BIN)/python lab/chaos/run.py
