@@ -34,15 +34,6 @@ def job_end(world: OwnersWorld) -> float | None:
     return float(status["finished"]) if status.get("finished", "-") not in ("-", "") else None
 
 
-def has_moved_etcd(world: OwnersWorld) -> bool:
-    """Tell whether kubeadm has put etcd's new manifest into its place.
-
-    A stray file of before takes the API server away, and kubeadm's own checks end there: nobody has waited in vain yet.
-    """
-    question = "grep -q 'image: .*/etcd:3.6.6-' /etc/kubernetes/manifests/etcd.yaml && echo moved"
-    return world.on_node("cp1", question, check=False).strip() == "moved"
-
-
 def test_a_stray_file_ends_in_a_report_that_names_it(short_world: OwnersWorld) -> None:
     world = short_world
     world.fresh()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 
 import pytest
@@ -158,3 +159,32 @@ def test_a_taken_port_is_first_before_a_stray_file_that_nobody_waited_for() -> N
     assert found.first is not None
     assert (found.first.cause.name, found.confidence) == ("port_taken", Confidence.LIKELY)
     assert [s.cause.name for s in found.rivals] == ["stray_static_pod"]
+
+
+# -- kubeadm took the copy's start for the one that it waited for
+
+
+def waits_for(component: str) -> dict[str, str]:
+    """The night of 2026-06-24, in which kubeadm came further: it waits for what it upgrades after the API server."""
+    words = "Static Pod hash for component "
+    files = b.stray(b.kubeadm_failed())
+    changed = {
+        path: re.sub(f"(?i)({words})kube-apiserver", rf"\1{component}", text) for path, text in files.items()
+    }
+    assert changed != files
+    return changed
+
+
+@pytest.mark.parametrize("component", ["kube-controller-manager", "kube-scheduler"])
+def test_a_copy_of_the_api_server_may_hold_up_what_comes_after_it(component: str) -> None:
+    found = judge(waits_for(component))
+    assert found.first is not None
+    assert (found.first.cause.name, found.confidence) == ("stray_static_pod", Confidence.LIKELY)
+    assert component in found.first.match.doubt
+
+
+def test_a_copy_of_the_api_server_holds_up_nothing_that_comes_before_it() -> None:
+    found = judge(waits_for("etcd"))
+    assert found.first is None
+    kept = next(s for s in found.conditions if s.cause.name == "stray_static_pod")
+    assert "etcd" in kept.match.kept_down

@@ -9,6 +9,7 @@ from nightshift.domain.diagnosis.signs import Sign, Signs
 _DECISIVE = ("manifests.duplicate",)
 _RUNS = "manifests.runs"  # the one that has the arguments of the running process
 _UPGRADED = ("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler")  # by kubeadm
+_API, _AFTER_IT = "kube-apiserver", {"kube-controller-manager", "kube-scheduler"}  # kubeadm's order
 _WAITED = ("kubeadm.hash_unchanged", "recorder.hash_unchanged")
 _BEGUN = (*_WAITED, "kubeadm.rolled_back")  # kubeadm was at it, and a pod did not change
 _NOT_BEGUN = ("job.api_unavailable",)
@@ -37,6 +38,17 @@ def _doubt(sign: Sign, signs: Signs) -> str:
     return f"the running {_pod(sign)} has the arguments of {own}" if own in _runs(signs) else ""
 
 
+def _usurped(found: tuple[Sign, ...], waited: set[str], signs: Signs) -> tuple[Sign, ...]:
+    """Copies of the API server that win, while kubeadm waits for what it upgrades after it.
+
+    The copy's start is a change of the pod too. kubeadm takes it for the one that it waits for, goes on, and asks an API
+    server that the kubelet replaces behind its back.
+    """
+    if not waited or not waited <= _AFTER_IT:
+        return ()
+    return tuple(sign for sign in found if _pod(sign) == _API and not _loses(sign, signs))
+
+
 def _match(signs: Signs) -> Match | None:
     """The file of the component that kubeadm waited for; a stray of another one did not stop this upgrade.
 
@@ -54,6 +66,11 @@ def _match(signs: Signs) -> Match | None:
     if running:
         doubt = "" if waited else "nothing shows that kubeadm waited for this pod in vain"
         return Match(tuple(running), running[0].subject, doubt=_doubt(running[0], signs) or doubt)
+    if usurped := _usurped(found, waited, signs):
+        doubt = (
+            f"kubeadm waited for {', '.join(sorted(waited))}, through an API server that is the stray copy's"
+        )
+        return Match(usurped, usurped[0].subject, doubt=doubt)
     if about:
         why = f"{_winner(about[0])} comes after it by name, so the kubelet runs that one"
         return Match(tuple(about), about[0].subject, kept_down=why)
