@@ -13,6 +13,7 @@ from nightshift.domain.gates import static_pods
 from nightshift.domain.target import CONTROL_PLANE_COMPONENTS
 from nightshift.domain.verdicts import Outcome
 from nightshift.steps.evidence import evidence_first
+from nightshift.steps.hold import renewing_meanwhile
 from nightshift.steps.reconcile_drift import lost_settings
 from nightshift.steps.session import Session, wait_until
 
@@ -28,7 +29,11 @@ def verify_node(session: Session, node_name: str, choice: Mapping[str, Any]) -> 
         UnreachableError: the node or the API could not be asked.
     """
     version = str(choice["target"]["version"])
-    with evidence_first(session, session.node(node_name), "verify", session.clock()):
+    # The node is cordoned still, and what is looked at may not answer for longer than the Lease lives.
+    with (
+        renewing_meanwhile(session),
+        evidence_first(session, session.node(node_name), "verify", session.clock()),
+    ):
         _require_right(session, node_name, version)
     checks = ["kubelet", "ready", "static pods"]
     sentence = f"{node_name} runs {version}: {', '.join(checks)} verified."

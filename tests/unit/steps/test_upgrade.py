@@ -15,6 +15,7 @@ from nightshift.domain.incident.record import Incident
 from nightshift.steps.claim import claim
 from nightshift.steps.drain_node import drain_node
 from nightshift.steps.evidence import incidents_of, incidents_of_run, index_folder
+from nightshift.steps.hold import acquire
 from nightshift.steps.postflight import postflight
 from nightshift.steps.session import Session
 from nightshift.steps.snapshot import snapshot
@@ -225,6 +226,34 @@ def test_verify_names_everything_that_is_wrong(
         verify_node(session, "cp1", choice)
     for said in ("reports kubelet 1.34.4", "binary is 1.34.4", "kube-scheduler is 1.34.4", "has no leader"):
         assert said in str(caught.value)
+
+
+@pytest.mark.parametrize("what", ["node", "probe"])
+def test_verify_keeps_the_lease_while_what_it_looks_at_does_not_answer(
+    cluster: FakeCluster,
+    session: Session,
+    choice: dict[str, Any],
+    monkeypatch: pytest.MonkeyPatch,
+    what: str,
+) -> None:
+    """It holds a cordon: a run that is taken for dead loses it."""
+    session.policy = replace(session.policy, limits=replace(session.policy.limits, lease_renew_seconds=0))
+    acquire(session)
+    place = session.kube if what == "node" else cluster.fakes["w1"]
+    ask, slow = getattr(place, what), iter((True,))
+
+    def slowly(*words: Any) -> Any:
+        if next(slow, False):
+            cluster.sleep(200)
+            until = time.monotonic() + 5
+            while not cluster.lease.is_live(cluster.now) and time.monotonic() < until:
+                time.sleep(0.001)
+            assert cluster.lease.is_live(cluster.now)
+        return ask(*words)
+
+    monkeypatch.setattr(place, what, slowly)
+    with pytest.raises(VerificationError, match="reports kubelet"):
+        verify_node(session, "w1", choice)
 
 
 def test_static_pods_of_a_form_unknown_are_a_problem_and_no_crash(
