@@ -35,6 +35,10 @@ class ApiState:
         self.objects[path] = item
         return item
 
+    def patch_as(self, manager: str, path: str, spec: dict[str, Any]) -> None:
+        """Another program changes an object's spec."""
+        _object(self, "PATCH", path, {"fieldManager": [manager]}, {"metadata": {}, "spec": spec})
+
     def add_node(
         self, name: str, *, address: str = "10.0.0.1", is_control_plane: bool = True, **spec: Any
     ) -> None:
@@ -105,7 +109,7 @@ def _answer(
         return 201, {"status": {"token": "short-lived"}}
     if path.rsplit("/", 1)[-1] in _COLLECTIONS:
         return _collection(state, method, path, query, body)
-    return _object(state, method, path, body)
+    return _object(state, method, path, query, body)
 
 
 def _collection(
@@ -125,7 +129,18 @@ def _collection(
     return 200, {"items": items}
 
 
-def _object(state: ApiState, method: str, path: str, body: Any) -> tuple[int, Any]:
+def _manage(before: dict[str, Any], after: dict[str, Any], manager: str) -> None:
+    """As the API server does for one field: whoever changes it is its only manager, whoever removes it is none."""
+    if before.get("spec", {}).get("unschedulable") == after.get("spec", {}).get("unschedulable"):
+        return
+    fields = {"f:spec": {"f:unschedulable": {}}} if "unschedulable" in after["spec"] else {}
+    entry = {"manager": manager, "operation": "Update", "fieldsV1": fields}
+    after["metadata"]["managedFields"] = [entry] if fields else []
+
+
+def _object(
+    state: ApiState, method: str, path: str, query: dict[str, list[str]], body: Any
+) -> tuple[int, Any]:
     current = state.objects.get(path)
     if current is None:
         return 404, {"message": f"{path} not found"}
@@ -139,6 +154,7 @@ def _object(state: ApiState, method: str, path: str, body: Any) -> tuple[int, An
     merged = json.loads(json.dumps(current if method == "PATCH" else body))  # what was sent is kept as it was
     if method == "PATCH":
         _merge(merged, body)
+        _manage(current, merged, (query.get("fieldManager") or ["OpenAPI-Generator"])[0])
     return 200, state.put(path, merged)
 
 

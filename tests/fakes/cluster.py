@@ -18,7 +18,7 @@ from nightshift.clients.kube_api import Eviction, EvictionOutcome
 from nightshift.clients.permissions import Permission
 from nightshift.clients.questions import ApiQuestion
 from nightshift.clients.stores import Store
-from nightshift.domain.debts import Debt
+from nightshift.domain.debts import FIELD_MANAGER, Debt, is_foreign_cordon
 from nightshift.domain.errors import FencedError, RemoteJobError, UnreachableError
 from nightshift.domain.facts import (
     BudgetFacts,
@@ -426,7 +426,10 @@ class FakeKube:
         if node.is_unschedulable and "nightshift.io/owner" not in node.annotations:
             return False
         marks = {**node.annotations, "nightshift.io/owner": owner, "nightshift.io/token": str(token)}
-        self._c.nodes[name] = replace(node, is_unschedulable=True, annotations=marks)
+        by = (
+            node.cordoned_by if node.is_unschedulable else FIELD_MANAGER
+        )  # who writes what is there changes nothing
+        self._c.nodes[name] = replace(node, is_unschedulable=True, cordoned_by=by, annotations=marks)
         return True
 
     def uncordon(self, name: str, owner: str | None = None, token: str | None = None) -> bool:
@@ -436,17 +439,21 @@ class FakeKube:
         marked, with_token = (node.annotations.get(f"nightshift.io/{key}") for key in ("owner", "token"))
         if marked is None or owner not in (None, marked) or token not in (None, with_token):
             return False
-        self._c.nodes[name] = replace(node, is_unschedulable=False)
-        self.drop_node_annotations(name)
-        return True
+        is_foreign = is_foreign_cordon(node)
+        if not is_foreign:
+            node = replace(node, is_unschedulable=False, cordoned_by="")
+        self._c.nodes[name] = without_marks(node)
+        return not is_foreign
 
-    def drop_node_annotations(self, name: str) -> None:
-        """Marks only."""
+    def drop_node_annotations(self, name: str, owner: str | None, token: str | None) -> bool:
+        """Exactly these marks."""
         self._reach("drop_node_annotations")
         node = self._c.nodes[name]
-        marks = ("nightshift.io/owner", "nightshift.io/token")
-        kept = {k: v for k, v in node.annotations.items() if k not in marks}
-        self._c.nodes[name] = replace(node, annotations=kept)
+        found = tuple(node.annotations.get(f"nightshift.io/{key}") for key in ("owner", "token"))
+        if found != (owner, token) or found == (None, None):
+            return False
+        self._c.nodes[name] = without_marks(node)
+        return True
 
     def annotate_node(self, name: str, values: Mapping[str, str | None]) -> None:
         """None drops."""
@@ -685,6 +692,12 @@ def make_session(
         log=cluster.lines.append,
         sleep=cluster.sleep,
     )
+
+
+def without_marks(node: NodeFacts) -> NodeFacts:
+    """The node without a run's marks."""
+    marks = ("nightshift.io/owner", "nightshift.io/token")
+    return replace(node, annotations={k: v for k, v in node.annotations.items() if k not in marks})
 
 
 def job_failed(code: str = "JOB_FAILED") -> RemoteJobError:

@@ -31,7 +31,14 @@ from nightshift.clients.kube_transport import MERGE_PATCH, KubeTransport, Status
 from nightshift.clients.permissions import Permission
 from nightshift.clients.questions import ApiQuestion
 from nightshift.clients.yaml_text import read_yaml
-from nightshift.domain.debts import DEBT_ANNOTATIONS, Debt, from_text, to_text
+from nightshift.domain.debts import (
+    DEBT_ANNOTATIONS,
+    FIELD_MANAGER,
+    Debt,
+    from_text,
+    is_foreign_cordon,
+    to_text,
+)
 from nightshift.domain.errors import ConfigError, UnreachableError
 from nightshift.domain.facts import (
     BudgetFacts,
@@ -109,7 +116,8 @@ class KubeApi:
     def cordon(self, name: str, owner: str, token: int) -> bool:
         """Cordon and mark as ours in one patch; False when somebody else had cordoned it before.
 
-        A mark of an earlier run is taken over: that run lost the Lease, its debts are ours.
+        A mark of an earlier run is taken over: that run lost the Lease, its debts are ours. On a cordon that is not
+        ours any more it says that we are at work there; see `uncordon`.
         """
 
         def change(item: dict[str, Any]) -> dict[str, Any] | None:
@@ -119,45 +127,65 @@ class KubeApi:
                 None if is_foreign else {"metadata": {"annotations": marks}, "spec": {"unschedulable": True}}
             )
 
-        return self._patch_node(name, change)
+        return bool(self._patch_node(name, change))
 
     def uncordon(self, name: str, owner: str | None = None, token: str | None = None) -> bool:
-        """Uncordon and drop our marks if the node is marked (by `owner`, with `token`, if given); False: not ours."""
+        """Uncordon and drop our marks if the node is marked (by `owner`, with `token`, if given); False: not ours.
+
+        A cordon that somebody else made since our mark was written stays; the mark goes.
+        """
 
         def change(item: dict[str, Any]) -> dict[str, Any] | None:
             found = _annotations(item)
-            is_ours = OWNER in found and owner in (None, found[OWNER]) and token in (None, found.get(TOKEN))
-            marks = {key: None for key in DEBT_ANNOTATIONS if key in found}
-            return {"metadata": {"annotations": marks}, "spec": {"unschedulable": None}} if is_ours else None
+            if (
+                OWNER not in found
+                or owner not in (None, found[OWNER])
+                or token not in (None, found.get(TOKEN))
+            ):
+                return None
+            unmarked = _without_marks(item)
+            is_foreign = is_foreign_cordon(node_facts(item))
+            return unmarked if is_foreign else {**unmarked, "spec": {"unschedulable": None}}
 
-        return self._patch_node(name, change)
+        return "spec" in self._patch_node(name, change)
 
-    def drop_node_annotations(self, name: str) -> None:
-        """Drop the marks a run left on a node."""
+    def drop_node_annotations(self, name: str, owner: str | None, token: str | None) -> bool:
+        """Drop the marks a run left on a node, if they are still these (None: absent); False: there is nothing to drop."""
 
         def change(item: dict[str, Any]) -> dict[str, Any] | None:
-            marks = {key: None for key in DEBT_ANNOTATIONS if key in _annotations(item)}
-            return {"metadata": {"annotations": marks}} if marks else None
+            found = _annotations(item)
+            is_seen = (found.get(OWNER), found.get(TOKEN)) == (owner, token)
+            return _without_marks(item) if is_seen and (owner or token) else None
 
-        self._patch_node(name, change)
+        return bool(self._patch_node(name, change))
 
     def annotate_node(self, name: str, values: Mapping[str, str | None]) -> None:
         """Set (None: drop) annotations of a node."""
         self._patch_node(name, lambda item: {"metadata": {"annotations": dict(values)}})
 
-    def _patch_node(self, name: str, change: Callable[[dict[str, Any]], dict[str, Any] | None]) -> bool:
-        """Apply `change` to exactly the version of the Node it was decided on; False when it wants none."""
+    def _patch_node(
+        self, name: str, change: Callable[[dict[str, Any]], dict[str, Any] | None]
+    ) -> dict[str, Any]:
+        """Apply `change` to exactly the version of the Node it was decided on; what was written, {} when it wants none.
+
+        Under our own name: afterwards the API tells our cordons from those of others.
+        """
         for _ in range(_COMPARE_AND_SWAP_TRIES):
             item = self._http.call("GET", _node_path(name))
             patch = change(item)
             if patch is None:
-                return False
+                return {}
             patch["metadata"]["resourceVersion"] = item["metadata"]["resourceVersion"]
             try:
                 self._http.call(
-                    "PATCH", _node_path(name), body=patch, content_type=MERGE_PATCH, judged=(409,)
+                    "PATCH",
+                    _node_path(name),
+                    query={"fieldManager": FIELD_MANAGER},
+                    body=patch,
+                    content_type=MERGE_PATCH,
+                    judged=(409,),
                 )
-                return True
+                return patch
             except StatusError:
                 continue
         raise UnreachableError(
@@ -493,6 +521,11 @@ class KubeApi:
         except StatusError:
             return None
         return item
+
+
+def _without_marks(item: Mapping[str, Any]) -> dict[str, Any]:
+    """The patch that drops a run's marks from a node."""
+    return {"metadata": {"annotations": {key: None for key in DEBT_ANNOTATIONS if key in _annotations(item)}}}
 
 
 def _annotations(item: Mapping[str, Any]) -> dict[str, str]:

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from nightshift.clients.kube_placement import Namespaces, need, placement, room, taints
-from nightshift.domain.debts import OWNER_ANNOTATION, TOKEN_ANNOTATION
+from nightshift.domain.debts import FIELD_MANAGER, OWNER_ANNOTATION, TOKEN_ANNOTATION
 from nightshift.domain.facts import (
     BudgetFacts,
     LeaseFacts,
@@ -56,17 +56,19 @@ def node_facts(item: Mapping[str, Any]) -> NodeFacts:
 
 
 def _cordon(metadata: Mapping[str, Any], spec: Mapping[str, Any]) -> tuple[str, float | None]:
-    """By which program and since when a node is cordoned; ("", None) when it is not, or nobody says."""
+    """By which program and since when a node is cordoned; ("", None) when it is not, or nobody says.
+
+    Whoever changes a field is its only manager. One that applies the value it has already becomes another one: then
+    more than ours want it, and the other is named.
+    """
     if not spec.get("unschedulable"):
         return "", None
-    wrote: Mapping[str, Any] = next(
-        (
-            entry
-            for entry in metadata.get("managedFields") or ()
-            if "f:unschedulable" in ((entry.get("fieldsV1") or {}).get("f:spec") or {})
-        ),
-        {},
-    )
+    writers: list[Mapping[str, Any]] = [
+        entry
+        for entry in metadata.get("managedFields") or ()
+        if "f:unschedulable" in ((entry.get("fieldsV1") or {}).get("f:spec") or {})
+    ]
+    wrote = min(writers, key=lambda entry: entry.get("manager") == FIELD_MANAGER, default={})
     taint: Mapping[str, Any] = next((t for t in spec.get("taints") or () if t["key"] == _UNSCHEDULABLE), {})
     # The writer's time is that of its last write of any field; the taint is added once.
     return str(wrote.get("manager") or ""), parse_time(taint.get("timeAdded") or wrote.get("time"))

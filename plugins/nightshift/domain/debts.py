@@ -19,6 +19,10 @@ from nightshift.domain.facts import NodeFacts, WorkloadFacts, WorkloadName
 
 OWNER_ANNOTATION = "nightshift.io/owner"
 TOKEN_ANNOTATION = "nightshift.io/token"
+FIELD_MANAGER = "nightshift"  # under which name we write Node objects
+# Managers that say nothing about whose cordon it is: nobody is known; the API server's own names for what it put
+# together; the client library's, under which earlier versions of Nightshift wrote.
+_UNTOLD_MANAGERS = ("", "ancient-changes", "before-first-apply", "OpenAPI-Generator")
 # How long a request of a process that was given up may be on its way: far longer than an API server keeps one, and than
 # most machines stand still before they go on.
 LATE_SECONDS = 900.0
@@ -126,6 +130,17 @@ def node_debt(node: NodeFacts) -> Debt | None:
     token = marks.get(TOKEN_ANNOTATION, "")
     owner = marks.get(OWNER_ANNOTATION, "")
     return Debt(DebtKind.CORDON, f"Node/{node.name}", {}, owner, int(token) if token.isdecimal() else 0)
+
+
+def is_foreign_cordon(node: NodeFacts) -> bool:
+    """Tell whether a node is cordoned by somebody else, who keeps it: without our mark, or since our mark was written.
+
+    A person may lift our cordon, which leaves the mark, and cordon the node for work of their own.
+    """
+    if not node.is_unschedulable:
+        return False
+    is_ours = node.cordoned_by in (FIELD_MANAGER, *_UNTOLD_MANAGERS)
+    return OWNER_ANNOTATION not in node.annotations or not is_ours
 
 
 def quiet_setting(kind: str) -> int | bool:

@@ -5,7 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from nightshift.domain.debts import OWNER_ANNOTATION, Debt, DebtKind, in_order, node_debt, workload_debts
+from nightshift.domain.debts import (
+    Debt,
+    DebtKind,
+    in_order,
+    is_foreign_cordon,
+    node_debt,
+    workload_debts,
+)
 from nightshift.domain.facts import LeaseFacts, NodeFacts, NodeProbe
 from nightshift.domain.owner import is_recovery, recovery_of, run_behind
 
@@ -79,9 +86,7 @@ def plan_recovery(
         reason=_reason(owed, wait_for, unknown, holder),
         fence=tuple(name for name, works in busy.items() if works is not None) if owed or holder else (),
         wait_for=wait_for,
-        uncordon=tuple(
-            node.name for node in free if node.is_unschedulable and OWNER_ANNOTATION in node.annotations
-        ),
+        uncordon=tuple(node.name for node in free if node.is_unschedulable and not is_foreign_cordon(node)),
         drop_annotations=tuple(node.name for node in free),
         repay=() if _is_window_open(nodes, busy, unseen) else workload_debts(owed),
         clear_in_flight=is_settled,

@@ -13,7 +13,7 @@ from nightshift.clients.permissions import Permission
 from nightshift.clients.questions.incident import evidence_permissions
 from nightshift.clients.script_bundle import SSH_USER, ScriptBundle
 from nightshift.clients.ssh_connect import KeyPair, connector
-from nightshift.domain.debts import DebtKind, workload_debts
+from nightshift.domain.debts import OWNER_ANNOTATION, TOKEN_ANNOTATION, DebtKind, workload_debts
 from nightshift.domain.errors import ConfigError, LeaseHeldError, NightshiftError
 from nightshift.domain.facts import NodeFacts, WorkloadName
 from nightshift.domain.quarantine import QUARANTINE_ANNOTATION
@@ -107,7 +107,8 @@ def unenrol(access: Access, now: float) -> None:
         changes = remove_scripts(node.name, connect, bundle)  # refuses while a job of a dead run still works
         if access.setup.api.uncordon(node.name):
             changes = (*changes, "uncordoned, a run that died had cordoned it")
-        access.setup.api.drop_node_annotations(node.name)
+        marks = (node.annotations.get(OWNER_ANNOTATION), node.annotations.get(TOKEN_ANNOTATION))
+        access.setup.api.drop_node_annotations(node.name, *marks)
         if QUARANTINE_ANNOTATION in node.annotations:
             access.setup.api.annotate_node(node.name, {QUARANTINE_ANNOTATION: None})
         return changes or ("nothing was there",)

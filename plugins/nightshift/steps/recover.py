@@ -332,14 +332,11 @@ def _repay_nodes(session: Session, look: _Look, ask: _Patience) -> list[str]:
     marks = {
         n.name: (n.annotations.get(OWNER_ANNOTATION), n.annotations.get(TOKEN_ANNOTATION)) for n in look.nodes
     }
-    for name in look.plan.uncordon:
-        owner, token = marks[name]
-        if ask(partial(session.kube.uncordon, name, owner, token)):
-            done.append(f"{name} uncordoned")
     for name in look.plan.drop_annotations:
-        if name not in look.plan.uncordon:
-            ask(partial(session.kube.drop_node_annotations, name))
-            done.append(f"marks of {name} dropped")
+        is_lifted = name in look.plan.uncordon
+        drop = session.kube.uncordon if is_lifted else session.kube.drop_node_annotations
+        if ask(partial(drop, name, *marks[name])):
+            done.append(f"{name} uncordoned" if is_lifted else f"marks of {name} dropped")
     return done
 
 

@@ -141,10 +141,13 @@ class KubePort(Protocol):
         """Cordon and mark as ours in one patch; False when somebody else had cordoned it before."""
 
     def uncordon(self, name: str, owner: str | None = None, token: str | None = None) -> bool:
-        """Uncordon and drop our marks if the node is marked (by `owner`, with `token`, if given); False: not ours."""
+        """Uncordon and drop our marks if the node is marked (by `owner`, with `token`, if given); False: not ours.
 
-    def drop_node_annotations(self, name: str) -> None:
-        """Drop the marks a run left on a node."""
+        A cordon that somebody else made since our mark was written stays; the mark goes.
+        """
+
+    def drop_node_annotations(self, name: str, owner: str | None, token: str | None) -> bool:
+        """Drop the marks a run left on a node, if they are still these (None: absent); False: there is nothing to drop."""
 
     def annotate_node(self, name: str, values: Mapping[str, str | None]) -> None:
         """Set (None: drop) annotations of a node."""

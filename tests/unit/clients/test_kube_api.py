@@ -1,4 +1,4 @@
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -65,6 +65,21 @@ def kube(request: pytest.FixtureRequest) -> KubePort:
     cluster.add_workload("StatefulSet", "queue", 0)
     cluster.add_workload("CronJob", "backup", False)
     return FakeKube(cluster)
+
+
+@pytest.fixture
+def by_hand(request: pytest.FixtureRequest, kube: KubePort) -> Callable[[bool], None]:
+    """A person cordons n1, or uncordons it, with kubectl."""
+    if isinstance(kube, FakeKube):
+        nodes = kube._c.nodes
+
+        def write(is_cordoned: bool) -> None:
+            by = "kubectl" if is_cordoned else ""
+            nodes["n1"] = replace(nodes["n1"], is_unschedulable=is_cordoned, cordoned_by=by)
+
+        return write
+    state: ApiState = request.getfixturevalue("state")
+    return lambda is_cordoned: state.patch_as("kubectl", NODE, {"unschedulable": is_cordoned or None})
 
 
 # -- questions -------------------------------------------------------------------------------------------
@@ -259,6 +274,49 @@ def test_cordon_marks_and_uncordon_forgets(kube: KubePort) -> None:
     assert not kube.uncordon("n1")
 
 
+@pytest.mark.parametrize("is_taken_over", [False, True])
+def test_a_cordon_a_person_made_since_ours_stays_and_only_the_mark_goes(
+    kube: KubePort, by_hand: Callable[[bool], None], is_taken_over: bool
+) -> None:
+    """Uncordoned by hand the node keeps our mark; then it is cordoned for work that is not ours."""
+    kube.cordon("n1", "a", 3)
+    by_hand(False)
+    by_hand(True)
+    if is_taken_over:  # a mark that is written anew does not make the cordon ours
+        kube.cordon("n1", "a", 4)
+    assert not kube.uncordon("n1", "a")
+    after = kube.node("n1")
+    assert after is not None
+    assert (after.is_unschedulable, after.cordoned_by, after.annotations) == (True, "kubectl", {})
+
+
+def test_a_node_that_lost_our_cordon_and_was_cordoned_by_us_again_is_given_back(
+    kube: KubePort, by_hand: Callable[[bool], None]
+) -> None:
+    kube.cordon("n1", "a", 3)
+    by_hand(False)
+    kube.cordon("n1", "a", 3)
+    assert kube.uncordon("n1", "a")
+    after = kube.node("n1")
+    assert after is not None
+    assert (after.is_unschedulable, after.cordoned_by) == (False, "")
+
+
+def test_only_the_marks_that_were_seen_are_dropped(kube: KubePort) -> None:
+    kube.cordon("n1", "a", 3)
+    kube.cordon("n1", "b", 4)
+    for owner, token in (("a", "3"), ("b", "3"), ("a", "4"), ("b", None), (None, "4"), (None, None)):
+        assert not kube.drop_node_annotations("n1", owner, token)
+    node = kube.node("n1")
+    assert node is not None
+    assert node.annotations == {"nightshift.io/owner": "b", "nightshift.io/token": "4"}
+    assert kube.drop_node_annotations("n1", "b", "4")
+    after = kube.node("n1")
+    assert after is not None
+    assert (after.annotations, after.is_unschedulable) == ({}, True)
+    assert not kube.drop_node_annotations("n1", None, None)
+
+
 def test_annotations_of_a_node_come_and_go_and_leave_others(kube: KubePort) -> None:
     kube.cordon("n1", "a", 3)
     kube.annotate_node("n1", {"nightshift.io/quarantined": "x"})
@@ -354,6 +412,14 @@ def test_cordon_and_its_mark_are_one_write(state: ApiState, api: KubeApi) -> Non
     (patch,) = [body for method, _, body in state.requests if method == "PATCH"]
     assert patch["spec"] == {"unschedulable": True}
     assert patch["metadata"]["annotations"] == {"nightshift.io/owner": "a", "nightshift.io/token": "3"}
+
+
+def test_nodes_are_written_under_our_own_name(state: ApiState, api: KubeApi) -> None:
+    """Under the client library's anybody's script would pass for us."""
+    api.cordon("n1", "a", 3)
+    node = api.node("n1")
+    assert node is not None
+    assert node.cordoned_by == "nightshift"
 
 
 def test_a_cordon_survives_others_writing_the_same_node(state: ApiState, api: KubeApi) -> None:

@@ -28,7 +28,7 @@ class FakeSetup:
             nodes=lambda: (self.node,),
             annotate_node=lambda name, values: self.done.append(f"annotate {name} {dict(values)}"),
             lease=lambda: lease or empty,
-            drop_node_annotations=self.done.append,
+            drop_node_annotations=lambda name, owner, token: self.done.append(name),
             uncordon=lambda name: self.done.append(f"uncordon {name}") or self.is_ours,
             debts=lambda: tuple(self.debts),
             record_debt=self.record_debt,

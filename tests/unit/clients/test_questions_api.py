@@ -321,3 +321,13 @@ def test_a_cordoned_node_says_by_whom_and_since_when() -> None:
     assert node_facts(item).cordoned_since == parse_time("2026-11-28T21:00:00Z")
     item["spec"] = {}
     assert (node_facts(item).cordoned_by, node_facts(item).cordoned_since) == ("", None)
+
+
+@pytest.mark.parametrize("managers", [("nightshift", "argocd"), ("argocd", "nightshift")])
+def test_of_two_that_want_a_node_cordoned_the_other_is_named(managers: tuple[str, str]) -> None:
+    fields = {"f:spec": {"f:unschedulable": {}}}
+    item = {
+        "metadata": {"name": "w1", "managedFields": [{"manager": m, "fieldsV1": fields} for m in managers]},
+        "spec": {"unschedulable": True},
+    }
+    assert node_facts(item).cordoned_by == "argocd"

@@ -5,11 +5,13 @@ from tests.unit.domain.builders import node
 
 from nightshift.domain.debts import (
     LATE_SECONDS,
+    OWNER_ANNOTATION,
     Debt,
     DebtKind,
     end,
     from_text,
     in_order,
+    is_foreign_cordon,
     is_same,
     judge_workload_debt,
     node_debt,
@@ -151,3 +153,23 @@ def test_a_cordons_debt_is_on_its_node(annotations: dict[str, str], debt: Debt |
 @pytest.mark.parametrize(("kind", "setting"), [("Deployment", 0), ("StatefulSet", 0), ("CronJob", True)])
 def test_quiet_means(kind: str, setting: int | bool) -> None:
     assert quiet_setting(kind) == setting
+
+
+@pytest.mark.parametrize(
+    ("manager", "foreign"),
+    [
+        ("nightshift", False),
+        ("kubectl", True),
+        ("", False),
+        ("ancient-changes", False),
+        ("before-first-apply", False),
+        ("OpenAPI-Generator", False),  # earlier versions wrote under this name
+    ],
+)
+def test_a_marked_cordon_is_somebody_elses_when_the_api_names_another_who_made_it(
+    manager: str, foreign: bool
+) -> None:
+    marked = node("w1", is_unschedulable=True, cordoned_by=manager, annotations={OWNER_ANNOTATION: "a"})
+    assert is_foreign_cordon(marked) is foreign
+    assert is_foreign_cordon(replace(marked, annotations={}))
+    assert not is_foreign_cordon(replace(marked, is_unschedulable=False))

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from tests.unit.domain.builders import NOW, POLICY, judged, node
 
+from nightshift.domain.debts import OWNER_ANNOTATION
 from nightshift.domain.policy import NodePolicy
 from nightshift.domain.quarantine import QUARANTINE_ANNOTATION
 from nightshift.domain.round import Moment
@@ -129,3 +130,10 @@ def test_the_kubelets_own_words_and_the_cordons_author_are_told() -> None:
     cordoned = node("cp1", is_unschedulable=True, cordoned_by="kubectl", cordoned_since=1_790_000_000.0)
     verdict = judged("node_health", nodes=(cordoned,))
     assert "cordoned by somebody else with kubectl since 2026-09-21" in verdict.message
+
+
+def test_a_persons_cordon_is_one_also_where_our_mark_was_left() -> None:
+    marked = node("cp1", is_unschedulable=True, cordoned_by="kubectl", annotations={OWNER_ANNOTATION: "a"})
+    assert judged("node_health", nodes=(marked,)).outcome is Outcome.BLOCK
+    ours = replace(marked, cordoned_by="nightshift")
+    assert judged("node_health", nodes=(ours,)).outcome is Outcome.PASS

@@ -226,3 +226,8 @@ def test_every_part_of_a_plan_is_foreseen() -> None:
         value = True if part.type == "bool" else ("cp1",)
         assert len(foresee(replace(RecoveryPlan(True, ""), **{part.name: value}))) == 1, part.name
     assert foresee(RecoveryPlan(True, "")) == ()
+
+
+def test_a_cordon_that_a_person_made_since_is_not_lifted() -> None:
+    plan = recover(DEAD, [replace(CORDONED, cordoned_by="kubectl")])
+    assert (plan.uncordon, plan.drop_annotations) == ((), ("cp1",))

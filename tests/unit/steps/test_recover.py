@@ -783,3 +783,41 @@ def test_a_run_that_was_paused_until_it_was_swept_goes_on_where_it_was(
     assert cluster.lease.token == 3
     assert recover(cleared_session(), "run-1", "teardown")["answer"] == "recovered"
     assert _is_clean(cluster, session)
+
+
+@pytest.mark.usefixtures("half_done")
+def test_a_new_run_that_takes_over_before_marks_are_dropped_keeps_its_own(
+    cluster: FakeCluster, session: Session, other_session: Session
+) -> None:
+    """The recovery stood still for longer than its Lease lives; a person had lifted the dead run's cordon."""
+    cluster.nodes["w1"] = replace(cluster.nodes["w1"], is_unschedulable=False)
+    cluster.sleep(121)
+    drop = session.kube.drop_node_annotations
+
+    def taken_over(name: str, *marks: Any) -> bool:
+        cluster.sleep(121)
+        drain_node(other_session, name)
+        return drop(name, *marks)
+
+    session.kube.drop_node_annotations = taken_over  # type: ignore[method-assign]
+    done = recover(session, None, "sweeper")
+    assert cluster.nodes["w1"].is_unschedulable
+    assert cluster.nodes["w1"].annotations["nightshift.io/owner"] == other_session.owner
+    assert "marks of w1 dropped" not in done["done"]
+    session.kube.drop_node_annotations = drop  # type: ignore[method-assign]
+    cluster.sleep(121)
+    assert recover(session, None, "sweeper")["answer"] == "recovered"
+    assert _is_clean(cluster, session)
+
+
+@pytest.mark.usefixtures("half_done")
+def test_what_a_person_cordoned_after_lifting_our_cordon_stays_cordoned(
+    cluster: FakeCluster, session: Session
+) -> None:
+    """The mark stays on the node when a person uncordons it; they cordon it again for work of their own."""
+    cluster.nodes["w1"] = replace(cluster.nodes["w1"], cordoned_by="kubectl")
+    assert recover(session, "run-1", "teardown", dry_run=True)["sentence"].count("uncordon") == 0
+    done = recover(session, "run-1", "teardown")
+    assert (done["answer"], "marks of w1 dropped" in done["done"]) == ("recovered", True)
+    assert cluster.nodes["w1"].is_unschedulable
+    assert cluster.nodes["w1"].annotations == {}

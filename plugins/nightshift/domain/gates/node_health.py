@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import UTC, datetime
 
-from nightshift.domain.debts import OWNER_ANNOTATION
+from nightshift.domain.debts import is_foreign_cordon
 from nightshift.domain.facts import NodeFacts
 from nightshift.domain.gates.findings import Finding, conclude
 from nightshift.domain.look_again import at_moment
@@ -101,7 +101,7 @@ def _judge(node: NodeFacts) -> Iterator[Finding]:
             value=", ".join(node.pressures),
             threshold="no pressure",
         )
-    if node.is_unschedulable and OWNER_ANNOTATION not in node.annotations:
+    if is_foreign_cordon(node):
         yield _cordoned(node)
 
 
@@ -143,7 +143,7 @@ def _cordoned(node: NodeFacts) -> Finding:
         "NODE_CORDONED",
         f"{node.name} was cordoned by somebody else{f' with {node.cordoned_by}' if node.cordoned_by else ''}"
         f"{_since(node.cordoned_since)}: {consequence}.",
-        "It is unschedulable and does not carry Nightshift's mark.",
+        "It is unschedulable, and this cordon is not Nightshift's.",
         f"Ask who put it aside; kubectl uncordon {node.name} when they are done.",
         value="cordoned",
         threshold="schedulable",
