@@ -112,6 +112,17 @@ def foresee(plan: RecoveryPlan) -> tuple[str, ...]:
     )
 
 
+def is_resumed(lease: LeaseFacts, own: str, ended: float) -> bool:
+    """Tell whether a run that ended then (seconds since the epoch) is at work again, because a person cleared a task.
+
+    It holds the Lease itself and claimed it after its end. Or it kept the one it had, as nobody took it back, and renewed
+    that for longer than what a process of the ended run may have left.
+    """
+    if lease.holder != own or lease.acquired is None or lease.renewed is None:
+        return False
+    return lease.acquired > ended or lease.renewed > ended + lease.duration_seconds
+
+
 def _is_own(holder: str, own: str | None) -> bool:
     """Tell whether the Lease is the run's own, or that of an earlier recovery of it."""
     return own is not None and holder in (own, recovery_of(own))

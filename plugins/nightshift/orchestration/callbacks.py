@@ -27,9 +27,16 @@ def recover_failed_run(context: Context, *, policy: ClusterPolicy) -> None:
     """Take back what the failed run left, as far as that is possible at once."""
     run_id = context["run_id"]
     reason = f"run {run_id} failed ({context.get('reason', 'unknown reason')})"
+    ended = getattr(context.get("dag_run"), "end_date", None)
+    if ended is None:  # a run that no failed task ended: Airflow gives its callback no more than its name
+        _LOG.warning("When %s ended is not known: its recovery is left to the sweeper", run_id)
+        return
     try:
         with open_session(policy, run_id, _LOG.info) as session:
-            result = import_step("recover")(session, own_run_id=run_id, reason=reason)
+            # The DAG processor may have hung: by now a person may have cleared a task, and the run be at work again.
+            result = import_step("recover")(
+                session, own_run_id=run_id, reason=reason, run_ended=ended.timestamp()
+            )
     except NightshiftError as error:
         _LOG.warning("Recovery of %s is left to the sweeper: %s", run_id, error)
     else:

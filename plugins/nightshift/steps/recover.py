@@ -14,7 +14,7 @@ from nightshift.domain.debts import DEBT_ANNOTATIONS, OWNER_ANNOTATION, TOKEN_AN
 from nightshift.domain.errors import FencedError, NightshiftError, UnreachableError
 from nightshift.domain.facts import LeaseFacts, NodeFacts, NodeProbe
 from nightshift.domain.owner import is_recovery, meant_owner, run_behind
-from nightshift.domain.recovery import RecoveryPlan, foresee, plan_recovery
+from nightshift.domain.recovery import RecoveryPlan, foresee, is_resumed, plan_recovery
 from nightshift.domain.takeover import fence
 from nightshift.steps.debts import due_debts, repay, repay_all
 from nightshift.steps.hold import RENEWAL_SECONDS, RUN_ANNOTATION, push, renewing
@@ -77,6 +77,7 @@ def recover(
     *,
     wait_seconds: float = 0.0,
     dry_run: bool = False,
+    run_ended: float | None = None,
 ) -> dict[str, Any]:
     """Answer {"answer": recovered|nothing|live|waiting|partial|dry_run, "done", "repaid", "remaining": [...], "sentence"}.
 
@@ -90,12 +91,16 @@ def recover(
         reason: why recovery was called, for the log.
         wait_seconds: how long to wait for jobs that still run, and for an API that is away.
         dry_run: only look, and say what would be done.
+        run_ended: when that run ended, seconds since the epoch, for a recovery that may come late: a run that is at
+            work again by now is left alone. None: whatever the run does, it is to end.
     """
     session.log(f"Recovery: {reason}")
     own = _meant(session, own_run_id)
     ask = _Patience(session, session.clock() + wait_seconds)
     for _ in range(_FENCE_TRIES):
         look = ask(lambda: _look(session, own))
+        if own is not None and run_ended is not None and is_resumed(look.lease, own, run_ended):
+            return _said(session, "live", [], [], f"Run {own} is at work again since it ended.")
         if dry_run:
             return _foretell(session, look, own)
         nothing_to_do = _stand_back(session, look, own, may_wait=wait_seconds > 0)

@@ -8,7 +8,7 @@ from tests.unit.domain.builders import node, probe
 
 from nightshift.domain.debts import OWNER_ANNOTATION, TOKEN_ANNOTATION, Debt, DebtKind
 from nightshift.domain.facts import JobFacts, LeaseFacts, NodeFacts, NodeProbe
-from nightshift.domain.recovery import RecoveryPlan, foresee, plan_recovery
+from nightshift.domain.recovery import RecoveryPlan, foresee, is_resumed, plan_recovery
 
 NOW = 10_000.0
 MARKS = {OWNER_ANNOTATION: "dead", TOKEN_ANNOTATION: "7"}
@@ -226,6 +226,26 @@ def test_every_part_of_a_plan_is_foreseen() -> None:
         value = True if part.type == "bool" else ("cp1",)
         assert len(foresee(replace(RecoveryPlan(True, ""), **{part.name: value}))) == 1, part.name
     assert foresee(RecoveryPlan(True, "")) == ()
+
+
+@pytest.mark.parametrize(
+    ("changes", "resumed"),
+    [
+        ({}, False),
+        ({"acquired": 5_001.0}, True),
+        ({"acquired": 5_001.0, "renewed": 5_002.0}, True),  # expired by now: the sweeper watches it
+        ({"renewed": 5_120.0}, False),  # what a process that is killed after the end may have written
+        ({"renewed": 5_121.0}, True),
+        ({"acquired": 5_001.0, "holder": "mine (recovery)"}, False),
+        ({"acquired": 5_001.0, "holder": "other"}, False),
+        ({"acquired": None, "renewed": None, "holder": ""}, False),
+    ],
+)
+def test_a_run_is_at_work_again_when_it_holds_the_lease_after_its_end(
+    changes: dict[str, Any], resumed: bool
+) -> None:
+    lease = LeaseFacts("mine", 7, acquired=1_000.0, renewed=4_990.0, duration_seconds=120)
+    assert is_resumed(replace(lease, **changes), "mine", ended=5_000.0) is resumed
 
 
 def test_a_cordon_that_a_person_made_since_is_not_lifted() -> None:

@@ -272,10 +272,20 @@ def test_a_restart_under_a_live_task_is_said(
 @pytest.mark.parametrize("answer", [{"sentence": "w1 uncordoned."}, ERROR])
 def test_the_failure_callback_never_raises(steps: Any, policy: ClusterPolicy, answer: Any) -> None:
     steps.answers["recover"] = answer
-    recover_failed_run({"run_id": "run-1", "reason": "task_failure"}, policy=policy)
+    run = SimpleNamespace(end_date=datetime(2026, 11, 28, tzinfo=UTC))
+    recover_failed_run({"run_id": "run-1", "reason": "task_failure", "dag_run": run}, policy=policy)
     path, inputs = steps.calls[0]
     assert (path, inputs["own_run_id"]) == ("recover", "run-1")
+    assert inputs["run_ended"] == run.end_date.timestamp()
     assert "task_failure" in inputs["reason"]
+
+
+@pytest.mark.parametrize("context", [{}, {"dag_run": SimpleNamespace(end_date=None)}])
+def test_a_callback_that_is_not_told_when_its_run_ended_takes_nothing_from_it(
+    steps: Any, policy: ClusterPolicy, context: dict[str, Any]
+) -> None:
+    recover_failed_run({"run_id": "run-1", **context}, policy=policy)
+    assert steps.calls == []
 
 
 def test_config_errors_are_told_like_all_others(steps: Any, context: Any, policy: ClusterPolicy) -> None:

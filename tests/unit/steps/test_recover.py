@@ -785,6 +785,38 @@ def test_a_run_that_was_paused_until_it_was_swept_goes_on_where_it_was(
     assert _is_clean(cluster, session)
 
 
+@pytest.mark.parametrize("is_taken_back", [True, False])
+def test_a_late_callback_leaves_a_run_alone_that_a_person_resumed(
+    cluster: FakeCluster,
+    session: Session,
+    half_done: None,
+    cleared_session: Callable[[], Session],
+    is_taken_back: bool,
+) -> None:
+    """The DAG processor hung: a task of the failed run was cleared, and its new try is at work."""
+    ended = cluster.now
+    cluster.sleep(5)
+    if is_taken_back:
+        recover(session, "run-1", "teardown")
+    cluster.sleep(200)
+    cleared = cleared_session()
+    token = acquire(cleared)
+    drain_node(cleared, "w2")
+    assert recover(session, "run-1", "the callback", run_ended=ended)["answer"] == "live"
+    assert cluster.nodes["w2"].is_unschedulable
+    assert (cluster.lease.holder, cluster.lease.token) == (cleared.owner, token)
+    cluster.sleep(200)  # its API is away: whether it is dead is the sweeper's to find out
+    assert recover(session, "run-1", "the callback", run_ended=ended)["answer"] == "live"
+    assert recover(session, "run-1", "by hand")["answer"] == "recovered"
+
+
+@pytest.mark.usefixtures("half_done")
+def test_a_callback_takes_back_what_its_run_left(cluster: FakeCluster, session: Session) -> None:
+    cluster.sleep(5)
+    assert recover(session, "run-1", "the callback", run_ended=cluster.now)["answer"] == "recovered"
+    assert _is_clean(cluster, session)
+
+
 @pytest.mark.usefixtures("half_done")
 def test_a_new_run_that_takes_over_before_marks_are_dropped_keeps_its_own(
     cluster: FakeCluster, session: Session, other_session: Session
