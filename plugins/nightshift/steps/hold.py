@@ -31,6 +31,7 @@ TARGET_ANNOTATION = "nightshift.io/target"
 _CLAIM_TRIES = 3
 _FENCE_TRIES = 3
 _RECOVERY_POLL_SECONDS = 1.0
+_WATCH_SECONDS = 2.0  # between two looks at a Lease that seems dead
 RENEWAL_SECONDS = 15.0  # a renewal on its way takes at most one API time limit
 
 
@@ -99,6 +100,8 @@ def _acquire(session: Session) -> int:
             if await_recovery(session, lease):
                 continue
             raise lease_held(lease)
+        if not is_recovery(lease.holder) and not is_surely_dead(session, lease):
+            continue
         seconds = session.policy.limits.lease_seconds
         claimed = session.kube.claim_lease(session.owner, session.clock(), seconds, lease)
         if claimed is not None:
@@ -106,6 +109,23 @@ def _acquire(session: Session) -> int:
             announce(session)
             return claimed.token
     raise lease_held(session.kube.lease())
+
+
+def is_surely_dead(session: Session, lease: LeaseFacts) -> bool:
+    """Watch an expired Lease for longer than a live run needs to renew it; False as soon as anybody writes it.
+
+    A run whose API was away for longer than its Lease lives renews seconds after the API's return, and the sweeper
+    or another run may be there first. An API that goes away meanwhile is raised: whoever asks again watches anew.
+    """
+    if not lease.holder or lease.renewed is None:  # nobody's, or given up by a recovery
+        return True
+    deadline = session.clock() + session.policy.limits.lease_renew_seconds + RENEWAL_SECONDS
+    while session.clock() < deadline:
+        session.sleep(_WATCH_SECONDS)
+        if session.kube.lease() != lease:
+            session.log(f"The Lease of {lease.holder} was expired and is written again: its run is alive")
+            return False
+    return True
 
 
 def _fence(session: Session, nodes: Sequence[NodeFacts], token: int) -> int:

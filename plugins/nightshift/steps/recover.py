@@ -17,12 +17,11 @@ from nightshift.domain.owner import is_recovery, meant_owner, run_behind
 from nightshift.domain.recovery import RecoveryPlan, foresee, is_resumed, plan_recovery
 from nightshift.domain.takeover import fence
 from nightshift.steps.debts import due_debts, repay, repay_all
-from nightshift.steps.hold import RENEWAL_SECONDS, RUN_ANNOTATION, push, renewing
+from nightshift.steps.hold import RUN_ANNOTATION, is_surely_dead, push, renewing
 from nightshift.steps.session import Session, on_all, patiently
 
 _FENCE_TRIES = 3
 _POLL_SECONDS = 5.0
-_WATCH_SECONDS = 2.0  # between two looks at a Lease that seems dead
 T = TypeVar("T")
 _NO_PLAN = RecoveryPlan(False, "Nothing was looked at yet.")
 
@@ -106,7 +105,7 @@ def recover(
         nothing_to_do = _stand_back(session, look, own, may_wait=wait_seconds > 0)
         if nothing_to_do is not None:
             return nothing_to_do
-        if own is None and not _is_surely_dead(session, look.lease):
+        if own is None and not is_surely_dead(session, look.lease):
             continue
         taken = _take_lease(session, look, own, ask)
         if taken is not None:
@@ -146,23 +145,6 @@ def _foretell(session: Session, look: _Look, own: str | None) -> dict[str, Any]:
         would = f"{'; '.join(foresee(look.plan))}{whose}."
     remaining = [*look.plan.wait_for, *look.plan.unknown]
     return _said(session, "dry_run", [], remaining, f"Dry run, nothing was written. It would {would}")
-
-
-def _is_surely_dead(session: Session, lease: LeaseFacts) -> bool:
-    """Watch an expired Lease for longer than a live run needs to renew it; False as soon as anybody writes it.
-
-    A run whose API was away for longer than its Lease lives renews seconds after the API's return, and the sweeper
-    may be there first. An API that goes away meanwhile is raised: the next sweep begins to watch anew.
-    """
-    if not lease.holder or lease.renewed is None:  # nobody's, or given up by a recovery
-        return True
-    deadline = session.clock() + session.policy.limits.lease_renew_seconds + RENEWAL_SECONDS
-    while session.clock() < deadline:
-        session.sleep(_WATCH_SECONDS)
-        if session.kube.lease() != lease:
-            session.log(f"The Lease of {lease.holder} was expired and is written again: its run is alive")
-            return False
-    return True
 
 
 def _settle_gauge(session: Session) -> None:

@@ -299,3 +299,43 @@ def test_a_pushgateway_that_is_away_is_said_and_changes_nothing(
     session.pushgateway.problem = "connection refused"
     acquire(session)
     assert "Gauges were not published: connection refused" in cluster.log
+
+
+def test_an_expired_lease_is_watched_before_it_is_taken(
+    cluster: FakeCluster, session: Session, other_session: Session
+) -> None:
+    """Two Airflows: the first one's kubeadm had the only API away for longer than its Lease lives."""
+    token = acquire(session)
+    cluster.sleep(300)
+    _after(other_session, cluster, 12, lambda: session.kube.renew_lease(session.owner, token, cluster.now))
+    with pytest.raises(LeaseHeldError, match=r"LEASE_HELD.*airflow/lab/run-1 since 20"):
+        acquire(other_session)
+    assert (cluster.lease.holder, cluster.lease.token) == (session.owner, token)
+
+
+def test_an_api_that_goes_away_while_a_lease_is_watched_proves_nothing(
+    cluster: FakeCluster, session: Session, other_session: Session
+) -> None:
+    token = acquire(session)
+    cluster.sleep(300)
+    cut = iter((True,))
+
+    def away_and_back() -> None:
+        if next(cut, False):
+            cluster.api_away_until = cluster.now + 60
+        elif cluster.now >= cluster.api_away_until + 12:
+            session.kube.renew_lease(session.owner, token, cluster.now)
+
+    _after(other_session, cluster, 12, away_and_back)
+    with pytest.raises(LeaseHeldError):
+        acquire(other_session)
+    assert (cluster.lease.holder, cluster.lease.token) == (session.owner, token)
+
+
+def test_a_lease_that_a_recovery_left_is_taken_at_once(cluster: FakeCluster, session: Session) -> None:
+    """Whom there was to wait for the recovery has watched already."""
+    dead = LeaseFacts("airflow/lab/run-0", 4, None, cluster.now - 500, 120)
+    cluster.lease = fence(dead, None, "airflow/lab/sweeper", cluster.now - 200, 120)
+    began = cluster.now
+    assert acquire(session) == 6
+    assert cluster.now - began < 1
