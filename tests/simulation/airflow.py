@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from functools import partial
+from random import Random
 from typing import TYPE_CHECKING, Any
 
 from tests.simulation.hub import Event, Executor, Process
@@ -146,6 +147,7 @@ class Run:
         self.choice: Mapping[str, Any] = {}
         self.plan: Mapping[str, Any] = {}
         self.ends: list[Mapping[str, Any]] = []  # where brake or window ended it
+        self.ended: float | None = None  # the last time
         self.has_set_aside = False  # a worker was set aside: the run is red
         self.extra = 0  # cleared tasks at work beside or after the night
         self.process = Process(f"{airflow.installation}:{run_id}")
@@ -290,16 +292,21 @@ class Airflow:
 
     def _close(self, run: Run, *, is_failed: bool) -> None:
         run.state = "failed" if is_failed else "success"
+        run.ended = self.hub.now
         self.world.say(f"{run.owner}: ends {run.state}")
         if is_failed:
-            self.hub.after(self.world.rng.uniform(1, 5), lambda: self._call_back(run))
+            late = Random(
+                f"{self.world.seed} {run.owner}"
+            )  # of its own: what else happens does not hang on it
+            hung = late.uniform(5, 400) if run.clear_after or late.random() < 0.2 else 0.0
+            self.hub.after(self.world.rng.uniform(1, 5) + hung, partial(self._call_back, run, run.ended))
         if run.clear_after:
             self._clear_failed(run)
 
-    def _call_back(self, run: Run) -> None:
-        """The DAG-level failure callback, in the DAG processor."""
+    def _call_back(self, run: Run, ended: float) -> None:
+        """The DAG-level failure callback, in the DAG processor, which may have hung."""
         if self.is_up:
-            work = partial(recover.recover, own_run_id=run.run_id, reason="run failed")
+            work = partial(recover.recover, own_run_id=run.run_id, reason="run failed", run_ended=ended)
             self.launch(Task(run, "callback", None, lambda session: quiet(work, session)), own=run.owner)
 
     def _open(self, run: Run) -> bool:

@@ -12,6 +12,7 @@ from tests.simulation.model import SimNode
 
 from nightshift.clients.kube_api import Eviction, EvictionOutcome
 from nightshift.domain.brake import Brake, BrakeMode
+from nightshift.domain.debts import OWNER_ANNOTATION
 
 if TYPE_CHECKING:
     from tests.simulation.world import World
@@ -159,24 +160,38 @@ def _person_cordons(call: Call) -> None:
         node = world.cluster.nodes[name]
     if node.is_unschedulable or node.annotations:
         return
-    world.by_hand(name, is_unschedulable=True)
+    _put_aside(world, name, call.rng)
+
+
+def _put_aside(world: World, name: str, rng: Random) -> None:
+    world.by_hand(name, is_unschedulable=True, cordoned_by="kubectl")
     world.watch.foreign.add(name)
-    if node.is_control_plane or call.rng.random() < 0.3:
-        world.hub.after(call.rng.uniform(30, 600), lambda: _person_gives_back(world, name))
+    if world.cluster.nodes[name].is_control_plane or rng.random() < 0.3:
+        world.hub.after(rng.uniform(30, 600), lambda: _person_gives_back(world, name))
 
 
 def _person_gives_back(world: World, name: str) -> None:
     if name in world.watch.foreign:
         world.watch.foreign.discard(name)
-        world.by_hand(name, is_unschedulable=False)
+        world.by_hand(name, is_unschedulable=False, cordoned_by="")
 
 
 def _person_uncordons(call: Call) -> None:
-    """A person gives back what we cordoned; our mark stays on the node."""
+    """A person gives back what we cordoned, and may cordon it for work of their own; our mark stays on the node."""
     world = call.world
-    for name in sorted(world.watch.ours):
-        world.by_hand(name, is_unschedulable=False)
+    name = min(world.watch.ours, default=None)
+    if name is None:
         return
+    world.by_hand(name, is_unschedulable=False, cordoned_by="")
+    own = Random(f"{world.seed} {world.hub.now}")  # what else happens does not hang on it
+    if own.random() < 0.5:
+        world.hub.after(own.uniform(1, 60), lambda: _cordons_anew(world, name, own))
+
+
+def _cordons_anew(world: World, name: str, rng: Random) -> None:
+    node = world.cluster.nodes[name]
+    if not world.plan.is_off and not node.is_unschedulable and OWNER_ANNOTATION in node.annotations:
+        _put_aside(world, name, rng)
 
 
 def _kubeadm_by_hand(call: Call) -> None:

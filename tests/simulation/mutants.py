@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from typing import Any
 
-from tests.fakes.cluster import FakeKube
+from tests.fakes import cluster as fake_cluster
+from tests.fakes.cluster import FakeKube, without_marks
 from tests.simulation.model import SimApi, SimKube, SimNode
 
 from nightshift.domain import debts, recovery
-from nightshift.steps import brake, drain_node, hold, quiesce, turn, upgrade_node
+from nightshift.steps import brake, drain_node, hold, quiesce, recover, turn, upgrade_node, verify_node
 
 
 @dataclass(frozen=True)
@@ -33,8 +34,7 @@ def _uncordons_anything(
     self: FakeKube, name: str, owner: str | None = None, token: str | None = None
 ) -> bool:
     self._reach("uncordon")
-    self._c.nodes[name] = replace(self._c.nodes[name], is_unschedulable=False)
-    self.drop_node_annotations(name)
+    self._c.nodes[name] = without_marks(replace(self._c.nodes[name], is_unschedulable=False))
     return True
 
 
@@ -118,6 +118,16 @@ MUTANTS = {
         (drain_node, "asking"), _asks_once(drain_node.asking), ("brake",)
     ),
     "does not ask the brake": Mutant((brake, "held"), _asks_nobody, ("brake",)),
+    # What an audit found, and what the simulation did not play until then.
+    "takes the cluster from a resumed run": Mutant(
+        (recover, "is_resumed"), _is_never, ("took the cluster from a live run",)
+    ),
+    "does not renew while it verifies": Mutant(
+        (verify_node, "renewing_meanwhile"), nullcontext, ("took the cluster from a live run",)
+    ),
+    "lifts a person's cordon under our mark": Mutant(
+        (fake_cluster, "is_foreign_cordon"), _is_never, ("foreign cordon",)
+    ),
 }
 
 

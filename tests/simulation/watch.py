@@ -13,7 +13,7 @@ from nightshift.domain import debts as ledger
 from nightshift.domain.brake import BrakeMode, read_brake
 from nightshift.domain.debts import OWNER_ANNOTATION, Debt, quiet_setting, workload_subject
 from nightshift.domain.facts import LeaseFacts, NodeFacts, WorkloadName
-from nightshift.domain.owner import is_recovery, run_behind
+from nightshift.domain.owner import is_recovery
 from nightshift.domain.versions import Version
 from nightshift.steps.hold import RUN_ANNOTATION
 
@@ -25,6 +25,9 @@ _BLINK_SECONDS = 30.0  # two control planes that come at once see each other, an
 _KEEPS_THE_LEASE = (*MUTATING, "postflight")  # while such a try lives, even frozen, its run has the cluster
 _WORD_SECONDS = 60.0  # a drain asks for the brake every 5 s; calls may be slow or late
 _LIVE_SECONDS = 150.0  # a Lease's life and a few renewals
+_AGAIN_SECONDS = (
+    20.0  # after the API's return a live run has renewed by then; who takes its Lease watches for longer
+)
 _HOLDING = (
     "snapshot",
     "stage",
@@ -32,6 +35,7 @@ _HOLDING = (
     "drain_node",
     "upgrade_node",
     "upgrade_kubelet",
+    "verify_node",
     "uncordon_node",
     "restore",
 )
@@ -102,25 +106,36 @@ class Watch:
             return
         if new.holder == actor.owner and actor.step not in RECOVERIES:
             actor.has_lease = True
-        if old.holder and run_behind(new.holder) == old.holder and is_recovery(new.holder):
+        if new.holder not in ("", old.holder) and old.holder and not is_recovery(old.holder):
             self._taken(old, actor)
 
     def _taken(self, old: LeaseFacts, actor: Process) -> None:
-        """A recovery took the Lease from a run: only its own, or a person's; the sweeper from the dead."""
+        """The Lease was taken from a run: by its own end, or by a person; by all others from the dead.
+
+        The failure callback comes for what its run left, not for what a person has resumed since.
+        """
         world = self.world
-        if actor.own is not None or world.hub.now - self.api_down_last < _LIVE_SECONDS:
+        is_late = actor.step == "callback"
+        if actor.own is not None and not is_late:
+            return
+        if world.hub.now - self.api_down_last < _AGAIN_SECONDS:
             return
         for process in world.processes:
             if (
                 process.is_alive
                 and process.owner == old.holder
                 and process.step in _HOLDING
-                and process.has_lease
+                and (process.has_lease or self._should_have_renewed(process))
+                and (not is_late or process.began > (process.ti.run.ended or math.inf))
                 and process.ti.process is process
                 and not process.is_frozen
                 and world.hub.now - process.frozen_last > _LIVE_SECONDS
             ):
-                world.breach(f"took the cluster from a live run: {actor.name} fenced {process.name}")
+                world.breach(f"took the cluster from a live run: {actor.name} took it from {process.name}")
+
+    def _should_have_renewed(self, process: Process) -> bool:
+        """A try that only looks takes no Lease. It renews the one of its run, and has had time for it."""
+        return process.step == "verify_node" and self.world.hub.now - process.began > _AGAIN_SECONDS
 
     def command_taken(self, node: SimNode, token: int) -> None:
         """A node took a mutating command."""

@@ -172,7 +172,7 @@ class World:
         for name in sorted(self.watch.foreign):
             if self.cluster.nodes[name].is_control_plane:
                 self.watch.foreign.discard(name)
-                self.by_hand(name, is_unschedulable=False)
+                self.by_hand(name, is_unschedulable=False, cordoned_by="")
         for node in self.cluster.fakes.values():
             node.fails = node.slow = node.bad_upgrades = 0
         self.say("faults stop")
