@@ -184,8 +184,8 @@ def _person_uncordons(call: Call) -> None:
         return
     world.by_hand(name, is_unschedulable=False, cordoned_by="")
     own = Random(f"{world.seed} {world.hub.now}")  # what else happens does not hang on it
-    if own.random() < 0.5:
-        world.hub.after(own.uniform(1, 60), lambda: _cordons_anew(world, name, own))
+    if own.random() < 0.7:
+        world.hub.after(own.uniform(0.1, 20), lambda: _cordons_anew(world, name, own))
 
 
 def _cordons_anew(world: World, name: str, rng: Random) -> None:
