@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from nightshift.domain.facts.packages import PACKAGES, PackageHealth
+from nightshift.domain.facts.packages import LIFTED_HOLDS, PACKAGES, PackageHealth
 from nightshift.domain.gates.findings import Finding, conclude
 from nightshift.domain.policy import ClusterPolicy
 from nightshift.domain.round import Moment, Round
@@ -87,7 +87,7 @@ def _half_installed(node: str, health: PackageHealth) -> Finding:
     named = ", ".join(f"{p.name} ({p.state})" for p in health.broken[:_MOST_NAMED])
     more = len(health.broken) - _MOST_NAMED
     what = f"{named}{f' and {more} more' if more > 0 else ''}" if named else "an unfinished journal of dpkg"
-    if _OURS.issuperset(package.name for package in health.broken):
+    if LIFTED_HOLDS.issuperset(package.name for package in health.broken):
         return Finding(
             Outcome.WARN,
             "DPKG_UNFINISHED",
