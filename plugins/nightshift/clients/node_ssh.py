@@ -40,6 +40,7 @@ from nightshift.domain.errors import (
     JobOutageError,
     NightshiftError,
     RemoteJobError,
+    TransientError,
     TrustError,
     UnreachableError,
 )
@@ -81,6 +82,7 @@ class ExitCode:
     FENCED = 75
     BUSY = 76
     NOT_ROOT = 77
+    LOCKED = 78
     NOT_ENROLLED = 90
     TAMPERED = 91
     TIMED_OUT = 124
@@ -183,6 +185,12 @@ _OUTAGES: dict[int, tuple[str, str, str]] = {
         "Check the control plane; the task tries again by itself, and can be cleared when its tries are used up.",
     ),
 }
+_LOCKED = (
+    "NODE_LOCKED",
+    "Another command of Nightshift kept the node's lock for too long; its disk may be slow.",
+    "Nothing: the task tries again by itself. When its tries are used up, look what the node's disk does, then clear this task.",
+)
+_OUTAGES[ExitCode.LOCKED] = _LOCKED
 _UNKNOWN_FAILURE = (
     "JOB_FAILED",
     "It ended in a way the scripts do not explain; its last lines are above.",
@@ -295,6 +303,7 @@ class NodeSsh:
             TrustError: SSH_AUTH_REFUSED, HOST_KEY_CHANGED, NODE_NOT_ENROLLED, NODE_SCRIPT_TAMPERED.
             FencedError: NODE_FENCED, the node has seen a newer token.
             RemoteJobError: JOB_BUSY, something else works on the node.
+            TransientError: NODE_LOCKED, the node's lock was not free in time; nothing was done.
         """
         buffer = io.BytesIO()
         code, stderr = self._stream(verb, args, stdin, timeout_seconds, buffer)
@@ -533,8 +542,9 @@ class NodeSsh:
         Raises:
             FencedError: NODE_FENCED.
             RemoteJobError: JOB_BUSY, JOB_FAILED (or the exit code's own code), JOB_LOST, JOB_TIMED_OUT.
-            JobOutageError: JOB_WITHOUT_API, nobody answered the job; another try is safe.
+            JobOutageError: JOB_WITHOUT_API, nobody answered the job; NODE_LOCKED, it did not begin; another try is safe.
             UnreachableError: NODE_UNREACHABLE, for longer than `reattach_seconds`.
+            TransientError: NODE_LOCKED, for longer than `reattach_seconds`.
         """
         # Named here, not there: asked again because an answer got lost, the node knows that it is the same request.
         request = str(uuid.uuid4())
@@ -566,7 +576,7 @@ class NodeSsh:
             What the last look said; None: no such job ran.
 
         Raises:
-            UnreachableError: NODE_UNREACHABLE, at once: whoever needs the job will ask again.
+            TransientError: NODE_UNREACHABLE or NODE_LOCKED, at once: whoever needs the job will ask again.
         """
         trail: _Trail | None = None
         pause = _FIRST_POLL_SECONDS
@@ -663,9 +673,9 @@ class NodeSsh:
                 self._client = None
 
     def _patiently(self, work: Callable[[], Any]) -> Any:
-        """Do `work`, again and again while the node cannot be reached, up to `reattach_seconds`."""
+        """Do `work`, again and again while the node cannot be asked, up to `reattach_seconds`."""
         retrying = tenacity.Retrying(
-            retry=tenacity.retry_if_exception_type(UnreachableError),
+            retry=tenacity.retry_if_exception_type(TransientError),
             wait=tenacity.wait_exponential(multiplier=0.5, max=10),
             stop=tenacity.stop_after_delay(self._reattach_seconds),
             sleep=self._sleep,
@@ -748,6 +758,14 @@ class NodeSsh:
                 cause=_last_line(stderr),
                 next_step="Let it come to its end, then clear this task.",
                 exit_code=code,
+            )
+        if code == ExitCode.LOCKED:
+            error_code, cause, next_step = _LOCKED
+            raise TransientError(
+                error_code,
+                f"Node {self.node} could not be asked for `{verb}`: {_last_line(stderr)}",
+                cause=cause,
+                next_step=next_step,
             )
         return code, stderr
 

@@ -21,6 +21,7 @@ from nightshift.domain.errors import (
     ConfigError,
     FencedError,
     RemoteJobError,
+    TransientError,
     TrustError,
     UnreachableError,
 )
@@ -103,6 +104,7 @@ def test_one_connection_for_many_commands_and_a_new_one_when_it_broke(serve):
         ((91, "", ""), TrustError, "NODE_SCRIPT_TAMPERED"),
         ((75, "", "token 4 is older than token 5"), FencedError, "NODE_FENCED"),
         ((76, "", "stage is at work for run x"), RemoteJobError, "JOB_BUSY"),
+        ((78, "", ""), TransientError, "NODE_LOCKED"),
         ((-1, "", ""), UnreachableError, "NODE_UNREACHABLE"),
     ],
 )
@@ -251,6 +253,17 @@ def test_a_start_whose_answer_was_lost_is_asked_for_again_as_the_same_request(se
     assert of_other.verbs[0] != script.verbs[0]
 
 
+def test_a_lock_that_is_not_free_in_time_is_asked_for_again(serve):
+    """Somebody writes to a slow disk under it: that says nothing about the job."""
+    locked = (78, "", "another nightshift command held the node's lock for 20 s\n")
+    ssh, script, _ = serve(
+        locked, "started id-1\n", locked, locked, f"{job_line('succeeded', '0')}\nCURSOR\tc\n"
+    )
+    assert ssh.run_job("stage", 5, "run-1", [], 60, lambda _: None).exit_code == 0
+    assert script.verbs[0] == script.verbs[1]
+    assert script.verbs[2:] == ["job-poll stage -"] * 3
+
+
 def test_only_the_journals_line_ends_end_a_line(serve):
     ssh, _, _ = serve(
         "started id-1\n", f"{job_line('succeeded', '0')}\nCURSOR\tc\n10%\r100%\x0cdone\u2028x\n\nlast\n"
@@ -292,6 +305,7 @@ def test_node_that_stays_away_is_unreachable_in_the_end(serve):
         (job_line("failed", "31"), "JOB_WITHOUT_API", 31),
         (job_line("failed", "32"), "JOB_WITHOUT_API", 32),
         (job_line("failed", "76"), "JOB_BUSY", 76),
+        (job_line("failed", "78"), "NODE_LOCKED", 78),
         (job_line("failed", "137"), "JOB_FAILED", 137),
         (job_line("timed-out", "124"), "JOB_TIMED_OUT", 124),
         (job_line("lost"), "JOB_LOST", None),

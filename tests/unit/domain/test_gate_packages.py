@@ -16,6 +16,7 @@ POLICY = ClusterPolicy("test", "k", "s", "file:///store")
 HEALTHY = PackageHealth(held=("kubeadm", "kubectl", "kubelet"))
 LOCK = LockHolder(812, "/usr/bin/python3 /usr/bin/unattended-upgrade", "/var/lib/dpkg/lock-frontend", 42.0)
 BROKEN = BrokenPackage("linux-image-amd64", "half-configured")
+OWN = BrokenPackage("kubelet", "unpacked")
 
 
 def asked(health: PackageHealth, *ahead: str) -> Round:
@@ -42,7 +43,21 @@ def asked(health: PackageHealth, *ahead: str) -> Round:
             "linux-image-amd64 (half-configured)",
         ),
         (PackageHealth(broken=(BROKEN,) * 7), Outcome.BLOCK, "DPKG_UNFINISHED", "and 2 more"),
-        (PackageHealth(has_journal=True), Outcome.BLOCK, "DPKG_UNFINISHED", "unfinished journal"),
+        (
+            PackageHealth(has_journal=True, broken=(BROKEN, OWN)),
+            Outcome.BLOCK,
+            "DPKG_UNFINISHED",
+            "kubelet (unpacked)",
+        ),
+        # What a node leaves that lost its power inside our own installation: the next job mends it.
+        (PackageHealth(has_journal=True), Outcome.WARN, "DPKG_UNFINISHED", "unfinished journal"),
+        (
+            PackageHealth(broken=(OWN,)),
+            Outcome.WARN,
+            "DPKG_UNFINISHED",
+            "w1 was interrupted: kubelet (unpacked)",
+        ),
+        (PackageHealth(locks=(LOCK,), broken=(OWN,)), Outcome.BLOCK, "DPKG_BUSY", "w1 is held by pid 812"),
         (PackageHealth(needs_reboot=True), Outcome.WARN, "REBOOT_PENDING", "Node w1 wants a reboot ("),
         (
             PackageHealth(needs_reboot=True, reboot_packages=("linux-base",)),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import fcntl
 import hashlib
 import signal
 import subprocess
@@ -339,6 +340,65 @@ def test_killed_start_leaves_the_lock_free(node):
     process.send_signal(signal.SIGKILL)
     process.communicate()
     assert node.run("fence", "9").returncode == 0
+
+
+@contextmanager
+def held_lock(node, tmp_path):
+    """Somebody else has the node's lock; nobody waits long for it here."""
+    flock = tmp_path / "quick/flock"
+    flock.parent.mkdir()
+    flock.write_text('#!/bin/bash\nexec /usr/bin/flock "${@/%20/0.1}"\n')
+    flock.chmod(0o755)
+    node.environment["PATH"] = f"{flock.parent}:{node.variables()['PATH']}"
+    with (node.state / "lock").open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def test_a_lock_that_is_not_free_in_time_is_no_busy_node(node, tmp_path):
+    with held_lock(node, tmp_path):
+        for words in (("job-poll", STEP, "-"), start_words("3"), ("fence", "1")):
+            done = node.run(*words)
+            assert (done.returncode, done.stdout) == (ExitCode.LOCKED, ""), words
+            assert "held the node's lock for 20 s" in done.stderr
+    assert not (node.state / "jobs" / STEP).exists()
+    assert not (node.state / "token").exists()
+
+
+def test_the_end_of_a_job_is_written_also_when_somebody_keeps_the_lock(node, tmp_path):
+    node.hold_jobs()
+    assert node.run(*start_words("3")).returncode == 0
+    while node.status(STEP)["invocation"] == "-":
+        time.sleep(0.02)
+    with held_lock(node, tmp_path):
+        node.let_jobs_end()
+        assert node.status(STEP)["state"] == "succeeded"
+
+
+def test_who_follows_a_job_may_look_while_a_fence_sweeps_and_nothing_starts(node, tmp_path):
+    tools = tmp_path / "slow"
+    tools.mkdir()
+    (tools / "umount").write_text(
+        f"#!/bin/bash\ntouch {tmp_path}/sweeping\nuntil [[ -e {tmp_path}/go ]]; do sleep 0.02; done\n"
+    )
+    (tools / "flock").write_text('#!/bin/bash\nexec /usr/bin/flock "${@/%20/0.1}"\n')
+    for tool in tools.iterdir():
+        tool.chmod(0o755)
+    node.environment["PATH"] = f"{tools}:{node.variables()['PATH']}"
+    (node.state / "work/rehearsal").mkdir(parents=True)
+    fence = node.start("fence", "5")
+    try:
+        while not (tmp_path / "sweeping").exists():
+            assert fence.poll() is None, fence.communicate()
+            time.sleep(0.02)
+        assert (node.state / "token").read_text() == "5\n"
+        assert node.run("job-poll", STEP, "-").returncode == 0
+        assert node.run(*start_words("3", token=5)).returncode == ExitCode.LOCKED
+    finally:
+        (tmp_path / "go").touch()
+        said = fence.communicate(timeout=30)
+    assert (fence.returncode, said) == (0, ("", ""))
+    assert not (node.state / "work/rehearsal").exists()
 
 
 def test_what_is_handed_over_is_in_a_file_of_roots_and_nowhere_else(node):

@@ -312,6 +312,20 @@ def test_held_package_is_held_again_even_when_apt_failed_once(control_plane):
     assert not (control_plane.state / "held").exists()
 
 
+def test_a_hold_that_cannot_be_set_does_not_end_the_job_before_kubeadm(control_plane):
+    """apt-mark waits for no lock; the next fence sets it."""
+    (control_plane.systemd / "held").write_text("kubeadm\n")
+    (control_plane.systemd / "hold-fails").touch()
+    done = upgrade(control_plane)
+    assert result(done)["already"] is False
+    assert "could not be set again yet" in done.stderr
+    assert (control_plane.state / "held").read_text() == "kubeadm\n"
+    (control_plane.systemd / "hold-fails").unlink()
+    assert control_plane.run("fence", "2").returncode == 0
+    assert "apt-mark hold kubeadm" in calls(control_plane)
+    assert not (control_plane.state / "held").exists()
+
+
 def test_unstaged_or_changed_packages_are_refused(control_plane):
     staged = control_plane.state / "packages/1.35.4-1.1"
     (staged / "kubeadm_1.35.4-1.1_amd64.deb").write_text("changed")

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import shutil
 import subprocess
+import threading
 import time
 from pathlib import Path
 
@@ -118,6 +120,60 @@ def test_a_kubectl_that_dpkg_left_half_installed_is_no_absent_one(worker):
         call.split()[0] for call in calls(worker) if call.startswith(("dpkg --configure", "apt-get install"))
     ]
     assert order[0] == "dpkg"
+
+
+def test_a_dpkg_at_work_is_waited_for_and_not_taken_for_an_interrupted_one(worker):
+    journal = worker.root / "fs/var/lib/dpkg/updates/0001"
+    journal.touch()
+    with (worker.root / "fs/var/lib/dpkg/lock-frontend").open("w") as lock:
+        fcntl.lockf(lock, fcntl.LOCK_EX)
+
+        def end() -> None:
+            journal.unlink()
+            lock.close()
+
+        threading.Timer(2, end).start()
+        done = upgrade(worker)
+    assert done.returncode == 0, done.stderr
+    assert (
+        f"found: somebody else installs packages here; that is waited for, up to 300 s: process {os.getpid()} ("
+        in done.stdout
+    )
+    assert "dpkg was interrupted" not in done.stdout
+    assert not [call for call in calls(worker) if call.startswith("dpkg --configure")]
+    assert installed_files(worker) == ["kubelet", "kubectl"]
+
+
+LOCKED = (
+    "held_locks() { [[ ! -e $STATE_DIR/locked ]] || printf 'lock\\t812\\t9\\t/l\\tunattended-upgrade\\n'; }; "
+)
+
+
+def test_a_lock_taken_in_front_of_the_mending_is_waited_for_and_looked_at_again(worker):
+    """`dpkg --configure -a` waits for nobody."""
+    journal = worker.root / "fs/var/lib/dpkg/updates/0001"
+    journal.touch()
+    taken = 'dpkg() { [[ $1 == --configure ]] || return 0; touch "$STATE_DIR/locked"; return 2; }; '
+    given = f'sleep() {{ rm "$STATE_DIR/locked" {journal}; }}; '
+    done = worker.shell("apt.sh", f"{LOCKED}{taken}{given}mend_dpkg; echo mended")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1] == "mended"
+
+
+def test_a_mending_that_fails_by_itself_ends_the_job(worker):
+    (worker.root / "fs/var/lib/dpkg/updates/0001").touch()
+    done = worker.shell("apt.sh", f"{LOCKED}dpkg() {{ [[ $1 != --configure ]]; }}; mend_dpkg")
+    assert (done.returncode, done.stderr) == (ExitCode.INSTALL_FAILED, "dpkg --configure -a failed\n")
+
+
+def test_who_never_gives_dpkgs_lock_back_is_named(worker):
+    (worker.state / "locked").touch()
+    done = worker.shell("apt.sh", f"{LOCKED}sleep() {{ SECONDS=$((SECONDS + 100)); }}; mend_dpkg")
+    assert done.returncode == ExitCode.INSTALL_FAILED
+    assert done.stderr.startswith("Could not get lock ")  # which the diagnosis knows
+    assert done.stderr.endswith(
+        "lock-frontend within 300 s. It is held by process 812 (unattended-upgrade)\n"
+    )
 
 
 def test_only_what_is_missing_and_no_kubectl_where_there_was_none(worker):

@@ -17,7 +17,20 @@ from tests.unit.scripts.conftest import REPOSITORY
 
 SCRIPT = REPOSITORY / "include" / "scripts" / "restore-etcd"
 FAKE = Path(__file__).parent / "restore" / "fake"
-PROGRAMS = ["pgrep", "etcdctl", "etcdutl", "kubectl", "systemctl", "ctr", "ip", "mountpoint", "mv", "rm"]
+PROGRAMS = [
+    "pgrep",
+    "etcdctl",
+    "etcdutl",
+    "kubectl",
+    "systemctl",
+    "ctr",
+    "ip",
+    "mountpoint",
+    "cp",
+    "mv",
+    "rm",
+    "sync",
+]
 SERVERS = ("kube-apiserver", "kube-controller-manager", "kube-scheduler")
 REFUSED, USAGE, HALF_WAY = 1, 2, 3
 ONE = "8e9e, started, cp1, https://10.0.0.11:2380, https://10.0.0.11:2379, false\n"
@@ -363,6 +376,40 @@ def test_killed_in_the_middle_and_run_again_it_ends_the_same(node: Node, change:
     done = node.run()
     assert done.returncode == 0, done.stderr
     assert_restored(node)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        pytest.param(r"^cp .*/manifests/kube-apiserver.yaml ", id="the first that is put aside"),
+        pytest.param(r"^rm .*/manifests/etcd.yaml$", id="manifest"),
+        pytest.param(r"^rm -rf .*/restoring$", id="before the snapshot"),
+        pytest.param(r"^mv -T \S*/var/lib/etcd/member ", id="old data"),
+        pytest.param(r"^sync -f ", id="new data"),
+        pytest.param(r"^mv .*/manifests/kube-scheduler.yaml$", id="put back"),
+        pytest.param(r"^mv -T \S*/current ", id="finish"),
+    ],
+)
+@pytest.mark.parametrize("phases", [["run"], ["stop", "data", "etcd", "settle", "control-plane", "finish"]])
+def test_what_fails_in_the_middle_is_half_way_and_not_untouched(
+    node: Node, change: str, phases: list[str]
+) -> None:
+    node.environment["FAKE_FAIL_AT"] = change
+    done = next(done for phase in phases if (done := node.run(phase)).returncode != 0)
+    assert done.returncode == HALF_WAY, done.stderr
+    assert "stopped half way; mend it and run the same command again" in done.stderr
+    node.environment.clear()
+    assert node.run().returncode == 0
+    assert_restored(node)
+
+
+def test_a_refusal_of_the_same_command_later_is_half_way_too(node: Node) -> None:
+    (node.fake / "hangs-etcd").touch()
+    assert node.run().returncode == HALF_WAY
+    (node.fake / "kubelet").write_text("failed")
+    done = node.run()
+    assert (done.returncode, "kubelet does not run" in done.stderr) == (HALF_WAY, True)
+    assert node.run("run", "--dry-run").returncode == REFUSED
 
 
 def test_data_on_a_disk_of_its_own_stays_on_it(node: Node) -> None:

@@ -110,7 +110,7 @@ def address(repository: Repository) -> Iterator[str]:
 def staging(node: FakeNode, repository: Repository, tmp_path: Path, address: str) -> FakeNode:
     tools = tmp_path / "tools"
     tools.mkdir()
-    for name in ("kubectl", "dpkg-query"):
+    for name in ("kubectl", "dpkg", "dpkg-query"):
         (tools / name).symlink_to(TOOLS / "fake")
     (tools / "crictl").write_text(CRICTL.format(missing=repository.missing_images))
     (tools / "crictl").chmod(0o755)
@@ -119,7 +119,7 @@ def staging(node: FakeNode, repository: Repository, tmp_path: Path, address: str
     node.environment["PATH"] = f"{tools}:{node.variables()['PATH']}"
     node.environment["APT_CONFIG"] = str(tmp_path / "apt.conf")
     fs = node.root / "fs"
-    for directory in ("etc/apt/sources.list.d", "etc/kubernetes/manifests"):
+    for directory in ("etc/apt/sources.list.d", "etc/kubernetes/manifests", "var/lib/dpkg/updates"):
         (fs / directory).mkdir(parents=True)
     (fs / "etc/apt/sources.list.d/kubernetes.list").write_text(f"deb {address}/v1.34/deb/ /\n")
     (fs / "etc/kubernetes/manifests/kube-apiserver.yaml").touch()
@@ -221,6 +221,38 @@ def test_what_the_owner_holds_is_not_changed_on_the_way(
         assert done.stderr.splitlines()[-1].endswith("need another version of it: conntrack")
     (staging.systemd / "installed-conntrack").write_text(PACKAGE)
     assert stage(staging, address).returncode == 0, "an earlier try brought it, and it was held again"
+
+
+def test_an_interrupted_dpkg_is_brought_to_its_end_before_anything_is_fetched(
+    staging: FakeNode, address: str
+) -> None:
+    (staging.root / "fs/var/lib/dpkg/updates/0001").touch()
+    done = stage(staging, address)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("found: dpkg was interrupted")
+    assert "dpkg --configure -a --force-confold" in (staging.systemd / "calls").read_text().splitlines()
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "E: Could not get lock /var/lib/dpkg/lock-frontend. It is held by process 812 (unattended-upgr)",
+        "E: dpkg was interrupted, you must manually run 'dpkg --configure -a' to correct the problem.",
+    ],
+)
+def test_the_nodes_own_dpkg_is_waited_for_and_not_told_as_the_repositorys_fault(
+    staging: FakeNode, address: str, tmp_path: Path, said: str
+) -> None:
+    apt = tmp_path / "tools/apt-get"
+    apt.write_text(
+        f'#!/bin/bash\n[[ " $* " == *" --download-only "* ]] || exec /usr/bin/apt-get "$@"\n'
+        f'echo "$*" >{tmp_path}/asked\necho "{said}"\nexit 100\n'
+    )
+    apt.chmod(0o755)
+    done = stage(staging, address)
+    assert done.returncode == ExitCode.INSTALL_FAILED, done.stderr
+    assert said in done.stderr.splitlines()[-1]
+    assert "-o DPkg::Lock::Timeout=300 " in (tmp_path / "asked").read_text()
 
 
 @pytest.mark.parametrize("left", ["half downloaded", "changed"])

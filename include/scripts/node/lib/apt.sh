@@ -3,11 +3,15 @@
 # configuration or lists is changed here. Sourced after common.sh, and holds.sh to install; the caller sets APT_PRIVATE to a directory.
 # shellcheck disable=SC2034  # APT_OPTIONS is used by the sourcing scripts
 
+# shellcheck source=SCRIPTDIR/look/packages.sh
+. "$NIGHTSHIFT_ROOT/lib/look/packages.sh" # who holds dpkg's lock
+
 umask 022 # files of packages, of kubeadm and of apt's unprivileged user get the modes they ask for
 export DEBIAN_FRONTEND=noninteractive NEEDRESTART_SUSPEND=1
 readonly APT_SOURCES_DIR=$FS_ROOT/etc/apt
 readonly REPOSITORY_PATTERN='/v1\.[0-9]+/deb/*$' # how every kubernetes package repository's address ends
 readonly OTHER_PATTERN='cri-?o'                   # CRI-O publishes beside kubernetes, under addresses of the same form
+readonly DPKG_LOCK=(-o DPkg::Lock::Timeout=300)   # seconds; apt's own default is to fail at once
 APT_OPTIONS=()
 
 # apt_sources: every address that is in use, one per line:
@@ -181,15 +185,44 @@ install_staged() {
     remember_holds
     mend_dpkg
     apt-get install -y --no-install-recommends --no-remove --allow-change-held-packages \
-        -o DPkg::Lock::Timeout=300 -o Dpkg::Options::=--force-confdef -o Dpkg::Options::=--force-confold \
+        "${DPKG_LOCK[@]}" -o Dpkg::Options::=--force-confdef -o Dpkg::Options::=--force-confold \
         "${files[@]}" </dev/null || die "$EX_INSTALL_FAILED" "apt-get could not install: ${files[*]}"
-    restore_holds
+    # It fails at once when somebody has taken dpkg's lock meanwhile: no reason to stop between kubeadm's package and kubeadm.
+    restore_holds || say "the holds in $HELD_FILE could not be set again yet"
 }
 
 # mend_dpkg: a power loss inside dpkg leaves a journal and half installed packages; nothing can be installed before
-# they are brought to their end.
+# they are brought to their end. Whoever is at work leaves the same on the way, which is not ours to judge.
 mend_dpkg() {
-    [[ -n $(ls -A "$FS_ROOT/var/lib/dpkg/updates") || -n $(dpkg --audit) ]] || return 0
-    echo "found: dpkg was interrupted; it is brought to its end first"
-    dpkg --configure -a --force-confold || die "$EX_INSTALL_FAILED" "dpkg --configure -a failed"
+    wait_for_dpkg
+    while is_interrupted; do
+        echo "found: dpkg was interrupted; it is brought to its end first"
+        ! dpkg --configure -a --force-confold || return 0
+        # dpkg itself waits for nobody: somebody may have taken the lock since it was looked at.
+        [[ -n $(dpkg_holder) ]] || die "$EX_INSTALL_FAILED" "dpkg --configure -a failed"
+        wait_for_dpkg
+    done
+}
+
+is_interrupted() {
+    [[ -n $(ls -A "$DPKG_DIR/updates") || -n $(dpkg --audit) ]]
+}
+
+# wait_for_dpkg: until nobody holds dpkg's lock, as long as apt waits for it.
+wait_for_dpkg() {
+    local limit=${DPKG_LOCK[1]#*=} end holder
+    end=$((SECONDS + limit))
+    holder=$(dpkg_holder)
+    [[ -z $holder ]] || echo "found: somebody else installs packages here; that is waited for, up to $limit s: $holder"
+    while [[ -n $holder ]]; do
+        ((SECONDS < end)) ||
+            die "$EX_INSTALL_FAILED" "Could not get lock $DPKG_DIR/lock-frontend within $limit s. It is held by $holder"
+        sleep 1
+        holder=$(dpkg_holder)
+    done
+}
+
+# dpkg_holder: who holds dpkg's lock, "process PID (COMMAND)"; nothing when nobody does.
+dpkg_holder() {
+    held_locks "$(cat /proc/locks)" | awk -F '\t' 'NR == 1 {sub(/ +$/, "", $5); print "process " $2 " (" $5 ")"}'
 }

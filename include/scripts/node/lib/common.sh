@@ -25,6 +25,7 @@ readonly EX_INTERNAL=70
 readonly EX_FENCED=75
 readonly EX_BUSY=76
 readonly EX_NOT_ROOT=77
+readonly EX_LOCKED=78
 
 if [[ $NIGHTSHIFT_ROOT == /usr/local/lib/nightshift ]]; then
     # Installed: nothing of the caller's environment may say where to look or what to run.
@@ -76,10 +77,23 @@ atomic_write() {
     sync "$(dirname "$1")"
 }
 
-# take_lock: from here to the end of this process nobody else checks, fences or starts anything.
+# take_lock [OPTION…]: from here to the end of this process nobody else checks, fences or starts anything. Others keep it over
+# writes that wait for the disk: not having got it says nothing about the node, and who is told so may ask again.
 take_lock() {
+    try_lock "$LOCK_WAIT_SECONDS" "$@" || die "$EX_LOCKED" "another nightshift command held the node's lock for $LOCK_WAIT_SECONDS s"
+}
+
+# share_lock: looks wait for a start-job that is half way, but not for each other; nothing starts while one has it.
+share_lock() {
+    take_lock --shared
+}
+
+# try_lock SECONDS [OPTION…]
+try_lock() {
+    local seconds=$1
+    shift
     exec 9>>"$LOCK_FILE"
-    flock -w "$LOCK_WAIT_SECONDS" 9 || die "$EX_BUSY" "another nightshift command holds the node's lock"
+    flock "$@" -w "$seconds" 9
 }
 
 # current_token: the highest fencing token this node has seen; 0 when none.

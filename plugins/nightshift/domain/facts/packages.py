@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from nightshift.domain.round import NodeTopic
 
-# Holds that an installation takes off and sets again (include/scripts/node/lib/holds.sh).
+# What a job installs: holds of these are taken off and set again (include/scripts/node/lib/holds.sh).
 LIFTED_HOLDS = frozenset({"kubeadm", "kubelet", "kubectl", "kubernetes-cni", "cri-tools"})
 
 

@@ -2,7 +2,9 @@
 
 Read on each node: who holds dpkg's lock, packages that dpkg left half way, a running unattended upgrade, a wanted
 reboot. It blocks on a held lock, on half-installed packages and on an unattended upgrade at work: an installation
-in the middle of the night would wait for them, fail on them, or find the container runtime restarted under it. A
+in the middle of the night would wait for them, fail on them, or find the container runtime restarted under it. It only
+warns when all that is half installed are the packages that an upgrade installs, or dpkg's journal: that is what a node
+leaves that went down inside Nightshift's own job, and the next job brings it to its end before it does anything else. A
 wanted reboot warns only: nothing of the upgrade needs it, and a reboot is nothing Nightshift does. Held packages are
 no finding here: an upgrade takes the holds off what it installs (kubeadm, kubelet, kubectl, kubernetes-cni, cri-tools) and sets
 the same ones again, and of all others it changes only what these depend on, which the gate "Packages and images" judges.
@@ -12,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from nightshift.domain.facts.packages import PACKAGES, PackageHealth
+from nightshift.domain.facts.packages import LIFTED_HOLDS, PACKAGES, PackageHealth
 from nightshift.domain.gates.findings import Finding, conclude
 from nightshift.domain.policy import ClusterPolicy
 from nightshift.domain.round import Moment, Round
@@ -25,6 +27,9 @@ WANTS = ()
 MOMENTS = frozenset({Moment.NIGHT, Moment.PLACE})
 
 _MOST_NAMED = 5  # packages in one sentence
+_OURS = frozenset(
+    {"kubeadm", "kubelet", "kubectl", "kubernetes-cni", "cri-tools"}
+)  # what a job installs, and so mends
 
 
 def check(round_: Round, policy: ClusterPolicy) -> Verdict:
@@ -82,6 +87,17 @@ def _half_installed(node: str, health: PackageHealth) -> Finding:
     named = ", ".join(f"{p.name} ({p.state})" for p in health.broken[:_MOST_NAMED])
     more = len(health.broken) - _MOST_NAMED
     what = f"{named}{f' and {more} more' if more > 0 else ''}" if named else "an unfinished journal of dpkg"
+    if LIFTED_HOLDS.issuperset(package.name for package in health.broken):
+        return Finding(
+            Outcome.WARN,
+            "DPKG_UNFINISHED",
+            f"An installation on node {node} was interrupted: {what}.",
+            "The node went down, or a job was ended, in the middle of it.",
+            "Nothing: the next job on that node brings it to its end first, and fails before anything else is done when it "
+            "cannot.",
+            value=f"{max(len(health.broken), 1)} packages",
+            threshold="0",
+        )
     return Finding(
         Outcome.BLOCK,
         "DPKG_UNFINISHED",
