@@ -87,7 +87,7 @@ def _serve(body: bytes, tls: ssl.SSLContext | None = None) -> ThreadingHTTPServe
     server.status = 200
     if tls is not None:
         server.socket = tls.wrap_socket(server.socket, server_side=True)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
+    threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
     return server
 
 
