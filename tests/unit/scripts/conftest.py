@@ -17,12 +17,12 @@ REPOSITORY = Path(__file__).resolve().parents[3]
 NODE_SCRIPTS = REPOSITORY / "include" / "scripts" / "node"
 PYTHON = str(Path(sys.executable).resolve())  # what PATH has may be a shell script that looks for one
 STUBS = Path(__file__).parent / "stubs"
-# What a real node needs and a made-up one does not. All pauses of one file shrink alike, so that their order stays.
+# What a real node needs and a made-up one does not.
 SHORTER = {
     "lib/served.sh": {"SETTLING_SECONDS=20": "SETTLING_SECONDS=2"},
     "isolated/run": {"KMS_SECONDS=20": "KMS_SECONDS=2"},
     "nightshift-node": {"sweep_rehearsal 10": "sweep_rehearsal 1"},
-    "nightshift-recorder": {"INTERVAL=100 ": "INTERVAL=20 ", "LINGER=500 ": "LINGER=100 "},
+    "nightshift-recorder": {"INTERVAL=100 ": "INTERVAL=20 "},
     "lib/evidence.sh": {"COMMAND_SECONDS=10 ": "COMMAND_SECONDS=3 "},
 }
 

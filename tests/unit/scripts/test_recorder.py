@@ -246,7 +246,7 @@ def test_it_ends_by_itself_after_the_job(machine):
     status.write_text(status.read_text().replace("running", "failed"))
     began = time.monotonic()
     assert process.wait(timeout=90) == 0
-    assert 0.8 < time.monotonic() - began < 60  # what a rollback leaves behind is still seen
+    assert 4 < time.monotonic() - began < 60  # what a rollback leaves behind is still seen
     assert json.loads((live(machine) / "meta.json").read_text())["why_ended"] == "stopped"
     assert (live(machine) / "metrics/etcd-after.txt").exists()
 

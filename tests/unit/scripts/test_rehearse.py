@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.unit.scripts.conftest import PYTHON, FakeNode
+from tests.unit.scripts.conftest import NODE_SCRIPTS, PYTHON, FakeNode
 from tests.unit.scripts.test_kubeadm_upgrade import TOOLS
 
 from nightshift.clients.node_ssh import ExitCode
@@ -477,6 +477,7 @@ def test_what_fails_once_is_asked_again(control: Control, path: str) -> None:
 
 def test_a_forbidden_that_passes_is_none(control: Control) -> None:
     """The first seconds of an API server: it does not know its roles yet."""
+    control.scripts = NODE_SCRIPTS  # with all its time to settle: this machine may be slow
     control.answers("/api/v1/pods?limit=250", '{"message":"forbidden"}', 403)
     file, slept = control.fake / "api/api_v1_pods?limit=250", control.fake / "slept"
     good = f"cp {control.fake}/api/empty '{file}'; echo 200 >'{file}.code'"
