@@ -15,8 +15,8 @@ export PYTHONDONTWRITEBYTECODE := 1
 limit = timeout --kill-after=15 $(1)
 PYTEST = $(BIN)/python -m pytest
 PYTHON_SOURCES = $(wildcard dags plugins lab tools tests include/airflow)
-SCRIPT_TESTS = tests/unit/scripts
-OTHER_UNIT_TESTS = $(filter-out tests/unit/domain $(SCRIPT_TESTS) %/__pycache__,$(wildcard tests/unit/*)) tests/lab_unit
+SCRIPT_TESTS = tests/scripts
+OTHER_UNIT_TESTS = $(filter-out tests/unit/domain %/__pycache__,$(wildcard tests/unit/*)) tests/lab_unit
 SHELL_SOURCES = nightshift .ci/run $(shell git ls-files 'include/scripts/*' 'lab/bench/*' 'lab/*.sh' 'tests/lab/docker/*' | xargs -r grep -lE '^\#!.*\b(ba)?sh\b')
 
 .PHONY: help check format lock types imports shell unit scripts simulation test test-airflow test-lab lab-full chaos bench bench-facts diagnose-score

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from tests.unit.scripts.conftest import FakeNode
+from tests.scripts.conftest import FakeNode
 
 from nightshift.clients.questions.images import parse_manifests, parse_node_images
 

@@ -13,7 +13,7 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
-from tests.unit.scripts.conftest import FakeNode
+from tests.scripts.conftest import FakeNode
 
 from nightshift.clients.questions.supply import parse_supply
 from nightshift.domain.facts.supply import Supplied, SupplyItem

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-REPOSITORY = Path(__file__).resolve().parents[3]
+REPOSITORY = Path(__file__).resolve().parents[2]
 NODE_SCRIPTS = REPOSITORY / "include" / "scripts" / "node"
 PYTHON = str(Path(sys.executable).resolve())  # what PATH has may be a shell script that looks for one
 STUBS = Path(__file__).parent / "stubs"

@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
-from tests.unit.scripts.test_evidence import bundle, stub
+from tests.scripts.test_evidence import bundle, stub
 
 from nightshift.domain.diagnosis.samples import samples_of
 
