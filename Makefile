@@ -15,15 +15,16 @@ export PYTHONDONTWRITEBYTECODE := 1
 limit = timeout --kill-after=15 $(1)
 PYTEST = $(BIN)/python -m pytest
 PYTHON_SOURCES = $(wildcard dags plugins lab tools tests include/airflow)
+SCRIPT_TESTS = tests/scripts
 OTHER_UNIT_TESTS = $(filter-out tests/unit/domain %/__pycache__,$(wildcard tests/unit/*)) tests/lab_unit
 SHELL_SOURCES = nightshift .ci/run $(shell git ls-files 'include/scripts/*' 'lab/bench/*' 'lab/*.sh' 'tests/lab/docker/*' | xargs -r grep -lE '^\#!.*\b(ba)?sh\b')
 
-.PHONY: help check format lock types imports shell unit simulation test test-airflow test-lab lab-full lab-status chaos bench bench-facts diagnose-score
+.PHONY: help check format lock types imports shell unit scripts simulation test test-airflow test-lab lab-full lab-status chaos bench bench-facts diagnose-score
 
 help: ## List the targets.
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
 
-check: ## Static checks and unit tests (< 2 min).
+check: ## Static checks and unit tests (< 2 min); what takes longer is in the other targets.
 	@echo "using $(VENV)"
 	$(call limit,60) $(BIN)/ruff format --check $(PYTHON_SOURCES)
 	$(call limit,60) $(BIN)/ruff check $(PYTHON_SOURCES)
@@ -45,9 +46,14 @@ shell: ## shellcheck on everything that runs in a shell.
 unit: ## Unit tests; those of domain/ with its branch coverage, which no other test may add to.
 	temporary=$$(mktemp -d /tmp/ns-XXXX) # short: the tests' Unix sockets lie in it, and their paths end at 107 characters
 	trap 'rm -rf "$$temporary"' EXIT
-	$(call limit,600) $(PYTEST) -q -n $$(nproc) --basetemp="$$temporary" tests/unit/domain --cov --cov-report=
+	$(call limit,600) $(PYTEST) -q -n $$(nproc) --dist worksteal --basetemp="$$temporary" tests/unit/domain --cov --cov-report=
 	$(BIN)/coverage report --fail-under=95
-	$(call limit,900) $(PYTEST) -q -n $$(nproc) --basetemp="$$temporary" $(OTHER_UNIT_TESTS)
+	$(call limit,900) $(PYTEST) -q -n $$(nproc) --dist worksteal --basetemp="$$temporary" $(OTHER_UNIT_TESTS)
+
+scripts: ## What runs on nodes, as real processes in a directory of its own (minutes: they start thousands and wait for some).
+	temporary=$$(mktemp -d /tmp/ns-XXXX)
+	trap 'rm -rf "$$temporary"' EXIT
+	$(call limit,1200) $(PYTEST) -q -n $$(nproc) --dist worksteal --basetemp="$$temporary" $(SCRIPT_TESTS)
 
 simulation: ## 10,000 seeded nights with faults in virtual time, and the mutants they must find (docs/safety.md).
 	$(call limit,1500) $(PYTEST) -q tests/simulation
@@ -60,6 +66,7 @@ test-lab: ## The lab cases every change runs (builds the lab when nothing is cac
 
 test: ## What the README calls the test command.
 	$(MAKE) check VENV=$(VENV)
+	$(MAKE) scripts VENV=$(VENV)
 	$(MAKE) simulation VENV=$(VENV)
 	$(MAKE) test-airflow VENV=$(VENV)
 	$(MAKE) test-lab VENV=$(VENV)

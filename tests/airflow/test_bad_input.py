@@ -2,7 +2,7 @@
 
 Whole nights through the real DAG file. What a person typed or what the packages lack is planted in the cluster in
 memory; what lies on the way to the cluster (connections, keys, scripts, API) behind real connections, see `wire.py`.
-How the node's own script tells a missing package from a missing image: tests/unit/scripts/test_stage.py.
+How the node's own script tells a missing package from a missing image: tests/scripts/test_stage.py.
 """
 
 from __future__ import annotations

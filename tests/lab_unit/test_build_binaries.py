@@ -56,7 +56,7 @@ def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     root.mkdir()
     handler = partial(http.server.SimpleHTTPRequestHandler, directory=str(root))
     httpd = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    threading.Thread(target=httpd.serve_forever, daemon=True).start()
+    threading.Thread(target=httpd.serve_forever, args=(0.01,), daemon=True).start()
     monkeypatch.setattr(binaries, "RELEASE_SERVER", f"http://127.0.0.1:{httpd.server_port}")
     monkeypatch.setattr(binaries, "_BINARIES", tmp_path / "binaries")
     monkeypatch.setattr(store, "CACHE_DIR", tmp_path)

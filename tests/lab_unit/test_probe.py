@@ -81,7 +81,7 @@ class Moody(BaseHTTPRequestHandler):
 @pytest.fixture
 def server() -> Iterator[str]:
     with ThreadingHTTPServer(("127.0.0.1", 0), Moody) as moody:
-        threading.Thread(target=moody.serve_forever, daemon=True).start()
+        threading.Thread(target=moody.serve_forever, args=(0.01,), daemon=True).start()
         yield f"http://127.0.0.1:{moody.server_address[1]}"
         moody.shutdown()
 

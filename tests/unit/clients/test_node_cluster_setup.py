@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 import yaml
-from tests.unit.scripts.conftest import REPOSITORY
+from tests.scripts.conftest import REPOSITORY
 
 from nightshift.clients import cluster_setup
 from nightshift.clients.cluster_setup import ClusterSetup

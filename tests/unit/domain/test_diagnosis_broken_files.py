@@ -69,10 +69,12 @@ def seconds(files: dict[str, str]) -> float:
     return time.process_time() - began
 
 
+@pytest.mark.no_cover  # the limit of time is the program's own
 def test_two_bytes_a_line_are_read_in_seconds() -> None:
     assert seconds({**b.failed(), b.APISERVER: "x\n" * (1 << 20), b.KUBELET: "\n" * (2 << 20)}) < 4
 
 
+@pytest.mark.no_cover  # the limit of time is the program's own
 def test_many_tenants_names_beside_a_long_job_are_read_in_seconds() -> None:
     words = b.journal("nightshift-job", "pulled registry.k8s.io/x:1 all fine and more words here") * 12_000
     names = "".join(
@@ -82,6 +84,7 @@ def test_many_tenants_names_beside_a_long_job_are_read_in_seconds() -> None:
     assert seconds({**b.failed(), b.JOBS: words, b.KUBELET: names}) < 4
 
 
+@pytest.mark.no_cover  # the limit of time is the program's own
 def test_many_names_of_several_words_beside_a_long_job_are_read_in_seconds() -> None:
     words = b.journal("nightshift-job", "certificate is valid for x, not " + "y" * 900) * 8_000
     names = "".join(

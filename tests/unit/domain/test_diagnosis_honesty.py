@@ -152,6 +152,7 @@ _HOSTILE = {
 }
 
 
+@pytest.mark.no_cover  # the limit of time is the program's own
 @pytest.mark.parametrize("name", _HOSTILE)
 def test_a_hostile_log_is_read_in_seconds(name: str) -> None:
     """16 MiB, the largest file that is taken, in the longest lines that hurt."""
@@ -162,6 +163,7 @@ def test_a_hostile_log_is_read_in_seconds(name: str) -> None:
     assert time.process_time() - began < 10
 
 
+@pytest.mark.no_cover  # the limit of time is the program's own
 def test_a_hostile_log_of_short_lines_is_read_in_seconds() -> None:
     line = b.journal("kubelet", "PullImage failed to pull a/b/c/d/etcd:1 no space lookup unknown")
     files = {**b.failed(), b.KUBELET: line * (16 * 1024 * 1024 // len(line))}

@@ -7,9 +7,9 @@ import re
 from collections.abc import Mapping
 
 import pytest
+from tests.scripts.conftest import NODE_SCRIPTS
 from tests.unit.domain import diagnosis_bundles as b
 from tests.unit.domain.test_diagnosis_causes import apiserver
-from tests.unit.scripts.conftest import NODE_SCRIPTS
 
 from nightshift.domain.diagnosis.answers import Answer, CauseTest
 from nightshift.domain.diagnosis.asked import (

@@ -322,6 +322,7 @@ def test_meta_and_writers_of_another_shape_tell_nothing():
     assert writers_of({WRITERS: '{"pid":"x"}\n{"pid":7,"args":5}\n'}) == {7: {"pid": 7, "args": 5}}
 
 
+@pytest.mark.no_cover  # the limit of time is the program's own
 def test_a_long_recording_is_read_in_time():
     files = recording(seconds=20_000)
     files["journal/nightshift-all.log"] = (

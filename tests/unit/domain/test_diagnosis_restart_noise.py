@@ -6,9 +6,9 @@ import json
 from collections.abc import Iterable, Mapping
 
 import pytest
+from tests.scripts.conftest import NODE_SCRIPTS
 from tests.unit.domain import diagnosis_bundles as b
 from tests.unit.domain.test_diagnosis_causes import NO_LEADER, apiserver, judge, kubelet, no_kubelet
-from tests.unit.scripts.conftest import NODE_SCRIPTS
 
 from nightshift.domain.diagnosis import foreign
 from nightshift.domain.diagnosis.engine import Confidence, Diagnosis

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
+import pytest
 from tests.unit.domain.builders import budget, node, pod, round_of
 
 from nightshift.domain.facts import BudgetFacts, NodeFacts, PodFacts
@@ -172,6 +173,7 @@ def test_a_node_that_does_not_say_what_it_carries_is_blind() -> None:
     assert (verdict.outcome, verdict.code) == (Outcome.BLIND, "CAPACITY_UNKNOWN")
 
 
+@pytest.mark.no_cover  # the limit of time is the program's own
 def test_a_thousand_nodes_and_ten_thousand_pods_fold_in_seconds() -> None:
     nodes = [place(f"n{n:04}", 16000, 64 * GIB) for n in range(1000)]
     pods = [

@@ -98,6 +98,7 @@ def test_objects_lose_what_only_a_name_says_to_be_secret() -> None:
     assert found["user"]["tokenFile"] == "/a"
 
 
+@pytest.mark.no_cover  # the limit of time is the program's own
 def test_no_line_makes_it_slow() -> None:
     began = time.monotonic()
     for line in ("pass-" * 12_000, 'password="' + "\\" * 60_000, "{name: " + "A_TOKEN" * 9_000):

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from tests.unit.scripts.conftest import NODE_SCRIPTS
+from tests.scripts.conftest import NODE_SCRIPTS
 
 from nightshift.clients.node_probe import parse_job
 from nightshift.clients.node_ssh import ExitCode

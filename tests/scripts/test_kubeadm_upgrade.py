@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from tests.unit.scripts.conftest import NODE_SCRIPTS, FakeNode
+from tests.scripts.conftest import NODE_SCRIPTS, FakeNode
 
 from nightshift.clients.node_ssh import ExitCode
 

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from tests.unit.scripts.conftest import FakeNode
+from tests.scripts.conftest import FakeNode
 
 from nightshift.clients.node_probe import parse_sections
 from nightshift.clients.questions.etcd import parse_device, parse_etcd

@@ -8,8 +8,8 @@ import subprocess
 import time
 
 import pytest
+from tests.scripts.conftest import NODE_SCRIPTS
 from tests.unit.redaction_plants import BODY, CRI, INNOCENT, NODE_INNOCENT, NODE_SECRETS, PLANTED, SECRETS
-from tests.unit.scripts.conftest import NODE_SCRIPTS
 
 ALL_SECRETS = {**SECRETS, **NODE_SECRETS}
 

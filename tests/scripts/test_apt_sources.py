@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from tests.unit.scripts.test_kubeadm_upgrade import TOOLS
+from tests.scripts.test_kubeadm_upgrade import TOOLS
 
 from nightshift.clients.node_ssh import ExitCode
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from tests.unit.scripts.conftest import NODE_SCRIPTS, REPOSITORY
+from tests.scripts.conftest import NODE_SCRIPTS, REPOSITORY
 
 from nightshift.clients.node_ssh import ExitCode
 

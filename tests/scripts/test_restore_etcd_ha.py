@@ -7,8 +7,8 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from tests.unit.scripts.conftest import REPOSITORY
-from tests.unit.scripts.test_restore_etcd import (
+from tests.scripts.conftest import REPOSITORY
+from tests.scripts.test_restore_etcd import (
     HALF_WAY,
     REFUSED,
     SERVERS,

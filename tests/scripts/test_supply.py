@@ -13,7 +13,7 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
-from tests.unit.scripts.conftest import FakeNode
+from tests.scripts.conftest import FakeNode
 
 from nightshift.clients.questions.supply import parse_supply
 from nightshift.domain.facts.supply import Supplied, SupplyItem
@@ -114,7 +114,7 @@ def internet(node: FakeNode, keys: Path, tmp_path: Path) -> Iterator[Internet]:
     root = tmp_path / "internet"
     root.mkdir()
     server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Handler, directory=str(root)))
-    threading.Thread(target=server.serve_forever, daemon=True).start()
+    threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
     url = f"http://127.0.0.1:{server.server_port}"
     keyring = Path("/tmp") / f"{tmp_path.parent.name}-{tmp_path.name}.gpg"  # apt's own user must get at it
     keyring.write_bytes((keys / "ours.gpg").read_bytes())

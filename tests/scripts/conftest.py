@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -12,16 +13,25 @@ from pathlib import Path
 
 import pytest
 
-REPOSITORY = Path(__file__).resolve().parents[3]
+REPOSITORY = Path(__file__).resolve().parents[2]
 NODE_SCRIPTS = REPOSITORY / "include" / "scripts" / "node"
 PYTHON = str(Path(sys.executable).resolve())  # what PATH has may be a shell script that looks for one
 STUBS = Path(__file__).parent / "stubs"
+# What a real node needs and a made-up one does not.
+SHORTER = {
+    "lib/served.sh": {"SETTLING_SECONDS=20": "SETTLING_SECONDS=2"},
+    "isolated/run": {"KMS_SECONDS=20": "KMS_SECONDS=2"},
+    "nightshift-node": {"sweep_rehearsal 10": "sweep_rehearsal 1"},
+    "nightshift-recorder": {"INTERVAL=100 ": "INTERVAL=20 "},
+    "lib/evidence.sh": {"COMMAND_SECONDS=10 ": "COMMAND_SECONDS=3 "},
+}
 
 
 @dataclass
 class FakeNode:
     root: Path
     environment: dict[str, str] = field(default_factory=dict)
+    scripts: Path = NODE_SCRIPTS
 
     @property
     def state(self) -> Path:
@@ -46,12 +56,12 @@ class FakeNode:
         }
 
     def start(self, *words: str) -> subprocess.Popen[str]:
-        command = [str(NODE_SCRIPTS / "nightshift-node"), *words]
+        command = [str(self.scripts / "nightshift-node"), *words]
         pipe = subprocess.PIPE
         return subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, env=self.variables())
 
     def run(self, *words: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
-        command = [str(NODE_SCRIPTS / "nightshift-node"), *words]
+        command = [str(self.scripts / "nightshift-node"), *words]
         return subprocess.run(
             command,
             input=stdin,
@@ -64,7 +74,7 @@ class FakeNode:
 
     def shell(self, library: str, text: str) -> subprocess.CompletedProcess[str]:
         """Run shell text with common.sh and one more library sourced."""
-        prelude = f'set -euo pipefail; NIGHTSHIFT_ROOT={NODE_SCRIPTS}; . "$NIGHTSHIFT_ROOT/lib/common.sh"'
+        prelude = f'set -euo pipefail; NIGHTSHIFT_ROOT={self.scripts}; . "$NIGHTSHIFT_ROOT/lib/common.sh"'
         command = ["bash", "-c", f'{prelude}; . "$NIGHTSHIFT_ROOT/lib/{library}"; {text}']
         return subprocess.run(
             command, capture_output=True, text=True, env=self.variables(), timeout=60, check=False
@@ -87,6 +97,20 @@ class FakeNode:
 
     def pretend_process(self, name: str, *pids: int) -> None:
         (self.systemd / f"pgrep-{name}").write_text("".join(f"{pid}\n" for pid in pids))
+
+
+@pytest.fixture(scope="session")
+def hurried_scripts(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The node's scripts with shorter waits; nothing else of them is changed."""
+    scripts = tmp_path_factory.mktemp("hurried") / "node"
+    shutil.copytree(NODE_SCRIPTS, scripts)
+    for name, waits in SHORTER.items():
+        text = (scripts / name).read_text()
+        for long, short in waits.items():
+            assert text.count(long) == 1, f"{name} has no {long!r} of its own any more"
+            text = text.replace(long, short)
+        (scripts / name).write_text(text)
+    return scripts
 
 
 @pytest.fixture

@@ -12,8 +12,8 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
-from tests.unit.scripts.conftest import NODE_SCRIPTS, FakeNode
-from tests.unit.scripts.test_kubeadm_upgrade import TOOLS
+from tests.scripts.conftest import NODE_SCRIPTS, FakeNode
+from tests.scripts.test_kubeadm_upgrade import TOOLS
 
 from nightshift.clients.node_ssh import ExitCode
 

@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
-from tests.unit.scripts.conftest import NODE_SCRIPTS, STUBS
+from tests.scripts.conftest import NODE_SCRIPTS, STUBS
 
 from nightshift.clients.node_probe import parse_sections
 from nightshift.clients.node_ssh import ExitCode

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 import yaml
-from tests.unit.scripts.conftest import NODE_SCRIPTS, FakeNode
-from tests.unit.scripts.test_kubeadm_upgrade import TOOLS
+from tests.scripts.conftest import NODE_SCRIPTS, FakeNode
+from tests.scripts.test_kubeadm_upgrade import TOOLS
 
 from nightshift.clients.node_ssh import ExitCode
 from nightshift.clients.questions.drift import parse_kubelet_files

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from tests.unit.scripts.conftest import FakeNode
+from tests.scripts.conftest import FakeNode
 
 from nightshift.clients.node_probe import parse_sections
 from nightshift.clients.questions.clock import parse_clock

@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from tests.unit.scripts.conftest import REPOSITORY
+from tests.scripts.conftest import REPOSITORY
 
 SCRIPT = REPOSITORY / "include" / "scripts" / "restore-etcd"
 FAKE = Path(__file__).parent / "restore" / "fake"

@@ -12,8 +12,8 @@ import time
 from pathlib import Path
 
 import pytest
-from tests.unit.scripts.conftest import NODE_SCRIPTS, FakeNode
-from tests.unit.scripts.test_kubeadm_upgrade import TOOLS, calls, stage
+from tests.scripts.conftest import NODE_SCRIPTS, FakeNode
+from tests.scripts.test_kubeadm_upgrade import TOOLS, calls, stage
 
 from nightshift.clients.node_ssh import ExitCode
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from tests.unit.scripts.conftest import FakeNode
+from tests.scripts.conftest import FakeNode
 
 
 @pytest.mark.parametrize(

@@ -12,8 +12,6 @@ import tarfile
 import time
 from pathlib import Path
 
-from tests.unit.scripts.conftest import NODE_SCRIPTS
-
 from nightshift.domain.diagnosis.asked import SECTIONS, is_answer
 
 PEM = "-----BEGIN RSA PRIVATE KEY-----\nMIIEplanted1secret\nMIIEplanted2secret\n-----END RSA PRIVATE KEY-----"
@@ -44,7 +42,7 @@ KEPT = [
 
 
 def bundle(node, since: int | str = 0, *words: str) -> dict[str, bytes]:
-    command = [str(NODE_SCRIPTS / "nightshift-node"), "collect-evidence", str(since), *words]
+    command = [str(node.scripts / "nightshift-node"), "collect-evidence", str(since), *words]
     done = subprocess.run(command, capture_output=True, env=node.variables(), check=True, timeout=60)
     with tarfile.open(fileobj=io.BytesIO(done.stdout)) as tar:
         return {m.name: tar.extractfile(m).read() for m in tar.getmembers() if m.isfile()}
@@ -231,7 +229,8 @@ def test_a_configuration_among_a_jobs_arguments_stays_on_the_node(node):
     assert files["./jobs/rehearse"] == b"job_id=1\narguments=[left out]\nstate=failed\n"
 
 
-def test_a_command_that_hangs_keeps_nothing_else(node):
+def test_a_command_that_hangs_keeps_nothing_else(node, hurried_scripts):
+    node.scripts = hurried_scripts
     stub(node, "ss", "exec sleep 600")
     files = bundle(node)
     assert files["./state/sockets.txt"] == b"ended with exit code 124\n"

@@ -8,7 +8,7 @@ import subprocess
 import time
 
 import pytest
-from tests.unit.scripts.conftest import NODE_SCRIPTS
+from tests.scripts.conftest import NODE_SCRIPTS
 
 from nightshift.domain.facts import ScratchEntry
 from nightshift.domain.scratch import LEFTOVER, choose_reapable

@@ -15,8 +15,7 @@ from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
-from tests.unit.scripts.conftest import NODE_SCRIPTS
-from tests.unit.scripts.test_evidence import bundle, stub
+from tests.scripts.test_evidence import bundle, stub
 
 from nightshift.domain.diagnosis.samples import samples_of
 
@@ -37,8 +36,9 @@ LOG = "var/log/pods/kube-system_kube-apiserver-cp1_00ff/kube-apiserver/0.log"
 
 
 @pytest.fixture
-def machine(node, tmp_path):
+def machine(node, tmp_path, hurried_scripts):
     """A control plane whose etcd and API server answer; /proc has two processes."""
+    node.scripts = hurried_scripts
     etcd = _serve(METRICS.encode())
     api = _serve(b"ok", tls=_certificate(tmp_path))
     words = [
@@ -87,7 +87,7 @@ def _serve(body: bytes, tls: ssl.SSLContext | None = None) -> ThreadingHTTPServe
     server.status = 200
     if tls is not None:
         server.socket = tls.wrap_socket(server.socket, server_side=True)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
+    threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
     return server
 
 
@@ -139,7 +139,7 @@ def begin(node, job_id: str = "job-0001") -> subprocess.Popen[bytes]:
     (node.state / "jobs/stage").write_text(f"job_id={job_id}\nstate=running\nstarted=1\n")
     (node.systemd / "units/nightshift-stage.service").touch()
     return subprocess.Popen(
-        [str(NODE_SCRIPTS / "nightshift-recorder"), "stage", job_id, "600"], env=node.variables()
+        [str(node.scripts / "nightshift-recorder"), "stage", job_id, "600"], env=node.variables()
     )
 
 
@@ -394,7 +394,7 @@ def test_the_same_job_is_recorded_once_and_a_newer_one_instead(machine):
     assert machine.shell("recorder.sh", text.format("job-0002")).returncode == 0
     assert "nightshift-recorder.service" in (machine.systemd / "systemctl-calls").read_text()
     words = (machine.systemd / "systemd-run").read_text().splitlines()
-    assert words[-4:] == [str(NODE_SCRIPTS / "nightshift-recorder"), "stage", "job-0002", "600"]
+    assert words[-4:] == [str(machine.scripts / "nightshift-recorder"), "stage", "job-0002", "600"]
     assert {"--property=CPUWeight=20", "--property=RuntimeMaxSec=780"} <= set(words)
     wait_for(lambda: samples(machine))
     unit.unlink(missing_ok=True)
@@ -415,7 +415,7 @@ def test_a_job_runs_without_a_recorder_and_says_so(machine):
     (machine.systemd / "refuse").touch()
     (machine.state / "jobs/stage").write_text("job_id=job-0001\nstate=running\n")
     done = subprocess.run(
-        [str(NODE_SCRIPTS / "nightshift-job"), "stage"],
+        [str(machine.scripts / "nightshift-job"), "stage"],
         env={**machine.variables(), "INVOCATION_ID": "x"},
         capture_output=True,
         text=True,
