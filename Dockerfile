@@ -15,7 +15,7 @@ RUN python3 -m venv /opt/airflow-venv \
     && /opt/airflow-venv/bin/pip install --no-cache-dir --disable-pip-version-check --require-hashes --no-deps \
         -r /tmp/requirements.txt \
     && /opt/airflow-venv/bin/pip check --disable-pip-version-check
-# What a site needs beside it, e.g. "apache-airflow-providers-amazon[s3fs]" for a store in S3. Airflow and the providers
+# What a site needs beside it, e.g. for a store in S3 (docs/operations.md, "The store"). Airflow and the providers
 # stay as they are locked; a library under them may move, where the extra package asks for another version.
 ARG EXTRA_PACKAGES=
 RUN if [ -n "${EXTRA_PACKAGES}" ]; then \
