@@ -15,6 +15,15 @@ RUN python3 -m venv /opt/airflow-venv \
     && /opt/airflow-venv/bin/pip install --no-cache-dir --disable-pip-version-check --require-hashes --no-deps \
         -r /tmp/requirements.txt \
     && /opt/airflow-venv/bin/pip check --disable-pip-version-check
+# What a site needs beside it, e.g. for a store in S3 (docs/operations.md, "The store"). Airflow and the providers
+# stay as they are locked; a library under them may move, where the extra package asks for another version.
+ARG EXTRA_PACKAGES=
+RUN if [ -n "${EXTRA_PACKAGES}" ]; then \
+        /opt/airflow-venv/bin/pip freeze | grep -i '^apache-airflow' > /tmp/airflow.txt \
+        && /opt/airflow-venv/bin/pip install --no-cache-dir --disable-pip-version-check \
+            --constraint /tmp/airflow.txt ${EXTRA_PACKAGES} \
+        && /opt/airflow-venv/bin/pip check --disable-pip-version-check; \
+    fi
 
 FROM ${BASE_IMAGE}
 RUN apt-get update \
@@ -28,7 +37,7 @@ COPY plugins /opt/nightshift/plugins
 COPY include /opt/nightshift/include
 # Incident reports quote the page that helps.
 COPY docs/runbooks /opt/nightshift/docs/runbooks
-# The cluster files: a directory of this project. They are part of the image, like the code that reads them.
+# The cluster files: include/clusters, or clusters of this checkout (what .dockerignore lets in). They are part of the image, like the code that reads them.
 ARG CLUSTERS=include/clusters
 COPY ${CLUSTERS} /opt/nightshift/clusters
 ENV PATH=/opt/airflow-venv/bin:/usr/local/bin:/usr/bin:/bin \

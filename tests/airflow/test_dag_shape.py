@@ -98,6 +98,13 @@ def test_the_sweeper_works_from_the_first_minute(dag_bag: DagBag) -> None:
     assert sweeper.get_task("recover").step == "recover:sweep"
 
 
+def test_the_look_by_day_needs_no_click(dag_bag: DagBag) -> None:
+    """It changes nothing, and the pages say that it runs daily."""
+    for name in ("small", "broken"):
+        assert dag_bag.dags[f"readiness_{name}"].is_paused_upon_creation is False
+    assert dag_bag.dags["upgrade_small"].is_paused_upon_creation is not False
+
+
 def test_the_sweeper_gets_the_next_free_slot(dag_bag: DagBag, upgrade_dag: DAG) -> None:
     sweeper = dag_bag.dags["recover_small"].get_task("recover")
     assert sweeper.weight_rule == WeightRule.ABSOLUTE
@@ -126,14 +133,15 @@ def test_every_task_is_documented(dag_bag: DagBag) -> None:
 
 
 def test_every_task_has_a_time_limit(upgrade_dag: DAG) -> None:
-    """An execution time limit does not count while a sensor waits; it has a time-out of its own."""
+    """One while it runs, and sensors another while they wait: neither counts for the other."""
     for task in upgrade_dag.tasks:
         if task.task_id in ("watcher", "postflight.list_nodes"):
             continue  # one line of Python
         if isinstance(task, EmptyOperator):
             continue  # a mark: it is never executed
-        limit = getattr(task, "timeout", None) if _is_sensor(task) else task.execution_timeout
-        assert limit, task.task_id
+        assert task.execution_timeout, task.task_id
+        if _is_sensor(task):
+            assert 0 < task.timeout < timedelta(hours=1).total_seconds(), task.task_id
 
 
 def test_limits_are_those_of_the_policy(upgrade_dag: DAG) -> None:

@@ -16,7 +16,7 @@ from nightshift.domain.errors import VerificationError
 from nightshift.domain.facts import PackageFacts, WorkloadName
 from nightshift.domain.gates import GATES
 from nightshift.domain.policy import WindowPolicy
-from nightshift.orchestration import probe
+from nightshift.orchestration import probe, retries
 from nightshift.steps import hold
 
 
@@ -83,6 +83,20 @@ def test_a_whole_night(night: Night, upgrade_dag: DAG, pods: list[str]) -> None:
     for node in entry["nodes"]:
         assert set(node["steps"]) >= {"drain", "kubeadm", "kubelet", "verify", "uncordon"}
         assert node["seconds"] >= sum(node["steps"].values()) - 1
+
+
+@pytest.mark.parametrize("name", ["upgrade_small", "readiness_small"])
+def test_a_store_that_takes_nothing_ends_the_night_before_its_claim_and_the_note_says_it(
+    night: Night, dag_bag: Any, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(retries.RETRY_POLICY, "rules", [])  # else each of the two waits for three more tries
+    night.store.mkdir()
+    (night.store / "lab").write_text("a file where a folder should be")
+    state, tasks = _run(dag_bag.dags[name])
+    assert (state, tasks["open_night"], tasks["report"]) == ("failed", "failed", "failed")
+    assert tasks.get("claim", "upstream_failed") == "upstream_failed"
+    assert not night.cluster.lease.token
+    assert "STORE_UNAVAILABLE" in night.notes[0]
 
 
 @pytest.fixture

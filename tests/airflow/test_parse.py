@@ -45,7 +45,7 @@ _HEAVY = (
 )
 
 
-@pytest.fixture(scope="module", params=["upgrade.py", "recover.py", "brake.py"])
+@pytest.fixture(scope="module", params=sorted(path.name for path in DAGS.glob("*.py")))
 def observed(request: pytest.FixtureRequest) -> dict[str, object]:
     done = subprocess.run(
         [sys.executable, "-c", _OBSERVER, str(DAGS / request.param)],

@@ -28,7 +28,7 @@ from tests.lab.docker_images import (
     pip_arguments,
 )
 from tests.lab.docker_world import Docker, install_docker
-from tests.lab.world import DAG, ENDED, SWEEPER, wait_until
+from tests.lab.world import ENDED, wait_until
 
 from nsdemo.settings import PROJECT, read_env_file
 from nslab.progress import Report
@@ -36,6 +36,8 @@ from nslab.shell import run
 
 pytestmark = pytest.mark.timeout(3000)  # nothing cached, on a busy machine; minutes when warm
 
+CLUSTER = "prod"  # whose connections the sample names
+DAG, SWEEPER = f"upgrade_{CLUSTER}", f"recover_{CLUSTER}"
 SERVICES = {"postgres", "api-server", "scheduler", "dag-processor", "triggerer"}
 HEALTHY_SECONDS = 600
 RUN_SECONDS = 600
@@ -52,7 +54,7 @@ LEFT_BEHIND = (
     "include/airflow/tls.pem",
 )
 CONNECTIONS = {
-    "AIRFLOW_CONN_NIGHTSHIFT_LAB_KUBERNETES": {
+    "AIRFLOW_CONN_PROD_KUBERNETES": {
         "conn_type": "kubernetes",
         "extra": {
             "kube_config": json.dumps(
@@ -67,7 +69,7 @@ CONNECTIONS = {
             )
         },
     },
-    "AIRFLOW_CONN_NIGHTSHIFT_LAB_SSH": {
+    "AIRFLOW_CONN_PROD_SSH": {
         "conn_type": "ssh",
         "login": "nightshift",
         "extra": {
@@ -96,8 +98,9 @@ class Deployment:
     def prepare(self) -> None:
         """What the README says before the first `up`."""
         run([sys.executable, str(self.directory / "include/airflow/make_env.py"), str(self.env_file)])
+        clusters = self.directory / "include/clusters"
+        shutil.copy(clusters / "example.yaml.sample", clusters / f"{CLUSTER}.yaml")
         lines = [f"BASE_IMAGE={BASE_IMAGE}", f"POSTGRES_IMAGE={POSTGRES_IMAGE}", f"UNUSED={CANARY}"]
-        lines.append("NIGHTSHIFT_CLUSTERS_FROM=lab/clusters")  # a fresh checkout has no cluster of its own
         lines += [f"{name}='{json.dumps(value)}'" for name, value in CONNECTIONS.items()]
         with self.env_file.open("a") as file:
             file.write("\n".join(lines) + "\n")
@@ -274,7 +277,7 @@ def test_connections_arrive_as_they_were_written(deployment: Deployment) -> None
         assert json.loads(deployment.docker.docker("exec", container, "printenv", name)) == value
 
 
-def test_a_night_runs_its_tasks_and_says_what_is_wrong(api: Api) -> None:
+def test_a_night_runs_its_tasks_and_says_what_is_wrong(deployment: Deployment, api: Api) -> None:
     api.call("PATCH", f"/api/v2/dags/{DAG}", {"is_paused": False})
     body = {"logical_date": None, "conf": {"reason": "compose test"}}
     run_id = api.call("POST", f"/api/v2/dags/{DAG}/dagRuns", body)["dag_run_id"]
@@ -286,6 +289,9 @@ def test_a_night_runs_its_tasks_and_says_what_is_wrong(api: Api) -> None:
     assert "127.0.0.1" in ended["note"], ended
     log = api.call("GET", f"{api.path(run_id)}/taskInstances/open_night/logs/1")
     assert "API_UNREACHABLE" in json.dumps(log), log
+    container = deployment.containers()["scheduler"]["Id"]
+    ledger = deployment.docker.docker("exec", container, "ls", f"/opt/airflow/store/{CLUSTER}/ledger")
+    assert ledger.endswith(".json"), "the sample's store is the volume"
 
 
 def test_a_killed_scheduler_comes_back(deployment: Deployment, api: Api) -> None:

@@ -59,6 +59,7 @@ from nightshift.domain.policy import (
     WindowPolicy,
     WorkerPolicy,
 )
+from nightshift.domain.store_paths import require_store_url
 from nightshift.domain.versions import Version, parse_minor
 
 SCHEMA_NAME = "schema.json"
@@ -119,7 +120,9 @@ def _as_moment(value: object) -> object:
 
 ConnectionId = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{1,200}$")]
 Url = Annotated[str, BeforeValidator(_substitute), Field(pattern=r"^(https?://[^\s]+|\$\{.+)$")]
-StoreUrl = Annotated[str, BeforeValidator(_substitute), Field(min_length=1)]
+StoreUrl = Annotated[
+    str, BeforeValidator(_substitute), AfterValidator(require_store_url), Field(min_length=1)
+]
 ClockTime = Annotated[str, Field(pattern=r"^([01]\d|2[0-3]):[0-5]\d$")]
 IsoDate = Annotated[str, BeforeValidator(_is_iso_date)]
 Moment = Annotated[
@@ -564,7 +567,7 @@ class ClusterFile(_Section):
     kubernetes_connection: ConnectionId = Field(description="Airflow connection of type kubernetes.")
     ssh_connection: ConnectionId = Field(description="Airflow connection of type ssh, with pinned host_keys.")
     store: StoreUrl = Field(
-        description="ObjectStoragePath URL for ledger, snapshots and evidence. "
+        description="Where ledger, snapshots and evidence go: file:///path, or a URL of Airflow's object storage (s3, gs, abfs). "
         "${NAME:-default} is replaced from the environment."
     )
     pushgateway_url: Url | None = Field(
@@ -719,7 +722,7 @@ def salvage_cluster(path: Path) -> ClusterPolicy:
     usual = {
         "kubernetes_connection": f"nightshift_{path.stem}_kubernetes",
         "ssh_connection": f"nightshift_{path.stem}_ssh",
-        "store": os.environ.get("NIGHTSHIFT_STORE") or "file:///var/lib/nightshift/store",
+        "store": _usual_store(),
     }
     found = {**usual, **_read_lines(path)}
     while found != usual:  # every round takes away at least one value
@@ -730,6 +733,14 @@ def salvage_cluster(path: Path) -> ClusterPolicy:
                 _take_away(found, problem["loc"])
             found = {**usual, **found}
     return ClusterPolicy(path.stem, usual["kubernetes_connection"], usual["ssh_connection"], usual["store"])
+
+
+def _usual_store() -> str:
+    """NIGHTSHIFT_STORE, unless it is no address of a store itself."""
+    try:
+        return require_store_url(os.environ.get("NIGHTSHIFT_STORE", ""))
+    except ValueError:
+        return "file:///var/lib/nightshift/store"
 
 
 def _read_lines(path: Path) -> dict[str, Any]:

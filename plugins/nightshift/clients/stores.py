@@ -16,7 +16,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any, BinaryIO, cast
 
-from nightshift.domain.errors import NightshiftError, TransientError
+from nightshift.domain.errors import ConfigError, NightshiftError, TransientError
+from nightshift.domain.store_paths import STORE_PACKAGES
 
 _CHUNK_BYTES = 1024 * 1024
 _IN_MEMORY_BYTES = 8 * 1024 * 1024  # of what waits for its upload; more is kept in a temporary file
@@ -103,6 +104,23 @@ class Store:
             else:
                 place.fs.rm(place.path, recursive=True)
 
+    def check(self, name: str) -> None:
+        """Write one small object, read it back, and take it away again, where that is allowed.
+
+        Args:
+            name: nobody else's meanwhile, safe as part of a path.
+
+        Raises:
+            NightshiftError: STORE_UNAVAILABLE.
+        """
+        folder, said = f"check-{name}", {"written_by": name}
+        place = self.write_json(f"{folder}/object.json", said)
+        found = self.read_json(f"{folder}/object.json")
+        with suppress(NightshiftError):
+            self.remove(folder)
+        if found != said:
+            raise _store_error(self._root / folder, OSError(f"what was written to {place} did not come back"))
+
     def place(self, relative: str) -> str:
         """Where a file lies or would lie, for people."""
         return str(self._root / relative)
@@ -114,13 +132,16 @@ class Store:
             try:
                 _write_local(target, fill)
             except OSError as error:
-                raise _store_error(str(target), error) from error
+                raise _store_error(target, error) from error
         else:
             with tempfile.SpooledTemporaryFile(_IN_MEMORY_BYTES) as whole:
                 fill(cast("BinaryIO", whole))
                 whole.seek(0)
-                with _using(target):
-                    _upload(target, cast("IO[bytes]", whole))
+                try:
+                    with _using(target):
+                        _upload(target, cast("IO[bytes]", whole))
+                except FileNotFoundError as error:  # not the file: its bucket
+                    raise _store_error(target, error) from error
         return str(target)
 
 
@@ -139,7 +160,7 @@ def _using(place: Any, *, absent: type[OSError] = FileNotFoundError) -> Iterator
     except (NightshiftError, FileNotFoundError, absent):
         raise
     except Exception as error:
-        raise _store_error(str(place), error) from error
+        raise _store_error(place, error) from error
 
 
 def _upload(target: Any, source: IO[bytes]) -> None:
@@ -179,11 +200,29 @@ def _make_private(directory: Path) -> None:
     directory.mkdir(exist_ok=True, mode=0o700)
 
 
-def _store_error(place: str, error: Exception) -> TransientError:
+def _store_error(place: Any, error: Exception) -> NightshiftError:
     """The store did not take or give a file."""
+    message, cause = f"The store could not be used at {place}.", str(error) or type(error).__name__
+    package = STORE_PACKAGES.get(str(getattr(place, "protocol", "")))
+    if package and isinstance(error, ImportError | ValueError) and not _is_registered(place):
+        return ConfigError(
+            "STORE_UNAVAILABLE",
+            message,
+            cause=f"{package} is not installed in this Airflow ({cause}).",
+            next_step="Install it for every Airflow process (Compose: EXTRA_PACKAGES in .env, then `up -d --build`), "
+            "or change the policy's `store`; then clear this task.",
+        )
     return TransientError(
         "STORE_UNAVAILABLE",
-        f"The store could not be used at {place}.",
-        cause=str(error) or type(error).__name__,
+        message,
+        cause=cause,
         next_step="Check the policy's `store`: reachable, writable, not full; then clear this task.",
     )
+
+
+def _is_registered(place: Any) -> bool:
+    """Tell whether Airflow has a file system for this place at all."""
+    try:
+        return place.fs is not None
+    except (ImportError, ValueError):
+        return False

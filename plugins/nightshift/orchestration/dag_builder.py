@@ -247,6 +247,7 @@ def _gates(night: _Night) -> tuple[list[BaseOperator], list[BaseOperator]]:
             policy=night.policy,
             is_dry=night.is_dry,
             doc_md=GATES["etcd_latency"].doc,
+            execution_timeout=night.limit(),
             **retry_arguments(),
         )
         disk = DiskUsageSensor(
@@ -254,6 +255,7 @@ def _gates(night: _Night) -> tuple[list[BaseOperator], list[BaseOperator]]:
             policy=night.policy,
             choice=pull("detect_target"),
             doc_md=GATES["disk_usage"].doc,
+            execution_timeout=night.limit(),
             **retry_arguments(),
         )
         quick = [
@@ -343,6 +345,7 @@ def _gate_in_front(night: _Night, task_id: str, place: Place) -> EtcdLatencySens
         plan=pull("decide", "plan"),
         choice=pull("detect_target"),
         doc_md=TASKS["check_etcd"],
+        execution_timeout=night.limit(),
         trigger_rule=_AFTER_PLACE,
         map_index_template=_LABEL,
         **retry_arguments(),
@@ -564,6 +567,7 @@ def build_readiness_dag(policy: ClusterPolicy, error: ConfigError | None = None)
         schedule=_nightly(policy.readiness_schedule),
         catchup=False,
         max_active_runs=1,
+        is_paused_upon_creation=False,  # it only looks, and is of use from the first day on
         tags=["nightshift", policy.name, *(["invalid"] if error else [])],
         params={"target_version": _upgrade_form()["target_version"]},
         default_args={"owner": "nightshift"},

@@ -27,6 +27,10 @@ if TYPE_CHECKING:
     from airflow.sdk import Context
 
 NOTE_CONNECTION = "nightshift_airflow_api"
+_NOTE_ORIGIN = (
+    "include/airflow/make_env.py writes it for Compose, for another Airflow it is written by hand: "
+    'docs/operations.md, "Settings Airflow needs". The note\'s text is in the log of this task.'
+)
 _LOOKING = ("opening", "gates")  # phases
 
 
@@ -82,10 +86,17 @@ class ReportOperator(StepOperator):
         self.shape = shape
 
     def execute(self, context: Context) -> Any:
-        """Return note and ledger path."""
+        """Return note and ledger path.
+
+        Raises:
+            NightshiftError: STORE_UNAVAILABLE, after the note was set.
+        """
         self.inputs = {"facts": gather_facts(context, self.shape)}
         result = super().execute(context)
         show_note(self, context, result["note"])
+        if result["unsaved"] is not None:
+            with remembered(self, context):
+                raise result["unsaved"]
         return {name: result[name] for name in ("note", "path", "answer", "began", "ended")}
 
 
@@ -121,7 +132,9 @@ def show_note(task: BaseOperator, context: Context, note: str) -> None:
     from nightshift.clients.airflow_api import set_run_note
 
     try:
-        connection = connection_named(NOTE_CONNECTION, "Airflow's own REST API, type http")
+        connection = connection_named(
+            NOTE_CONNECTION, "Airflow's own REST API, type http, for the notes of runs", _NOTE_ORIGIN
+        )
         base_url = f"{connection.schema or 'http'}://{connection.host}:{connection.port or 8080}"
         set_run_note(
             base_url,

@@ -95,8 +95,16 @@ def open_session(
         session.close()
 
 
-def connection_named(connection_id: str, purpose: str) -> Any:
+_ENROL_WRITES = "`./nightshift enrol` writes it."
+
+
+def connection_named(connection_id: str, purpose: str, origin: str = _ENROL_WRITES) -> Any:
     """Return an Airflow connection, from whichever secrets backend has it.
+
+    Args:
+        connection_id: its name.
+        purpose: what it leads to, and its type.
+        origin: a sentence that says where it comes from.
 
     Raises:
         ConfigError: CONNECTION_MISSING.
@@ -111,8 +119,7 @@ def connection_named(connection_id: str, purpose: str) -> Any:
             "CONNECTION_MISSING",
             f"Airflow has no connection {connection_id!r} ({purpose}).",
             cause="Neither the environment nor a secrets backend of this process has it.",
-            next_step=f"Give AIRFLOW_CONN_{connection_id.upper()} to every Airflow process; "
-            "`./nightshift enrol` writes it.",
+            next_step=f"Give AIRFLOW_CONN_{connection_id.upper()} to every Airflow process; {origin}",
         ) from error
 
 

@@ -14,9 +14,9 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from airflow.sdk import BaseSensorOperator
-from airflow.sdk.exceptions import AirflowSkipException
+from airflow.sdk.exceptions import AirflowSensorTimeout, AirflowSkipException, TaskDeferralError
 
-from nightshift.domain.errors import GateClosedError
+from nightshift.domain.errors import GateClosedError, TransientError
 from nightshift.domain.etcd_window import TOO_FEW, hidden_findings, last_window_start
 from nightshift.domain.look_again import LookAgain, sentences, together
 from nightshift.domain.policy import ClusterPolicy
@@ -122,6 +122,20 @@ class GateSensor(BaseSensorOperator):
             timeout=timedelta(seconds=self.timeout),
         )
 
+    def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
+        """Go on after a wait, or say that it never came to its end.
+
+        Airflow fails such a task outside of `resume`, and without a word of ours the report would take it for killed.
+
+        Raises:
+            TransientError: TRIGGERER_FAILED. Nothing was touched meanwhile, so another try may wait again.
+        """
+        try:
+            return super().resume_execution(next_method, next_kwargs, context)
+        except (AirflowSensorTimeout, TaskDeferralError) as error:
+            with remembered(self, context):
+                raise _lost_wait(error, self.timeout) from error
+
     def kept(self, context: Context) -> Any:
         """Return what `wait` was given."""
         return self._own(context, _KEPT_KEY)
@@ -161,6 +175,21 @@ class GateSensor(BaseSensorOperator):
                     next_step=f"{remedy} {sentences([verdict])}".rstrip(),
                 )
         return nodes[0] if self.place.list_name == "control_plane" else nodes
+
+
+def _lost_wait(error: Exception, seconds: float) -> TransientError:
+    """Airflow's triggerer, which waits for a gate, did not come back in time or gave the wait up."""
+    said = (
+        f"did not come back within {seconds:.0f} s"
+        if isinstance(error, AirflowSensorTimeout)
+        else "gave the wait up"
+    )
+    return TransientError(
+        "TRIGGERER_FAILED",
+        f"The gate was not asked to its end: the triggerer {said}.",
+        cause=f"Airflow's triggerer is down, too busy, or cannot load Nightshift's trigger ({error}).",
+        next_step="Start the triggerer, or read its log; then clear this task with downstream.",
+    )
 
 
 class EtcdLatencySensor(GateSensor):

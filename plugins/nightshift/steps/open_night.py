@@ -15,6 +15,7 @@ from nightshift.clients.permissions import Permission
 from nightshift.domain.errors import ConfigError, NightshiftError, merge
 from nightshift.domain.facts import NodeFacts
 from nightshift.domain.quarantine import read_quarantine
+from nightshift.domain.store_paths import path_safe
 from nightshift.domain.verdicts import Answer
 from nightshift.steps.brake import Hold, held
 from nightshift.steps.hold import await_recovery, describe_holder, push
@@ -57,7 +58,7 @@ def open_night(session: Session, *, dry_run: bool = False) -> dict[str, Any]:
 
     Raises:
         ConfigError: API_FORBIDDEN, or WORKLOAD_MISSING.
-        NightshiftError: a node that lets nobody in, see `require_nodes`.
+        NightshiftError: a store that takes nothing (STORE_UNAVAILABLE), or a node that lets nobody in, see `require_nodes`.
     """
     found = held(session)
     if dry_run:
@@ -77,6 +78,7 @@ def open_night(session: Session, *, dry_run: bool = False) -> dict[str, Any]:
 def _looked(session: Session, found: Hold | None) -> dict[str, Any]:
     """The opening of a dry run."""
     require_permissions(session)
+    require_store(session)
     require_nodes(session)
     require_workloads(session)
     said = [] if found is None else [found.sentence]
@@ -104,6 +106,18 @@ def require_permissions(session: Session) -> None:
             next_step="Run the enrol command for this cluster again (it applies the roles) and start the run again.",
         )
     session.log(f"All {len(wanted)} permissions are there")
+
+
+def require_store(session: Session) -> None:
+    """Write one small object into the store and read it back, also in a dry run: the store is ours, not the cluster's.
+
+    Without it the first to notice would be the snapshot, after the cluster was claimed.
+
+    Raises:
+        NightshiftError: STORE_UNAVAILABLE.
+    """
+    session.store.check(path_safe(session.owner))
+    session.log("The store takes what is written and gives it back")
 
 
 def require_nodes(session: Session) -> None:
@@ -135,6 +149,7 @@ def _after_healing(session: Session) -> dict[str, Any]:
     if healed["answer"] in ("nothing", "recovered"):
         # A push that failed when the last run ended, or a Pushgateway restored from its file, still says 1.
         push(session, {"k8s_upgrade_in_flight": 0.0})
+        require_store(session)
         require_nodes(session)
         require_workloads(session)
         sentence = "The night is open."

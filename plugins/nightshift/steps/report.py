@@ -41,7 +41,7 @@ _NEXT = {
 
 
 def report(session: Session, facts: Mapping[str, Any]) -> dict[str, Any]:
-    """Answer {"note", "path", "answer", "entry"}.
+    """Answer {"note", "path", "answer", "entry", "unsaved": why the store did not take the entry, or None}.
 
     `facts`: whatever the run has of {open_night, choice, decision, plan, snapshot, rehearsal, quiesce, restore, postflight, recovery}
     (each as returned by its step; `plan` without what was not begun), `ended` (why that was not begun: {"sentence",
@@ -77,17 +77,23 @@ def report(session: Session, facts: Mapping[str, Any]) -> dict[str, Any]:
     )
     stamp = datetime.fromtimestamp(entry.started, UTC).strftime("%Y%m%dT%H%M%SZ")
     folder = "readiness" if answer == Answer.DRY_RUN else "ledger"  # a look is no night
-    path = session.store.write_json(f"{folder}/{stamp}-{path_safe(session.run_id)}.json", entry.to_dict())
+    name = f"{folder}/{stamp}-{path_safe(session.run_id)}.json"
+    path, unsaved = session.store.place(name), None
+    try:
+        session.store.write_json(name, entry.to_dict())
+    except NightshiftError as error:  # people read the note first, and alert on gauges
+        unsaved = error
     note = write_note(entry, report_line(incidents, str(facts.get("reports_at") or "")))
     plan = _plan(facts)
     is_done = answer == "upgraded" and not plan.get("leftover") and not plan.get("quarantined")
     if answer != Answer.DRY_RUN:  # people alert on what nights say
         publish(session, answer, entry.target, is_done=is_done)
-    _remember_seconds(session, facts.get("node_steps") or {})
     session.log(note)
-    session.log(f"Ledger entry: {path}")
-    _forget_old(session)
-    return {"note": note, "path": path, "answer": answer, "entry": entry.to_dict()}
+    if unsaved is None:
+        _remember_seconds(session, facts.get("node_steps") or {})
+        session.log(f"Ledger entry: {path}")
+        _forget_old(session)
+    return {"note": note, "path": path, "answer": answer, "entry": entry.to_dict(), "unsaved": unsaved}
 
 
 def _incidents(session: Session) -> tuple[Incident, ...]:

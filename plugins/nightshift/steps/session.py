@@ -265,6 +265,9 @@ class StorePort(Protocol):
     def remove(self, folder: str) -> None:
         """Remove a folder with everything in it; one that is gone already is fine."""
 
+    def check(self, name: str) -> None:
+        """Write one small object, read it back, and take it away again."""
+
     def place(self, relative: str) -> str:
         """Where a file lies or would lie, for people."""
 

@@ -46,11 +46,21 @@ def test_three_keys_are_enough_and_everything_else_is_the_shipped_default(tmp_pa
     assert policy == ClusterPolicy("prod", "k", "s", "file:///store")
 
 
-def test_the_sample_shows_exactly_the_defaults(tmp_path: Path) -> None:
+def test_the_sample_shows_exactly_the_defaults(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("NIGHTSHIFT_STORE", raising=False)
     sample = (CLUSTERS / "example.yaml.sample").read_text(encoding="utf-8")
     policy = load_cluster(written(tmp_path, sample))
     expected = ClusterPolicy("prod", "prod_kubernetes", "prod_ssh", "file:///var/lib/nightshift/store")
     assert policy == expected
+
+
+def test_the_sample_takes_the_store_its_deployment_has(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Compose has one writable place, its volume, and says so in NIGHTSHIFT_STORE."""
+    monkeypatch.setenv("NIGHTSHIFT_STORE", "file:///opt/airflow/store")
+    sample = (CLUSTERS / "example.yaml.sample").read_text(encoding="utf-8")
+    assert load_cluster(written(tmp_path, sample)).store == "file:///opt/airflow/store"
 
 
 def test_alerts_and_rules_arrive(tmp_path: Path) -> None:
@@ -208,6 +218,9 @@ def test_an_override_ends_at_a_moment_in_utc(tmp_path: Path, until: str) -> None
             "quiesce names CronJob a/b twice",
             id="quiesced twice",
         ),
+        pytest.param(
+            MINIMAL.replace("file:///store", "S3//bucket"), 3, "did you mean 's3://bucket'", id="no store"
+        ),
         pytest.param(MINIMAL + "disk: 5\n", 4, "disk", id="section is no mapping"),
         pytest.param(MINIMAL + "pushgateway_url: push:9091\n", 4, "pushgateway_url", id="no URL"),
         pytest.param(MINIMAL + "store: file:///b\n", 4, "was given before, in line 3", id="key twice"),
@@ -316,6 +329,19 @@ def test_of_a_file_that_says_nothing_the_usual_names_are_left(
     written(tmp_path, text)
     usual = ClusterPolicy("prod", "nightshift_prod_kubernetes", "nightshift_prod_ssh", "file:///there")
     assert load_clusters(tmp_path).salvaged == {"prod.yaml": usual}
+
+
+def test_an_environment_whose_store_is_none_does_not_hang_what_is_salvaged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NIGHTSHIFT_STORE", "S3//bucket")
+    written(
+        tmp_path,
+        "kubernetes_connection: k\nssh_connection: s\nstore: ${NIGHTSHIFT_STORE}\nworkers:\n  waves: 3\n",
+    )
+    salvaged = load_clusters(tmp_path).salvaged["prod.yaml"]
+    assert (salvaged.store, salvaged.ssh_connection) == ("file:///var/lib/nightshift/store", "s")
+    assert salvaged.workers.waves == 3
 
 
 def test_a_file_whose_name_is_no_clusters_leaves_an_error_only(tmp_path: Path) -> None:

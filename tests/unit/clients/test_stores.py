@@ -6,7 +6,7 @@ import pytest
 from upath import UPath
 
 from nightshift.clients.stores import Store
-from nightshift.domain.errors import TransientError
+from nightshift.domain.errors import ConfigError, TransientError
 
 
 class RemotePath:
@@ -107,6 +107,56 @@ def test_a_store_that_cannot_be_written_is_one_error(tmp_path: Path) -> None:
         store.write_json("a.json", {})
     with pytest.raises(TransientError, match="STORE_UNAVAILABLE"):
         store.read_json("a.json")
+
+
+def test_a_store_that_works_keeps_nothing_of_its_check(tmp_path: Path) -> None:
+    Store(tmp_path, "lab").check("run-1")
+    assert list((tmp_path / "lab").iterdir()) == []
+
+
+def test_a_store_that_loses_what_it_took_is_found_out() -> None:
+    class Forgetful(RemotePath):
+        def __truediv__(self, part: str) -> "Forgetful":
+            return Forgetful(f"{self.name}/{part}", {})
+
+    with pytest.raises(TransientError, match=r"STORE_UNAVAILABLE.*did not come back"):
+        Store(Forgetful("s3://b", {}), "lab").check("run-1")
+
+
+def test_a_store_that_may_not_delete_is_good_enough() -> None:
+    objects: dict[str, bytes] = {}
+    Store(RemotePath("s3://b", objects), "lab").check("run-1")  # it has no `fs` at all
+    assert list(objects) == ["s3://b/lab/check-run-1/object.json"]
+
+
+def test_a_bucket_that_does_not_exist_is_said() -> None:
+    class NoBucket(RemotePath):
+        def __truediv__(self, part: str) -> "NoBucket":
+            return NoBucket(f"{self.name}/{part}", {})
+
+        def open(self, mode: str) -> Any:
+            raise FileNotFoundError("The specified bucket does not exist")
+
+    with pytest.raises(TransientError, match=r"STORE_UNAVAILABLE.*bucket does not exist"):
+        Store(NoBucket("s3://b", {}), "lab").write_json("a.json", {})
+
+
+@pytest.mark.parametrize(
+    ("url", "package"),
+    [
+        ("s3://aws@bucket/x", "apache-airflow-providers-amazon[s3fs]"),
+        ("gs://bucket", "apache-airflow-providers-google"),
+        ("abfs://container", "apache-airflow-providers-microsoft-azure"),
+    ],
+)
+def test_a_store_whose_package_is_missing_names_it(url: str, package: str) -> None:
+    from airflow.sdk import ObjectStoragePath
+
+    with pytest.raises(ConfigError) as caught:
+        Store(ObjectStoragePath(url), "lab").check("run-1")
+    assert caught.value.code == "STORE_UNAVAILABLE"
+    assert f"{package} is not installed" in caught.value.cause
+    assert "EXTRA_PACKAGES" in caught.value.next_step
 
 
 def _fill(store: Store) -> None:

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from nightshift.orchestration.reporting import NightShape, PlaceTasks, find_failure, gather_facts
+from nightshift.orchestration.reporting import NightShape, PlaceTasks, find_failure, gather_facts, show_note
 
 SHAPE = NightShape(
     phases={"gates": ["decide"], "workers": ["w.drain_node", "w.uncordon_node"], "closing": ["release"]},
@@ -105,3 +105,14 @@ def test_who_was_set_aside_is_collected_from_each_wave_that_may(context: Any) ->
     context["dag_run"] = SimpleNamespace(start_date=None)
     context["ti"].xcoms = {("w.quarantine_node", "return_value"): {"node": "w2"}}
     assert gather_facts(context, shape)["quarantined"] == ["w2"]
+
+
+def test_without_its_connection_a_note_says_who_writes_that(context: Any) -> None:
+    """`enrol` writes the cluster's two, and never this one."""
+    lines: list[str] = []
+    task = SimpleNamespace(log=SimpleNamespace(warning=lambda text, *about: lines.append(text % about)))
+    show_note(task, context, "All is well.")
+    assert "CONNECTION_MISSING" in lines[0]
+    assert "make_env.py" in lines[0]
+    assert "docs/operations.md" in lines[0]
+    assert "enrol" not in lines[0]

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from airflow.sdk.exceptions import AirflowSkipException, TaskDeferred
 
-from nightshift.domain.errors import GateClosedError
+from nightshift.domain.errors import GateClosedError, TransientError, UnreachableError
 from nightshift.domain.policy import ClusterPolicy
 from nightshift.orchestration import sensors
 from nightshift.orchestration.operators import pull
@@ -425,3 +425,31 @@ def test_a_dry_run_gives_etcd_nothing_to_do(
     with pytest.raises(TaskDeferred):
         sensor.resume(context, {})
     assert ("etcd_probe:write_a_little" in [path for path, _ in steps.calls]) is not is_dry
+
+
+@pytest.mark.parametrize(
+    ("reason", "said"),
+    [("Trigger timeout", "did not come back within"), ("Trigger failure", "gave the wait up")],
+)
+def test_a_triggerer_that_does_not_bring_it_back_is_an_error_with_a_name(
+    context: Any, policy: ClusterPolicy, reason: str, said: str
+) -> None:
+    """Airflow calls `resume_execution` so, and not `resume`: without a word of ours it looks like a killed process."""
+    with pytest.raises(TransientError, match=f"TRIGGERER_FAILED.*{said}"):
+        etcd(policy).resume_execution("__fail__", {"error": reason}, context)
+    told = context["ti"].xcoms[("me", "failure")]
+    assert told["code"] == "TRIGGERER_FAILED"
+    assert "Start the triggerer" in told["next_step"]
+
+
+def test_a_resumed_gate_tells_its_own_error_once(
+    steps: Any, context: Any, policy: ClusterPolicy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[Any] = []
+    monkeypatch.setattr(context["ti"], "xcom_push", lambda key, value: told.append(value["code"]))
+    context["ti"].xcoms[("me", "kept")] = {"before": sample(0), "own": None}
+    error = UnreachableError("API_UNREACHABLE", "m", cause="c", next_step="n")
+    steps.answers["gates:gather_etcd_samples"] = error
+    with pytest.raises(UnreachableError):
+        etcd(policy).resume_execution("resume", {"event": {}}, context)
+    assert told == ["API_UNREACHABLE"]

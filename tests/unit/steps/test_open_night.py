@@ -1,9 +1,10 @@
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from tests.fakes.cluster import FakeCluster, running_job
 
-from nightshift.domain.errors import BlindError, ConfigError, TrustError, UnreachableError
+from nightshift.domain.errors import BlindError, ConfigError, TransientError, TrustError, UnreachableError
 from nightshift.domain.facts import LeaseFacts
 from nightshift.domain.policy import WindowPolicy
 from nightshift.domain.takeover import fence
@@ -159,6 +160,28 @@ def test_a_node_that_tells_half_is_blind(cluster: FakeCluster, session: Session)
     cluster.fakes["w1"].broken = BlindError("PROBE_INCOMPLETE", "Node w1 is odd.", cause="c", next_step="n")
     with pytest.raises(BlindError, match=r"^\[PROBE_INCOMPLETE\] Node w1 is odd\. Cause"):
         open_night(session)
+
+
+@pytest.mark.parametrize("is_dry", [False, True])
+def test_a_store_that_takes_nothing_is_said_before_the_cluster_is_claimed(
+    cluster: FakeCluster, session: Session, tmp_path: Path, is_dry: bool
+) -> None:
+    (tmp_path / "lab").write_text("a file where a folder should be")
+    cluster.fakes["w2"].is_away = True  # and before any node is asked
+    with pytest.raises(TransientError, match="STORE_UNAVAILABLE"):
+        open_night(session, dry_run=is_dry)
+    assert not cluster.lease.holder
+
+
+def test_what_a_dead_run_left_is_taken_back_even_without_a_store(
+    cluster: FakeCluster, session: Session, tmp_path: Path
+) -> None:
+    (tmp_path / "lab").write_text("a file where a folder should be")
+    cluster.lease = LeaseFacts("run-9", 3, 1.0, 1.0, 120)
+    session.kube.cordon("w1", "run-9", 3)
+    with pytest.raises(TransientError, match="STORE_UNAVAILABLE"):
+        open_night(session)
+    assert not cluster.nodes["w1"].is_unschedulable
 
 
 def test_a_held_night_asks_no_node(cluster: FakeCluster, session: Session) -> None:

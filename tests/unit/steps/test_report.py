@@ -44,6 +44,14 @@ def test_nothing_to_do_is_written_too(session: Session) -> None:
     assert "/lab/ledger/" in said["path"]
 
 
+def test_a_store_that_takes_no_entry_takes_neither_note_nor_gauges(session: Session, tmp_path: Path) -> None:
+    (tmp_path / "lab").write_text("a file where a folder should be")
+    said = report(session, {"open_night": _GO, "failure": _FAILURE})
+    assert said["unsaved"].code == "STORE_UNAVAILABLE"
+    assert "JOB_FAILED" in said["note"]
+    assert session.pushgateway.values["k8s_upgrade_failed"] == 1
+
+
 def test_overrides_in_force_are_in_entry_and_note_used_or_not(session: Session) -> None:
     now = session.clock()
     used = Override("alerts", "ALERT_FIRING", "known for weeks", "ann", now + 60)
