@@ -26,6 +26,7 @@ ROOT = Path(__file__).resolve().parents[2]
 FILE = ROOT / "tests" / "lab" / "results.json"
 PRODUCT = (
     *("plugins", "dags", "include", "lab", "nightshift"),
+    "tools/nsdemo",  # brings up what the cases are played on
     *("requirements.txt", "Dockerfile", "docker-compose.yaml"),
 )
 # Files that a module of tests/lab reads, beside the modules it imports.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import os
 import subprocess
 import sys
@@ -102,6 +103,25 @@ def test_the_product_of_this_checkout_is_known_to_git() -> None:
     ).stdout.split()
     assert {*results.PRODUCT} <= {*known}
     assert all((PROJECT / path).exists() for reads in results.READS.items() for path in (reads[0], *reads[1]))
+
+
+def test_what_lab_cases_import_of_this_checkout_is_product_or_theirs() -> None:
+    named: set[str] = set()
+    for module in (PROJECT / "tests" / "lab").glob("*.py"):
+        for part in ast.walk(ast.parse(module.read_text())):
+            if isinstance(part, ast.ImportFrom):
+                named.add((part.module or "").split(".")[0])
+            elif isinstance(part, ast.Import):
+                named |= {alias.name.split(".")[0] for alias in part.names}
+    ours = {
+        f"{root}/{name}"
+        for root in ("plugins", "lab", "tools")
+        for name in named
+        if name and (PROJECT / root / name).is_dir()
+    }
+    assert {"plugins/nightshift", "lab/nslab"} <= ours
+    outside = {path for path in ours if not {path, path.split("/")[0]} & {*results.PRODUCT}}
+    assert outside == set()
 
 
 def test_one_case_a_line_in_order(tmp_path: Path) -> None:
