@@ -1,6 +1,6 @@
 """What the commands of the runbooks are tried on: which names their words get, and the trouble that a page is about.
 
-Everything is told per page. A scene's lines are shell lines of the driver, with the lab's `lab` and an administrator's
+Everything is told per page ("ETCD_SLOW", "causes/disk_full"). A scene's lines are shell lines of the driver, with the lab's `lab` and an administrator's
 `kubectl`; they are played before the page's commands and taken back after them, whatever came of those.
 """
 
@@ -19,6 +19,7 @@ NOT_RUN = {
     "kubectl top nodes": "the lab has no metrics-server",
     "iostat -x 1 5": "the lab's nodes have no package sysstat",
     "pidstat -d 1 5": "the lab's nodes have no package sysstat",
+    "resolvectl status": "the lab's nodes have no systemd-resolved",
     "chronyc tracking": "the lab's nodes have the machine's clock, and no chrony",
     "chronyc makestep": "the lab's nodes have the machine's clock, and no chrony",
     "timedatectl timesync-status": "the lab's nodes have the machine's clock, and no timesyncd",
@@ -40,6 +41,18 @@ MAY_FIND_NOTHING = {
         "crictl logs $(crictl ps -q --name etcd) 2>&1 | grep -E 'lost leader|elected leader|apply request took too long' | tail",
     ),
     ("SUPPLY_SILENT", "apt-config dump | grep -i proxy"),
+    (
+        "causes/authentication_config",
+        "grep -nE 'oidc|authentication-config' /etc/kubernetes/manifests/kube-apiserver.yaml",
+    ),
+    ("causes/cgroup_v1", "grep -i failCgroupV1 /var/lib/kubelet/config.yaml"),
+    ("causes/dns", "apt-config dump | grep -i proxy"),
+    ("causes/kubelet_down", "journalctl --since -3h | grep -E 'systemctl|sudo'"),
+    ("causes/kubelet_other_directory", "systemctl cat kubelet | grep -- --pod-manifest-path"),
+    ("causes/kubelet_other_directory", "journalctl -u kubelet | grep -i manifest"),
+    ("causes/oom_kill", "journalctl -k | grep -A 40 oom-kill"),
+    ("causes/package_manager_busy", "lslocks | grep /var/lib/dpkg"),
+    ("causes/runtime_too_old", "grep -n disabled_plugins /etc/containerd/config.toml"),
 }
 
 _ETCD = "$(crictl ps -q --name etcd)"
@@ -55,24 +68,31 @@ WORDS = {
     "COMPONENT": "kube-apiserver",
     "CONFIGURATION": _CONFIGURATION,
     "FILE": "/etc/kubernetes/pki/apiserver.crt",
+    "GROUP": "runbook.example.org",
     "HOST": "{airflow_host}",
     "ID": _ETCD,
     "IMAGE": _IMAGE,
     "KEY": "{node_key} -o UserKnownHostsFile={NSLAB_KNOWN_HOSTS}",
+    "KEYRING": "/etc/apt/keyrings/kubernetes-apt-keyring.gpg",
     "KNOWN_HOSTS": "{NSLAB_KNOWN_HOSTS}",
     "MINOR": "1.35",
     "MOUNT": "/",
     "NAME": "web",
     "NAMESPACE": "shop",
     "NODE": "cp1",
+    "PACKAGE": "jq",
+    "PEER": "{address}",
     "PID": "$(pgrep -x kube-apiserver)",
+    "PLURAL": "gauges",
     "POD": "cart-0",
     "PORT": "{airflow_port}",
     "PROMETHEUS": "{NSLAB_PROMETHEUS_URL}",
     "RESOURCE": "pods",
     "REVISION": "$(etcdctl endpoint status -w json | jq '.[0].Status.header.revision')",
+    "SELECTOR": "app=web",
     "STEP": "kubeadm-upgrade",
     "TOKEN": "7",
+    "UNIT": "runbook",
     "URL": "{NSLAB_PACKAGES_URL}",
     "VERB": "probe",
     "VERSION": "{NSLAB_VERSION}",
@@ -89,6 +109,7 @@ PAGE_WORDS: dict[str, dict[str, str]] = {
     "CLOCK_UNKNOWN": {"NODE": "-i {NSLAB_SSH_KEY} -o UserKnownHostsFile={NSLAB_KNOWN_HOSTS} root@{address}"},
     "CONNECTION_MISSING": {"FILE": "{connections}"},
     "CRD_CONVERSION_DEAD": {"NAME": "things.nslab.example.org", "NAMESPACE": "default"},
+    "CRD_CONVERSION_OUTSIDE": {"NAME": "gauges.runbook.example.org", "VERSION": "v1"},
     "CRD_VERSION_UNSERVED": {"NAME": "gauges.runbook.example.org"},
     "DRIFT_UNKNOWN": {"FILE": _CONFIGURATION},
     "KUBEADM_TOO_NEW": {"VERSION": _PACKAGE_VERSION},
@@ -99,6 +120,7 @@ PAGE_WORDS: dict[str, dict[str, str]] = {
     "NODES_QUARANTINED": {"NODE": "w1"},
     "NODE_CORDONED": {"NODE": "w1"},
     "NODE_UNREACHABLE": {"NAME": "cp1"},
+    "PACKAGE_HELD": {"VERSION": _PACKAGE_VERSION},
     "PACKAGE_REFUSED": {"NAME": "kubeadm", "VERSION": _PACKAGE_VERSION},
     "PDB_DEADLOCK": {"NAMESPACE": "shop", "NAME": "web"},
     "POD_LOCAL_DATA": {
@@ -109,8 +131,15 @@ PAGE_WORDS: dict[str, dict[str, str]] = {
     "VOLUME_UNKNOWN": {"NAME": "runbook"},
     "WEBHOOK_DEAD": {"NAME": "nslab-dead", "NAMESPACE": "default"},
     "WEBHOOK_LOCKS_ITSELF": {"NAME": "nslab-alone"},
-    "WEBHOOK_OUTSIDE": {"NAME": "nslab-narrow", "URL": "http://{NSLAB_REGISTRY}/v2/"},
+    "WEBHOOK_OUTSIDE": {"FILE": "/etc/kubernetes/pki/ca.crt", "URL": "https://{address}:6443/readyz"},
     "WEBHOOK_TIMEOUT_LONG": {"NAME": "nslab-narrow"},
+    "causes/certificate_wrong": {"FILE": _CONFIGURATION, "NAME": "apiserver"},
+    "causes/dns": {"NAME": "cp1"},
+    "causes/image_unpullable": {"URL": "http://{NSLAB_REGISTRY}"},
+    "causes/port_taken": {"ID": "$(crictl ps -q --name '^kube-scheduler$')", "PORT": "6443"},
+    "causes/ssh_cut": {"NAME": "cp1"},
+    "causes/unservable_object": {"KEY": "/runbook/nothing", "RESOURCE": "gauges.runbook.example.org"},
+    "causes/webhook": {"NAME": "nslab-dead", "NAMESPACE": "default"},
 }
 
 
@@ -181,6 +210,23 @@ _OWNED = _mark("owner")
 _UPGRADE = _unit("nightshift-kubeadm-upgrade")
 _REQUESTED = _fault("deprecated-api-in-use", "cp1")
 _NARROW = _fault("webhook-narrow")
+_BACKUP = "/etc/kubernetes/tmp/kubeadm-backup-manifests-runbook"
+_SCRATCH = _on_node(f"mkdir -p {_BACKUP}", f"rmdir {_BACKUP}")
+# Cut off and booted again: its journal has an earlier boot.
+_REBOOTED = Scene(
+    (
+        "lab break node-power-off cp1",
+        "lab heal node-power-off",
+        "timeout 180 sh -c 'until kubectl get --raw /readyz; do sleep 2; done'",
+    ),
+    ("lab heal node-power-off",),
+)
+_SERVICE = "/etc/systemd/system/runbook.service"
+_STARTED_BY_HAND = _on_node(
+    f"printf '[Service]\\nExecStart=/bin/sleep 1200\\n[Install]\\nWantedBy=multi-user.target\\n' >{_SERVICE}"
+    " && systemctl daemon-reload && systemctl enable --now runbook",
+    f"systemctl disable --now runbook; rm -f {_SERVICE}; systemctl daemon-reload",
+)
 # What somebody with the cluster in front of him would save as kubeadm's configuration.
 _SAVE = f"""\
 cluster=$(kubectl -n kube-system get configmap kubeadm-config -o jsonpath='{{.data.ClusterConfiguration}}')
@@ -198,10 +244,12 @@ nodeRegistration: {{name: cp1}}
 YAML"""
 _SAVED = Scene((_SAVE,), (f"lab ssh cp1 'rm -f {_CONFIGURATION}'",))
 _KEPT, _MANIFEST = "/root/runbook-apiserver.yaml", "/etc/kubernetes/manifests/kube-apiserver.yaml"
-_BACKUP = "/etc/kubernetes/tmp/kubeadm-backup-manifests-runbook"
-_KEEP_MANIFEST = _on_node(
-    f"mkdir -p {_BACKUP}; cp -p {_MANIFEST} {_KEPT}",
-    f"rmdir {_BACKUP}; cmp -s {_KEPT} {_MANIFEST} || cp -p {_KEPT} {_MANIFEST}; rm {_KEPT}",
+_KEEP_MANIFEST = _both(
+    _SCRATCH,
+    _on_node(
+        f"cp -p {_MANIFEST} {_KEPT}",
+        f"cmp -s {_KEPT} {_MANIFEST} || cp -p {_KEPT} {_MANIFEST}; rm {_KEPT}",
+    ),
 )
 # 0 is below every token: it keeps no command of a later run out.
 _TOKEN = _on_node("[ -e /var/lib/nightshift/token ] || echo 0 >/var/lib/nightshift/token", "true")
@@ -232,6 +280,7 @@ apiVersion: runbook.example.org/v1
 kind: Gauge
 metadata: {name: one, namespace: shop}
 YAML"""
+_ONE_GAUGE = _both(_GAUGES, Scene((_GAUGE,)))
 _CLAIM = _objects(
     """\
 apiVersion: v1
@@ -263,7 +312,8 @@ SCENES = {
     "CERTIFICATE_NOT_FOUND": _SAVED,
     "CONTROL_PLANE_BUSY": _both(_OWNED, _unit("nightshift-kubeadm-upgrade", "nightshift-kubelet-upgrade")),
     "CRD_CONVERSION_DEAD": _fault("crd-dead-conversion"),
-    "CRD_VERSION_UNSERVED": _both(_GAUGES, Scene((_GAUGE,))),
+    "CRD_CONVERSION_OUTSIDE": _ONE_GAUGE,
+    "CRD_VERSION_UNSERVED": _ONE_GAUGE,
     "DPKG_BUSY": _fault("apt-lock-held", "cp1"),
     "DRIFT_UNKNOWN": _SAVED,
     "FILE_ABSENT": _SNAPSHOTS,
@@ -277,6 +327,7 @@ SCENES = {
     "NODES_QUARANTINED": _mark("quarantined"),
     "NODE_CORDONED": _fault("cordoned-by-human", "w1"),
     "NODE_FENCED": _both(_LEASE, _TOKEN),
+    "PACKAGE_HELD": _on_node("apt-mark hold jq", "apt-mark unhold jq"),
     "POD_UNREPLICATED": Scene(undo=("kubectl -n shop annotate pod cart-0 nightshift.io/evict-",)),
     "REBOOT_PENDING": _fault("reboot-required", "cp1"),
     "RECOVERY_INCOMPLETE": _both(_LEASE, _OWNED),
@@ -289,6 +340,21 @@ SCENES = {
     "WEBHOOK_LOCKS_ITSELF": _both(
         _fault("webhook-on-one-node"), Scene(undo=("kubectl label namespace shop admission-",))
     ),
-    "WEBHOOK_OUTSIDE": _NARROW,
+    "WEBHOOK_OUTSIDE": _fault("webhook-outside"),
     "WEBHOOK_TIMEOUT_LONG": _NARROW,
+    "causes/certificate_expired": _SAVED,
+    "causes/certificate_wrong": _SAVED,
+    "causes/disk_full": _SCRATCH,
+    "causes/etcd_quota": Scene(undo=("lab ssh cp1 'rm -f /var/lib/etcd/before-compaction.db*'",)),
+    "causes/foreign_kubeadm": _both(_fault("foreign-kubeadm", "cp1"), _SCRATCH),
+    # The page takes the image away; every other one finds it there.
+    "causes/image_architecture": _on_node(f"crictl pull {_IMAGE}", f"crictl pull {_IMAGE}"),
+    "causes/node_rebooted": _REBOOTED,
+    "causes/port_taken": _STARTED_BY_HAND,
+    "causes/scratch_pile": _SCRATCH,
+    "causes/ssh_cut": _UPGRADE,
+    "causes/unservable_object": _both(
+        _ONE_GAUGE, Scene(undo=("lab ssh cp1 'rm -f /var/lib/etcd/before-deletion.db*'",))
+    ),
+    "causes/webhook": _fault("webhook-without-endpoints"),
 }

@@ -13,7 +13,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from tests.lab.runbook_scenes import MAY_FIND_NOTHING, NOT_RUN, PAGE_WORDS, SCENES, WORDS, Scene
-from tests.lab.runbooks import Command, commands, etcdctl_prelude, filled, program, split
+from tests.lab.runbooks import Command, commands, filled, prelude, program, split
 from tests.lab.world import LAB, Api, World
 
 from nsdemo.lab import enrol_lab
@@ -55,8 +55,7 @@ def script(command: Command, words: Mapping[str, str]) -> str:
         else []
     )
     lines += ["shopt -s expand_aliases", "export KUBE_EDITOR=true"]
-    if command.needs_etcdctl:
-        lines.append(filled(etcdctl_prelude(), words))
+    lines += [filled(line, words) for line in prelude(command)]
     for number, line in enumerate(command.lines):
         lines += [
             filled(line, words),

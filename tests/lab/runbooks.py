@@ -1,24 +1,26 @@
 """The commands of docs/runbooks: what a page tells a person to type, where, and whether it changes anything.
 
-The pages themselves are what is read. Under "How to check" every command only looks; under "Fix" it may change
-something; a fenced block says which in its info string (```sh, ```sh changes). Words in capitals stand for what the
-message names.
+The pages themselves are what is read, those of causes (causes/disk_full) as those of codes. Under "How to check" every
+command only looks; under "Fix", of a cause "What to do", it may change something; a fenced block says which in its info
+string (```sh, ```sh changes), and what it defines is there for the commands below it. Words in capitals stand for what
+the message names.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 DIRECTORY = Path(__file__).resolve().parents[2] / "docs" / "runbooks"
-CHECK, FIX = "How to check", "Fix"
+CHECK, FIXES = "How to check", ("Fix", "What to do")
 # What is typed starts with one of these; anything else in backticks is a name, a path or a setting.
 PROGRAMS = frozenset(
     {
         *(
             "./nightshift",
+            "apt-cache",
             "apt-config",
             "apt-get",
             "apt-mark",
@@ -42,6 +44,8 @@ PROGRAMS = frozenset(
             "env",
             "etcdctl",
             "free",
+            "getent",
+            "gpg",
             "grep",
         ),
         *(
@@ -49,6 +53,7 @@ PROGRAMS = frozenset(
             "journalctl",
             "kubeadm",
             "kubectl",
+            "kubelet",
             "last",
             "ls",
             "lslocks",
@@ -56,6 +61,7 @@ PROGRAMS = frozenset(
             "pgrep",
             "pidstat",
             "ps",
+            "resolvectl",
         ),
         *(
             "sha256sum",
@@ -63,46 +69,61 @@ PROGRAMS = frozenset(
             "ssh-keygen",
             "ssh-keyscan",
             "sshd",
+            "ss",
             "stat",
             "systemctl",
             "tar",
             "time",
             "timedatectl",
+            "timeout",
         ),
         *("tr", "uname", "uptime", "vmstat"),
     }
 )
 ALONE = frozenset({"dmesg", "last", "timedatectl", "uptime"})  # of these one word is a whole command
 # Named, not to be typed as they stand: what they need is told by their own help.
-NAMES = frozenset({"./nightshift enrol", "kubeadm join", "kubeadm reset", "kubeadm upgrade node"})
+NAMES = frozenset(
+    {
+        *("./nightshift enrol", "kubeadm join", "kubeadm reset", "kubeadm upgrade node"),
+        *("crane copy", "skopeo copy --all"),
+    }
+)
 
-# Commands that change nothing the cluster, its nodes or its packages run with; a pulled image counts as nothing.
+# Commands that change nothing the cluster, its nodes or its packages run with; a pulled image and a fresh package list count as nothing.
 _READS = re.compile(
     r"""
     (?:sudo\ )?(?:
-    (?:apt-config\ dump|apt-get\ check|apt-mark\ showhold|base64\ -d|cd|chronyc\ tracking|command\ -v|containerd\ config\ dump)
-    |(?:cat|cut|date\ -u|df|dmesg|du|env|find|free|grep|head|iostat|journalctl|last|ls|lslocks|pgrep|pidof|pidstat|ps)
-    |(?:sha256sum|sort|sshd\ -T|stat|tail|tr|uname|uniq|uptime|vmstat|wc)
-    |crictl\ (?:images|imagefsinfo|info|logs|ps|pull)|ctr\ -n\ k8s.io\ images\ pull
+    (?:apt-cache\ (?:policy|show)|apt-config\ dump|apt-get\ (?:check|update)|apt-mark\ showhold|base64\ -d|cd|chronyc\ tracking|command\ -v|containerd\ (?:config\ dump|--version))
+    |(?:cat|cut|date\ -u|df|dmesg|du|env|find|free|getent|gpg\ --show-keys|grep|head|iostat|last|ls|lslocks|pgrep|pidof|pidstat|ps)
+    |journalctl(?!.*\ --(?:flush|rotate|sync|vacuum))
+    |(?:resolvectl\ status|sha256sum|sort|ss(?!\ .*-K)|sshd\ -T|stat|tail|tr|uname|uniq|uptime|vmstat|wc)
+    |crictl\ (?:images|imagefsinfo|info|inspecti|logs|ps|pull|stats|version)|ctr\ (?:-n\ k8s.io\ images\ pull|plugins\ ls)
+    |crictl\ exec\ "\$\(crictl\ ps\ [^)]*\)"\ etcdctl\ version
     |curl(?!.*(?:\ -X|\ -d|--data|--request))
     |dpkg\ (?:--audit|-l)|dpkg-query
     |etcdctl\ (?:alarm\ list|endpoint\ status|get|member\ list)
-    |kubeadm\ (?:certs\ check-expiration|config\ images\ list|upgrade\ apply\ --help|version)
-    |kubectl\ (?:-n\ \S+\ )?(?:auth\ can-i|describe|get|top|exec\ \S+\ --\ df)
-    |openssl\ x509\ -noout|ssh-keygen\ -F|ssh-keyscan|ssh\ .*\ true$|time\ ssh\ \S+\ date
-    |systemctl\ (?:cat|list-timers|list-units|show|status)|tar\ -tzf|timedatectl(?:\ timesync-status|$)
-    |/usr/local/lib/nightshift/nightshift-node\ (?:look|package-index|probe|supply|VERB)
-    |export\ KUBECONFIG=|alias\ etcdctl=
+    |kubeadm\ (?:certs\ check-expiration|config\ images\ list|upgrade\ apply\ --help|upgrade\ diff|version)
+    |kubectl\ (?:-n\ \S+\ )?(?:auth\ can-i|describe|get|top|exec\ \S+\ --\ df|run\ .*\ --dry-run=server$)
+    |kubelet\ --version|(?:xargs\ -tn1\ )?openssl\ x509\ -noout|openssl\ verify|ssh-keygen\ -F|ssh-keyscan|ssh\ .*\ true$|time\ ssh\ \S+\ date
+    |systemctl\ (?:cat|is-enabled|list-timers|list-units|show|status)|tar\ -tzf|timedatectl(?:\ timesync-status|$)
+    |timeout\ \d+\ bash\ -c\ '</dev/tcp/[\w./]+'
+    |/usr/local/lib/nightshift/nightshift-node\ (?:image-manifests|look|package-index|probe|supply|VERB)
+    |export\ KUBECONFIG=|alias\ etcdctl=|etcdctl\(\)\ \{\ crictl\ exec\ "\$\(crictl\ ps\ [^)]*\)"\ etcdctl
     )(?=\ |$|(?<==))
     """,
     re.VERBOSE,
 )
 # Capitals that stand for themselves.
 _LITERALS = frozenset({"AIRFLOW_CONN_", "KUBECONFIG", "SHA256SUMS"})
-_CAPITALS = re.compile(r"(?<![\w$/.])[A-Z][A-Z0-9_]+\b(?!:[.{])|(?<=[/.])[A-Z]{2,}[A-Z0-9_]*\b(?![\w.])")
+_CAPITALS = re.compile(
+    r"(?<![\w$/.])[A-Z][A-Z0-9_]+\b(?!:[.{])|(?<=[/.])[A-Z]{2,}[A-Z0-9_]*\b(?!\w|\.(?![A-Z]{2}))"
+)
 _FENCE = re.compile(r"^```(.*)\n((?:.*\n)*?)```$", re.MULTILINE)
 _SPAN = re.compile(r"`([^`\n]+)`")
 _COMMENT = re.compile(r"\s{2,}# .*$")
+_SUBSTITUTED = re.compile(r"\$\(([^()]*)\)")
+_CONTINUED = re.compile(r"\s*\\\n\s*")
+_SHORTHAND = re.compile(r"(?:alias (\w+)=|(\w+)\(\) \{)")
 
 
 @dataclass(frozen=True)
@@ -115,6 +136,7 @@ class Command:
         lines: its single commands, in order; they share a shell.
         changes: the page says that it may change something.
         where: "node" (as root) or "driver" (the host Airflow runs on, with an administrator's kubectl).
+        defined: lines of the page's blocks above it that define a shorthand, or what one needs.
     """
 
     page: str
@@ -122,21 +144,17 @@ class Command:
     lines: tuple[str, ...]
     changes: bool
     where: str
+    defined: tuple[str, ...] = ()
 
     @property
     def words(self) -> set[str]:
         """Its words in capitals that stand for something else."""
         return placeholders(self.text)
 
-    @property
-    def needs_etcdctl(self) -> bool:
-        """Tell whether it uses the shorthand that the pages on etcd define in their fenced block."""
-        return self.text.startswith("etcdctl ")
-
 
 def pages() -> list[str]:
-    """Codes of all pages."""
-    return sorted(path.stem for path in DIRECTORY.glob("*.md"))
+    """Names of all pages: codes, and causes below "causes/"."""
+    return sorted(path.relative_to(DIRECTORY).with_suffix("").as_posix() for path in DIRECTORY.rglob("*.md"))
 
 
 def commands(page: str) -> list[Command]:
@@ -150,35 +168,35 @@ def commands_in(page: str, text: str) -> Iterator[Command]:
     Raises:
         ValueError: a fenced block does not say whether it changes something.
     """
-    for part in re.split(r"^## ", text, flags=re.MULTILINE)[1:]:
-        heading, _, body = part.partition("\n")
-        at = 0
-        for fence in _FENCE.finditer(body):
-            yield from _inline(page, heading, body[at : fence.start()])
-            yield _fenced(page, fence[1], fence[2])
-            at = fence.end()
-        yield from _inline(page, heading, body[at:])
+    defined: tuple[str, ...] = ()
+    for command in _plain(page, text):
+        yield replace(command, defined=defined)
+        defined += tuple(line for line in command.lines if _is_definition(line))
+
+
+def prelude(command: Command) -> tuple[str, ...]:
+    """The lines that define the shorthands a command uses; those of ETCD_ALARM where its own page has `etcdctl` undefined."""
+    named = {line.split(" ", 1)[0] for line in command.lines}
+    own = {_shorthand(line) for line in (*command.defined, *command.lines)}
+    if named & own:
+        return command.defined
+    return _etcdctl_of_codes() if "etcdctl" in named else ()
 
 
 def unknown_spans(page: str) -> list[str]:
     """What a page sets off like a command, of several words, and is none: a setting, a quoted message, or a slip."""
     text = (DIRECTORY / f"{page}.md").read_text(encoding="utf-8")
-    told = re.split(rf"^## (?:{CHECK}|{FIX})$", _FENCE.sub("", text), flags=re.MULTILINE)[1:]
+    told = re.split(rf"^## (?:{'|'.join((CHECK, *FIXES))})$", _FENCE.sub("", text), flags=re.MULTILINE)[1:]
     spans = [span for part in told for span in _SPAN.findall(part)]
     return [span for span in spans if " " in span and not _is_typed(span) and span not in NAMES]
-
-
-def etcdctl_prelude() -> str:
-    """The lines that define `etcdctl`, as the pages on etcd have them."""
-    block = next(command for command in commands("ETCD_ALARM") if len(command.lines) > 1)
-    return "\n".join(line for line in block.lines if line.startswith(("export ", "alias ")))
 
 
 def reads(line: str) -> bool:
     """Tell whether a line only looks, in all of its stages."""
     if re.search(r"(?<![\d&])>(?!&|\s*/dev/null)", _unquoted(line)):
         return False
-    return all(_READS.match(stage) for part in split(line, "&&") for stage in split(part, "|"))
+    stages = [stage for part in split(line, "&&") for stage in split(part, "|")]
+    return all(map(_READS.match, stages)) and all(map(reads, _SUBSTITUTED.findall(line)))
 
 
 def program(stage: str) -> str:
@@ -212,24 +230,53 @@ def _unquoted(text: str) -> str:
     return re.sub(r"'[^']*'|\"[^\"]*\"", lambda match: "_" * len(match[0]), text)
 
 
+def _plain(page: str, text: str) -> Iterator[Command]:
+    """All commands of a page's text, each as if no other was there."""
+    for part in re.split(r"^## ", text, flags=re.MULTILINE)[1:]:
+        heading, _, body = part.partition("\n")
+        at = 0
+        for fence in _FENCE.finditer(body):
+            yield from _inline(page, heading, body[at : fence.start()])
+            yield _fenced(page, fence[1], fence[2])
+            at = fence.end()
+        yield from _inline(page, heading, body[at:])
+
+
+def _shorthand(line: str) -> str:
+    """The name that a line defines; "" when it defines none."""
+    match = _SHORTHAND.match(line)
+    return (match[1] or match[2]) if match else ""
+
+
+def _is_definition(line: str) -> bool:
+    return line.startswith("export ") or _shorthand(line) != ""
+
+
+def _etcdctl_of_codes() -> tuple[str, ...]:
+    """How the pages of codes define `etcdctl`."""
+    block = next(command for command in commands("ETCD_ALARM") if len(command.lines) > 1)
+    return tuple(line for line in block.lines if _is_definition(line))
+
+
 def _fenced(page: str, info: str, body: str) -> Command:
     if info not in ("sh", "sh changes"):
         raise ValueError(f"{page}: a block must begin with ```sh or ```sh changes, not with ```{info}")
-    lines = tuple(_COMMENT.sub("", line) for line in body.splitlines() if line.strip())
+    joined = _CONTINUED.sub(" ", body)
+    lines = tuple(_COMMENT.sub("", line) for line in joined.splitlines() if line.strip())
     where = "node" if program(lines[0]) != "kubectl" else "driver"
     return Command(page, "\n".join(lines), lines, info == "sh changes", where)
 
 
 def _inline(page: str, heading: str, body: str) -> Iterator[Command]:
     """Commands in the running text of a section; other sections tell, they do not tell to type."""
-    if heading not in (CHECK, FIX):
+    if heading not in (CHECK, *FIXES):
         return
     for item in re.split(r"\n(?=- )|\n\n", body):
         for span in _SPAN.finditer(item):
             if _is_typed(span[1]):
                 lines = tuple(split(span[1], ";"))
                 where = _where(lines[0], item[: span.start()])
-                yield Command(page, span[1], lines, heading == FIX and not all(map(reads, lines)), where)
+                yield Command(page, span[1], lines, heading in FIXES and not all(map(reads, lines)), where)
 
 
 def _is_typed(text: str) -> bool:
@@ -241,9 +288,9 @@ def _is_typed(text: str) -> bool:
 
 
 def _where(line: str, before: str) -> str:
-    """Where a command is typed: the program says it, of curl the words before it."""
+    """Where a command is typed: the program says it, of those that ask the network the words before it."""
     name = program(line)
-    if name == "curl":
+    if name in {"curl", "timeout"}:
         is_there = "127.0.0.1" in line or re.search(r"\bnode|control plane", before) is not None
         return "node" if is_there else "driver"
     if name in {"kubectl", "ssh", "ssh-keygen", "ssh-keyscan", "time", "env", "./nightshift", "tar"}:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -17,10 +18,13 @@ from tests.lab.runbooks import (
     filled,
     pages,
     placeholders,
+    prelude,
     reads,
     split,
     unknown_spans,
 )
+
+from nightshift.domain.diagnosis.causes import CATALOGUE
 
 ALL = [command for page in pages() for command in commands(page)]
 PAGE = """\
@@ -52,8 +56,11 @@ kubectl delete pod POD
 
 
 def test_the_pages_have_commands() -> None:
-    assert len(ALL) > 300
-    assert len({command.page for command in ALL}) > 130
+    causes = {command.page for command in ALL if command.page.startswith("causes/")}
+    assert causes == {page for page in pages() if page.startswith("causes/")}
+    assert len(causes) == len(CATALOGUE)
+    assert len(ALL) > 500
+    assert len({command.page for command in ALL} - causes) > 130
 
 
 @pytest.mark.parametrize("page", pages())
@@ -122,6 +129,49 @@ def test_a_page_is_read() -> None:
     ]
 
 
+PAGE_OF_A_CAUSE = """\
+# cause
+
+## What happened
+
+`kubectl delete pod x`
+
+## How to check
+
+`etcdctl before`
+
+```sh
+etcdctl() { crictl exec "$(crictl ps -q --name '^etcd$')" etcdctl --cacert a \\
+  --cert b "$@"; }
+etcdctl get x    # why
+```
+
+## What to do
+
+1. `etcdctl defrag` and `date -u`; from the Airflow host `timeout 5 bash -c '</dev/tcp/PEER/22'`
+2. `systemctl restart kubelet`
+"""
+
+
+def test_a_page_of_a_cause_is_read() -> None:
+    found = list(commands_in("causes/cause", PAGE_OF_A_CAUSE))
+    shorthand = (
+        'etcdctl() { crictl exec "$(crictl ps -q --name \'^etcd$\')" etcdctl --cacert a --cert b "$@"; }'
+    )
+    assert [(c.lines, c.changes, c.where) for c in found] == [
+        (("etcdctl before",), False, "node"),
+        ((shorthand, "etcdctl get x"), False, "node"),
+        (("etcdctl defrag",), True, "node"),
+        (("date -u",), False, "node"),
+        (("timeout 5 bash -c '</dev/tcp/PEER/22'",), False, "driver"),
+        (("systemctl restart kubelet",), True, "node"),
+    ]
+    before, block, use, *others = found
+    assert prelude(use) == (shorthand,)
+    assert [prelude(command) for command in (block, *others)] == [(), (), (), ()]
+    assert "kubectl -n kube-system exec etcd-NODE" in prelude(before)[-1], "as the pages of codes define it"
+
+
 def test_a_block_that_does_not_say_what_it_does_is_refused() -> None:
     with pytest.raises(ValueError, match="CODE: a block must begin with"):
         list(commands_in("CODE", "## Fix\n\n```\nrm -r x\n```\n"))
@@ -135,6 +185,11 @@ def test_a_block_that_does_not_say_what_it_does_is_refused() -> None:
         "grep -E 'a|b > c' file",
         "sudo /usr/local/lib/nightshift/nightshift-node look etcd | cut -f3 | base64 -d",
         "cd x && sha256sum -c SHA256SUMS",
+        'etcdctl() { crictl exec "$(crictl ps -q --name \'^etcd$\')" etcdctl "$@"; }',
+        "timeout 5 bash -c '</dev/tcp/PEER/2380'",
+        "ls a/*.crt | xargs -tn1 openssl x509 -noout -in",
+        "kubectl -n a run ask --image=pause --dry-run=server",
+        "journalctl -u kubelet --since -3h",
     ],
 )
 def test_a_look_is_a_look(line: str) -> None:
@@ -155,6 +210,13 @@ def test_a_look_is_a_look(line: str) -> None:
         "cd x && rm y",
         "sudo /usr/local/lib/nightshift/nightshift-node fence 3",
         "lsblk-of-somebody x",
+        'crictl logs "$(crictl rm x)"',
+        'etcdctl() { rm "$@"; }',
+        "timeout 5 bash -c 'rm x'",
+        "ls a | xargs -tn1 rm",
+        "kubectl -n a run ask --image=pause",
+        "journalctl --vacuum-size=200M",
+        "dpkg --configure -a",
     ],
 )
 def test_a_change_is_a_change(line: str) -> None:
@@ -175,6 +237,9 @@ def test_separators_in_quotes_are_text() -> None:
         ("journalctl _COMM=sudo", set()),
         ("./nightshift enrol … --write-env FILE", {"…", "FILE"}),
         ("cat /proc/PID/cgroup", {"PID"}),
+        ("kubectl get PLURAL.VERSION.GROUP -A", {"PLURAL", "VERSION", "GROUP"}),
+        ("timeout 5 bash -c '</dev/tcp/PEER/2380'", {"PEER"}),
+        ("ss -ltnp 'sport = :PORT'", {"PORT"}),
     ],
 )
 def test_words_in_capitals(text: str, words: set[str]) -> None:
@@ -223,6 +288,13 @@ def test_every_stage_of_every_line_is_judged(tmp_path: Path) -> None:
     ]
 
 
+def test_what_a_page_defined_is_there_for_what_it_says_later(tmp_path: Path) -> None:
+    (tmp_path / "there").write_text("yes\n")
+    one = replace(command("own FILE"), defined=('own() { cat "$@" | grep yes; }',))
+    said = typed(one, tmp_path)
+    assert (list(problems(one, said)), said.output.strip()) == ([], "yes")
+
+
 def test_finding_nothing_is_no_fault_where_the_table_says_so(tmp_path: Path) -> None:
     page, text = "SUPPLY_SILENT", "apt-config dump | grep -i proxy"
     said = Said("", {0: [0, 1]}, "", "")
@@ -238,8 +310,12 @@ def test_misuse_is_seen_even_when_it_ended_well() -> None:
 
 
 def test_etcdctl_is_what_the_pages_define() -> None:
-    one = next(c for c in ALL if c.text == "etcdctl defrag")
-    assert "exec etcd-cp1 -- etcdctl --cacert" in script(one, words_of(one.page))
+    of_code, of_cause = (
+        next(c for c in ALL if (c.page, c.text) == (page, "etcdctl defrag"))
+        for page in ("ETCD_ALARM", "causes/etcd_quota")
+    )
+    assert "exec etcd-cp1 -- etcdctl --cacert" in script(of_code, words_of(of_code.page))
+    assert "etcdctl() { crictl exec" in script(of_cause, words_of(of_cause.page))
 
 
 class PaperWorld:
