@@ -25,6 +25,7 @@ from tests.lab.runbooks import (
 )
 
 from nightshift.domain.diagnosis.causes import CATALOGUE
+from nslab.faults.commands import FAULTS
 
 ALL = [command for page in pages() for command in commands(page)]
 PAGE = """\
@@ -83,6 +84,13 @@ def test_the_tables_name_only_what_the_pages_have() -> None:
     used = {page: {word for command in commands(page) for word in command.words} for page in pages()}
     assert all({*words} <= used[page] for page, words in PAGE_WORDS.items())
     assert {*WORDS} == {word for words in used.values() for word in words}
+
+
+def test_scenes_plant_faults_that_the_lab_has() -> None:
+    lines = [line for scene in SCENES.values() for line in (*scene.plant, *scene.undo)]
+    named = {words[2] for line in lines if (words := line.split())[:2] in (["lab", "break"], ["lab", "heal"])}
+    assert {"webhook-outside", "node-power-off"} <= named
+    assert named <= {*FAULTS}
 
 
 # Set off like commands, and quotations: of messages, and of parts of an object or a command.
