@@ -43,6 +43,7 @@ PROGRAMS = frozenset(
             "du",
             "env",
             "etcdctl",
+            "find",
             "free",
             "getent",
             "gpg",
@@ -94,7 +95,7 @@ _READS = re.compile(
     r"""
     (?:sudo\ )?(?:
     (?:apt-cache\ (?:policy|show)|apt-config\ dump|apt-get\ (?:check|update)|apt-mark\ showhold|base64\ -d|cd|chronyc\ tracking|command\ -v|containerd\ (?:config\ dump|--version))
-    |(?:cat|cut|date\ -u|df|dmesg|du|env|find|free|getent|gpg\ --show-keys|grep|head|iostat|last|ls|lslocks|pgrep|pidof|pidstat|ps)
+    |(?:cat|cut|date\ -u|df|dmesg|du|env|find(?!.*\ -(?:delete|exec|ok))|free|getent|gpg\ --show-keys|grep|head|iostat|last|ls|lslocks|pgrep|pidof|pidstat|ps)
     |journalctl(?!.*\ --(?:flush|rotate|sync|vacuum))
     |(?:resolvectl\ status|sha256sum|sort|ss(?!\ .*-K)|sshd\ -T|stat|tail|tr|uname|uniq|uptime|vmstat|wc)
     |crictl\ (?:images|imagefsinfo|info|inspecti|logs|ps|pull|stats|version)|ctr\ (?:-n\ k8s.io\ images\ pull|plugins\ ls)

@@ -225,6 +225,7 @@ def test_a_look_is_a_look(line: str) -> None:
         "kubectl -n a run ask --image=pause",
         "journalctl --vacuum-size=200M",
         "dpkg --configure -a",
+        "find a -lname b -delete",
     ],
 )
 def test_a_change_is_a_change(line: str) -> None:
