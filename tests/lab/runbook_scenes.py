@@ -19,6 +19,9 @@ NOT_RUN = {
     "kubectl top nodes": "the lab has no metrics-server",
     "iostat -x 1 5": "the lab's nodes have no package sysstat",
     "pidstat -d 1 5": "the lab's nodes have no package sysstat",
+    "docker compose ps triggerer": "the lab's Airflow is not that of Compose",
+    "docker compose logs triggerer": "the lab's Airflow is not that of Compose",
+    "python3 include/airflow/make_env.py .env": "writes the settings of Compose beside the code",
     "resolvectl status": "the lab's nodes have no systemd-resolved",
     "chronyc tracking": "the lab's nodes have the machine's clock, and no chrony",
     "chronyc makestep": "the lab's nodes have the machine's clock, and no chrony",
@@ -335,6 +338,7 @@ SCENES = {
     "SNAPSHOT_MISMATCH": _SNAPSHOTS,
     "STOPPED_HALF_WAY": _BRAKE,
     "TASK_TIMED_OUT": _UPGRADE,
+    "TRIGGERER_FAILED": Scene(needs_airflow=True),
     "VOLUME_UNKNOWN": _CLAIM,
     "WEBHOOK_DEAD": _fault("webhook-without-endpoints"),
     "WEBHOOK_LOCKS_ITSELF": _both(

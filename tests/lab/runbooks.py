@@ -38,6 +38,7 @@ PROGRAMS = frozenset(
             "date",
             "df",
             "dmesg",
+            "docker",
             "dpkg",
             "dpkg-query",
             "du",
@@ -62,6 +63,7 @@ PROGRAMS = frozenset(
             "pgrep",
             "pidstat",
             "ps",
+            "python3",
             "resolvectl",
         ),
         *(
@@ -101,7 +103,7 @@ _READS = re.compile(
     |crictl\ (?:images|imagefsinfo|info|inspecti|logs|ps|pull|stats|version)|ctr\ (?:-n\ k8s.io\ images\ pull|plugins\ ls)
     |crictl\ exec\ "\$\(crictl\ ps\ [^)]*\)"\ etcdctl\ version
     |curl(?!.*(?:\ -X|\ -d|--data|--request))
-    |dpkg\ (?:--audit|-l)|dpkg-query
+    |docker\ compose\ (?:logs|ps)|dpkg\ (?:--audit|-l)|dpkg-query
     |etcdctl\ (?:alarm\ list|endpoint\ status|get|member\ list)
     |kubeadm\ (?:certs\ check-expiration|config\ images\ list|upgrade\ apply\ --help|upgrade\ diff|version)
     |kubectl\ (?:-n\ \S+\ )?(?:auth\ can-i|describe|get|top|exec\ \S+\ --\ df|run\ .*\ --dry-run=server$)
@@ -294,6 +296,17 @@ def _where(line: str, before: str) -> str:
     if name in {"curl", "timeout"}:
         is_there = "127.0.0.1" in line or re.search(r"\bnode|control plane", before) is not None
         return "node" if is_there else "driver"
-    if name in {"kubectl", "ssh", "ssh-keygen", "ssh-keyscan", "time", "env", "./nightshift", "tar"}:
+    if name in {
+        "kubectl",
+        "ssh",
+        "ssh-keygen",
+        "ssh-keyscan",
+        "time",
+        "env",
+        "./nightshift",
+        "tar",
+        "docker",
+        "python3",
+    }:
         return "driver"
     return "driver" if "BUNDLE" in line else "node"

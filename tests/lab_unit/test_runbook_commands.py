@@ -119,7 +119,7 @@ def test_what_is_set_off_is_a_command_a_setting_or_a_quotation() -> None:
 
 
 def test_few_commands_are_not_run_and_each_says_why() -> None:
-    assert len(NOT_RUN) <= 15
+    assert len(NOT_RUN) <= 17
     assert all(NOT_RUN.values())
 
 
@@ -223,6 +223,7 @@ def test_a_look_is_a_look(line: str) -> None:
         "timeout 5 bash -c 'rm x'",
         "ls a | xargs -tn1 rm",
         "kubectl -n a run ask --image=pause",
+        "docker compose restart triggerer",
         "journalctl --vacuum-size=200M",
         "dpkg --configure -a",
         "find a -lname b -delete",
