@@ -25,6 +25,7 @@ from nsdemo.settings import PROJECT
 PATIENT_FILE = PROJECT / "lab" / "chaos" / "clusters" / "lab.yaml"
 BRAKE = "brake_lab"
 MARK = "nightshift.io/quarantined"
+SLOW = "slow"  # namespace of the pod that takes its time
 TIGHT = "tight"  # namespace of the budget that allows nothing
 KEEPER = f"{TIGHT}/keeper-"  # how the pod that may not go begins
 _IMAGE = "registry.k8s.io/nightshift-lab/web:1"  # every worker has it
@@ -157,12 +158,7 @@ def tighten(world: World, node: str) -> str:
 
 def tight_objects(node: str) -> list[dict[str, Any]]:
     """What `tighten` makes, the pods preferably on this node."""
-    term = {"matchExpressions": [{"key": "kubernetes.io/hostname", "operator": "In", "values": [node]}]}
-    affinity = {
-        "nodeAffinity": {
-            "preferredDuringSchedulingIgnoredDuringExecution": [{"weight": 100, "preference": term}]
-        }
-    }
+    affinity = _preferably_on(node)
     never = {"readinessProbe": {"tcpSocket": {"port": 9}}}  # nobody listens there
     budget = {"minAvailable": 1, "selector": {"matchLabels": {"guarded": "true"}}}
     keeper, absent = (
@@ -175,6 +171,15 @@ def tight_objects(node: str) -> list[dict[str, Any]]:
         _object("apps/v1", "Deployment", TIGHT, "absent", absent),
         _object("policy/v1", "PodDisruptionBudget", TIGHT, "guard", budget),
     ]
+
+
+def _preferably_on(node: str) -> dict[str, Any]:
+    term = {"matchExpressions": [{"key": "kubernetes.io/hostname", "operator": "In", "values": [node]}]}
+    return {
+        "nodeAffinity": {
+            "preferredDuringSchedulingIgnoredDuringExecution": [{"weight": 100, "preference": term}]
+        }
+    }
 
 
 def loosen(world: World) -> None:
@@ -198,6 +203,35 @@ def _is_tight(world: World) -> bool:
     budget = json.loads(world.kubectl("-n", TIGHT, "get", "poddisruptionbudget", "guard", "-o", "json"))
     names = ("currentHealthy", "desiredHealthy", "expectedPods", "disruptionsAllowed")
     return [budget.get("status", {}).get(name) for name in names] == [1, 1, 2, 0]
+
+
+# A pod that takes its time
+
+
+def linger(world: World, node: str, seconds: int) -> None:
+    """Let a pod run on a node, a control plane too, that takes so long to end: so long does a drain of the node wait."""
+    _apply(world, *lingering_objects(node, seconds))
+    world.kubectl("-n", SLOW, "rollout", "status", "deployment/lingers", f"--timeout={_SETTLE_SECONDS}s")
+    (pod,) = json.loads(world.kubectl("-n", SLOW, "get", "pods", "-o", "json"))["items"]
+    assert pod["spec"]["nodeName"] == node, f"the pod that takes its time is on {pod['spec']['nodeName']}"
+
+
+def lingering_objects(node: str, seconds: int) -> list[dict[str, Any]]:
+    """What `linger` makes."""
+    lifecycle = {"lifecycle": {"preStop": {"sleep": {"seconds": seconds}}}}
+    everywhere = [{"operator": "Exists"}]
+    spec = _pods(
+        "lingers",
+        None,
+        lifecycle,
+        affinity=_preferably_on(node),
+        tolerations=everywhere,
+        terminationGracePeriodSeconds=seconds + 30,
+    )
+    return [
+        {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": SLOW}},
+        _object("apps/v1", "Deployment", SLOW, "lingers", {"replicas": 1, **spec}),
+    ]
 
 
 # Brake, window, mark

@@ -10,13 +10,14 @@ from pathlib import Path
 from urllib.parse import quote
 
 import pytest
-from tests.lab.owner_world import OwnersWorld, owned
+from tests.lab.owner_world import OwnersWorld, linger, owned
 from tests.lab.test_night import SLOT
 from tests.lab.world import DAG, World, wait_until
 
 from nsdemo.settings import ui_url
 
 DRAIN = "control_plane.slot_01.drain_node"
+LINGERS_SECONDS = 90  # of the drain: the API server comes back with the stray copy's arguments meanwhile
 REPORT_SECONDS = 60  # from the end of the job on the node
 
 
@@ -38,6 +39,7 @@ def job_end(world: OwnersWorld) -> float | None:
 def test_a_stray_file_ends_in_a_report_that_names_it(short_world: OwnersWorld) -> None:
     world = short_world
     world.fresh()
+    linger(world, "cp1", LINGERS_SECONDS)
     # Behind the gates and in front of kubeadm: the stray copy runs by then, so kubeadm waits for its own one in vain. Under
     # kubeadm's hands it would take any change of the pod for the one that it waits for.
     run_id = world.upgrade_until_running(DRAIN)

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from tests.simulation.world import World
 
 
+_OUTLIVES_RECORD_SECONDS = 200.0  # longer than a record is watched here, and a recovery comes round meanwhile
+
+
 class Call:
     """The call at which a fault strikes."""
 
@@ -92,7 +95,10 @@ def _duplicate(call: Call) -> None:
 
 def _freeze(call: Call) -> None:
     """Its whole machine stands still: nobody can end it there, and it goes on where it was."""
-    seconds = call.rng.choice((call.rng.uniform(5, 60), call.rng.uniform(60, 500)))
+    short, long = call.rng.uniform(5, 60), call.rng.uniform(60, 500)
+    seconds = call.rng.choice((short, long))
+    if call.world.plan.stands_long:
+        seconds = max(long, _OUTLIVES_RECORD_SECONDS)
     call.process.is_out_of_reach = True
     call.process.frozen_until = call.world.hub.now + seconds
     if seconds > HEARTBEAT_TIMEOUT and call.process.ti is not None:
@@ -357,7 +363,7 @@ class Plan:
     def __init__(self, rng: Random) -> None:
         self.pending: dict[str, list[list[Any]]] = {}
         self.hit: set[tuple[str, str]] = set()
-        self.is_off = self.quiesces = False
+        self.is_off = self.quiesces = self.stands_long = False
         for _ in range(rng.choice((1, 2, 2, 3, 3, 4, 5))):
             step, fault = rng.choice(STEPS), rng.choice(tuple(FAULTS))
             calls, verb = int(rng.expovariate(1 / 5)), ""
@@ -409,6 +415,7 @@ class Plan:
         elif story == "loose":  # a workload made quiet when its record has been given up
             for fault in rng.choice(((rng.choice(_ENDS[:3]), "freeze"), ("late", "mark run failed", "kill"))):
                 self._add("quiesce", fault, nth % 2, "set_workload")
+            self.stands_long = True
         elif story == "blind":
             self._add_blind_story(rng, nth)
         elif story == "hushed":  # the same at a control plane for which workloads are quiet, and for long
