@@ -394,6 +394,21 @@ def test_an_api_that_is_away_for_a_while_pays_for_no_archive(session: Session, c
     assert incidents_of_run(session.store, index_folder(session)) == ()
 
 
+def test_a_node_whose_disk_keeps_its_lock_is_an_incident_that_is_told_once(
+    session: Session, cluster: FakeCluster
+) -> None:
+    cluster.fakes["w1"].is_away = True  # nothing of its own comes, whatever is asked
+    locked = TransientError("NODE_LOCKED", "w1 is locked.", cause="a slow disk", next_step="Look.")
+    for _ in range(3):
+        with (
+            pytest.raises(TransientError, match=r"NODE_LOCKED.*Evidence: "),
+            evidence_first(session, session.node("w1"), "kubelet-upgrade", session.clock()),
+        ):
+            raise locked
+    (incident,) = incidents_of(session.store, index_folder(session), "w1")
+    assert incident.code == "NODE_LOCKED"
+
+
 @pytest.mark.parametrize(
     "kind", [HeldError, StoppedError, FencedError, GateClosedError, ConfigError, TrustError, LeaseHeldError]
 )

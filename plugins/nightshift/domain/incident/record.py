@@ -13,12 +13,12 @@ from nightshift.domain.errors import (
     DrainBlockedError,
     NightshiftError,
     RemoteJobError,
-    UnreachableError,
     VerificationError,
 )
 from nightshift.domain.store_paths import is_safe
 
-_NODE_AWAY = "NODE_UNREACHABLE"
+# Of what may pass by itself only this is about a node: it does not answer, or its disk keeps its lock.
+_NODE_SILENT = ("NODE_UNREACHABLE", "NODE_LOCKED")
 PERSON = "person"  # in place of a confidence: a person found the cause
 # In the order of what they claim; what could not be judged claims nothing.
 _SURE = ("", "unknown", "likely", "confident", PERSON)
@@ -138,15 +138,16 @@ def expired_runs(
 
 def is_incident(error: NightshiftError) -> bool:
     """Tell whether an error is a failure on a node: neither a refusal, nor an API that is away for a while."""
-    if isinstance(error, UnreachableError):
-        return error.code == _NODE_AWAY
+    if error.code in _NODE_SILENT:
+        return True
     return isinstance(error, RemoteJobError | VerificationError | DrainBlockedError)
 
 
 def told_before(earlier: Iterable[Incident], step: str, code: str) -> Incident | None:
-    """The report of a try before this one that found the node away as well: one is enough."""
+    """The report of a try before this one that found the node as silent as this one: one is enough."""
     last = next((i for i in reversed(by_time(earlier)) if i.step == step), None)
-    return last if last and code == last.code == _NODE_AWAY and not last.has_node else None
+    is_known = last is not None and code == last.code and code in _NODE_SILENT and not last.has_node
+    return last if is_known else None
 
 
 def by_time(incidents: Iterable[Incident]) -> tuple[Incident, ...]:
