@@ -20,10 +20,12 @@ QUARANTINE_ANNOTATION = "nightshift.io/quarantined"
 # What is wrong with one node. Everything else (a lost Lease, an API that is away, a file that cannot be read, a task that
 # was killed and left no word) says nothing about this node, or something about all of them.
 _OF_THE_NODE = (
+    "DPKG_BUSY",
     "DRAIN_BLOCKED",
     "JOB_FAILED",
     "JOB_LOST",
     "JOB_TIMED_OUT",
+    "NODE_LOCKED",
     "NODE_UNREACHABLE",
     "VERIFY_FAILED",
 )

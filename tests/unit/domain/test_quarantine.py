@@ -44,6 +44,8 @@ def test_whom_a_run_set_aside() -> None:
         ({"step": "drain", "code": "DRAIN_BLOCKED"}, ""),
         ({"step": "kubeadm", "code": "JOB_LOST"}, ""),
         ({"step": "kubelet", "code": "NODE_UNREACHABLE"}, ""),
+        ({"step": "kubeadm", "code": "NODE_LOCKED"}, ""),
+        ({"step": "kubelet", "code": "DPKG_BUSY"}, ""),
         ({"step": "verify", "code": "VERIFY_FAILED"}, ""),
         ({"step": "uncordon", "code": "VERIFY_FAILED"}, "not about this node alone"),
         ({"step": "drain", "code": "API_UNREACHABLE"}, "not about this node alone"),
