@@ -423,14 +423,15 @@ class FakeKube:
         """One patch."""
         self._reach("cordon")
         node = self._c.nodes[name]
-        if node.is_unschedulable and "nightshift.io/owner" not in node.annotations:
+        is_foreign = is_foreign_cordon(node)
+        if is_foreign and "nightshift.io/owner" not in node.annotations:
             return False
         marks = {**node.annotations, "nightshift.io/owner": owner, "nightshift.io/token": str(token)}
         by = (
             node.cordoned_by if node.is_unschedulable else FIELD_MANAGER
         )  # who writes what is there changes nothing
         self._c.nodes[name] = replace(node, is_unschedulable=True, cordoned_by=by, annotations=marks)
-        return True
+        return not is_foreign
 
     def uncordon(self, name: str, owner: str | None = None, token: str | None = None) -> bool:
         """Only ours."""

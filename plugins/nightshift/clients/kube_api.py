@@ -114,20 +114,23 @@ class KubeApi:
         return None if item is None else node_facts(item)
 
     def cordon(self, name: str, owner: str, token: int) -> bool:
-        """Cordon and mark as ours in one patch; False when somebody else had cordoned it before.
+        """Cordon and mark as ours in one patch; False when the cordon is somebody else's, who keeps it.
 
         A mark of an earlier run is taken over: that run lost the Lease, its debts are ours. On a cordon that is not
         ours any more it says that we are at work there; see `uncordon`.
         """
+        is_foreign = False  # in the version that was patched
 
         def change(item: dict[str, Any]) -> dict[str, Any] | None:
-            is_foreign = item["spec"].get("unschedulable") and OWNER not in _annotations(item)
+            nonlocal is_foreign
+            is_foreign = is_foreign_cordon(node_facts(item))
+            if is_foreign and OWNER not in _annotations(item):
+                return None
             marks = {OWNER: owner, TOKEN: str(token)}
-            return (
-                None if is_foreign else {"metadata": {"annotations": marks}, "spec": {"unschedulable": True}}
-            )
+            return {"metadata": {"annotations": marks}, "spec": {"unschedulable": True}}
 
-        return bool(self._patch_node(name, change))
+        self._patch_node(name, change)
+        return not is_foreign
 
     def uncordon(self, name: str, owner: str | None = None, token: str | None = None) -> bool:
         """Uncordon and drop our marks if the node is marked (by `owner`, with `token`, if given); False: not ours.
@@ -155,7 +158,8 @@ class KubeApi:
         def change(item: dict[str, Any]) -> dict[str, Any] | None:
             found = _annotations(item)
             is_seen = (found.get(OWNER), found.get(TOKEN)) == (owner, token)
-            return _without_marks(item) if is_seen and (owner or token) else None
+            has_marks = owner is not None or token is not None  # an empty mark is one all the same
+            return _without_marks(item) if is_seen and has_marks else None
 
         return bool(self._patch_node(name, change))
 

@@ -138,7 +138,10 @@ class KubePort(Protocol):
         """One node; None when it does not exist."""
 
     def cordon(self, name: str, owner: str, token: int) -> bool:
-        """Cordon and mark as ours in one patch; False when somebody else had cordoned it before."""
+        """Cordon and mark as ours in one patch; False when the cordon is somebody else's, who keeps it.
+
+        That is so without our mark, or with one when they cordoned after it was written; such a mark is renewed.
+        """
 
     def uncordon(self, name: str, owner: str | None = None, token: str | None = None) -> bool:
         """Uncordon and drop our marks if the node is marked (by `owner`, with `token`, if given); False: not ours.

@@ -283,7 +283,7 @@ def test_a_cordon_a_person_made_since_ours_stays_and_only_the_mark_goes(
     by_hand(False)
     by_hand(True)
     if is_taken_over:  # a mark that is written anew does not make the cordon ours
-        kube.cordon("n1", "a", 4)
+        assert kube.cordon("n1", "a", 4) is False
     assert not kube.uncordon("n1", "a")
     after = kube.node("n1")
     assert after is not None
@@ -315,6 +315,18 @@ def test_only_the_marks_that_were_seen_are_dropped(kube: KubePort) -> None:
     assert after is not None
     assert (after.annotations, after.is_unschedulable) == ({}, True)
     assert not kube.drop_node_annotations("n1", None, None)
+
+
+@pytest.mark.parametrize(("owner", "token"), [("", None), (None, ""), ("", "")])
+def test_a_mark_without_a_name_in_it_is_dropped_all_the_same(
+    kube: KubePort, owner: str | None, token: str | None
+) -> None:
+    """An empty one is a mark: nothing else would ever take it away."""
+    kube.annotate_node("n1", {"nightshift.io/owner": owner, "nightshift.io/token": token})
+    assert kube.drop_node_annotations("n1", owner, token)
+    node = kube.node("n1")
+    assert node is not None
+    assert node.annotations == {}
 
 
 def test_annotations_of_a_node_come_and_go_and_leave_others(kube: KubePort) -> None:

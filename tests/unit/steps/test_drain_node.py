@@ -86,6 +86,18 @@ def test_a_foreign_cordon_is_never_taken_and_never_lifted(cluster: FakeCluster, 
     assert "stays cordoned" in lifted["sentence"]
 
 
+def test_a_cordon_that_a_person_made_over_our_mark_is_told_before_the_drain(
+    cluster: FakeCluster, session: Session
+) -> None:
+    from dataclasses import replace
+
+    session.kube.cordon("w1", session.owner, 1)
+    cluster.nodes["w1"] = replace(cluster.nodes["w1"], cordoned_by="kubectl")
+    assert drain_node(session, "w1")["cordoned_by_us"] is False
+    assert "w1 was cordoned by somebody else before; it will be left cordoned" in cluster.log
+    assert uncordon_node(session, "w1")["uncordoned"] is False
+
+
 def test_drain_and_uncordon_again_change_nothing(cluster: FakeCluster, session: Session) -> None:
     cluster.add_pod("w1", "web-1")
     drain_node(session, "w1")
