@@ -30,9 +30,7 @@ def require_store_url(url: str) -> str:
     Raises:
         ValueError: it is neither; with the nearest right form.
     """
-    remote = _REMOTE.fullmatch(url)
-    is_remote = remote is not None and remote["scheme"] in STORE_PACKAGES and remote["scheme"] != "file"
-    if is_remote or _LOCAL.fullmatch(url):
+    if _is_store_url(url):
         return url
     nearest = _nearest_url(url)
     hint = f"did you mean {nearest!r}? " if nearest else ""
@@ -42,12 +40,26 @@ def require_store_url(url: str) -> str:
     )
 
 
+def _is_store_url(url: str) -> bool:
+    remote = _REMOTE.fullmatch(url)
+    is_remote = remote is not None and remote["scheme"] in STORE_PACKAGES and remote["scheme"] != "file"
+    return is_remote or _LOCAL.fullmatch(url) is not None
+
+
 def _nearest_url(url: str) -> str | None:
-    """What somebody who wrote this may have meant."""
+    """What somebody who wrote this may have meant, if it is an address; None: nothing is near."""
+    text = url.strip()
+    meant = text if _is_store_url(text) else _corrected(text)
+    return meant if meant is not None and _is_store_url(meant) else None
+
+
+def _corrected(url: str) -> str | None:
+    """The same with its scheme made right, or as a path below the usual parent; None where neither is near."""
     almost = _ALMOST.fullmatch(url)
     if almost is None:
-        return f"file://{_USUAL_PARENT}/{path}" if (path := url.lstrip("./~").strip()) else None
-    scheme, rest = almost["scheme"].lower(), almost["rest"].strip()
+        path = url.lstrip("./~")
+        return f"file://{_USUAL_PARENT}/{path}" if path and ":" not in path and "//" not in url else None
+    scheme, rest = almost["scheme"].lower(), almost["rest"]
     if scheme not in STORE_PACKAGES:
         if "//" not in url:
             return None if ":" in url else f"file://{_USUAL_PARENT}/{url}"
