@@ -22,6 +22,7 @@ from nightshift.domain.store_paths import STORE_PACKAGES
 _CHUNK_BYTES = 1024 * 1024
 _IN_MEMORY_BYTES = 8 * 1024 * 1024  # of what waits for its upload; more is kept in a temporary file
 _LOCAL_PROTOCOLS = ("", "file", "local")
+_WRITTEN_FOLDERS = ("ledger", "readiness", "snapshots", "evidence", "drift", "kubelets")  # by a run
 
 
 class Store:
@@ -107,6 +108,8 @@ class Store:
     def check(self, name: str) -> None:
         """Write one small object, read it back, and take it away again, where that is allowed.
 
+        On a local disk also each folder that is there and that a run writes to: each may have another owner.
+
         Args:
             name: nobody else's meanwhile, safe as part of a path.
 
@@ -120,6 +123,9 @@ class Store:
             self.remove(folder)
         if found != said:
             raise _store_error(self._root / folder, OSError(f"what was written to {place} did not come back"))
+        if isinstance(self._root, Path):
+            for written in _WRITTEN_FOLDERS:
+                _require_writable(self._root / written)
 
     def place(self, relative: str) -> str:
         """Where a file lies or would lie, for people."""
@@ -191,6 +197,17 @@ def _write_local(target: Path, fill: Callable[[BinaryIO], None]) -> None:
         with suppress(FileNotFoundError):
             os.unlink(name)
         raise
+
+
+def _require_writable(folder: Path) -> None:
+    """Try a file without a name in a folder, if there is such a folder."""
+    if not os.path.lexists(folder):
+        return
+    try:
+        with tempfile.TemporaryFile(prefix=".check.", dir=folder):
+            pass
+    except OSError as error:
+        raise _store_error(folder, error) from error
 
 
 def _make_private(directory: Path) -> None:

@@ -114,6 +114,26 @@ def test_a_store_that_works_keeps_nothing_of_its_check(tmp_path: Path) -> None:
     assert list((tmp_path / "lab").iterdir()) == []
 
 
+@pytest.mark.parametrize("folder", ["ledger", "readiness", "snapshots", "evidence", "drift", "kubelets"])
+@pytest.mark.parametrize("is_dangling", [False, True])
+def test_a_folder_that_takes_no_file_is_found_out_before_the_night_wants_it(
+    tmp_path: Path, folder: str, is_dangling: bool
+) -> None:
+    """Somebody ran a command as root, or moved a part of the store elsewhere."""
+    Store(tmp_path, "lab").write_text("ledger/x.json" if folder != "ledger" else "evidence/x", "")
+    place = tmp_path / "lab" / folder
+    place.symlink_to(tmp_path / "gone") if is_dangling else place.touch()
+    with pytest.raises(TransientError, match=rf"STORE_UNAVAILABLE.*{place}"):
+        Store(tmp_path, "lab").check("run-1")
+
+
+def test_a_check_of_the_folders_leaves_nothing_in_them(tmp_path: Path) -> None:
+    _fill(Store(tmp_path, "lab"))
+    before = sorted(tmp_path.rglob("*"))
+    Store(tmp_path, "lab").check("run-1")
+    assert sorted(tmp_path.rglob("*")) == before
+
+
 def test_a_store_that_loses_what_it_took_is_found_out() -> None:
     class Forgetful(RemotePath):
         def __truediv__(self, part: str) -> "Forgetful":
