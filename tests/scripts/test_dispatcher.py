@@ -401,6 +401,23 @@ def test_who_follows_a_job_may_look_while_a_fence_sweeps_and_nothing_starts(node
     assert not (node.state / "work/rehearsal").exists()
 
 
+def test_a_token_is_raised_also_when_the_lock_cannot_be_shared_for_the_rest(node, tmp_path):
+    """Who is told that the fence failed would not know that it holds; the next one pays back."""
+    flock = tmp_path / "unshared/flock"
+    flock.parent.mkdir()
+    flock.write_text('#!/bin/bash\n[[ " $* " != *" --shared "* ]] && exec /usr/bin/flock "$@"\n')
+    flock.chmod(0o755)
+    node.environment["PATH"] = f"{flock.parent}:{node.variables()['PATH']}"
+    (node.state / "held").write_text("kubelet\n")
+    (node.state / "work/rehearsal").mkdir(parents=True)
+    done = node.run("fence", "5")
+    assert (done.returncode, done.stdout) == (0, "")
+    assert "the token is raised; what a job left behind here is put right by the next fence" in done.stderr
+    assert (node.state / "token").read_text() == "5\n"
+    assert (node.state / "held").exists()
+    assert (node.state / "work/rehearsal").exists()
+
+
 def test_what_is_handed_over_is_in_a_file_of_roots_and_nowhere_else(node):
     secret = "aHVudGVyMg=="
     word = f"@{hashlib.sha256(secret.encode()).hexdigest()}"
