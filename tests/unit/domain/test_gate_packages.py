@@ -57,6 +57,20 @@ def asked(health: PackageHealth, *ahead: str) -> Round:
             "DPKG_UNFINISHED",
             "w1 was interrupted: kubelet (unpacked)",
         ),
+        *(
+            (PackageHealth(broken=(BrokenPackage("kubelet", state),)), Outcome.WARN, "DPKG_UNFINISHED", state)
+            for state in ("half-configured", "triggers-awaited", "triggers-pending")
+        ),
+        # `dpkg --configure -a` does nothing about these, or fails on them.
+        *(
+            (
+                PackageHealth(has_journal=True, broken=(OWN, BrokenPackage("kubectl", state))),
+                Outcome.BLOCK,
+                "DPKG_UNFINISHED",
+                f"kubelet (unpacked), kubectl ({state})",
+            )
+            for state in ("half-installed", "reinst-required")
+        ),
         (PackageHealth(locks=(LOCK,), broken=(OWN,)), Outcome.BLOCK, "DPKG_BUSY", "w1 is held by pid 812"),
         (PackageHealth(needs_reboot=True), Outcome.WARN, "REBOOT_PENDING", "Node w1 wants a reboot ("),
         (

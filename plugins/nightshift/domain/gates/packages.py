@@ -3,9 +3,10 @@
 Read on each node: who holds dpkg's lock, packages that dpkg left half way, a running unattended upgrade, a wanted
 reboot. It blocks on a held lock, on half-installed packages and on an unattended upgrade at work: an installation
 in the middle of the night would wait for them, fail on them, or find the container runtime restarted under it. It only
-warns when all that is half installed are the packages that an upgrade installs, or dpkg's journal: that is what a node
-leaves that went down inside Nightshift's own job, and the next job brings it to its end before it does anything else. A
-wanted reboot warns only: nothing of the upgrade needs it, and a reboot is nothing Nightshift does. Held packages are
+warns when all that is left are packages that an upgrade installs, unpacked and not configured yet, or dpkg's journal:
+that is what a node leaves that went down inside Nightshift's own job, and the next job brings it to its end before it does
+anything else. Nothing but a new installation mends what is half installed or wants to be reinstalled: that blocks. A wanted
+reboot warns only: nothing of the upgrade needs it, and a reboot is nothing Nightshift does. Held packages are
 no finding here: an upgrade takes the holds off what it installs (kubeadm, kubelet, kubectl, kubernetes-cni, cri-tools) and sets
 the same ones again, and of all others it changes only what these depend on, which the gate "Packages and images" judges.
 """
@@ -27,9 +28,8 @@ WANTS = ()
 MOMENTS = frozenset({Moment.NIGHT, Moment.PLACE})
 
 _MOST_NAMED = 5  # packages in one sentence
-_OURS = frozenset(
-    {"kubeadm", "kubelet", "kubectl", "kubernetes-cni", "cri-tools"}
-)  # what a job installs, and so mends
+# What `dpkg --configure -a` brings to its end, which a job runs before it does anything else (include/scripts/node/lib/apt.sh).
+_CONFIGURABLE = ("unpacked", "half-configured", "triggers-awaited", "triggers-pending")
 
 
 def check(round_: Round, policy: ClusterPolicy) -> Verdict:
@@ -87,7 +87,7 @@ def _half_installed(node: str, health: PackageHealth) -> Finding:
     named = ", ".join(f"{p.name} ({p.state})" for p in health.broken[:_MOST_NAMED])
     more = len(health.broken) - _MOST_NAMED
     what = f"{named}{f' and {more} more' if more > 0 else ''}" if named else "an unfinished journal of dpkg"
-    if LIFTED_HOLDS.issuperset(package.name for package in health.broken):
+    if all(p.name in LIFTED_HOLDS and p.state in _CONFIGURABLE for p in health.broken):
         return Finding(
             Outcome.WARN,
             "DPKG_UNFINISHED",
@@ -103,7 +103,8 @@ def _half_installed(node: str, health: PackageHealth) -> Finding:
         "DPKG_UNFINISHED",
         f"Node {node} has half-installed packages: {what}.",
         "An installation was interrupted, or a package's own script fails.",
-        f"Run `sudo dpkg --configure -a` on {node}, then `sudo apt-get -f install`, until `dpkg --audit` prints nothing.",
+        f"Run `sudo dpkg --configure -a` on {node}, then `sudo apt-get -f install`; what is half-installed or reinst-required "
+        "still, install anew: `sudo apt-get install --reinstall PACKAGE=VERSION`, until `dpkg --audit` prints nothing.",
         value=f"{max(len(health.broken), 1)} packages",
         threshold="0",
     )
