@@ -166,10 +166,33 @@ def test_a_mending_that_fails_by_itself_ends_the_job(worker):
     assert (done.returncode, done.stderr) == (ExitCode.INSTALL_FAILED, "dpkg --configure -a failed\n")
 
 
+def test_what_configuring_leaves_is_named_and_left_to_the_installation(worker):
+    """dpkg 1.21.22 ends well over half installed packages and does nothing about them; installing them anew does."""
+    audit = (
+        'dpkg() { [[ $1 == --configure ]] || printf "The following packages are in a mess:\\n'
+        ' kubelet              the agent\\n kubectl              a client\\n"; }; '
+    )
+    done = worker.shell("apt.sh", f"{audit}mend_dpkg; echo mended")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.splitlines()[-2:] == [
+        "found: dpkg --configure -a does nothing about kubectl, kubelet: they have to be installed anew",
+        "mended",
+    ]
+
+
+def test_an_apt_that_waited_for_dpkgs_lock_in_vain_names_who_has_it(worker):
+    (worker.state / "locked").touch()
+    taken = "mend_dpkg() { :; }; remember_holds() { :; }; sha256sum() { :; }; apt-get() { return 100; }; "
+    done = worker.shell("apt.sh", f'{LOCKED}{taken}install_staged "$STATE_DIR" kubelet')
+    assert done.returncode == ExitCode.DPKG_BUSY, done.stderr
+    assert done.stderr.startswith("Could not get lock ")
+    assert done.stderr.endswith("It is held by process 812 (unattended-upgrade)\n")
+
+
 def test_who_never_gives_dpkgs_lock_back_is_named(worker):
     (worker.state / "locked").touch()
     done = worker.shell("apt.sh", f"{LOCKED}sleep() {{ SECONDS=$((SECONDS + 100)); }}; mend_dpkg")
-    assert done.returncode == ExitCode.INSTALL_FAILED
+    assert done.returncode == ExitCode.DPKG_BUSY
     assert done.stderr.startswith("Could not get lock ")  # which the diagnosis knows
     assert done.stderr.endswith(
         "lock-frontend within 300 s. It is held by process 812 (unattended-upgrade)\n"

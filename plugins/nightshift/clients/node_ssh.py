@@ -78,6 +78,7 @@ class ExitCode:
     API_LOST = 32
     REHEARSAL_FAILED = 33
     PACKAGE_HELD = 34
+    DPKG_BUSY = 35
     INTERNAL = 70
     FENCED = 75
     BUSY = 76
@@ -183,6 +184,11 @@ _OUTAGES: dict[int, tuple[str, str, str]] = {
         "JOB_WITHOUT_API",
         "The API server or etcd did not answer kubeadm; its own words are above.",
         "Check the control plane; the task tries again by itself, and can be cleared when its tries are used up.",
+    ),
+    ExitCode.DPKG_BUSY: (
+        "DPKG_BUSY",
+        "",  # its last line names who holds dpkg
+        "Nothing: the task tries again by itself. When its tries are used up, let that process end, then clear this task.",
     ),
 }
 _LOCKED = (
@@ -542,7 +548,8 @@ class NodeSsh:
         Raises:
             FencedError: NODE_FENCED.
             RemoteJobError: JOB_BUSY, JOB_FAILED (or the exit code's own code), JOB_LOST, JOB_TIMED_OUT.
-            JobOutageError: JOB_WITHOUT_API, nobody answered the job; NODE_LOCKED, it did not begin; another try is safe.
+            JobOutageError: JOB_WITHOUT_API, nobody answered the job; DPKG_BUSY, somebody else held dpkg; NODE_LOCKED, it did
+                not begin; another try is safe.
             UnreachableError: NODE_UNREACHABLE, for longer than `reattach_seconds`.
             TransientError: NODE_LOCKED, for longer than `reattach_seconds`.
         """

@@ -101,7 +101,7 @@ class RemoteJobError(NightshiftError):
 
 
 class JobOutageError(RemoteJobError, TransientError):
-    """A node-side job gave up because the API server or etcd did not answer it.
+    """A node-side job gave up because the API server or etcd did not answer it, or somebody else held what it needs.
 
     It may have begun: another try is safe because every job looks first at what is done.
     """

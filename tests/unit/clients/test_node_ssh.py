@@ -20,6 +20,7 @@ from nightshift.domain.errors import (
     BlindError,
     ConfigError,
     FencedError,
+    JobOutageError,
     RemoteJobError,
     TransientError,
     TrustError,
@@ -304,6 +305,7 @@ def test_node_that_stays_away_is_unreachable_in_the_end(serve):
         (job_line("failed", "26"), "JOB_FAILED", 26),
         (job_line("failed", "31"), "JOB_WITHOUT_API", 31),
         (job_line("failed", "32"), "JOB_WITHOUT_API", 32),
+        (job_line("failed", "35"), "DPKG_BUSY", 35),
         (job_line("failed", "76"), "JOB_BUSY", 76),
         (job_line("failed", "78"), "NODE_LOCKED", 78),
         (job_line("failed", "137"), "JOB_FAILED", 137),
@@ -327,6 +329,15 @@ def test_the_cause_of_a_failed_rehearsal_is_the_targets_own_word(serve):
     ssh, _, _ = serve("started id-1\n", f"{job_line('failed', '33')}\nCURSOR\tc\nanother line\n{said}\n")
     with pytest.raises(RemoteJobError, match="REHEARSAL_FAILED") as caught:
         ssh.run_job("stage", 5, "run-1", [], 60, lambda _: None)
+    assert caught.value.cause == said
+
+
+def test_a_dpkg_that_somebody_holds_is_tried_again_and_the_holder_is_the_cause(serve):
+    said = "Could not get lock /var/lib/dpkg/lock-frontend within 300 s. It is held by process 812 (unattended-upgr)"
+    ssh, _, _ = serve("started id-1\n", f"{job_line('failed', '35')}\nCURSOR\tc\nanother line\n{said}\n")
+    with pytest.raises(JobOutageError, match="DPKG_BUSY") as caught:
+        ssh.run_job("stage", 5, "run-1", [], 60, lambda _: None)
+    assert isinstance(caught.value, TransientError)
     assert caught.value.cause == said
 
 

@@ -46,7 +46,19 @@ def test_what_is_none_is_refused_with_the_nearest_right_form(wrong: str, nearest
 @pytest.mark.parametrize(
     "wrong",
     [
-        *("", " ", "/", "//", ".", "s3:", "s3://", "s3://@", "https://bucket.example.org", "memory:x", "s3://a b"),
+        *(
+            "",
+            " ",
+            "/",
+            "//",
+            ".",
+            "s3:",
+            "s3://",
+            "s3://@",
+            "https://bucket.example.org",
+            "memory:x",
+            "s3://a b",
+        ),
         *("my-store://bucket", "git+ssh://host/path", "//host/share", "file://", "S3://a@b@c"),
     ],
 )

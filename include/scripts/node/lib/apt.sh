@@ -186,9 +186,17 @@ install_staged() {
     mend_dpkg
     apt-get install -y --no-install-recommends --no-remove --allow-change-held-packages \
         "${DPKG_LOCK[@]}" -o Dpkg::Options::=--force-confdef -o Dpkg::Options::=--force-confold \
-        "${files[@]}" </dev/null || die "$EX_INSTALL_FAILED" "apt-get could not install: ${files[*]}"
+        "${files[@]}" </dev/null || refuse_installation "${files[@]}"
     # It fails at once when somebody has taken dpkg's lock meanwhile: no reason to stop between kubeadm's package and kubeadm.
     restore_holds || say "the holds in $HELD_FILE could not be set again yet"
+}
+
+# refuse_installation FILE…: apt has failed. It waits for dpkg's lock by itself: who has it now is why.
+refuse_installation() {
+    local holder
+    holder=$(dpkg_holder)
+    [[ -z $holder ]] || refuse_held_dpkg "$holder"
+    die "$EX_INSTALL_FAILED" "apt-get could not install: $*"
 }
 
 # mend_dpkg: a power loss inside dpkg leaves a journal and half installed packages; nothing can be installed before
@@ -197,11 +205,22 @@ mend_dpkg() {
     wait_for_dpkg
     while is_interrupted; do
         echo "found: dpkg was interrupted; it is brought to its end first"
-        ! dpkg --configure -a --force-confold || return 0
+        if dpkg --configure -a --force-confold; then
+            say_what_is_left
+            return 0
+        fi
         # dpkg itself waits for nobody: somebody may have taken the lock since it was looked at.
         [[ -n $(dpkg_holder) ]] || die "$EX_INSTALL_FAILED" "dpkg --configure -a failed"
         wait_for_dpkg
     done
+}
+
+# say_what_is_left: dpkg ends well over packages that are half installed or have to be reinstalled, and does nothing about
+# them (seen with 1.21.22). No reason to stop: apt, given the file of such a package, installs it anew.
+say_what_is_left() {
+    local left
+    left=$(dpkg --audit | sed -nE 's/^ ([^ ]+).*/\1/p' | sort -u)
+    [[ -z $left ]] || echo "found: dpkg --configure -a does nothing about ${left//$'\n'/, }: they have to be installed anew"
 }
 
 is_interrupted() {
@@ -215,11 +234,15 @@ wait_for_dpkg() {
     holder=$(dpkg_holder)
     [[ -z $holder ]] || echo "found: somebody else installs packages here; that is waited for, up to $limit s: $holder"
     while [[ -n $holder ]]; do
-        ((SECONDS < end)) ||
-            die "$EX_INSTALL_FAILED" "Could not get lock $DPKG_DIR/lock-frontend within $limit s. It is held by $holder"
+        ((SECONDS < end)) || refuse_held_dpkg "$holder"
         sleep 1
         holder=$(dpkg_holder)
     done
+}
+
+# refuse_held_dpkg HOLDER
+refuse_held_dpkg() {
+    die "$EX_DPKG_BUSY" "Could not get lock $DPKG_DIR/lock-frontend within ${DPKG_LOCK[1]#*=} s. It is held by $1"
 }
 
 # dpkg_holder: who holds dpkg's lock, "process PID (COMMAND)"; nothing when nobody does.

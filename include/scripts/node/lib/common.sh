@@ -21,6 +21,7 @@ readonly EX_API_UNAVAILABLE=31
 readonly EX_API_LOST=32
 readonly EX_REHEARSAL_FAILED=33
 readonly EX_PACKAGE_HELD=34
+readonly EX_DPKG_BUSY=35
 readonly EX_INTERNAL=70
 readonly EX_FENCED=75
 readonly EX_BUSY=76
