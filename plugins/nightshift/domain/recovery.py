@@ -112,6 +112,11 @@ def foresee(plan: RecoveryPlan) -> tuple[str, ...]:
     )
 
 
+# How long after a run's end a process of it may renew its Lease: a task that was marked failed is ended at its next
+# heartbeat, 5 s apart, and a request may take 10 s. One that lives on (its supervisor died) is the sweeper's.
+_LEFT_OVER_SECONDS = 30.0
+
+
 def is_resumed(lease: LeaseFacts, own: str, ended: float) -> bool:
     """Tell whether a run that ended then (seconds since the epoch) is at work again, because a person cleared a task.
 
@@ -120,7 +125,7 @@ def is_resumed(lease: LeaseFacts, own: str, ended: float) -> bool:
     """
     if lease.holder != own or lease.acquired is None or lease.renewed is None:
         return False
-    return lease.acquired > ended or lease.renewed > ended + lease.duration_seconds
+    return lease.acquired > ended or lease.renewed > ended + _LEFT_OVER_SECONDS
 
 
 def _is_own(holder: str, own: str | None) -> bool:

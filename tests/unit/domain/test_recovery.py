@@ -234,8 +234,8 @@ def test_every_part_of_a_plan_is_foreseen() -> None:
         ({}, False),
         ({"acquired": 5_001.0}, True),
         ({"acquired": 5_001.0, "renewed": 5_002.0}, True),  # expired by now: the sweeper watches it
-        ({"renewed": 5_120.0}, False),  # what a process that is killed after the end may have written
-        ({"renewed": 5_121.0}, True),
+        ({"renewed": 5_030.0}, False),  # what a process that is killed after the end may have written
+        ({"renewed": 5_031.0}, True),
         ({"acquired": 5_001.0, "holder": "mine (recovery)"}, False),
         ({"acquired": 5_001.0, "holder": "other"}, False),
         ({"acquired": None, "renewed": None, "holder": ""}, False),
