@@ -66,7 +66,7 @@ def test_just_what_answers_is_asked_and_what_the_evidence_lacked_counts(
     (sections,) = night.sections
     assert {"manifests", "argv", "processes"} <= {*sections}
     judged = _json(folder / "diagnosis.json")
-    assert (judged["first"]["cause"], judged["confidence"]) == ("stray_static_pod", "confident")
+    assert (judged["first"]["cause"], judged["confidence"]) == ("stray_static_pod", "likely")
     assert _test(folder, "stray_static_pod")["asked"].startswith("asked on cp1 at 23:1")
     assert _said_of_the_folder(folder, capsys) == judged
     report = (folder / "report.html").read_text(encoding="utf-8")
