@@ -113,7 +113,9 @@ def test_what_the_evidence_lacked_and_the_node_says_counts_and_says_when() -> No
 def test_a_file_that_only_the_later_look_shows_makes_nobody_sure(written: str) -> None:
     """Whoever looked into the failure may have laid the copy there: the job had ended at 23:19:30."""
     then = b.historic()
-    then[b.LISTING] = re.sub(r"2026-06-18 21:59:16(?=\S* \S+ kube-apiserver\.yaml\.bak)", written, then[b.LISTING])
+    then[b.LISTING] = re.sub(
+        r"2026-06-18 21:59:16(?=\S* \S+ kube-apiserver\.yaml\.bak)", written, then[b.LISTING]
+    )
     assert written in then[b.LISTING]
     found = judge(asked(b.without(b.historic(), "manifests/"), state(then)))
     assert found.first is not None
