@@ -96,5 +96,5 @@ def _changed(copy: Sign, files: Mapping[str, str], work: _Work) -> Sign | None:
 
 
 def _is_asked_for(moved: Sequence[float], since: float, until: float) -> bool:
-    """kubeadm moved a manifest since the pod's last change; journald's stamps are of whole seconds."""
+    """A manifest was moved by kubeadm since the pod's last change; journald's stamps are of whole seconds."""
     return any(math.floor(since) <= time <= until for time in moved)
