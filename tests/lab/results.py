@@ -1,7 +1,7 @@
 """What came of every lab case, and on what: kept in the repository, since machines do not last as long as a round does.
 
 A case is done when it passed on what stands here. That is asked by fingerprint and not by commit: a hash of git's own
-objects of the product, of the case's module and of the modules of tests/lab that this one imports. Documents and other
+objects of the product, of the case's module, of conftest and of the modules of tests/lab that these import. Documents and other
 tests may change as they like. What is not committed has no fingerprint: nobody could say later what passed.
 """
 
@@ -27,12 +27,17 @@ FILE = ROOT / "tests" / "lab" / "results.json"
 PRODUCT = (
     *("plugins", "dags", "include", "lab", "nightshift"),
     "tools/nsdemo",  # brings up what the cases are played on
-    *("requirements.txt", "Dockerfile", "docker-compose.yaml"),
+    *("requirements.txt", "pyproject.toml", "Dockerfile", ".dockerignore", "docker-compose.yaml"),
 )
+CONFTEST = "tests/lab/conftest.py"  # pytest loads it for every module; none imports it
+_BOOKS = "tests/lab/results.py"  # what conftest writes down with: no case is played on it
 # Files that a module of tests/lab reads, beside the modules it imports.
 READS = {
     "tests/lab/docker_world.py": ("tests/lab/docker",),
     "tests/lab/runbooks.py": ("docs/runbooks",),
+    "tests/lab/test_compose.py": ("docs/runbooks",),  # its reports quote the pages
+    "tests/lab/test_incident.py": ("docs/runbooks",),
+    "tests/lab/test_way_back.py": ("docs/restore.md",),
 }
 
 
@@ -65,12 +70,12 @@ class Tree:
         return hashlib.sha256(objects.encode()).hexdigest()[:16] if objects else None
 
     def _sources(self, module: str) -> set[str]:
-        """The module, what it imports of tests/lab, directly or not, and what those read."""
+        """The module, conftest, what they import of tests/lab, directly or not, and what those read."""
         found: set[str] = set()
-        due = [module]
+        due = [module, *([CONFTEST] if (self._root / CONFTEST).exists() else [])]
         while due:
             path = due.pop()
-            if path not in found:
+            if path not in {*found, _BOOKS}:
                 found.add(path)
                 due += _imports(self._root / path)
         return found | {read for path in found for read in READS.get(path, ())}

@@ -348,7 +348,8 @@ SCENES = {
     "WEBHOOK_TIMEOUT_LONG": _NARROW,
     "causes/certificate_expired": _SAVED,
     "causes/certificate_wrong": _SAVED,
-    "causes/disk_full": _SCRATCH,
+    # The page takes the image away; every other one finds it there.
+    "causes/disk_full": _both(_SCRATCH, _on_node(f"crictl pull {_IMAGE}", f"crictl pull {_IMAGE}")),
     "causes/etcd_quota": Scene(undo=("lab ssh cp1 'rm -f /var/lib/etcd/before-compaction.db*'",)),
     "causes/foreign_kubeadm": _both(_fault("foreign-kubeadm", "cp1"), _SCRATCH),
     # The page takes the image away; every other one finds it there.

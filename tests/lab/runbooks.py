@@ -104,7 +104,7 @@ _READS = re.compile(
     |crictl\ exec\ "\$\(crictl\ ps\ [^)]*\)"\ etcdctl\ version
     |curl(?!.*(?:\ -X|\ -d|--data|--request))
     |docker\ compose\ (?:logs|ps)|dpkg\ (?:--audit|-l)|dpkg-query
-    |etcdctl\ (?:alarm\ list|endpoint\ status|get|member\ list)
+    |etcdctl\ (?:alarm\ list|endpoint\ (?:health|status)|get|member\ list)
     |kubeadm\ (?:certs\ check-expiration|config\ images\ list|upgrade\ apply\ --help|upgrade\ diff|version)
     |kubectl\ (?:-n\ \S+\ )?(?:auth\ can-i|describe|get|top|exec\ \S+\ --\ df|run\ .*\ --dry-run=server$)
     |kubelet\ --version|(?:xargs\ -tn1\ )?openssl\ x509\ -noout|openssl\ verify|ssh-keygen\ -F|ssh-keyscan|ssh\ .*\ true$|time\ ssh\ \S+\ date

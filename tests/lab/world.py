@@ -125,8 +125,10 @@ class World:
         return self
 
     def _bring_lab(self, profile: str, version: str) -> None:
-        if lab_facts():
-            self.lab("heal", "all")
+        if (
+            lab_facts()
+        ):  # a node that is down cannot be healed, and `up --fresh` forgets what was broken by itself
+            self.lab("heal", "all", check=False)
         self.facts = bring_up(profile, print, version)
 
     # The lab

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -77,6 +78,31 @@ def test_what_a_module_reads_belongs_to_it(root: Path, tree: Tree, monkeypatch: 
     before = tree.fingerprint(MODULE)
     commit(root, "docs/page.md", "two")
     assert before != tree.fingerprint(MODULE)
+
+
+def test_conftest_belongs_to_every_module(root: Path, tree: Tree) -> None:
+    commit(root, "tests/lab/results.py", "one")
+    commit(root, results.CONFTEST, "from tests.lab import other, results")
+    before = tree.fingerprint(MODULE)
+    commit(root, "tests/lab/results.py", "two")
+    assert before == tree.fingerprint(MODULE)
+    commit(root, "tests/lab/other.py", "two = 2")
+    assert before != (between := tree.fingerprint(MODULE))
+    commit(root, results.CONFTEST, "from tests.lab import other")
+    assert between != tree.fingerprint(MODULE)
+
+
+def test_what_lab_modules_name_of_this_checkout_is_product_or_known_as_read() -> None:
+    named = re.compile(r'(?:PROJECT|parents\[2\])((?: / "[^"]+")+)')
+    unknown = set()
+    for module in sorted((PROJECT / "tests" / "lab").glob("*.py")):
+        path = str(module.relative_to(PROJECT))
+        known = (*results.PRODUCT, *results.READS.get(path, ()))
+        for found in named.finditer(module.read_text(encoding="utf-8")):
+            target = "/".join(re.findall(r'"([^"]+)"', found[1]))
+            if not any(f"{target}/".startswith(f"{one}/") for one in known):
+                unknown.add((path, target))
+    assert unknown == set()
 
 
 @pytest.mark.parametrize("path", ["plugins/product.py", "plugins/new.py", "tests/lab/world.py"])

@@ -296,6 +296,7 @@ def test_unit_that_does_not_start_is_a_failed_job(node):
         ("collect-evidence", "only", "df", "/etc/shadow"),
         ("collect-evidence", "only", "../df"),
         ("collect-evidence", "only", "static-pods"),
+        ("collect-evidence", "only", "df", "clock", "df"),
         ("collect-evidence", "only", "jobs\nprocesses"),
         ("job-poll", STEP),
     ],

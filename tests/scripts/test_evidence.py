@@ -304,6 +304,48 @@ def test_sections_are_there_within_ten_seconds_though_all_hangs(node):
     assert b"no time: a bundle takes at most 5 s" in files["./left-out.txt"]
 
 
+def test_sections_are_there_within_ten_seconds_though_files_hang(node):
+    """A pipe that nobody writes to stands for a file on a disk that hangs."""
+    pki = node.root / "fs/etc/kubernetes/pki"
+    pki.mkdir(parents=True)
+    for path in (
+        pki / "ca.crt",
+        pki / "apiserver.crt",
+        node.state / "jobs/stage",
+        node.state / "jobs/rehearse",
+    ):
+        os.mkfifo(path)
+    began = time.monotonic()
+    files = bundle(node, "only", "jobs", "certificates", "clock")
+    assert time.monotonic() - began < 10
+    assert files["./jobs/stage"] == b"ended with exit code 124\n"
+    assert files["./state/certificates.txt"] == b"ended with exit code 124\n"
+
+
+def late(node, text: str) -> str:
+    """What a bundle has that is late by now; its first line is what was left out."""
+    begin = 'evidence=$(mktemp -d); room=100000; trap \'rm -rf "$evidence"\' EXIT; touch "$evidence/left-out.txt"; SECONDS=100'
+    done = node.shell("evidence.sh", f'{begin}; {text}; cd "$evidence"; grep -r . .')
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_what_was_read_is_delivered_though_it_is_late_by_then(node):
+    assert late(node, "echo listeners | add state/sockets.txt 1000") == "./state/sockets.txt:listeners\n"
+
+
+def test_nothing_is_begun_when_it_is_late(node):
+    begun = 'look_one() { echo begun >"$evidence/looked"; echo 0 >"$2.exit"; }; add_look state/etcd.txt etcd'
+    begun += "; add_output state/df.txt echo begun; add_file pods/0.log 1000 /etc/hostname"
+    said = late(node, begun)
+    assert [line.split("\t")[0].split(":")[1] for line in said.splitlines()] == [
+        "state/etcd.txt",
+        "state/df.txt",
+        "pods/0.log",
+    ]
+    assert "begun" not in said
+
+
 def test_sections_have_two_megabytes_together(node):
     manifests = node.root / "fs/etc/kubernetes/manifests"
     manifests.mkdir(parents=True)

@@ -505,12 +505,24 @@ class NodeSsh:
     ) -> None:
         """Stream a tar.gz with single sections of the evidence as they are now, secrets redacted. Only reads.
 
+        Over the connection at hand: to open another one to a node that went away takes longer than a report may wait.
+
         Args:
             sections: by name, of `domain/diagnosis/asked.py: SECTIONS`; the node knows no other.
             target: gets the bytes as they come.
             timeout_seconds: for all of it.
+
+        Raises:
+            UnreachableError: NODE_UNREACHABLE, there is no connection any more, or no end within the time limit.
         """
-        code, stderr = self._stream("collect-evidence", ("only", *sections), b"", timeout_seconds, target)
+        deadline = time.monotonic() + timeout_seconds
+        try:
+            channel = self._channel_at_hand(timeout_seconds)
+        except NETWORK_ERRORS as error:
+            self.close()
+            raise translated(error, self.node) from error
+        words = ("only", *sections)
+        code, stderr = self._exchange(channel, "collect-evidence", words, b"", deadline, target)
         self._demand(CommandResult(code, b"", stderr), "collect-evidence")
 
     # -- jobs ----------------------------------------------------------------------------------------------
@@ -694,19 +706,32 @@ class NodeSsh:
         self, verb: str, args: Sequence[str], stdin: bytes, timeout_seconds: float, target: Sink
     ) -> tuple[int, str]:
         """Run one verb, write its output to `target` as it comes; return exit code and stderr."""
-        command = self._bundle.command(verb, args)
         try:
             channel = self._open_channel()
         except NETWORK_ERRORS as error:
             self.close()
             raise translated(error, self.node) from error
+        deadline = time.monotonic() + timeout_seconds
+        return self._exchange(channel, verb, args, stdin, deadline, target)
+
+    def _exchange(
+        self,
+        channel: paramiko.Channel,
+        verb: str,
+        args: Sequence[str],
+        stdin: bytes,
+        deadline: float,
+        target: Sink,
+    ) -> tuple[int, str]:
+        """The same on an open channel, until `deadline` (monotonic seconds)."""
+        command = self._bundle.command(verb, args)
         try:
             with channel:
                 channel.exec_command(command)
                 if stdin:
                     channel.sendall(stdin)
                 channel.shutdown_write()
-                code, stderr = drain(channel, target, time.monotonic() + timeout_seconds)
+                code, stderr = drain(channel, target, deadline)
         except NETWORK_ERRORS as error:
             self.close()
             raise unreachable(
@@ -726,13 +751,20 @@ class NodeSsh:
             self._client = self._connect()
             return self._channel_on(self._client)
 
+    def _channel_at_hand(self, seconds: float) -> paramiko.Channel:
+        """A fresh channel on the connection that is open; none is opened."""
+        with self._lock:
+            if self._client is None:
+                raise paramiko.SSHException("the connection was lost since its files were fetched")
+            return self._channel_on(self._client, seconds)
+
     @staticmethod
-    def _channel_on(client: paramiko.SSHClient) -> paramiko.Channel:
+    def _channel_on(client: paramiko.SSHClient, seconds: float = _CHANNEL_SECONDS) -> paramiko.Channel:
         transport = client.get_transport()
         if transport is None or not transport.is_active():
             raise paramiko.SSHException("the connection is closed")
         transport.set_keepalive(KEEPALIVE_SECONDS)
-        return transport.open_session(timeout=_CHANNEL_SECONDS)
+        return transport.open_session(timeout=seconds)
 
     def _judge(self, verb: str, code: int, stderr: str) -> tuple[int, str]:
         """Pass on an end that is the verb's own business; raise for those every verb shares."""

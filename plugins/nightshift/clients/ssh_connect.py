@@ -223,12 +223,13 @@ def drain(channel: paramiko.Channel, target: Sink, deadline: float) -> tuple[int
         try:
             data = channel.recv(_CHUNK)
         except TimeoutError:
-            if time.monotonic() > deadline:
-                raise TimeoutError("no end within the time limit") from None
-            continue
-        if not data:
+            data = None
+        if data == b"":
             break
-        target.write(data)
+        if data:
+            target.write(data)
+        if time.monotonic() > deadline:  # also of one that goes on and on
+            raise TimeoutError("no end within the time limit")
     if not channel.status_event.wait(max(1.0, min(10.0, deadline - time.monotonic()))):
         raise TimeoutError("no exit code within the time limit")
     while channel.recv_stderr_ready():

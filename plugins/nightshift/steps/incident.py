@@ -60,7 +60,9 @@ _IN_MEMORY_BYTES = (
 _AT_ONCE = threading.BoundedSemaphore(
     2
 )  # incidents whose files are in memory: sixteen nodes may fail together
-_ASKED_BY_SECONDS = 40.0  # after the failure: later the report comes first, which is due within 60 s
+_ASKED_BY_SECONDS = (
+    25.0  # after the failure: later the report comes first, which is due within 60 s; asking may take 10 s
+)
 BEFORE, BEFORE_FOLDER = "before.tar.gz", "before"
 ERROR, JOB, CONTEXT = "driver/error.txt", "driver/job.txt", "driver/context.json"
 
@@ -93,6 +95,7 @@ class _Draft:
         archive: name of the node's archive in the incident; "" when there is none.
         came_as: what the archive would be called, also when the store did not take it; "" when nothing came.
         gap: why the node's own files are not there, or not all of them; "" when they are.
+        is_unreachable: nothing came, since the node could not be reached.
         deadline: after it no part is begun any more, seconds since the epoch.
     """
 
@@ -104,6 +107,7 @@ class _Draft:
     archive: str = ""
     came_as: str = ""
     gap: str = ""
+    is_unreachable: bool = False
 
 
 @dataclass(frozen=True)
@@ -254,6 +258,7 @@ def _take_node(
     except Exception as problem:  # noqa: BLE001 - also what a dying connection does to its library
         name = PARTIAL_ARCHIVE if archive.tell() else ""
         draft.gap = told(problem)
+        draft.is_unreachable = not name and isinstance(problem, UnreachableError)
         draft.missing.append(
             f"The node's own files ({'cut off on their way' if name else 'nothing came'}): {draft.gap}"
         )
@@ -407,8 +412,7 @@ def _ask_again(
     asked = Asked(failed.node.name, session.clock(), tuple(sections))
     with tempfile.SpooledTemporaryFile(_IN_MEMORY_BYTES) as spool:
         archive = cast("IO[bytes]", spool)
-        is_late = asked.at - incident.made > _ASKED_BY_SECONDS
-        why = "there was no time for it" if is_late else _why_not_asked(session, failed, sections, archive)
+        why = _why_not_to_ask(asked, incident, draft) or _why_not_asked(session, failed, sections, archive)
         if why:
             asked = replace(asked, failed=why)
             draft.missing.append(f"{asked.node} could not be asked again for the tests: {why}")
@@ -421,6 +425,13 @@ def _ask_again(
                 inside.append(_entry(path, content))
     target.add_json(FACTS, asked.facts())
     draft.files[FACTS] = json.dumps(asked.facts())
+
+
+def _why_not_to_ask(asked: Asked, incident: Incident, draft: _Draft) -> str:
+    """Why it is not tried; "" when it is."""
+    if draft.is_unreachable:
+        return "it could not be reached when its files were to be fetched"
+    return "there was no time for it" if asked.at - incident.made > _ASKED_BY_SECONDS else ""
 
 
 def _why_not_asked(session: Session, failed: Failed, sections: Sequence[str], archive: IO[bytes]) -> str:

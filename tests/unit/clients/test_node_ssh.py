@@ -8,6 +8,7 @@ import io
 import json
 import re
 import socket
+import time
 
 import paramiko
 import pytest
@@ -15,7 +16,13 @@ from tests.unit.clients.fake_sshd import FakeSshd
 
 from nightshift.clients.node_ssh import ExitCode, NodeSsh
 from nightshift.clients.script_bundle import ScriptBundle
-from nightshift.clients.ssh_connect import connector, generate_key_pair, key_pair_from, read_known_hosts
+from nightshift.clients.ssh_connect import (
+    connector,
+    drain,
+    generate_key_pair,
+    key_pair_from,
+    read_known_hosts,
+)
 from nightshift.domain.errors import (
     BlindError,
     ConfigError,
@@ -496,13 +503,42 @@ def test_a_bundle_that_may_be_thrown_away_is_asked_for_as_such(serve):
 
 
 def test_a_test_of_the_diagnosis_asks_for_sections_by_name(serve):
-    ssh, script, _ = serve("archive")
+    ssh, script, _ = serve("first", "archive", (2, "", "there is no section 'df'"))
+    ssh.collect_evidence(12.5, io.BytesIO())
     target = io.BytesIO()
     ssh.ask_again(("jobs", "df"), target)
-    assert script.verbs == ["collect-evidence only jobs df"]
+    assert script.verbs[1:] == ["collect-evidence only jobs df"]
     assert target.getvalue() == b"archive"
     with pytest.raises(RemoteJobError, match="NODE_COMMAND_FAILED"):
-        serve((2, "", "there is no section 'df'"))[0].ask_again(("df",), io.BytesIO())
+        ssh.ask_again(("df",), io.BytesIO())
+
+
+def test_nobody_waits_for_a_new_connection_to_ask_for_sections(serve):
+    ssh, script, server = serve("first", "archive")
+    ssh.collect_evidence(12.5, io.BytesIO())
+    server.cut()
+    for _ in range(2):
+        with pytest.raises(UnreachableError, match="NODE_UNREACHABLE"):
+            ssh.ask_again(("df",), io.BytesIO())
+    assert (server.connections, len(script.verbs)) == (1, 1)
+
+
+def test_an_answer_that_goes_on_and_on_ends_at_its_limit():
+    class Endless:
+        def settimeout(self, _seconds: float) -> None:
+            pass
+
+        def recv_stderr_ready(self) -> bool:
+            return False
+
+        def recv(self, _size: int) -> bytes:
+            time.sleep(0.01)
+            assert time.monotonic() < began + 5, "it was never ended"
+            return b"x"
+
+    began = time.monotonic()
+    with pytest.raises(TimeoutError, match="time limit"):
+        drain(Endless(), io.BytesIO(), began + 0.1)
 
 
 @pytest.mark.parametrize(

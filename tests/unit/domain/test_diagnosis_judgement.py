@@ -104,10 +104,22 @@ def test_what_the_evidence_lacked_and_the_node_says_counts_and_says_when() -> No
     found = judge(asked(lost, state(b.historic())))
     assert found.first is not None
     assert found.first.cause.name == "stray_static_pod"
-    assert found.confidence is Confidence.CONFIDENT
     test = found.tests[0]
     assert (test.answer, test.source, test.asked) == (Answer.YES, "asked/manifests/listing.txt", ASKED)
     assert f"[asked/manifests/listing.txt, {ASKED}]" in as_text(found)
+
+
+@pytest.mark.parametrize("written", ["2026-06-18 21:59:16", "2026-11-28 23:19:59"])
+def test_a_file_that_only_the_later_look_shows_makes_nobody_sure(written: str) -> None:
+    """Whoever looked into the failure may have laid the copy there: the job had ended at 23:19:30."""
+    then = b.historic()
+    then[b.LISTING] = re.sub(
+        r"2026-06-18 21:59:16(?=\S* \S+ kube-apiserver\.yaml\.bak)", written, then[b.LISTING]
+    )
+    assert written in then[b.LISTING]
+    found = judge(asked(b.without(b.historic(), "manifests/"), state(then)))
+    assert found.first is not None
+    assert (found.first.cause.name, found.confidence) == ("stray_static_pod", Confidence.LIKELY)
 
 
 def test_what_is_no_longer_so_is_said_and_was_the_cause_all_the_same() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping
 
@@ -164,7 +165,16 @@ def test_a_taken_port_is_first_before_a_stray_file_that_nobody_waited_for() -> N
 # -- kubeadm took the copy's start for the one that it waited for
 
 
-def waits_for(component: str) -> dict[str, str]:
+CAME = "2026-11-28 23:17:40.851277775"  # the job began at 23:17:00
+NOT_MIRRORED = (
+    'E1128 23:19:30 "Failed to pull image" err="rpc error: code = NotFound desc = failed to pull and unpack image '
+    '\\"registry.k8s.io/kube-controller-manager:v1.35.4\\": registry.k8s.io/kube-controller-manager:v1.35.4: not found"'
+)
+MOVED = '[upgrade/staticpods] Moving new manifest to "/etc/kubernetes/manifests/kube-apiserver.yaml" and backing up old manifest to "/x"'
+RIVALS = ("image_missing", "disk_full", "kubelet_other_directory", "api_starvation")
+
+
+def waits_for(component: str, came: str = CAME) -> dict[str, str]:
     """The night of 2026-06-24, in which kubeadm came further: it waits for what it upgrades after the API server."""
     words = "Static Pod hash for component "
     files = b.stray(b.kubeadm_failed())
@@ -172,7 +182,42 @@ def waits_for(component: str) -> dict[str, str]:
         path: re.sub(f"(?i)({words})kube-apiserver", rf"\1{component}", text) for path, text in files.items()
     }
     assert changed != files
+    changed[b.LISTING] = changed[b.LISTING].replace("2026-06-18 21:59:16.851277775", came)
     return changed
+
+
+def old(component: str = "kube-controller-manager") -> dict[str, str]:
+    """The same; the copy had lain there since June."""
+    return waits_for(component, "2026-06-18 21:59:16.851277775")
+
+
+def with_rival(files: dict[str, str], cause: str) -> dict[str, str]:
+    """And what holds up the component that kubeadm waits for."""
+    path = "state/kubelet-config.yaml"
+    match cause:
+        case "image_missing":
+            return b.with_lines(files, b.JOBS, b.journal("nightshift-job", NOT_MIRRORED))
+        case "disk_full":
+            return {**files, b.DF: files[b.DF].replace("   8% -    /\n", " 100% -    /\n", 1)}
+        case "kubelet_other_directory":
+            return {**files, path: files[path].replace("/etc/kubernetes/manifests", "/srv/manifests")}
+        case "api_starvation":
+            flooded = (
+                "Retry-After: the server has received too many requests and has asked us to try again later"
+            )
+            return b.with_lines(files, b.JOBS, b.journal("nightshift-job", flooded))
+        case _:
+            return b.starved(files)
+
+
+def recorded(files: dict[str, str], *hashes: tuple[float, str], moved: str = "23:18:00") -> dict[str, str]:
+    """A recording of the API server's pod, by seconds after the job's begin; kubeadm moved its manifest once."""
+    lines = [
+        json.dumps({"t": b.STARTED + seconds, "pods": {"kube-apiserver": {"hash": name}}}) + "\n"
+        for seconds, name in hashes
+    ]
+    files = b.with_lines(files, b.JOBS, b.journal("nightshift-job", MOVED).replace("23:19:30", moved))
+    return {**files, "recorder/samples.jsonl": "".join(lines)}
 
 
 @pytest.mark.parametrize("component", ["kube-controller-manager", "kube-scheduler"])
@@ -188,3 +233,59 @@ def test_a_copy_of_the_api_server_holds_up_nothing_that_comes_before_it() -> Non
     assert found.first is None
     kept = next(s for s in found.conditions if s.cause.name == "stray_static_pod")
     assert "etcd" in kept.match.kept_down
+
+
+@pytest.mark.parametrize("came", ["2026-06-18 21:59:16.851277775", "2026-11-28 23:19:45.851277775"])
+def test_a_copy_that_came_long_before_the_job_or_after_it_holds_up_nothing_that_comes_later(
+    came: str,
+) -> None:
+    found = judge(waits_for("kube-controller-manager", came))
+    assert found.first is None, found.sentence
+    kept = next(s for s in found.conditions if s.cause.name == "stray_static_pod")
+    assert "not for this pod" in kept.match.kept_down
+
+
+def test_a_copy_that_was_moved_there_keeps_its_date_and_came_with_its_entry() -> None:
+    moved = f"{'0' * 64}  1781819956.851 {b.STARTED + 40} 3949 /etc/kubernetes/manifests/{BACKUP}\n"
+    found = judge({**old(), "state/manifest-sums.txt": moved})
+    assert found.first is not None
+    assert found.first.cause.name == "stray_static_pod"
+
+
+@pytest.mark.parametrize(
+    ("hashes", "is_swap"),
+    [
+        ([(1, "a"), (55, "a"), (65, "new"), (150, "new")], False),  # kubeadm's own
+        ([(1, "a"), (30, "copy"), (65, "new"), (140, "new")], True),  # before kubeadm had moved anything
+        ([(1, "a"), (65, "new"), (80, "copy"), (140, "copy")], True),  # the kubelet listed the directory anew
+        ([(1, "a"), (65, "new"), (149.9, "a")], False),  # kubeadm's rollback
+    ],
+)
+def test_the_recording_shows_a_swap_that_kubeadm_did_not_ask_for(
+    hashes: list[tuple[float, str]], is_swap: bool
+) -> None:
+    found = judge(recorded(old(), *hashes))
+    named = found.first.cause.name if found.first else ""
+    assert (named == "stray_static_pod") is is_swap
+
+
+@pytest.mark.parametrize("rival", [*RIVALS, "etcd_io_starvation"])
+def test_an_old_copy_does_not_beat_what_held_up_the_component_that_kubeadm_waited_for(rival: str) -> None:
+    found = judge(with_rival(old(), rival))
+    assert found.first is not None
+    assert found.first.cause.name == rival
+    assert "stray_static_pod" in {s.cause.name for s in found.conditions}
+
+
+@pytest.mark.parametrize("rival", RIVALS)
+def test_a_swapped_copy_comes_after_what_has_no_doubt(rival: str) -> None:
+    found = judge(with_rival(waits_for("kube-controller-manager"), rival))
+    assert found.first is not None
+    assert (found.first.cause.name, found.confidence) == (rival, Confidence.LIKELY)
+    assert "stray_static_pod" in {s.cause.name for s in found.rivals}
+
+
+def test_a_copy_of_the_component_that_kubeadm_waited_for_leads_as_before() -> None:
+    found = judge(with_rival(b.stray(b.kubeadm_failed()), "image_missing"))
+    assert found.first is not None
+    assert found.first.cause.name == "stray_static_pod"

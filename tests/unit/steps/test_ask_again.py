@@ -66,7 +66,7 @@ def test_just_what_answers_is_asked_and_what_the_evidence_lacked_counts(
     (sections,) = night.sections
     assert {"manifests", "argv", "processes"} <= {*sections}
     judged = _json(folder / "diagnosis.json")
-    assert (judged["first"]["cause"], judged["confidence"]) == ("stray_static_pod", "confident")
+    assert (judged["first"]["cause"], judged["confidence"]) == ("stray_static_pod", "likely")
     assert _test(folder, "stray_static_pod")["asked"].startswith("asked on cp1 at 23:1")
     assert _said_of_the_folder(folder, capsys) == judged
     report = (folder / "report.html").read_text(encoding="utf-8")
@@ -129,13 +129,29 @@ def test_a_node_is_not_asked_when_the_report_would_come_too_late(
 
     def slow(since: float, target: BinaryIO) -> None:
         collect(since, target)
-        cluster.now += 41
+        cluster.now += 26
 
     monkeypatch.setattr(cluster.fakes["cp1"], "collect_evidence", slow)
     folder = _fail(session)
     assert night.sections == []
     assert _json(folder / "driver/asked.json")["failed"] == "there was no time for it"
     assert _json(folder / "diagnosis.json")["first"]["cause"] == "stray_static_pod"
+
+
+def test_a_node_that_could_not_be_reached_is_not_asked_again(
+    session: Session, cluster: FakeCluster, night: Night, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    night.gives({}, {})
+
+    def away(since: float, target: BinaryIO) -> None:
+        raise UnreachableError("NODE_UNREACHABLE", "cp1 is away.", cause="power", next_step="Look.")
+
+    monkeypatch.setattr(cluster.fakes["cp1"], "collect_evidence", away)
+    folder = _fail(session, code="VERIFY_FAILED")
+    assert night.sections == []
+    why = "it could not be reached when its files were to be fetched"
+    assert _json(folder / "driver/asked.json")["failed"] == why
+    assert any(why in gap for gap in _json(folder / "manifest.json")["missing"])
 
 
 def test_a_failure_without_a_suspect_asks_nothing(session: Session, night: Night) -> None:

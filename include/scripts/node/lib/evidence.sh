@@ -61,10 +61,14 @@ collect_sections() {
     tar -C "$evidence" -czf - .
 }
 
-# require_sections SECTION…: never a path and never a command.
+# require_sections SECTION…: never a path and never a command, and each once: whoever may ask must not make the node work for long.
 require_sections() {
-    local section
+    local section seen=()
     for section in "$@"; do
+        if is_listed "$section" "$(printf '%s\n' "${seen[@]}")"; then
+            die "$EX_USAGE" "section '$section' is named twice"
+        fi
+        seen+=("$section")
         if ! [[ $section =~ ^[a-z-]+$ ]] || ! is_listed "$section" "$(printf '%s\n' "${SECTIONS[@]}")"; then
             die "$EX_USAGE" "there is no section '$section'"
         fi
@@ -118,7 +122,8 @@ leave_out() {
     printf '%s\t%s\n' "$1" "$2" >>"$evidence/left-out.txt"
 }
 
-# add NAME LIMIT: standard input, redacted, its last LIMIT bytes (or what the whole bundle still has room for).
+# add NAME LIMIT: standard input, redacted, its last LIMIT bytes (or what the whole bundle still has room for). Also when it is late by now:
+# what was read is delivered; whether to begin is asked by the caller.
 add() {
     local used limit=$2
     used=$(du -sB1 "$evidence" | cut -f1)
@@ -126,11 +131,6 @@ add() {
     if ((limit <= 0)); then
         cat >/dev/null
         leave_out "$1" "no room: a bundle has at most $room bytes"
-        return 0
-    fi
-    if is_late; then
-        cat >/dev/null
-        leave_out "$1" "no time: a bundle takes at most $EVIDENCE_SECONDS s"
         return 0
     fi
     mkdir -p "$(dirname "$evidence/$1")"
@@ -144,9 +144,29 @@ is_late() {
     ((SECONDS > EVIDENCE_SECONDS))
 }
 
+# too_late NAME: says so in the bundle when nothing more is to be begun.
+too_late() {
+    is_late || return 1
+    leave_out "$1" "no time: a bundle takes at most $EVIDENCE_SECONDS s"
+}
+
+# within FUNCTION ARGUMENT…: like timeout, of a function: it is ended with all that it started. 124 is its exit code then.
+within() {
+    local worker code=0
+    set -m # a process group of its own
+    "$@" &
+    worker=$!
+    set +m
+    timeout "$COMMAND_SECONDS" tail -s 0.05 --pid="$worker" -f /dev/null >/dev/null || code=$?
+    ((code == 0)) || kill -KILL -- "-$worker" 2>/dev/null || true
+    wait "$worker" 2>/dev/null || ((code != 0)) || code=$?
+    return "$code"
+}
+
 # add_file NAME LIMIT FILE: only the end of it is read at all. It may be gone by now, or its disk may hang.
 add_file() {
     local size
+    ! too_late "$1" || return 0
     size=$(timeout "$COMMAND_SECONDS" stat -Lc %s -- "$3" 2>/dev/null) || {
         leave_out "$1" "it went away before it was read"
         return 0
@@ -161,22 +181,22 @@ add_file() {
 add_output() {
     local name=$1
     shift
-    if is_late; then
-        leave_out "$name" "no time: a bundle takes at most $EVIDENCE_SECONDS s"
-        return 0
-    fi
-    if [[ $(type -t "$1") == file ]]; then
-        set -- timeout --kill-after=1 "$COMMAND_SECONDS" "$@"
-    elif [[ $(type -t "$1") != function ]]; then
-        leave_out "$name" "there is no $1 here"
-        return 0
-    fi
+    ! too_late "$name" || return 0
+    case $(type -t "$1") in
+        file) set -- timeout --kill-after=1 "$COMMAND_SECONDS" "$@" ;;
+        function) set -- within "$@" ;;
+        *)
+            leave_out "$name" "there is no $1 here"
+            return 0
+            ;;
+    esac
     { "$@" 2>&1 || echo "ended with exit code $?"; } </dev/null | add "$name" "$LOG_LIMIT_BYTES"
 }
 
 # add_look NAME SECTION: one of the looks; it has its own limit of time.
 add_look() {
     local answer code
+    ! too_late "$1" || return 0
     answer=$(mktemp -p "$evidence" .look.XXXXXX)
     look_one "$2" "$answer" 2>/dev/null
     code=$(<"$answer.exit")
@@ -272,7 +292,7 @@ add_jobs() {
     local step
     for step in "${STEPS[@]}"; do
         # Arguments are base64 for the job, and a configuration in them is read by no redaction.
-        [[ ! -e $JOBS_DIR/$step ]] || sed 's/^arguments=.*/arguments=[left out]/' "$JOBS_DIR/$step" | add "jobs/$step" "$LOG_LIMIT_BYTES"
+        [[ ! -e $JOBS_DIR/$step ]] || add_output "jobs/$step" sed 's/^arguments=.*/arguments=[left out]/' "$JOBS_DIR/$step"
     done
 }
 
@@ -281,6 +301,7 @@ add_pod_logs() {
     local file name
     while IFS= read -r -d '' file; do
         name=pods/${file#"$FS_ROOT"/var/log/pods/}
+        ! too_late "$name" || continue
         case $file in
             *.gz) { timeout "$COMMAND_SECONDS" zcat "$file" 2>&1 || true; } | add "${name%.gz}" "$POD_LOG_LIMIT_BYTES" ;;
             *) add_file "$name" "$POD_LOG_LIMIT_BYTES" "$file" ;;
@@ -304,17 +325,14 @@ add_manifests() {
     [[ -d $MANIFESTS_DIR ]] || return 0
     while IFS= read -r -d '' file; do
         name=manifests/$(basename "$file")
-        if is_late; then # each file may hang for some seconds
-            leave_out "$name" "no time: a bundle takes at most $EVIDENCE_SECONDS s"
-            continue
-        fi
+        ! too_late "$name" || continue # each file may hang for some seconds
         why=$(why_not_shown "$file")
         if [[ -n $why ]]; then
             leave_out "$name" "$why"
         else
             add_output "$name" cat "$file"
         fi
-    done < <(find "$MANIFESTS_DIR" -mindepth 1 -maxdepth 1 ! -type d -print0)
+    done < <(timeout "$COMMAND_SECONDS" find "$MANIFESTS_DIR" -mindepth 1 -maxdepth 1 ! -type d -print0)
 }
 
 add_manifest_sums() {

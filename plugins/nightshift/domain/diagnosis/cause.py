@@ -29,12 +29,14 @@ class Match:
         subject: what it is about, for the sentence: a file, a flag, a device.
         kept_down: why it is a condition here and not the cause, though it was seen ("" when it may be the cause).
         doubt: why it is at most likely, though it was seen ("" when it may be sure).
+        yields: it comes after a cause that has no doubt and explains enough, however specific it is itself.
     """
 
     decisive: tuple[Sign, ...]
     subject: str = ""
     kept_down: str = ""
     doubt: str = ""
+    yields: bool = False
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,8 @@ Simple on purpose, so that a reader can follow it by hand:
    upgrade (a tenant's image that cannot be pulled) is a condition, and never the first cause.
 4. Of those that explain at least half of what failed the most specific one leads. Of equally specific ones those without a doubt
    come first, then what the node's own state shows (two manifests of one pod, a full disk): a line of a log may be anybody's. Then the
-   earlier one. How many symptoms a cause could explain counts last: a list that is long because it is general proves nothing.
+   earlier one. How many symptoms a cause could explain counts last: a list that is long because it is general proves nothing. What is shown
+   of another component than the one that kubeadm waited for comes after each that has no doubt and explains enough.
 5. Confident is only who explains at least half of what failed, is tied to it, has nothing that makes it doubtful, and has no rival that
    explains half of it too, however general, unless the rival is a consequence of it.
 6. What could not be looked for counts: when a cause that would explain as much and is more specific is unread, the
@@ -141,7 +142,7 @@ def diagnose(signs: Signs, catalogue: Sequence[Cause], symptoms: Sequence[str]) 
     seen = [s for s in suspects if s.match is not None and not s.against]
     firsts = [s for s in seen if not _is_condition(s)]
     conditions = [s for s in seen if _is_condition(s)]
-    heads = sorted((s for s in _unled(firsts) if s.explained), key=rank)
+    heads = _with_yielding_last(sorted((s for s in _unled(firsts) if s.explained), key=rank), enough)
     if not heads:  # nothing but conditions: the weightiest of them is the cause
         heads = sorted((s for s in conditions if s.explained and not _is_kept_down(s)), key=rank)[:1]
     unread = [s for s in suspects if s.match is None and len(s.missing) == len(s.cause.decisive)]
@@ -173,6 +174,14 @@ def _unled(firsts: Sequence[Suspect]) -> list[Suspect]:
         and not (_is_doubtful(s) and specificity.get(name, 0) >= s.cause.specificity)
     }
     return [s for s in firsts if s.cause.name not in led]
+
+
+def _with_yielding_last(heads: list[Suspect], enough: float) -> list[Suspect]:
+    """Where a cause without a doubt explains enough, those that yield to it come last."""
+    is_shown = any(
+        len(s.explained) >= enough and not _is_doubtful(s) and not (s.match and s.match.yields) for s in heads
+    )
+    return sorted(heads, key=lambda s: bool(s.match and s.match.yields)) if is_shown else heads
 
 
 def _leads(firsts: Sequence[Suspect], name: str) -> tuple[str, ...]:

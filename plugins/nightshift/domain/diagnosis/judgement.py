@@ -1,7 +1,8 @@
 """The verdict on a bundle with its tests answered: first reading, what the node was asked after it, and what follows.
 
 What the evidence lacked and the node said afterwards counts for the verdict. What the evidence had stays as it was: a file that somebody
-has taken away since was still the cause. And a *no* of afterwards makes no other cause sure: nobody saw that it was so at the failure.
+has taken away since was still the cause. And a *no* of afterwards makes no other cause sure: nobody saw that it was so at the failure. Nor does a *yes*: what is so by now may have come
+after the failure, so a cause that only the later answer shows is likely at most.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from nightshift.domain.diagnosis.answers import tested
 from nightshift.domain.diagnosis.asked import FOLDER, asked_in, first_evidence, sections_of
 from nightshift.domain.diagnosis.cause import Cause
 from nightshift.domain.diagnosis.causes import CATALOGUE, SYMPTOMS
-from nightshift.domain.diagnosis.engine import Confidence, Diagnosis, diagnose
+from nightshift.domain.diagnosis.engine import Confidence, Diagnosis, Suspect, diagnose
 from nightshift.domain.diagnosis.reading import read
 from nightshift.domain.diagnosis.signs import Sign, Signs
 
@@ -68,10 +69,20 @@ def _sign_from_later(sign: Sign, filled: Mapping[str, str]) -> Sign:
 
 
 def _not_sure_by_later(first: Diagnosis, found: Diagnosis) -> Diagnosis:
-    """A verdict that is sure only because the node showed nothing of a rival afterwards is likely."""
+    """A verdict that is sure only by what the node showed afterwards, of the cause or nothing of a rival, is likely."""
     if found.first is None or found.confidence is not Confidence.CONFIDENT:
         return found
-    named, least = found.first.cause.name, found.first.cause.specificity
-    cleared = {*first.shadows} - {*found.shadows, named}
-    is_by_later = any(_BY_NAME[name].specificity >= least for name in cleared)
+    is_by_later = _is_only_later(found.first) or _is_cleared_later(found.first, first, found)
     return replace(found, confidence=Confidence.LIKELY) if is_by_later else found
+
+
+def _is_only_later(named: Suspect) -> bool:
+    """Nothing of the failure's own evidence shows the cause: it may have come since."""
+    decisive = named.match.decisive if named.match else ()
+    return all(sign.source.startswith(FOLDER) for sign in decisive)
+
+
+def _is_cleared_later(named: Suspect, first: Diagnosis, found: Diagnosis) -> bool:
+    """A rival that the evidence could not tell of was ruled out by the later look alone."""
+    cleared = {*first.shadows} - {*found.shadows, named.cause.name}
+    return any(_BY_NAME[name].specificity >= named.cause.specificity for name in cleared)

@@ -106,6 +106,7 @@ CLAUSES: Mapping[str, str] = {
     "manifests.duplicate": "two files in the manifests directory are the same pod",
     "manifests.stray": "a file in the manifests directory is no manifest by its name",
     "manifests.runs": "the running process has the arguments of one of the two files",
+    "manifests.swapped": "the API server was swapped with a stray copy's while the job was at work",
     "rehearsal.worked": "tonight's rehearsal brought the target's API server up",
     "driver.node_away": "the node did not answer over SSH",
     "disk.full": "a file system is full",

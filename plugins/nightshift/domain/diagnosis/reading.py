@@ -46,6 +46,7 @@ from nightshift.domain.diagnosis.rehearsed import WORKED, read_rehearsed
 from nightshift.domain.diagnosis.signs import QUOTE_LIMIT, Sign, Signs, guarded
 from nightshift.domain.diagnosis.states import kubelet_seconds, read_states
 from nightshift.domain.diagnosis.step_message import NODE_AWAY, read_step_message
+from nightshift.domain.diagnosis.swaps import SWAPPED, read_swaps
 
 _QUIET_SECONDS = 300.0  # a kubelet that has run for longer did not begin within the evidence's window
 _LINE_LIMIT = 2000  # characters of a line that are looked at
@@ -79,6 +80,7 @@ def read(files: Mapping[str, str], since: float | None = None) -> Signs:
         ((ENDED,), lambda: read_certificates(files, since)),
         (ETCD_NAMES, lambda: read_etcd(files, span.logs)),
         (RECORDER_NAMES, lambda: read_recording(files)),
+        ((SWAPPED,), lambda: read_swaps(files, since)),
         (FAST_SYNC_NAMES, lambda: read_fast_syncs(files, span.logs)),
         ((WORKED,), lambda: read_rehearsed(files)),
         ((NODE_AWAY,), lambda: read_step_message(files)),

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 
 from nightshift.domain.diagnosis.lines import lines_of
@@ -69,11 +70,37 @@ NOT_READY_SECONDS = 60.0
 GAP_SECONDS = 10.0
 
 _WAITS_LOOKED_AT = 50  # kubeadm has four components, and gives up after few attempts
-_JOBS_JOURNAL = "journal/nightshift-all.log"
+JOBS_JOURNAL = "journal/nightshift-all.log"
 _MOVED = re.compile(
     r"\[upgrade/staticpods\] Mov(?:ed|ing) new manifest to \"[^\"]{0,200}/([\w-]{1,64})\.yaml\""
 )
 _DONE = re.compile(r"\[upgrade/staticpods\] Component \"([\w-]{1,64})\" upgraded successfully")
+
+
+@dataclass(frozen=True)
+class PodChange:
+    """A component runs as another pod than in the sample before.
+
+    Args:
+        t: seconds since the epoch.
+        line: of the sample.
+        hash: of the new pod.
+    """
+
+    t: float
+    line: int
+    hash: str
+
+
+def pod_changes(files: Mapping[str, str], component: str) -> list[PodChange]:
+    """Each time a component's pod became another one; a container that only restarts is none."""
+    known = [(sample, found) for sample in samples_of(files) if (found := _pod(sample, component, "hash"))]
+    return [PodChange(new.t, new.line, pod) for (_, old), (new, pod) in pairwise(known) if pod != old]
+
+
+def moves(files: Mapping[str, str], component: str) -> list[float]:
+    """When kubeadm moved a component's new manifest into its place, seconds since the epoch."""
+    return [moved for name, moved, _, _ in _waits(files) if name == component]
 
 
 def read_recording(files: Mapping[str, str]) -> Signs:
@@ -102,7 +129,7 @@ def _hashes(samples: Sequence[Sample], files: Mapping[str, str]) -> Signs:
     waits = _waits(files)
     if not any(_pod(sample, component, "hash") for sample in samples for component in _components(sample)):
         return _unread(HASH_UNCHANGED, "no hash of a pod was read")
-    if not waits and not files.get(_JOBS_JOURNAL, "").strip():
+    if not waits and not files.get(JOBS_JOURNAL, "").strip():
         return _unread(HASH_UNCHANGED, "the journal of Nightshift's jobs is not in the evidence")
     signs = []
     for component, moved, quote, until in waits:
@@ -129,7 +156,7 @@ def _waits(files: Mapping[str, str]) -> list[tuple[str, float, str, float | None
     kubeadm tries a component again after it rolled it back, so a component may come several times.
     """
     found: list[tuple[str, float, str, float | None]] = []
-    for line in lines_of(files.get(_JOBS_JOURNAL, ""), None, re.compile(r"\[upgrade/staticpods\]")):
+    for line in lines_of(files.get(JOBS_JOURNAL, ""), None, re.compile(r"\[upgrade/staticpods\]")):
         if line.time is None:
             continue
         moved, done = _MOVED.search(line.text), _DONE.search(line.text)

@@ -8,6 +8,7 @@ from nightshift.domain.diagnosis.signs import Sign, Signs
 
 _DECISIVE = ("manifests.duplicate",)
 _RUNS = "manifests.runs"  # the one that has the arguments of the running process
+_SWAPPED = "manifests.swapped"  # the API server became the copy's, or ceased to be, while kubeadm was at work
 _UPGRADED = ("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler")  # by kubeadm
 _API, _AFTER_IT = "kube-apiserver", {"kube-controller-manager", "kube-scheduler"}  # kubeadm's order
 _WAITED = ("kubeadm.hash_unchanged", "recorder.hash_unchanged")
@@ -39,14 +40,17 @@ def _doubt(sign: Sign, signs: Signs) -> str:
 
 
 def _usurped(found: tuple[Sign, ...], waited: set[str], signs: Signs) -> tuple[Sign, ...]:
-    """Copies of the API server that win, while kubeadm waits for what it upgrades after it.
+    """Copies of the API server that took its place during the job, while kubeadm waits for what it upgrades after it.
 
     The copy's start is a change of the pod too. kubeadm takes it for the one that it waits for, goes on, and asks an API
-    server that the kubelet replaces behind its back.
+    server that the kubelet replaces behind its back. A copy that ran all the while replaces nothing.
     """
     if not waited or not waited <= _AFTER_IT:
         return ()
-    return tuple(sign for sign in found if _pod(sign) == _API and not _loses(sign, signs))
+    swapped = {sign.subject for sign in signs.of(_SWAPPED)}
+    return tuple(
+        sign for sign in found if _pod(sign) == _API and sign.subject in swapped and not _loses(sign, signs)
+    )
 
 
 def _match(signs: Signs) -> Match | None:
@@ -70,7 +74,7 @@ def _match(signs: Signs) -> Match | None:
         doubt = (
             f"kubeadm waited for {', '.join(sorted(waited))}, through an API server that is the stray copy's"
         )
-        return Match(usurped, usurped[0].subject, doubt=doubt)
+        return Match(usurped, usurped[0].subject, doubt=doubt, yields=True)
     if about:
         why = f"{_winner(about[0])} comes after it by name, so the kubelet runs that one"
         return Match(tuple(about), about[0].subject, kept_down=why)
