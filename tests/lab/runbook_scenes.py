@@ -115,6 +115,7 @@ PAGE_WORDS: dict[str, dict[str, str]] = {
     "CRD_CONVERSION_OUTSIDE": {"NAME": "gauges.runbook.example.org", "VERSION": "v1"},
     "CRD_VERSION_UNSERVED": {"NAME": "gauges.runbook.example.org"},
     "DRIFT_UNKNOWN": {"FILE": _CONFIGURATION},
+    "VERSION_SKEW": {"IMAGE": "registry.k8s.io/kube-proxy:v{NSLAB_VERSION}"},
     "KUBEADM_TOO_NEW": {"VERSION": _PACKAGE_VERSION},
     "KUBEADM_UNREADABLE": {"VERSION": _PACKAGE_VERSION},
     "LOOK_INCOMPLETE": {"NAME": "certificates"},

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from tests.lab.gate_world import CLUSTER_FILE
 from tests.lab.runbook_scenes import MAY_FIND_NOTHING, NOT_RUN, PAGE_WORDS, SCENES, WORDS, Scene
 from tests.lab.runbooks import Command, commands, filled, prelude, program, split
 from tests.lab.world import LAB, Api, World
@@ -206,6 +207,8 @@ class RunbookWorld:
         environment = {
             **os.environ,
             **read_env_file(self._world.home.connections),
+            **self._world.airflow_settings(),
+            "NIGHTSHIFT_CLUSTERS": str(CLUSTER_FILE.parent),
             "KUBECONFIG": self._world.facts["KUBECONFIG"],
             "PATH": f"{self._scratch / 'bin'}:{os.environ['PATH']}",
         }
