@@ -337,6 +337,9 @@ class PaperWorld:
         self.facts = {"KUBECONFIG": "none", "NSLAB_NODES": "cp1=10.0.0.1"}
         self.asked: list[str] = []
 
+    def airflow_settings(self) -> dict[str, str]:
+        return {}
+
     def kubectl(self, *words: str) -> None:
         self.asked.append(" ".join(words))
 
