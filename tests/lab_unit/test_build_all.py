@@ -23,7 +23,7 @@ def test_every_step_is_numbered_and_shared_things_are_made_once(monkeypatch: pyt
 
         return make
 
-    for kind in ("kubernetes", "etcd", "coredns"):
+    for kind in ("kubernetes", "etcd", "coredns", "cri_tools"):
         monkeypatch.setattr(binaries, f"ensure_{kind}", maker(kind))
     monkeypatch.setattr(packages, "ensure_repositories", maker("repositories"))
     monkeypatch.setattr(images, "ensure_images", maker("images"))
@@ -31,12 +31,13 @@ def test_every_step_is_numbered_and_shared_things_are_made_once(monkeypatch: pyt
     said: list[str] = []
     artifacts = build.ensure_all(["1.34.2", "v1.34.4"], said.append)
     assert said == [
-        "[1/6] kubernetes 1.34.2",
-        "[2/6] kubernetes 1.34.4",
-        "[3/6] etcd 3.6.5",
-        "[4/6] coredns 1.12.1",
-        "[5/6] repositories ['1.34.2', '1.34.4']",
-        "[6/6] images ['1.34.2', '1.34.4']",
+        "[1/7] kubernetes 1.34.2",
+        "[2/7] kubernetes 1.34.4",
+        "[3/7] etcd 3.6.5",
+        "[4/7] coredns 1.12.1",
+        "[5/7] cri_tools 1.34.0",
+        "[6/7] repositories ['1.34.2', '1.34.4']",
+        "[7/7] images ['1.34.2', '1.34.4']",
     ]
     assert artifacts.bin_dir_by_version == dict.fromkeys(("1.34.2", "1.34.4"), Path("/x/kubernetes"))
     assert artifacts.keyring == Path("/x/ring")

@@ -49,6 +49,26 @@ def test_version_stamps_are_set_in_both_packages_that_print_them() -> None:
             assert f"-X {package}.{stamp}" in flags
 
 
+def test_crictl_is_built_from_its_module_and_says_its_version(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compiled: list[tuple[str, list[str], str]] = []
+
+    def compile_it(go: Path, work: Path, out: Path, flags: str, targets: list[str]) -> None:
+        compiled.append((flags, targets, (work / "go.mod").read_text()))
+
+    monkeypatch.setattr(binaries, "_BINARIES", tmp_path / "binaries")
+    monkeypatch.setattr(store, "CACHE_DIR", tmp_path)
+    monkeypatch.setattr(store, "_DURATIONS", tmp_path / "durations.json")
+    monkeypatch.setattr(binaries, "ensure_go", lambda minimum, report: tmp_path / "go")
+    monkeypatch.setattr(binaries, "_compile", compile_it)
+    assert binaries.ensure_cri_tools("1.34.0", str).name == "cri-tools-1.34.0-r1"
+    ((flags, targets, go_mod),) = compiled
+    assert "-X sigs.k8s.io/cri-tools/pkg/version.Version=v1.34.0" in flags
+    assert targets == ["sigs.k8s.io/cri-tools/cmd/crictl"]
+    assert "require sigs.k8s.io/cri-tools v1.34.0\n" in go_mod
+
+
 @pytest.fixture
 def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A release server on loopback; yields the directory it serves."""

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from nslab.build import binaries, packages, store
-from nslab.build.versions import KUBERNETES_COMMANDS, release
+from nslab.build.versions import KUBERNETES_COMMANDS
 
 needs_tools = pytest.mark.skipif(
     not (shutil.which("dpkg-deb") and shutil.which("gpg")), reason="needs dpkg-deb and gpg"
@@ -22,7 +22,7 @@ needs_tools = pytest.mark.skipif(
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     programs = tmp_path / "programs"
     programs.mkdir()
-    for name in KUBERNETES_COMMANDS:
+    for name in (*KUBERNETES_COMMANDS, "crictl"):
         (programs / name).write_text(f"#!/bin/sh\necho {name}\n")
     monkeypatch.setattr(store, "CACHE_DIR", tmp_path)
     monkeypatch.setattr(store, "_DURATIONS", tmp_path / "durations.json")
@@ -30,6 +30,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(packages, "_DEBS", tmp_path / "debs")
     monkeypatch.setattr(packages, "_KEYS", tmp_path / "key")
     monkeypatch.setattr(binaries, "ensure_kubernetes", lambda version, report: programs)
+    monkeypatch.setattr(binaries, "ensure_cri_tools", lambda version, report: programs)
     return tmp_path
 
 
@@ -68,6 +69,18 @@ def test_package_contents_follow_upstream(cache: Path) -> None:
 
 
 @needs_tools
+def test_every_minor_offers_crictl_and_nothing_depends_on_it(cache: Path) -> None:
+    root = packages.ensure_repositories(["1.34.2", "1.34.4", "1.35.4"], str)
+    for minor in ("v1.34", "v1.35"):
+        assert (root / minor / "deb/Packages").read_text().count("Package: cri-tools\n") == 1
+        (deb,) = (root / minor / "deb").glob("cri-tools_1.34.0-1.1_*.deb")
+        assert "./usr/bin/crictl\n" in out("dpkg-deb", "-c", deb)
+        (kubeadm,) = (root / minor / "deb").glob("kubeadm_*.4-*.deb")
+        # Upstream's has had no such relation since 1.32.
+        assert out("dpkg-deb", "-f", kubeadm, "Depends", "Recommends") == ""
+
+
+@needs_tools
 def test_a_second_release_of_a_minor_joins_the_first_and_minors_are_apart(cache: Path) -> None:
     root = packages.ensure_repositories(["1.34.4", "1.35.4"], str)
     assert not list((root / "v1.34/deb").glob("*1.34.2*"))
@@ -77,7 +90,7 @@ def test_a_second_release_of_a_minor_joins_the_first_and_minors_are_apart(cache:
     packages.ensure_repositories(["1.34.2"], str)
     index = (root / "v1.34/deb/Packages").read_text()
     assert index.count("Version: 1.34.2-1.1\n") == index.count("Version: 1.34.4-1.1\n") == 3
-    assert "1.34" not in (root / "v1.35/deb/Packages").read_text()
+    assert "1.34.4" not in (root / "v1.35/deb/Packages").read_text()
     assert not (root / before).exists()
 
 
@@ -120,6 +133,5 @@ def test_release_file_names_its_indexes_with_checksums() -> None:
 
 
 def test_control_file_carries_the_relations_of_the_kubelet_only() -> None:
-    rel = release("1.34.4")
-    assert "Depends: mount, util-linux\n" in packages.control_file(rel, "kubelet", 1)
-    assert "Depends" not in packages.control_file(rel, "kubeadm", 1)
+    assert "Depends: mount, util-linux\n" in packages.control_file("kubelet", "1.34.4-1.1", 1)
+    assert "Depends" not in packages.control_file("kubeadm", "1.34.4-1.1", 1)

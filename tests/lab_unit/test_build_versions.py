@@ -23,7 +23,7 @@ def test_pins_of_the_releases_the_lab_was_made_with() -> None:
 def test_names_derived_from_a_version() -> None:
     rel = versions.release("1.34.4")
     assert (rel.minor, rel.tag, rel.staging_version) == ("1.34", "v1.34.4", "v0.34.4")
-    assert rel.package_version == "1.34.4-1.1"
+    assert (rel.package_version, rel.cri_tools_package_version) == ("1.34.4-1.1", "1.34.0-1.1")
     assert (rel.etcd_version, rel.coredns_version) == ("3.6.5", "1.12.1")
 
 

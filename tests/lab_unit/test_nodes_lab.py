@@ -123,6 +123,15 @@ def node(name: str, ready: str, heartbeat: str) -> dict[str, object]:
     return {"metadata": {"name": name}, "status": {"conditions": [condition]}}
 
 
+def test_a_node_gets_crictl_and_holds_what_upstream_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    entered: list[list[str]] = []
+    monkeypatch.setattr(machine, "enter", lambda name, argv: entered.append(argv))
+    cluster.install_packages("w1", "1.34.4")
+    pinned = ["kubeadm=1.34.4-*", "kubelet=1.34.4-*", "kubectl=1.34.4-*"]
+    assert next(argv for argv in entered if "install" in argv)[-4:] == [*pinned, "cri-tools"]
+    assert ["apt-mark", "hold", "kubeadm", "kubelet", "kubectl"] in entered
+
+
 def test_what_the_api_remembers_from_before_the_boot_does_not_count() -> None:
     boot = 1_700_000_000.9
     nodes = [
@@ -293,7 +302,7 @@ def test_doctor_says_where_programs_come_from_and_that_go_is_needed_with_downloa
     assert first.fine
     assert second.fine
     assert kubernetes in first.sentence
-    assert "etcd and CoreDNS are always built" in second.sentence
+    assert "etcd, CoreDNS and crictl are always built" in second.sentence
     assert others in second.sentence
     assert asked == ["1.24" if chosen == "release" else "1.25"], "Kubernetes 1.35 asks for a newer one"
 

@@ -132,6 +132,12 @@ def test_workers_join_without_control_plane_and_pin_the_authority() -> None:
     assert "controlPlane:" in kubeadm_config.join(HA, HA.control_planes[1], secrets, "sha256:1")
 
 
+def test_crictl_is_told_the_socket_on_every_node(tmp_path: Path) -> None:
+    identity.lay_files(tmp_path)
+    lines = (tmp_path / "etc/crictl.yaml").read_text().splitlines()
+    assert "runtime-endpoint: unix:///run/containerd/containerd.sock" in lines
+
+
 def test_containerd_file_is_toml_and_confines_images_to_the_lab() -> None:
     config = tomllib.loads((identity.FILES / "etc/containerd/config.toml").read_text())
     cri = config["plugins"]["io.containerd.grpc.v1.cri"]

@@ -63,10 +63,12 @@ def _steps(releases: list[Release]) -> list[Callable[[Report], object]]:
     names = [r.version for r in releases]
     etcds = sorted({r.etcd_version for r in releases})
     servers = sorted({r.coredns_version for r in releases})
+    tools = sorted({r.cri_tools_version for r in releases})
     return [
         *(partial(binaries.ensure_kubernetes, name) for name in names),
         *(partial(binaries.ensure_etcd, version) for version in etcds),
         *(partial(binaries.ensure_coredns, version) for version in servers),
+        *(partial(binaries.ensure_cri_tools, version) for version in tools),
         partial(packages.ensure_repositories, names),
         partial(images.ensure_images, names),
     ]

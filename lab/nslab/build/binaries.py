@@ -1,9 +1,9 @@
-"""Kubernetes, etcd and CoreDNS programs, from the official release or built from Go modules.
+"""Kubernetes, etcd, CoreDNS and crictl programs, from the official release or built from Go modules.
 
 `NSLAB_SOURCE` chooses: `release` downloads Kubernetes from dl.k8s.io and checks the published
 SHA-256, `modules` builds it through the Go module proxy, `auto` (default) downloads where dl.k8s.io
-answers within a few seconds and builds otherwise. etcd and CoreDNS are always built: their releases
-live on another host than Kubernetes', and building both takes about three minutes.
+answers within a few seconds and builds otherwise. etcd, CoreDNS and crictl are always built: their
+releases live on another host than Kubernetes', and building them takes about three minutes.
 
 The finished directory is keyed by version and RECIPE. Raise RECIPE when a change here makes older
 results wrong; a mere clean-up must not throw away half an hour of compiling.
@@ -31,7 +31,8 @@ _BINARIES = CACHE_DIR / "binaries"
 RELEASE_SERVER = os.environ.get("NSLAB_RELEASE_SERVER", "https://dl.k8s.io")
 _PROBE_SECONDS = 5
 _READ_SECONDS = 60
-GO_OF_OTHERS = "1.24"  # lowest Go release the go.mod of every pinned etcd and CoreDNS accepts
+GO_OF_OTHERS = "1.24"  # lowest Go release the go.mod of every pinned etcd, CoreDNS and crictl accepts
+_CRI_TOOLS = "sigs.k8s.io/cri-tools"
 
 
 def ensure_kubernetes(version: str, report: Report = print) -> Path:
@@ -55,6 +56,15 @@ def ensure_coredns(version: str, report: Report = print) -> Path:
     """Return a directory with coredns of `version` (e.g. "1.12.1")."""
     return ensure_directory(
         _BINARIES / f"coredns-{version}-r{RECIPE}", lambda out: _build_coredns(version, out, report), report
+    )
+
+
+def ensure_cri_tools(version: str, report: Report = print) -> Path:
+    """Return a directory with crictl of `version` (e.g. "1.34.0")."""
+    return ensure_directory(
+        _BINARIES / f"cri-tools-{version}-r{RECIPE}",
+        lambda out: _build_cri_tools(version, out, report),
+        report,
     )
 
 
@@ -164,6 +174,12 @@ def _build_coredns(version: str, out: Path, report: Report) -> None:
     work = _module(out, _requiring("coredns", [f"github.com/coredns/coredns v{version}"]))
     go = ensure_go(GO_OF_OTHERS, report)
     _compile(go, work, out, "-s -w", ["github.com/coredns/coredns"])
+
+
+def _build_cri_tools(version: str, out: Path, report: Report) -> None:
+    work = _module(out, _requiring("cri-tools", [f"{_CRI_TOOLS} v{version}"]))
+    stamp = f"-s -w -X {_CRI_TOOLS}/pkg/version.Version=v{version}"
+    _compile(ensure_go(GO_OF_OTHERS, report), work, out, stamp, [f"{_CRI_TOOLS}/cmd/crictl"])
 
 
 def _requiring(name: str, requirements: list[str]) -> str:

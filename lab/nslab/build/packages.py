@@ -1,4 +1,4 @@
-"""kubeadm, kubelet and kubectl as Debian packages, in one signed repository per minor release.
+"""kubeadm, kubelet, kubectl and cri-tools as Debian packages, in one signed repository per minor release.
 
 Laid out as pkgs.k8s.io is: `v1.34/deb/` is a flat repository (`deb … /v1.34/deb/ /`) with
 `Release.key` beside its index. A patch upgrade stays within one repository, a minor upgrade needs
@@ -7,7 +7,8 @@ the source line of the node changed: that is the step an operator forgets, so it
 Contents of the packages follow the official ones, except that the kubelet does not depend on
 kubernetes-cni; the nodes have Debian's containernetworking-plugins instead. As in the official
 packages the drop-in 10-kubeadm.conf comes with kubeadm, the unit and /etc/default/kubelet with
-the kubelet.
+the kubelet; and kubeadm does not depend on cri-tools, from 1.32 on (kubernetes/release #3626):
+whoever wants crictl names that package.
 """
 
 from __future__ import annotations
@@ -16,7 +17,9 @@ import gzip
 import hashlib
 import os
 import shutil
+from collections.abc import Iterable
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 from nslab.build import binaries
@@ -38,9 +41,11 @@ _SUMMARIES = {
     "kubeadm": "Command-line utility for administering a Kubernetes cluster",
     "kubelet": "Node agent for Kubernetes clusters",
     "kubectl": "Command-line utility for interacting with a Kubernetes cluster",
+    "cri-tools": "Command-line utility for interacting with a container runtime",
 }
 _RELATIONS = {"kubelet": "Depends: mount, util-linux\nRecommends: iptables (>= 1.8.4)\n"}
 _SECTIONS = {"kubelet": "net"}
+_PROGRAMS = {"cri-tools": "crictl"}  # of the others the program is called as the package
 
 
 def ensure_repositories(versions: list[str], report: Report = print) -> Path:
@@ -69,10 +74,10 @@ def keyring(report: Report = print) -> Path:
     return ensure_signing_key(report) / "nightshift-lab.gpg"
 
 
-def control_file(rel: Release, name: str, installed_kib: int) -> str:
+def control_file(name: str, version: str, installed_kib: int) -> str:
     """Return the control file of one package; `installed_kib` is its unpacked size in KiB."""
     return (
-        f"Package: {name}\nVersion: {rel.package_version}\nArchitecture: {binaries.architecture()}\n"
+        f"Package: {name}\nVersion: {version}\nArchitecture: {binaries.architecture()}\n"
         "Maintainer: Nightshift lab <lab@nightshift.invalid>\n"
         f"Installed-Size: {installed_kib}\n{_RELATIONS.get(name, '')}"
         f"Section: {_SECTIONS.get(name, 'admin')}\nPriority: optional\nHomepage: https://kubernetes.io\n"
@@ -102,18 +107,26 @@ def _debs_directory(rel: Release) -> Path:
     return _DEBS / f"packages-{rel.version}-r{RECIPE}"
 
 
-def _ensure_debs(rel: Release, report: Report) -> Path:
+def _cri_tools_directory(rel: Release) -> Path:
+    return _DEBS / f"packages-cri-tools-{rel.cri_tools_version}-r{RECIPE}"
+
+
+def _ensure_debs(rel: Release, report: Report) -> None:
     commands = binaries.ensure_kubernetes(rel.version, report)
-    return ensure_directory(_debs_directory(rel), lambda out: _build_debs(rel, commands, out), report)
+    build = partial(_build_debs, NODE_COMMANDS, rel.package_version, commands)
+    ensure_directory(_debs_directory(rel), build, report)
+    crictl = binaries.ensure_cri_tools(rel.cri_tools_version, report)
+    build = partial(_build_debs, ["cri-tools"], rel.cri_tools_package_version, crictl)
+    ensure_directory(_cri_tools_directory(rel), build, report)
 
 
-def _build_debs(rel: Release, commands: Path, out: Path) -> None:
-    for name in NODE_COMMANDS:
+def _build_debs(names: Iterable[str], version: str, commands: Path, out: Path) -> None:
+    for name in names:
         tree = out / ".tree"
         _lay_out(name, commands, tree)
         kib = sum(f.stat().st_size for f in tree.rglob("*") if f.is_file()) // 1024
-        _install(tree / "DEBIAN/control", control_file(rel, name, kib))
-        deb = out / f"{name}_{rel.package_version}_{binaries.architecture()}.deb"
+        _install(tree / "DEBIAN/control", control_file(name, version, kib))
+        deb = out / f"{name}_{version}_{binaries.architecture()}.deb"
         # Lightly compressed: they travel over a bridge, and every lab waits for their making.
         run(["dpkg-deb", "--root-owner-group", "-Zgzip", "-z1", "--build", str(tree), str(deb)])
         shutil.rmtree(tree)
@@ -122,9 +135,9 @@ def _build_debs(rel: Release, commands: Path, out: Path) -> None:
 
 def _lay_out(name: str, commands: Path, tree: Path) -> None:
     """Put one package's files under `tree`, as the official package has them."""
-    binary = tree / "usr/bin" / name
+    binary = tree / "usr/bin" / _PROGRAMS.get(name, name)
     binary.parent.mkdir(parents=True)
-    shutil.copyfile(commands / name, binary)
+    shutil.copyfile(commands / binary.name, binary)
     binary.chmod(0o755)
     units = tree / "usr/lib/systemd/system"
     if name == "kubeadm":
@@ -148,9 +161,9 @@ def _install(path: Path, text: str, mode: int = 0o644) -> None:
 
 def _publish(minor: str, report: Report) -> None:
     """Make `v<minor>` show the packages that are in the cache now; a no-op when it does already."""
-    debs = sorted(
-        deb for rel in RELEASES.values() if rel.minor == minor for deb in _debs_directory(rel).glob("*.deb")
-    )
+    releases = [rel for rel in RELEASES.values() if rel.minor == minor]
+    directories = {*map(_debs_directory, releases), *map(_cri_tools_directory, releases)}
+    debs = sorted(deb for directory in directories for deb in directory.glob("*.deb"))
     entries = "".join(deb.with_suffix(".entry").read_text() for deb in debs)
     fingerprint = hashlib.sha256(entries.encode() + (_KEYS / "Release.key").read_bytes()).hexdigest()[:12]
     target = f".v{minor}-r{RECIPE}-{fingerprint}"

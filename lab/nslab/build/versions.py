@@ -26,6 +26,8 @@ class Release:
     go: str  # lowest Go release its go.mod accepts, e.g. "1.24"
     pause_tag: str = "3.10.1"
     package_revision: str = "1.1"
+    # crictl of this minor's repository. Upstream's for 1.35 is 1.35.0, which is not published as a Go module.
+    cri_tools_version: str = "1.34.0"
 
     @property
     def minor(self) -> str:
@@ -46,6 +48,11 @@ class Release:
     def package_version(self) -> str:
         """Version of the Debian packages: "1.34.4-1.1"."""
         return f"{self.version}-{self.package_revision}"
+
+    @property
+    def cri_tools_package_version(self) -> str:
+        """Version of the Debian package cri-tools: "1.34.0-1.1"."""
+        return f"{self.cri_tools_version}-{self.package_revision}"
 
     @property
     def etcd_version(self) -> str:

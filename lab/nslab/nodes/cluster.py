@@ -32,12 +32,15 @@ def environment() -> Mapping[str, str]:
 
 
 def install_packages(name: str, version: str) -> None:
-    """Install kubeadm, kubelet and kubectl from the lab's repository and hold them, as upstream says."""
+    """Install kubeadm, kubelet and kubectl from the lab's repository and hold them, as upstream says.
+
+    crictl comes with them: no package needs it any more, and whoever runs a cluster does.
+    """
     packages = ["kubeadm", "kubelet", "kubectl"]
     machine.enter(name, ["apt-get", "-q", "update"])
     script = 'export DEBIAN_FRONTEND=noninteractive; apt-get -q install -y --no-install-recommends "$@"'
     wanted = [f"{package}={version}-*" for package in packages]
-    machine.enter(name, ["sh", "-c", script, "install", *wanted])
+    machine.enter(name, ["sh", "-c", script, "install", *wanted, "cri-tools"])
     machine.enter(name, ["apt-mark", "hold", *packages])
     machine.enter(name, ["systemctl", "enable", "--quiet", "kubelet"])
 

@@ -79,7 +79,10 @@ def supply() -> list[Finding]:
     means = f"with {go}" if go else f"with Go {toolchain.TOOLCHAIN}, which `lab up` fetches"
     return [
         Finding(True, f"what is not cached yet: {kubernetes}"),
-        Finding(True, f"what is not cached yet: etcd and CoreDNS are always built from Go modules, {means}"),
+        Finding(
+            True,
+            f"what is not cached yet: etcd, CoreDNS and crictl are always built from Go modules, {means}",
+        ),
     ]
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from nslab.nodes import base, machine, pool, state
 
-RECIPE = 1  # raise when a change to the cluster or the sample workload makes older disks wrong
+RECIPE = 2  # raise when a change to the cluster or the sample workload makes older disks wrong
 _SUFFIX = f"base{base.RECIPE}-r{RECIPE}"
 _MAX_AGE = 300 * 24 * 3600  # seconds; kubeadm's certificates live one year
 
