@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 import time
@@ -155,3 +156,10 @@ def test_a_node_without_etcd_has_no_line_of_it(node: FakeNode) -> None:
     assert "/var/lib/etcd" not in found
     assert {"/", "/var/lib/kubelet", "/etc/kubernetes/tmp", "/var/log", str(node.state)} <= set(found)
     assert all(asked == where for asked, where in found.items())
+
+
+def test_the_probe_knows_every_function_that_it_calls(node: FakeNode) -> None:
+    """What is missing ends a section's line and not the section: nobody would see that the jobs were read without the lock."""
+    done = node.run("probe")
+    assert done.returncode == 0, done.stderr
+    assert re.findall(r"line \d+: (\w+_\w+): command not found", done.stderr) == []

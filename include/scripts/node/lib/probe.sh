@@ -172,7 +172,7 @@ section_kubeadm_pids() {
 
 section_jobs() {
     local step active
-    take_shared_lock
+    share_lock
     active=$(active_steps)
     for step in "${STEPS[@]}"; do
         [[ ! -e $JOBS_DIR/$step ]] || job_line "$step" "$active"
