@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import re
 import subprocess
 import sys
@@ -163,3 +164,19 @@ def test_the_probe_knows_every_function_that_it_calls(node: FakeNode) -> None:
     done = node.run("probe")
     assert done.returncode == 0, done.stderr
     assert re.findall(r"line \d+: (\w+_\w+): command not found", done.stderr) == []
+
+
+def test_a_section_that_fails_half_way_says_so_and_tells_no_job_lost(node: FakeNode) -> None:
+    """systemd that does not answer knows of no unit; a running kubeadm is not lost for that."""
+    (node.state / "jobs" / "kubeadm-upgrade").write_text("state=running\nexit_code=-\nboot_id=x\n")
+    silent = node.root / "silent"
+    silent.mkdir()
+    (silent / "systemctl").write_text("#!/bin/sh\nexit 1\n")
+    (silent / "systemctl").chmod(0o755)
+    node.environment |= {"PATH": f"{silent}:{node.variables()['PATH']}"}
+    done = node.run("probe")
+    _, code, content = next(line for line in done.stdout.splitlines() if line.startswith("jobs\t")).split(
+        "\t"
+    )
+    assert code != "0"
+    assert "lost" not in base64.b64decode(content).decode()

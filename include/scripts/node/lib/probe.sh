@@ -25,11 +25,15 @@ probe_all() {
 
 # probe_one SECTION FILE: a section's failure is written down, it does not end the probe.
 probe_one() {
-    local code=0
+    local code
+    # Not `( … ) || code=$?`: on the left of || nothing ends at a failure, whatever is set inside. This is a process of its own.
+    set +e
     (
         set -euo pipefail
         "section_${1//-/_}"
-    ) >"$2" || code=$?
+    ) >"$2"
+    code=$?
+    set -e
     echo "$code" >"$2.exit"
 }
 
