@@ -51,7 +51,7 @@ unit: ## Unit tests; those of domain/ with its branch coverage, which no other t
 	$(call limit,900) $(PYTEST) -q -n $$(nproc) --dist worksteal --basetemp="$$temporary" $(OTHER_UNIT_TESTS)
 
 scripts: ## What runs on nodes, as real processes in a directory of its own (minutes: they start thousands and wait for some).
-	temporary=$$(mktemp -d /tmp/ns-XXXX)
+	temporary=$$(mktemp -d /tmp/ns-XXXX) # short, as for unit
 	trap 'rm -rf "$$temporary"' EXIT
 	$(call limit,1200) $(PYTEST) -q -n $$(nproc) --dist worksteal --basetemp="$$temporary" $(SCRIPT_TESTS)
 

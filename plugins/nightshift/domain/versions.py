@@ -97,26 +97,23 @@ def kubelet_skew_problem(kubelet: Version, api_server: Version) -> str | None:
 
 def component_skew_problem(component: str, version: Version, api_server: Version) -> str | None:
     """Say why this controller-manager or scheduler may not talk to this API server, or None when it may."""
-    behind = api_server.minors_ahead_of(version)
-    if behind < 0:
-        return f"{component} {version} is newer than API server {api_server}"
-    if behind > MAX_COMPONENT_MINORS_BEHIND:
-        return (
-            f"{component} {version} is {behind} minors older than API server {api_server} "
-            f"(at most {MAX_COMPONENT_MINORS_BEHIND} is supported)"
-        )
-    return None
+    return _behind_problem(component, version, api_server, MAX_COMPONENT_MINORS_BEHIND)
 
 
 def proxy_skew_problem(proxy: Version, api_server: Version) -> str | None:
     """Say why this kube-proxy may not talk to this API server, or None when it may."""
-    behind = api_server.minors_ahead_of(proxy)
+    return _behind_problem("kube-proxy", proxy, api_server, MAX_PROXY_MINORS_BEHIND)
+
+
+def _behind_problem(component: str, version: Version, api_server: Version, most: int) -> str | None:
+    """Say why a client of this API server is too new or too old for it."""
+    behind = api_server.minors_ahead_of(version)
     if behind < 0:
-        return f"kube-proxy {proxy} is newer than API server {api_server}"
-    if behind > MAX_PROXY_MINORS_BEHIND:
+        return f"{component} {version} is newer than API server {api_server}"
+    if behind > most:
         return (
-            f"kube-proxy {proxy} is {behind} minors older than API server {api_server} "
-            f"(at most {MAX_PROXY_MINORS_BEHIND} are supported)"
+            f"{component} {version} is {behind} minors older than API server {api_server} "
+            f"(at most {most} {'is' if most == 1 else 'are'} supported)"
         )
     return None
 

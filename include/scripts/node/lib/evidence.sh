@@ -158,7 +158,7 @@ within() {
     worker=$!
     set +m
     timeout "$COMMAND_SECONDS" tail -s 0.05 --pid="$worker" -f /dev/null >/dev/null || code=$?
-    ((code == 0)) || kill -KILL -- "-$worker" 2>/dev/null || true
+    ((code == 0)) || kill -KILL -- "-$worker" 2>/dev/null || true # it may have ended by now
     wait "$worker" 2>/dev/null || ((code != 0)) || code=$?
     return "$code"
 }
@@ -303,6 +303,7 @@ add_pod_logs() {
         name=pods/${file#"$FS_ROOT"/var/log/pods/}
         ! too_late "$name" || continue
         case $file in
+            # One that is cut off (the kubelet is just writing it) is kept as far as it goes, with zcat's complaint.
             *.gz) { timeout "$COMMAND_SECONDS" zcat "$file" 2>&1 || true; } | add "${name%.gz}" "$POD_LOG_LIMIT_BYTES" ;;
             *) add_file "$name" "$POD_LOG_LIMIT_BYTES" "$file" ;;
         esac
@@ -404,6 +405,7 @@ running_arguments() {
     local pid
     for pid in $(pgrep 'etcd|kube-apiserver|kube-controller|kube-scheduler|kubelet|kubeadm'); do
         printf '%s\n' "== $pid $(cat "/proc/$pid/comm" 2>/dev/null)"
+        # It may have ended since pgrep saw it: then its name stands there alone.
         { tr '\0' '\n' 2>/dev/null <"/proc/$pid/cmdline" || true; } | sed 's/^/- /'
     done
 }
@@ -413,7 +415,7 @@ static_pods() {
     find "$FS_ROOT/var/log/containers" -maxdepth 1 -name '*_kube-system_*' -printf '%TY-%Tm-%TdT%TT%Tz %f %l\n' | sort
     echo '== containers and their sandboxes'
     grep -sHoE '"io\.kubernetes\.(cri\.sandbox-id|cri-o\.SandboxID)": ?"[0-9a-f]+"' \
-        "$FS_ROOT"/run/containerd/io.containerd.runtime.v2.task/k8s.io/*/config.json || true
+        "$FS_ROOT"/run/containerd/io.containerd.runtime.v2.task/k8s.io/*/config.json || true # none: another runtime
 }
 
 clock() {
