@@ -132,7 +132,9 @@ class Player:
                 return f"not as expected: {failure or 'it succeeded'}"[:400]
             if ("ssh-cut", recipe.node) in recipe.faults:
                 self._lab.run("heal", "ssh-cut")
+            failed = time.time()
             files = self._collect(recipe.node, began - BEFORE_SECONDS) | self._from_the_api()
+            self._lab.log(f"{recipe.name}: evidence {time.time() - failed:.1f} s after the step's end")
         finally:
             self._heal(recipe)
         self._write(recipe, files, failure, began)

@@ -11,11 +11,12 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from pathlib import Path
 
 from nightshift.domain.diagnosis.causes import CATALOGUE, SYMPTOMS
 from nightshift.domain.diagnosis.engine import Confidence, Diagnosis, diagnose
 from nightshift.domain.diagnosis.reading import read
-from nscorpus.incidents import HEALTHY, SIDES, UNCATALOGUED, Incident, corpus
+from nscorpus.incidents import CORPUS, HEALTHY, SIDES, UNCATALOGUED, Incident, corpus
 
 TOP = 3
 
@@ -160,9 +161,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--long", action="store_true", help="the answer to every incident, not only to the misses"
     )
+    parser.add_argument("--corpus", type=Path, default=CORPUS, help="incidents that were recorded elsewhere")
     options = parser.parse_args(arguments)
     for side in SIDES:
-        print(report(side, judge_all(corpus(side)), is_long=options.long))
+        print(report(side, judge_all(corpus(side, options.corpus)), is_long=options.long))
     return 0
 
 
