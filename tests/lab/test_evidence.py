@@ -14,11 +14,15 @@ from tests.lab.secret_world import leaks, own_secrets, plant
 from tests.lab.test_night import KUBEADM_UNIT, SLOT, assert_clean, assert_on_target
 from tests.lab.world import World, wait_until
 
+KILL = f"systemctl kill -s KILL {KUBEADM_UNIT}"
+# The driver has seen the failure and is fetching what explains it.
+FETCHED = "for i in $(seq 100); do pgrep -f collect-evidence >/dev/null && break; sleep 0.1; done"
 WORKS_SECONDS = (
     60  # of kubeadm, before it dies: longer than the recorder and the file system keep to themselves
 )
 UNWRITTEN_SECONDS = 45  # of the recording, at most
 REPORT_SECONDS = 60  # from the failure
+AWAY_SECONDS = 60
 BACK_SECONDS = 600  # from the node's power to the rest of its evidence
 
 
@@ -36,9 +40,9 @@ def manifest(incident: Path) -> dict[str, Any]:
     return told
 
 
-def node_files(incident: Path) -> dict[str, bytes]:
+def node_files(incident: Path, name: str = "node.tar.gz") -> dict[str, bytes]:
     """What came off the node: path -> content."""
-    content = io.BytesIO((incident / "node.tar.gz").read_bytes())
+    content = io.BytesIO((incident / name).read_bytes())
     with tarfile.open(fileobj=content) as archive:
         return {
             member.name.removeprefix("./"): file.read()
@@ -53,15 +57,52 @@ def recorded_until(files: dict[str, bytes]) -> list[float]:
     return [float(json.loads(text.splitlines()[-1])["t"]) for text in texts]
 
 
-def test_a_node_that_loses_its_power_right_after_it_failed_still_says_what_happened(world: World) -> None:
+def assert_recorded(incident: Path, failed: float) -> dict[str, bytes]:
+    """The node's own files are there, and the recorder's until the power went; returns them."""
+    files = node_files(incident)
+    ends = recorded_until(files)
+    print(f"recorded until {[round(failed - end, 1) for end in ends]} s before the failure", flush=True)
+    # 15 s may not be written yet, and ext4 may keep 30 more to itself: see docs/evidence.md.
+    assert any(failed - UNWRITTEN_SECONDS <= end <= failed + 5 for end in ends), ends
+    return files
+
+
+def whole_incident(world: World, run_id: str, failed: float, seconds: float) -> Path:
+    """The first incident that has the node's own files, complete."""
+    found: Path = wait_until(
+        lambda: next((i for i in incidents(world, run_id, failed) if (i / "node.tar.gz").exists()), None),
+        "the node's own files, once it is back",
+        seconds,
+    )
+    return found
+
+
+def test_a_failure_that_nobody_saw_is_told_when_the_node_is_back(world: World) -> None:
     world.fresh()
     run_id = world.upgrade_until_job(SLOT, "cp1", KUBEADM_UNIT)
-    planted = plant(world, "cp1")
-    needles = {**planted, **own_secrets(world, "cp1")}
+    time.sleep(WORKS_SECONDS)
+    world.on_node("cp1", KILL)
+    failed = time.time()
+    world.lab("break", "node-power-off", "cp1")
+    time.sleep(AWAY_SECONDS)
+    assert incidents(world, run_id, failed) == []
+
+    world.lab("heal", "node-power-off", "cp1")
+    back = time.time()
+    whole = whole_incident(world, run_id, failed, BACK_SECONDS)
+    print(f"report {(whole / 'report.html').stat().st_mtime - back:.1f} s after the node's boot", flush=True)
+    assert (whole / "report.html").stat().st_mtime - back <= REPORT_SECONDS
+    assert_recorded(whole, failed)
+
+
+def test_a_node_that_loses_its_power_under_the_collection_still_says_what_happened(world: World) -> None:
+    world.fresh()
+    needles = {**plant(world, "cp1"), **own_secrets(world, "cp1")}
+    run_id = world.upgrade_until_job(SLOT, "cp1", KUBEADM_UNIT)
     time.sleep(WORKS_SECONDS)
 
-    world.on_node("cp1", f"systemctl kill -s KILL {KUBEADM_UNIT}")
     failed = time.time()
+    world.on_node("cp1", f"{KILL}; {FETCHED}")
     world.lab("break", "node-power-off", "cp1")
     print(f"powered off {time.time() - failed:.1f} s after the failure", flush=True)
 
@@ -74,27 +115,17 @@ def test_a_node_that_loses_its_power_right_after_it_failed_still_says_what_happe
     assert "What the node was like before kubeadm began" in missing
     kept = {entry["path"] for entry in manifest(first)["files"]}
     assert {"before.tar.gz", "driver/error.txt", "driver/job.txt", "diagnosis.json"} <= kept
+    before = node_files(first, "before.tar.gz")
+    # The places of what was planted were read, so it was there to be taken out.
+    assert b"--oidc-client-secret=[REDACTED]" in before["state/processes.txt"]
+    assert b"Authorization: Bearer [REDACTED]" in b"".join(
+        text for path, text in before.items() if path.startswith("pods/kube-system_kube-proxy")
+    )
     page = html.unescape((first / "report.html").read_text(encoding="utf-8"))
     assert manifest(first)["missing"][0] in page
 
     world.lab("heal", "node-power-off", "cp1")
-    whole = wait_until(
-        lambda: next((i for i in incidents(world, run_id, failed) if (i / "node.tar.gz").exists()), None),
-        "the node's own files, once it is back",
-        BACK_SECONDS,
-    )
-    files = node_files(whole)
-    ends = recorded_until(files)
-    print(f"recorded until {[round(failed - end, 1) for end in ends]} s before the failure", flush=True)
-    # 15 s may not be written yet, and ext4 may keep 30 more to itself: see docs/evidence.md.
-    assert any(failed - UNWRITTEN_SECONDS <= end <= failed + 5 for end in ends), ends
-    # The places of what was planted were read, so it was there to be taken out.
-    assert b"--oidc-client-secret=[REDACTED]" in files["state/processes.txt"]
-    assert any(
-        b"Authorization: Bearer [REDACTED]" in text
-        for path, text in files.items()
-        if path.startswith("pods/")
-    )
+    assert_recorded(whole_incident(world, run_id, failed, BACK_SECONDS), failed)
     run = world.finish(run_id)
     if run["state"] != "success":
         run = world.upgrade()
