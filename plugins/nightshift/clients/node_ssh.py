@@ -91,6 +91,7 @@ class ExitCode:
 
 _POLL_SECONDS = 1.0
 _FIRST_POLL_SECONDS = 0.2
+_SILENT_SECONDS = 5.0  # a connection that is opened again sooner is not worth a line
 _KEPT_LINES = 5000
 _CHANNEL_SECONDS = 20.0
 _LOOK_CALL_SECONDS = 30.0  # each section ends by itself long before
@@ -571,7 +572,7 @@ class NodeSsh:
         words = (f"@{_sha256(word)}" if isinstance(word, Confidential) else word for word in args)
         start = ("start-job", step, str(token), run_id, str(limit_seconds), request, *words)
         answer = self._demand(
-            self._patiently(lambda: self.run(*start, stdin=hidden)), "start-job"
+            self._patiently(lambda: self.run(*start, stdin=hidden), log), "start-job"
         ).text.split()
         if len(answer) != 2:
             raise self._unexpected("start-job", " ".join(answer))
@@ -623,7 +624,7 @@ class NodeSsh:
         known, pause = self._trails.pop(step, None), _FIRST_POLL_SECONDS
         trail = known if known is not None and known.job_id == job_id else _Trail(job_id)
         while True:
-            poll = self._patiently(lambda: self._poll(step, trail.cursor))
+            poll = self._patiently(lambda: self._poll(step, trail.cursor), log)
             if poll.status.job_id != job_id:
                 raise self._lost(step, "It was started anew by somebody else.", trail.lines)
             trail.take(poll, log)
@@ -691,16 +692,29 @@ class NodeSsh:
                 self._client.close()
                 self._client = None
 
-    def _patiently(self, work: Callable[[], Any]) -> Any:
-        """Do `work`, again and again while the node cannot be asked, up to `reattach_seconds`."""
+    def _patiently(self, work: Callable[[], Any], log: Callable[[str], None]) -> Any:
+        """Do `work`, again and again while the node cannot be asked, up to `reattach_seconds`; a silence that lasts is told."""
+        told: list[float] = []  # since when nothing came, once that was told
+
+        def tell(state: tenacity.RetryCallState) -> None:
+            error = state.outcome.exception() if state.outcome else None
+            lasted = max(state.idle_for, state.seconds_since_start or 0.0)
+            if isinstance(error, NightshiftError) and lasted >= _SILENT_SECONDS and not told:
+                log(f"{error.message} The job is asked for again, for up to {self._reattach_seconds:.0f} s")
+                told.append(state.start_time)
+
         retrying = tenacity.Retrying(
             retry=tenacity.retry_if_exception_type(TransientError),
             wait=tenacity.wait_exponential(multiplier=0.5, max=10),
             stop=tenacity.stop_after_delay(self._reattach_seconds),
             sleep=self._sleep,
+            before_sleep=tell,
             reraise=True,
         )
-        return retrying(work)
+        done = retrying(work)
+        if told:
+            log(f"the node answers again, after {time.monotonic() - told[0]:.0f} s")
+        return done
 
     def _stream(
         self, verb: str, args: Sequence[str], stdin: bytes, timeout_seconds: float, target: Sink

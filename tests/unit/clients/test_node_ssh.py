@@ -236,6 +236,23 @@ def test_broken_connection_while_following_is_taken_up_where_it_was(serve):
     assert server.connections == 3
 
 
+def test_a_silence_that_lasts_is_told_once_and_so_is_its_end(serve):
+    """Ten minutes without a line look as if the task hung."""
+    away = [(-1, "", "")] * 6
+    ssh, _, _ = serve(
+        "started id-1\n",
+        f"{job_line('running')}\nCURSOR\tc1\none\n",
+        *away,
+        f"{job_line('succeeded', '0')}\nCURSOR\tc2\ntwo\n",
+    )
+    lines: list[str] = []
+    ssh.run_job("stage", 5, "run-1", [], 60, lines.append)
+    first, begun, ended, last = lines[1:]
+    assert (first, last) == ("one", "two")
+    assert begun == "cp1 cannot be reached over SSH. The job is asked for again, for up to 600 s"
+    assert ended.startswith("the node answers again, after ")
+
+
 def test_what_came_before_the_line_broke_is_asked_for_again_and_told_once(serve):
     ssh, script, _ = serve(
         "started id-1\n",

@@ -27,6 +27,8 @@ ENDS: Mapping[str, str] = {
     "31": "job.api_unavailable",
     "32": "job.api_lost",
     "33": "job.rehearsal_failed",
+    "34": "job.package_held",
+    "35": "job.dpkg_busy",
     "76": "job.busy",
     "124": "job.timed_out",
 }

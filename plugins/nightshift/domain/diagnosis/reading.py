@@ -40,6 +40,7 @@ from nightshift.domain.diagnosis.patterns import (
     TITLES,
     Pattern,
 )
+from nightshift.domain.diagnosis.pulls import REFUSED, read_pulls
 from nightshift.domain.diagnosis.recording import NAMES as RECORDER_NAMES
 from nightshift.domain.diagnosis.recording import read_recording
 from nightshift.domain.diagnosis.rehearsed import WORKED, read_rehearsed
@@ -82,6 +83,7 @@ def read(files: Mapping[str, str], since: float | None = None) -> Signs:
         (RECORDER_NAMES, lambda: read_recording(files)),
         ((SWAPPED,), lambda: read_swaps(files, since)),
         (FAST_SYNC_NAMES, lambda: read_fast_syncs(files, span.logs)),
+        ((REFUSED,), lambda: read_pulls(files, span.logs)),
         ((WORKED,), lambda: read_rehearsed(files)),
         ((NODE_AWAY,), lambda: read_step_message(files)),
         ((KNOWN_BUG,), lambda: read_kubeadm_bugs(files, span.jobs)),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from nightshift.domain.diagnosis.cause import Cause, of_the_unpulled
 from nightshift.domain.diagnosis.causes.symptoms import IMAGES_STUCK
 
-_DECISIVE = ("image.missing", "image.not_mirrored")
+_DECISIVE = ("image.missing", "image.not_mirrored", "image.mirror_refused")
 
 
 CAUSE = Cause(

@@ -55,6 +55,8 @@ SYMPTOMS = tuple(
             *PACKAGES_STUCK,
             *IMAGES_STUCK,
             "job.no_space",
+            "job.package_held",
+            "job.dpkg_busy",
             "job.busy",
             "job.unfinished",
             "job.failed",
