@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import gzip
 import io
 import json
@@ -39,11 +40,12 @@ def plant(world: World, node: str) -> dict[str, str]:
     world.on_node(node, f'echo "$(date -u +%FT%T.%NZ) {line}" >>"$({_PROXY_LOG})"')
     assert argument in world.on_node(node, "ps -eo args -ww")
     assert logged in world.on_node(node, f'tail -n 3 "$({_PROXY_LOG})"')
-    return planted
+    # Whoever dumps a Secret tells its value in base64.
+    return {**planted, "a Secret, as the API has it": base64.b64encode(secret.encode()).decode()}
 
 
 def own_secrets(world: World, node: str) -> dict[str, str]:
-    """What is secret in the lab itself and in this Airflow: name -> a piece that nothing else contains."""
+    """What is secret in the lab itself and in this Airflow: name -> a piece that nothing else contains; of each kind at least one."""
     texts = {
         **{f"key {number} of {node}": key for number, key in enumerate(_keys(world.on_node(node, _KEYS)))},
         **{f"Airflow's {name}": value for name, value in world.home.secrets().items()},
@@ -55,6 +57,11 @@ def own_secrets(world: World, node: str) -> dict[str, str]:
             texts[f"key {number} of {name}"] = key
         for number, token in enumerate(re.findall(r"token\W+(eyJ[\w.-]+)", json.dumps(extra))):
             texts[f"token {number} of {name}"] = token[-NEEDLE_LENGTH:]
+    kinds = {re.sub(r" \d+", "", name) for name in texts}
+    assert {f"key of {node}", "key of AIRFLOW_CONN_NIGHTSHIFT_LAB_SSH", "Airflow's jwt_secret"} <= kinds, (
+        kinds
+    )
+    assert "token of AIRFLOW_CONN_NIGHTSHIFT_LAB_KUBERNETES" in kinds, kinds
     return texts
 
 
@@ -63,7 +70,7 @@ def _keys(text: str) -> list[str]:
     blocks = re.findall(r"-----BEGIN [\w ]*PRIVATE KEY-----\s+([\w+/=\s]+?)-----END", text)
     encoded = re.findall(r"client-key-data\W+([\w+/=]+)", text)
     # Of a key in lines, one line that is not the first: no needle may have a line's end in it.
-    return [block.split()[1][:NEEDLE_LENGTH] for block in blocks] + [
+    return [(block.split() * 2)[1][:NEEDLE_LENGTH] for block in blocks] + [
         data[SKIPPED : SKIPPED + NEEDLE_LENGTH] for data in encoded
     ]
 

@@ -7,12 +7,13 @@ import io
 import json
 import tarfile
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from tests.lab.secret_world import leaks, own_secrets, plant
 from tests.lab.test_night import KUBEADM_UNIT, SLOT, assert_clean, assert_on_target
-from tests.lab.world import World, wait_until
+from tests.lab.world import World, kill, wait_until
 
 KILL = f"systemctl kill -s KILL {KUBEADM_UNIT}"
 # The driver has seen the failure and is fetching what explains it.
@@ -22,6 +23,7 @@ WORKS_SECONDS = (
 )
 UNWRITTEN_SECONDS = 45  # of the recording, at most
 REPORT_SECONDS = 60  # from the failure
+WRITES_SECONDS = 3  # of the recorder, which writes a job's end through at once
 AWAY_SECONDS = 60
 BACK_SECONDS = 600  # from the node's power to the rest of its evidence
 
@@ -77,16 +79,30 @@ def whole_incident(world: World, run_id: str, failed: float, seconds: float) -> 
     return found
 
 
+def kill_from_outside(unit: str) -> None:
+    """SIGKILL to all processes of a node's unit, over no connection to the node: this machine runs the nodes."""
+    killed = 0
+    for path in Path("/proc").glob("[0-9]*/cgroup"):
+        with suppress(OSError):
+            if f"/{unit}" in path.read_text(encoding="utf-8"):
+                kill(int(path.parent.name))
+                killed += 1
+    assert killed, f"{unit} has no process"
+
+
 def test_a_failure_that_nobody_saw_is_told_when_the_node_is_back(world: World) -> None:
     world.fresh()
     run_id = world.upgrade_until_job(SLOT, "cp1", KUBEADM_UNIT)
     time.sleep(WORKS_SECONDS)
-    world.on_node("cp1", KILL)
+    world.lab("break", "ssh-cut", "cp1")
     failed = time.time()
+    kill_from_outside(KUBEADM_UNIT)
+    time.sleep(WRITES_SECONDS)
     world.lab("break", "node-power-off", "cp1")
     time.sleep(AWAY_SECONDS)
     assert incidents(world, run_id, failed) == []
 
+    world.lab("heal", "ssh-cut")
     world.lab("heal", "node-power-off", "cp1")
     back = time.time()
     whole = whole_incident(world, run_id, failed, BACK_SECONDS)

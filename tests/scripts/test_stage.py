@@ -202,33 +202,6 @@ def test_what_is_missing_is_told_apart_and_leaves_nothing_half_done(
         assert list((staging.state / "packages").iterdir()) == []
 
 
-# As containerd 1.6 wrote them in the lab; without the stamp, as `journalctl -o cat` gives them.
-PULL = f'msg="PullImage \\"{IMAGE}\\""'
-MIRROR = 'msg="trying next host - response was http.StatusNotFound" host="10.217.0.2:5000"'
-UPSTREAM = 'msg="trying next host" error="failed to do request: lookup registry.example: no such host" host=registry.example'
-FAILED = f'msg="PullImage \\"{IMAGE}\\" failed" error="failed to resolve reference: no such host"'
-STRANGER = 'msg="PullImage \\"registry.example/tenant:1\\""'
-
-
-@pytest.mark.parametrize(
-    ("journal", "told"),
-    [
-        pytest.param([PULL, MIRROR, UPSTREAM, FAILED, MIRROR], [MIRROR, UPSTREAM], id="of this pull"),
-        pytest.param([MIRROR, PULL, UPSTREAM], [UPSTREAM], id="cut off by its limit"),
-        pytest.param([PULL, STRANGER, MIRROR, UPSTREAM, FAILED], [], id="another pull began meanwhile"),
-        pytest.param([], [], id="another runtime"),
-    ],
-)
-def test_what_each_host_answered_is_told_beside_what_the_last_one_said(
-    staging: FakeNode, repository: Repository, address: str, journal: list[str], told: list[str]
-) -> None:
-    repository.missing_images.write_text(IMAGE)
-    (staging.systemd / "journal/containerd").write_text("".join(f"{line}\n" for line in journal))
-    done = stage(staging, address)
-    assert done.returncode == ExitCode.IMAGE_MISSING
-    assert [line for line in done.stdout.splitlines() if "trying next host" in line] == told
-
-
 @pytest.mark.parametrize("held", ["conntrack", "conntrack:amd64"])
 def test_what_the_owner_holds_is_not_changed_on_the_way(
     staging: FakeNode, repository: Repository, address: str, tmp_path: Path, held: str

@@ -16,7 +16,7 @@ from pathlib import Path
 from nightshift.domain.diagnosis.causes import CATALOGUE, SYMPTOMS
 from nightshift.domain.diagnosis.engine import Confidence, Diagnosis, diagnose
 from nightshift.domain.diagnosis.reading import read
-from nscorpus.incidents import CORPUS, HEALTHY, SIDES, UNCATALOGUED, Incident, corpus
+from nscorpus.incidents import CORPUS, HEALTHY, LABEL, SIDES, UNCATALOGUED, Incident, corpus
 
 TOP = 3
 
@@ -163,6 +163,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--corpus", type=Path, default=CORPUS, help="incidents that were recorded elsewhere")
     options = parser.parse_args(arguments)
+    if not any(options.corpus.glob(f"*/*/{LABEL}")):
+        parser.error(f"{options.corpus} holds no incident")
     for side in SIDES:
         print(report(side, judge_all(corpus(side, options.corpus)), is_long=options.long))
     return 0

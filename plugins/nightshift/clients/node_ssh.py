@@ -555,7 +555,7 @@ class NodeSsh:
             args: the job's own arguments; a running job with other arguments is not attached to. One that is `Confidential`
                 goes over standard input.
             limit_seconds: systemd ends the job after this time.
-            log: gets every line of the job once, in order; the caller says whose they are.
+            log: gets every line of the job once, in order, and when its node does not answer; the caller says whose they are.
             on_poll: called after each look at the job, about once a second.
 
         Raises:
@@ -700,7 +700,8 @@ class NodeSsh:
             error = state.outcome.exception() if state.outcome else None
             lasted = max(state.idle_for, state.seconds_since_start or 0.0)
             if isinstance(error, NightshiftError) and lasted >= _SILENT_SECONDS and not told:
-                log(f"{error.message} The job is asked for again, for up to {self._reattach_seconds:.0f} s")
+                why = error.message.strip().removesuffix(".")
+                log(f"{why}; the job is asked for again, for up to {self._reattach_seconds:.0f} s")
                 told.append(state.start_time)
 
         retrying = tenacity.Retrying(
@@ -713,7 +714,7 @@ class NodeSsh:
         )
         done = retrying(work)
         if told:
-            log(f"the node answers again, after {time.monotonic() - told[0]:.0f} s")
+            log(f"the job on {self.node} can be asked for again, after {time.monotonic() - told[0]:.0f} s")
         return done
 
     def _stream(

@@ -249,8 +249,8 @@ def test_a_silence_that_lasts_is_told_once_and_so_is_its_end(serve):
     ssh.run_job("stage", 5, "run-1", [], 60, lines.append)
     first, begun, ended, last = lines[1:]
     assert (first, last) == ("one", "two")
-    assert begun == "cp1 cannot be reached over SSH. The job is asked for again, for up to 600 s"
-    assert ended.startswith("the node answers again, after ")
+    assert begun == "cp1 cannot be reached over SSH; the job is asked for again, for up to 600 s"
+    assert ended.startswith("the job on cp1 can be asked for again, after ")
 
 
 def test_what_came_before_the_line_broke_is_asked_for_again_and_told_once(serve):

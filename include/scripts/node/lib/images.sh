@@ -27,28 +27,13 @@ have_image() {
 
 # pull_image IMAGE: one at a time, so that a pull never takes the whole disk's breath.
 pull_image() {
-    local hosts=() since
+    local hosts=()
     if command -v crictl >/dev/null; then
-        since=$(date +%s)
-        timeout "$PULL_SECONDS" crictl --runtime-endpoint "$(runtime_socket)" pull "$1" >/dev/null && return
-        hosts_answers "$1" "$since"
-        return 1
+        timeout "$PULL_SECONDS" crictl --runtime-endpoint "$(runtime_socket)" pull "$1" >/dev/null
+        return
     fi
     [[ ! -d /etc/containerd/certs.d ]] || hosts=(--hosts-dir /etc/containerd/certs.d)
     timeout "$PULL_SECONDS" ctr -n k8s.io images pull "${hosts[@]}" "$1" >/dev/null
-}
-
-# hosts_answers IMAGE SINCE: crictl passes on what the last host said. Of mirrors that stand before it only the first
-# answer says why; containerd keeps it to its journal, without the image's name: told is what stands between the begin and
-# the end of this pull, and nothing when another one began meanwhile.
-hosts_answers() {
-    journalctl --sync
-    journalctl -q --no-pager -o cat -u containerd --since "@$2" | IMAGE=$1 awk '
-        BEGIN {pull = "PullImage \\\""; mine = pull ENVIRON["IMAGE"] "\\\""}
-        index($0, mine) {is_mine = !index($0, " failed"); if (!is_mine) printf "%s", said; said = ""; next}
-        index($0, pull) {is_mine = 0; said = ""}
-        is_mine && /trying next host/ {said = said $0 "\n"}
-        END {if (is_mine) printf "%s", said}'
 }
 
 # ensure_image IMAGE

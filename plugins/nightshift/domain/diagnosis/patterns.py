@@ -49,7 +49,7 @@ TITLES = {
 
 _PROCESSES = "etcd|kube-apiserver|kube-controller|kube-scheduler|kubelet|containerd"
 # An image as a whole word. The lookbehind makes each word be tried once: without it a hostile line costs the square of its length.
-IMAGE = r"(?<![\w./:@-])(?P<subject>[\w./:@-]*(?<![\w-])(?:kube-(?:apiserver|controller-manager|scheduler|proxy)|etcd|coredns|pause)[:@][^\s\"\\,;]+)"
+_IMAGE = r"(?<![\w./:@-])(?P<subject>[\w./:@-]*(?<![\w-])(?:kube-(?:apiserver|controller-manager|scheduler|proxy)|etcd|coredns|pause)[:@][^\s\"\\,;]+)"
 _KLOG = r"\d{4} \S+\s+\d+ \S+\] "
 # A component's own last words, at the beginning of its own line: what it quotes of others stands behind other words or is escaped.
 _END = rf"^(?:\S+ kubelet\[\d+\]: )?(?:[EF]{_KLOG}\"command failed\" err=\"|F{_KLOG}|Error: |panic: )"
@@ -217,12 +217,10 @@ CAUSES = (
     _pattern("etcd.downgrade", (ETCD,), "downgrade", r"invalid downgrade; server version is lower than determined cluster version"),
     _pattern("etcd.version_path", (JOBS,), "etcd", r"etcd version .* (?:is not supported|must be upgraded)|cannot upgrade etcd"),
     _pattern("etcd.clock", (ETCD,), "clock", r"prober found high clock drift|clock difference against peer .* is too high"),
-    _pattern("image.missing", (KUBELET, JOBS, RUNTIME), "not found|manifest unknown|NotFound", (r"[Ff]ailed to pull|PullImage|failed to resolve reference|ImagePull\]", IMAGE, r"not found|manifest unknown|NotFound"), "no match for platform", foreign=(KUBELET, RUNTIME)),
-    # ctr, where the node's mirror answers 404 and the next host is asked (containerd core/remotes/docker/resolver.go)
-    _pattern("image.not_mirrored", (JOBS,), "StatusNotFound", r"trying next host - response was http\.StatusNotFound\" host=\"?(?P<subject>[^\s\"]+)"),
+    _pattern("image.missing", (KUBELET, JOBS, RUNTIME), "not found|manifest unknown|NotFound", (r"[Ff]ailed to pull|PullImage|failed to resolve reference|ImagePull\]", _IMAGE, r"not found|manifest unknown|NotFound"), "no match for platform", foreign=(KUBELET, RUNTIME)),
     _pattern("image.unpulled", (JOBS,), "could not be pulled", r"image (?P<subject>\S+) could not be pulled"),
-    _pattern("image.unpullable", (KUBELET, JOBS, RUNTIME), "pull|PullImage|ImagePull]|failed to resolve reference", (r"[Ff]ailed to pull|PullImage|failed to resolve reference|ImagePull\]", IMAGE, r"connection refused|i/o timeout|x509:|[Uu]nauthorized|denied|50\d "), "lookup ", foreign=(KUBELET, RUNTIME)),
-    _pattern("image.architecture", (KUBELET, JOBS, RUNTIME, CONTROL_PLANE), "no match for platform|exec format error", rf"{IMAGE}[^\n]{{0,200}}?no match for platform in manifest|no match for platform in manifest|exec /?(?P<program>\S+): exec format error|exec format error", foreign=(KUBELET, RUNTIME, SPEAKERS), own=rf"{_END}|^exec "),
+    _pattern("image.unpullable", (KUBELET, JOBS, RUNTIME), "pull|PullImage|ImagePull]|failed to resolve reference", (r"[Ff]ailed to pull|PullImage|failed to resolve reference|ImagePull\]", _IMAGE, r"connection refused|i/o timeout|x509:|[Uu]nauthorized|denied|50\d "), "lookup ", foreign=(KUBELET, RUNTIME)),
+    _pattern("image.architecture", (KUBELET, JOBS, RUNTIME, CONTROL_PLANE), "no match for platform|exec format error", rf"{_IMAGE}[^\n]{{0,200}}?no match for platform in manifest|no match for platform in manifest|exec /?(?P<program>\S+): exec format error|exec format error", foreign=(KUBELET, RUNTIME, SPEAKERS), own=rf"{_END}|^exec "),
     _pattern("disk.no_space", (KUBELET, RUNTIME, JOBS, CONTROL_PLANE), "o space left on device", r"(?:(?<![^\s:\"\\])(?P<subject>/[^\s:\"\\]+): )?[Nn]o space left on device", "inotify", "cgroup", "cpuset", "webhook", "Event occurred", foreign=(KUBELET, RUNTIME, SPEAKERS), own=rf"{_END}|{_WRITTEN}"),
     _pattern("webhook.failed", (CONTROL_PLANE, JOBS, KUBELET, DRIVER), "webhook", _WEBHOOK, "failing open", foreign=(SPEAKERS, KUBELET), ours=rf"upgrade-health-check|kube-system/(?:{_STATIC})-|{_STATIC_POD}", own=rf"{_END}|upgrade-health-check"),
     _pattern("webhook.in_step", (JOBS, DRIVER, CONTROL_PLANE), "webhook", _WEBHOOK, "failing open", foreign=(SPEAKERS,), own="upgrade-health-check"),

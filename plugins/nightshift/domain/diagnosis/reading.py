@@ -40,7 +40,7 @@ from nightshift.domain.diagnosis.patterns import (
     TITLES,
     Pattern,
 )
-from nightshift.domain.diagnosis.pulls import REFUSED, read_pulls
+from nightshift.domain.diagnosis.pulls import NOT_MIRRORED, read_pulls
 from nightshift.domain.diagnosis.recording import NAMES as RECORDER_NAMES
 from nightshift.domain.diagnosis.recording import read_recording
 from nightshift.domain.diagnosis.rehearsed import WORKED, read_rehearsed
@@ -83,7 +83,7 @@ def read(files: Mapping[str, str], since: float | None = None) -> Signs:
         (RECORDER_NAMES, lambda: read_recording(files)),
         ((SWAPPED,), lambda: read_swaps(files, since)),
         (FAST_SYNC_NAMES, lambda: read_fast_syncs(files, span.logs)),
-        ((REFUSED,), lambda: read_pulls(files, span.logs)),
+        ((NOT_MIRRORED,), lambda: read_pulls(files, span.logs, span.jobs, _named_by_the_step(files, span))),
         ((WORKED,), lambda: read_rehearsed(files)),
         ((NODE_AWAY,), lambda: read_step_message(files)),
         ((KNOWN_BUG,), lambda: read_kubeadm_bugs(files, span.jobs)),
@@ -249,6 +249,11 @@ def _read_lines(files: Mapping[str, str], span: Window, since: float | None) -> 
 
 def _start(path: str, span: Window) -> float | None:
     return span.jobs if re.match(JOBS, path) else span.logs
+
+
+def _named_by_the_step(files: Mapping[str, str], span: Window) -> Callable[[str], bool]:
+    words = _OwnWords(_own_lines(files, span))
+    return lambda subject: words.name(subject, is_quick=False)
 
 
 def _own_lines(files: Mapping[str, str], span: Window) -> Iterator[str]:

@@ -5,12 +5,12 @@ from __future__ import annotations
 from nightshift.domain.diagnosis.cause import Cause, of_the_unpulled
 from nightshift.domain.diagnosis.causes.symptoms import IMAGES_STUCK
 
-_DECISIVE = ("image.missing", "image.not_mirrored", "image.mirror_refused")
+_DECISIVE = ("image.missing", "image.not_mirrored")
 
 
 CAUSE = Cause(
     name="image_missing",
-    title="The image {subject} is not in its registry.",
+    title="The image {subject} is in no registry or mirror that this node reaches.",
     decisive=_DECISIVE,
     explains=(*IMAGES_STUCK, "job.kubelet_unhealthy"),
     test="Does the registry have it? `crictl pull IMAGE` (pulls), or `nightshift-node image-manifests IMAGE` (only asks)",
