@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from tests.unit.domain import diagnosis_bundles as b
+from tests.unit.domain.test_diagnosis_causes import judge
 
 from nightshift.domain.diagnosis.fast_syncs import FAST_AT_SYNCS, FAST_AT_WAITS, read_fast_syncs
 from nightshift.domain.diagnosis.samples import SAMPLES
@@ -153,3 +154,29 @@ def test_a_hostile_log_and_recording_cost_seconds() -> None:
     began = time.monotonic()
     read_fast_syncs(files, None)
     assert time.monotonic() - began < 10
+
+
+def _slow(second: int, row: Row) -> None:
+    row["etcd"] = {"fsync_sum": 1.0 * second, "fsync_count": 2 * second}  # half a second each
+
+
+def _listed(files: dict[str, str]) -> list[str]:
+    found = judge(files)
+    return [s.match.kept_down for s in found.conditions if s.match and s.cause.name == "etcd_io_starvation"]
+
+
+def test_a_slow_disk_that_etcd_bore_is_a_condition_and_never_the_cause() -> None:
+    """The historic night: the disk was slow all the while, and a stray file stopped kubeadm."""
+    slow = {**b.kubeadm_failed(), **bundle(logged(20, 30), _slow)}
+    assert judge(slow).first is None
+    assert _listed(slow) == ["etcd's own log tells of fewer than 5 writes or syncs of a second or more"]
+    assert judge({**b.stray(b.kubeadm_failed()), **bundle(logged(20), _slow)}).first is not None
+    starved = judge({**b.kubeadm_failed(), **bundle(logged(*FIVE), _slow)})
+    assert starved.first is not None
+    assert starved.first.cause.name == "etcd_io_starvation"
+
+
+def test_without_etcds_log_nobody_knows_whether_it_bore_the_slow_disk() -> None:
+    unlogged = {k: v for k, v in {**b.kubeadm_failed(), **bundle("", _slow)}.items() if k != b.ETCD}
+    assert _listed(unlogged) == []
+    assert any(text.startswith("etcd io starvation") for text in judge(unlogged).unknowns)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from nightshift.domain.diagnosis.cause import Cause, Match, Role
 from nightshift.domain.diagnosis.causes.symptoms import ETCD_STUCK
+from nightshift.domain.diagnosis.etcd_log import STARVED_COUNT
 from nightshift.domain.diagnosis.lasting import lasted
-from nightshift.domain.diagnosis.signs import Signs
+from nightshift.domain.diagnosis.signs import Signs, State
 
 _DECISIVE = ("etcd.starved",)
 _LOGGED, _RECORDED = "etcd.slow_fsync", "recorder.etcd_slow_fsync"  # the disk itself was slow
@@ -15,16 +16,19 @@ _FAST_AT_SYNCS, _FAST_AT_WAITS = "recorder.etcd_fast_at_slow_fsync", "recorder.e
 _MEASURED = "the recorder saw etcd's disk sync fast enough at those moments"
 _UNSHOWN = "nothing shows a slow sync of the disk; the processor may have been slow"
 _UNREACHED = "the API server did not reach etcd at all for long: a slow one still takes connections"
+_BORNE = f"etcd's own log tells of fewer than {STARVED_COUNT} writes or syncs of a second or more"
 _WRITERS_SHOWN = 2
 
 
 def _match(signs: Signs) -> Match | None:
     """How slow it was, and who took the disk, when that was recorded."""
-    found = signs.of(*_DECISIVE)
-    if not found:
-        return None
     writers = signs.of(_WRITER)[:_WRITERS_SHOWN]
     named = "".join(f"; {sign.subject} wrote {sign.value}" for sign in writers)
+    found, recorded = signs.of(*_DECISIVE), signs.of(_RECORDED)
+    if not found and recorded and signs.state(_DECISIVE[0]) is State.ABSENT:
+        return Match((*recorded, *writers), f"{recorded[0].value}{named}", kept_down=_BORNE)
+    if not found:
+        return None
     kept_down, doubt = _disk(signs)
     doubt = doubt or (_UNREACHED if any(map(lasted, signs.of("apiserver.etcd_unreachable"))) else "")
     return Match((*found, *writers), f"{found[0].value}{named}", kept_down=kept_down, doubt=doubt)
