@@ -17,7 +17,7 @@ from tests.lab.world import World, kill, wait_until
 
 KILL = f"systemctl kill -s KILL {KUBEADM_UNIT}"
 # The driver has seen the failure and is fetching what explains it.
-FETCHED = "for i in $(seq 100); do pgrep -f collect-evidence >/dev/null && break; sleep 0.1; done"
+FETCHED = "for i in $(seq 100); do pgrep -f [c]ollect-evidence >/dev/null && break; sleep 0.1; done"
 WORKS_SECONDS = (
     60  # of kubeadm, before it dies: longer than the recorder and the file system keep to themselves
 )
@@ -102,8 +102,8 @@ def test_a_failure_that_nobody_saw_is_told_when_the_node_is_back(world: World) -
     time.sleep(AWAY_SECONDS)
     assert incidents(world, run_id, failed) == []
 
-    world.lab("heal", "ssh-cut")
     world.lab("heal", "node-power-off", "cp1")
+    world.lab("heal", "ssh-cut")
     back = time.time()
     whole = whole_incident(world, run_id, failed, BACK_SECONDS)
     print(f"report {(whole / 'report.html').stat().st_mtime - back:.1f} s after the node's boot", flush=True)
