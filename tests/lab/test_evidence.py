@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from tests.lab.secret_world import leaks, own_secrets, plant
-from tests.lab.test_night import KUBEADM_UNIT, SLOT, assert_clean, assert_on_target
+from tests.lab.test_night import KUBEADM_UNIT, RECOVERY_SECONDS, SLOT, assert_clean, assert_on_target
 from tests.lab.world import World, kill, wait_until
 
 KILL = f"systemctl kill -s KILL {KUBEADM_UNIT}"
-# The driver has seen the failure and is fetching what explains it.
-FETCHED = "for i in $(seq 100); do pgrep -f [c]ollect-evidence >/dev/null && break; sleep 0.1; done"
+# The driver has seen the failure and is fetching what explains it; it may wait for the API first.
+FETCHED = "for i in $(seq 400); do pgrep -f [c]ollect-evidence >/dev/null && break; sleep 0.1; done"
 WORKS_SECONDS = (
     60  # of kubeadm, before it dies: longer than the recorder and the file system keep to themselves
 )
@@ -141,6 +141,9 @@ def test_a_node_that_loses_its_power_under_the_collection_still_says_what_happen
     assert manifest(first)["missing"][0] in page
 
     world.lab("heal", "node-power-off", "cp1")
+    assert world.finish(run_id)["state"] == "failed"
+    wait_until(lambda: "cp1" not in world.cordoned(), "cp1 uncordoned", RECOVERY_SECONDS, pause=5)
+    world.api.clear(run_id, SLOT)  # what the failed task's next step says
     assert_recorded(whole_incident(world, run_id, failed, BACK_SECONDS), failed)
     run = world.finish(run_id)
     if run["state"] != "success":
