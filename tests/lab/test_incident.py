@@ -23,9 +23,9 @@ REPORT_SECONDS = 60  # from the end of the job on the node
 
 @pytest.fixture
 def short_world(world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[OwnersWorld]:
-    """A fresh lab whose kubeadm waits for a static pod's hash for 75 s only."""
+    """A fresh lab whose kubeadm waits for a static pod's hash for two minutes only."""
     with owned(world, tmp_path, monkeypatch) as mine:
-        mine.say({"limits": {"upgrade_manifests_seconds": 75}})
+        mine.say({"limits": {"upgrade_manifests_seconds": 120}})
         yield mine
 
 
