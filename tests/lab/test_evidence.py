@@ -22,6 +22,7 @@ WORKS_SECONDS = (
     60  # of kubeadm, before it dies: longer than the recorder and the file system keep to themselves
 )
 UNWRITTEN_SECONDS = 45  # of the recording, at most
+GOES_ON_SECONDS = 10  # the recorder, after the job's end: 5 s, and the second in which it looks
 REPORT_SECONDS = 60  # from the failure
 WRITES_SECONDS = 3  # of the recorder, which writes a job's end through at once
 AWAY_SECONDS = 60
@@ -65,7 +66,7 @@ def assert_recorded(incident: Path, failed: float) -> dict[str, bytes]:
     ends = recorded_until(files)
     print(f"recorded until {[round(failed - end, 1) for end in ends]} s before the failure", flush=True)
     # 15 s may not be written yet, and ext4 may keep 30 more to itself: see docs/evidence.md.
-    assert any(failed - UNWRITTEN_SECONDS <= end <= failed + 5 for end in ends), ends
+    assert any(failed - UNWRITTEN_SECONDS <= end <= failed + GOES_ON_SECONDS for end in ends), ends
     return files
 
 
