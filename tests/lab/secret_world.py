@@ -18,7 +18,7 @@ from tests.lab.world import World
 from nsdemo.settings import read_env_file
 
 NEEDLE_LENGTH = 40  # of a key; its first characters are those of every key of its kind
-SKIPPED = 60
+SKIPPED = 60  # characters of base64: what every key of a kind begins with
 _KEYS = "cat /etc/kubernetes/pki/*.key /etc/kubernetes/pki/etcd/*.key; grep -h client-key-data: /etc/kubernetes/*.conf"
 _PROXY_LOG = "ls -t /var/log/pods/kube-system_kube-proxy-*/kube-proxy/*.log | head -n 1"
 

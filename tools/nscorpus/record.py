@@ -146,9 +146,8 @@ class Player:
             self._lab.run("heal", "all")
             self._session.kube.uncordon(recipe.node)
             is_healed = True
-        if (
-            recipe.spoils or not is_healed
-        ):  # e.g. a flag that stays in kubeadm-config, because the API is away
+        # What could not be healed is e.g. a flag that stays in kubeadm-config, because the API is away.
+        if recipe.spoils or not is_healed:
             self._lab.is_fresh = False
 
     def _prepare(self, recipe: Recipe) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 from tests.unit.domain import diagnosis_bundles as b
 
@@ -121,3 +123,10 @@ def test_where_ctr_pulls_the_job_says_it_itself(said: tuple[str, ...], is_seen: 
 def test_without_the_runtimes_journal_nobody_knows_and_a_quiet_one_was_read() -> None:
     assert read_pulls({b.JOBS: "x"}, None, None, lambda _: True).state(NOT_MIRRORED) is State.UNREAD
     assert read_pulls({JOURNAL: ""}, None, None, lambda _: True).state(NOT_MIRRORED) is State.ABSENT
+
+
+def test_a_line_without_an_end_costs_no_more_than_its_beginning() -> None:
+    """Of words that nearly match, as often as 8 MiB hold: looked at in full, that is the square of it."""
+    began = time.process_time()
+    assert not pulls(begins(OURS), ANSWER, fails(OURS, "failed to resolve " * 400_000)).seen
+    assert time.process_time() - began < 5.0

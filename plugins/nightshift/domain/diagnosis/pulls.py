@@ -11,9 +11,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
-from nightshift.domain.diagnosis.lines import COMMAND_FAILED, Line, is_readable, lines_of
+from nightshift.domain.diagnosis.lines import COMMAND_FAILED, LINE_LIMIT, Line, is_readable, lines_of
 from nightshift.domain.diagnosis.patterns import JOBS, RUNTIME
 from nightshift.domain.diagnosis.signs import QUOTE_LIMIT, Sign, Signs
 
@@ -83,7 +83,8 @@ def _refused(text: str, *, is_job: bool) -> Iterator[tuple[str, Line]]:
     """Image and a mirror's answer. All lines are read: a pull that began before the window may be at work in it."""
     if not is_readable(text):
         return iter(())
-    return _by_ctr(lines_of(text, None, _CTR_WORDS)) if is_job else _by_runtime(lines_of(text, None, _WORDS))
+    words, told = (_CTR_WORDS, _by_ctr) if is_job else (_WORDS, _by_runtime)
+    return told(replace(line, text=line.text[:LINE_LIMIT]) for line in lines_of(text, None, words))
 
 
 def _by_runtime(lines: Iterable[Line]) -> Iterator[tuple[str, Line]]:

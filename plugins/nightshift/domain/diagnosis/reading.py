@@ -7,6 +7,7 @@ driver/error.txt, the failed step's message, when there is one.
 
 from __future__ import annotations
 
+import functools
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -24,7 +25,7 @@ from nightshift.domain.diagnosis.foreign import FOREIGN, read_foreign
 from nightshift.domain.diagnosis.jobs import NAMES as JOB_NAMES
 from nightshift.domain.diagnosis.jobs import Window, read_jobs, window
 from nightshift.domain.diagnosis.kubeadm_bugs import KNOWN_BUG, read_kubeadm_bugs
-from nightshift.domain.diagnosis.lines import COMMAND_FAILED, Line, is_readable, lines_of
+from nightshift.domain.diagnosis.lines import COMMAND_FAILED, LINE_LIMIT, Line, is_readable, lines_of
 from nightshift.domain.diagnosis.manifests import LISTING, read_manifests
 from nightshift.domain.diagnosis.manifests import NAMES as MANIFEST_NAMES
 from nightshift.domain.diagnosis.patterns import (
@@ -50,7 +51,6 @@ from nightshift.domain.diagnosis.step_message import NODE_AWAY, read_step_messag
 from nightshift.domain.diagnosis.swaps import SWAPPED, read_swaps
 
 _QUIET_SECONDS = 300.0  # a kubelet that has run for longer did not begin within the evidence's window
-_LINE_LIMIT = 2000  # characters of a line that are looked at
 _SUBJECTS_KEPT = 200  # of one sign, of those that are tied to the upgrade and of the others
 _TIMES_KEPT = 10_000  # of one sign and subject
 _PAUSE_SECONDS = 100.0  # the kubelet tries a pod again at least every 90 s
@@ -73,6 +73,7 @@ def read(files: Mapping[str, str], since: float | None = None) -> Signs:
     """
     files = without_strangers(files)
     span = window(files, since)
+    own = functools.cache(lambda: _OwnWords(_own_lines(files, span)))  # asked within what is guarded
     readers: tuple[tuple[Iterable[str], Callable[[], Signs]], ...] = (
         (JOB_NAMES, lambda: read_jobs(files, since)),
         (MANIFEST_NAMES, lambda: read_manifests(files)),
@@ -83,11 +84,14 @@ def read(files: Mapping[str, str], since: float | None = None) -> Signs:
         (RECORDER_NAMES, lambda: read_recording(files)),
         ((SWAPPED,), lambda: read_swaps(files, since)),
         (FAST_SYNC_NAMES, lambda: read_fast_syncs(files, span.logs)),
-        ((NOT_MIRRORED,), lambda: read_pulls(files, span.logs, span.jobs, _named_by_the_step(files, span))),
+        (
+            (NOT_MIRRORED,),
+            lambda: read_pulls(files, span.logs, span.jobs, lambda image: own().name(image, is_quick=False)),
+        ),
         ((WORKED,), lambda: read_rehearsed(files)),
         ((NODE_AWAY,), lambda: read_step_message(files)),
         ((KNOWN_BUG,), lambda: read_kubeadm_bugs(files, span.jobs)),
-        ({pattern.sign for pattern in PATTERNS}, lambda: _read_lines(files, span, since)),
+        ({pattern.sign for pattern in PATTERNS}, lambda: _read_lines(files, span, since, own())),
     )
     said = Signs(files=tuple(path for path, text in files.items() if is_readable(text)))
     return _without_the_general(Signs.merged((*(guarded(*reader) for reader in readers), said)))
@@ -175,7 +179,7 @@ class _Collector:
 
         One that the recorder followed, and that the kubelet's own file has as well, is the same line.
         """
-        text = line.text[:_LINE_LIMIT]
+        text = line.text[:LINE_LIMIT]
         for pattern in patterns:
             subject = pattern.subject(text)
             if subject is None or self._is_told(path, line, text, pattern.sign):
@@ -232,9 +236,9 @@ class _OwnWords:
         return not is_quick and _TOKEN.fullmatch(subject) is None and subject in self._text
 
 
-def _read_lines(files: Mapping[str, str], span: Window, since: float | None) -> Signs:
+def _read_lines(files: Mapping[str, str], span: Window, since: float | None, own_words: _OwnWords) -> Signs:
     readable: dict[str, list[str]] = {pattern.sign: [] for pattern in PATTERNS}
-    collector = _Collector(_OwnWords(_own_lines(files, span)))
+    collector = _Collector(own_words)
     for path, text in followed_last(files):
         patterns = [p for p in PATTERNS if any(re.match(log, path) for log in p.logs)]
         if not patterns or not is_readable(text):
@@ -249,11 +253,6 @@ def _read_lines(files: Mapping[str, str], span: Window, since: float | None) -> 
 
 def _start(path: str, span: Window) -> float | None:
     return span.jobs if re.match(JOBS, path) else span.logs
-
-
-def _named_by_the_step(files: Mapping[str, str], span: Window) -> Callable[[str], bool]:
-    words = _OwnWords(_own_lines(files, span))
-    return lambda subject: words.name(subject, is_quick=False)
 
 
 def _own_lines(files: Mapping[str, str], span: Window) -> Iterator[str]:
