@@ -6,13 +6,12 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from nightshift.domain.diagnosis.lines import lines_of
+from nightshift.domain.diagnosis.lines import LINE_LIMIT, lines_of
 from nightshift.domain.diagnosis.patterns import JOBS
 from nightshift.domain.diagnosis.signs import QUOTE_LIMIT, Sign, Signs
 
 KNOWN_BUG = "kubeadm.known_bug"
 
-_LINE_LIMIT = 2000  # characters of a line that are looked at
 _Version = tuple[int, int, int]
 # The version of the kubeadm that ran: as our job asks for it, as kubeadm says it, as dpkg has it.
 _SAID = re.compile(
@@ -71,7 +70,7 @@ def read_kubeadm_bugs(files: Mapping[str, str], since: float | None) -> Signs:
         for path, text in journals.items()
         for line in lines_of(text, since, said)
         for bug in bugs
-        if bug.said.search(line.text[:_LINE_LIMIT])
+        if bug.said.search(line.text[:LINE_LIMIT])
     ]
     return Signs(tuple(found), looked=frozenset({KNOWN_BUG}))
 

@@ -14,9 +14,7 @@ _STAMP = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?(?:Z|[+-]\d\d:?\d
 _CRI = re.compile(r"std(?:out|err) [FP] ")
 _NEXT = 5  # lines behind one of journalctl's own in which a time is looked for
 LINES_LIMIT = 200_000  # of one log that are looked at; a pod's log has 20,000 when the evidence cuts it, a journal 80,000
-LINE_LIMIT = (
-    2000  # characters of a line that are looked at: of a longer one the beginning is enough, and cheap
-)
+LINE_LIMIT = 2000  # characters of a line that are looked at: of a longer one the beginning is enough
 COMMAND_FAILED = re.compile(r"\Aended with exit code \d+\s*\Z|\A[^\n]*\nended with exit code \d+\s*\Z")
 
 
