@@ -16,7 +16,7 @@ limit = timeout --kill-after=15 $(1)
 PYTEST = $(BIN)/python -m pytest
 PYTHON_SOURCES = $(wildcard dags plugins lab tools tests include/airflow)
 SCRIPT_TESTS = tests/scripts
-OTHER_UNIT_TESTS = $(filter-out tests/unit/domain %/__pycache__,$(wildcard tests/unit/*)) tests/lab_unit
+OTHER_UNIT_TESTS = $(filter-out tests/unit/domain %/__pycache__,$(wildcard tests/unit/*)) tests/lab_unit tests/simulation/test_one_night.py
 SHELL_SOURCES = nightshift .ci/run $(shell git ls-files 'include/scripts/*' 'lab/bench/*' 'lab/*.sh' 'tests/lab/docker/*' | xargs -r grep -lE '^\#!.*\b(ba)?sh\b')
 
 .PHONY: help check format lock types imports shell unit scripts simulation test test-airflow test-lab lab-full lab-status chaos bench bench-facts diagnose-score

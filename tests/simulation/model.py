@@ -646,8 +646,8 @@ class SimSsh(NodeSsh):
         status = JobStatus(self._machine.facts(job), job.job_id, job.is_timed_out)
         return node_ssh._Poll(status, str(len(job.lines)), tuple(job.lines[seen:]))
 
-    def _patiently(self, work: Callable[[], Any]) -> Any:
-        """As the real one, by the simulation's clock."""
+    def _patiently(self, work: Callable[[], Any], _log: Callable[[str], None]) -> Any:
+        """As the real one, by the simulation's clock; nobody reads the log here."""
         until, pause = self._world.hub.now + self._reattach_seconds, 0.5
         while True:
             try:
@@ -852,5 +852,5 @@ def read_ahead() -> None:
             _parsed(_metrics(tick, has_leader=True, is_leader=is_leader))
 
 
-for _reader in (decide, etcd, snapshot, turn, verify_node):  # all there are, says test_simulation.py
+for _reader in (decide, etcd, snapshot, turn, verify_node):  # all there are, says test_one_night.py
     _reader.parse_etcd_metrics = parse_once  # type: ignore[attr-defined]  # imported there

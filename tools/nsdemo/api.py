@@ -73,8 +73,7 @@ class AirflowApi:
 
     def unpause(self, dag_id: str) -> None:
         """Let a DAG run."""
-        answer = self._client.patch(f"/api/v2/dags/{dag_id}", json={"is_paused": False})
-        answer.raise_for_status()
+        patiently(lambda: self._patch(f"/api/v2/dags/{dag_id}", is_paused=False))
 
     def pause(self, dag_id: str) -> None:
         """Let a DAG start nothing any more; one that Airflow does not know yet starts nothing anyway."""
@@ -119,12 +118,15 @@ class AirflowApi:
     def mark_failed(self, dag_id: str, run_id: str) -> None:
         """End a run as a person would in the UI; its teardown still runs."""
         path = f"/api/v2/dags/{dag_id}/dagRuns/{quote(run_id, safe='')}"
-        self._client.patch(path, json={"state": "failed"}).raise_for_status()
+        patiently(lambda: self._patch(path, state="failed"))
 
     def _active(self, dag_id: str) -> list[dict[str, Any]]:
         path = f"/api/v2/dags/{dag_id}/dagRuns"
         found: list[dict[str, Any]] = self._get(path, state=["queued", "running"], limit=100)["dag_runs"]
         return found
+
+    def _patch(self, path: str, **values: Any) -> None:
+        self._client.patch(path, json=values).raise_for_status()
 
     def _get(self, path: str, **query: Any) -> dict[str, Any]:
         answer = self._client.get(path, params=query)
@@ -134,7 +136,7 @@ class AirflowApi:
 
 
 def patiently(ask: Callable[[], Any]) -> Any:
-    """Ask again when the API is busy for a moment; the third failure is raised."""
+    """Ask again when the API is busy for a moment (SQLite's lock is a 500); the third failure is raised."""
     for _ in range(2):
         try:
             return ask()

@@ -1,8 +1,10 @@
 import os
 import time
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
+import httpx
 import pytest
 
 from nsdemo.api import AirflowApi
@@ -25,3 +27,28 @@ def test_only_a_dag_the_running_processor_has_read_counts(
         None if age is None else datetime.fromtimestamp(started - age, UTC).isoformat().replace("+00:00", "Z")
     )
     assert AirflowApi(home)._is_fresh({"last_parsed_time": parsed, "is_stale": is_stale}) is is_fresh
+
+
+def _api(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, codes: list[int]) -> AirflowApi:
+    monkeypatch.setattr(time, "sleep", lambda seconds: None)
+    api = AirflowApi(Home(tmp_path))
+    answers = httpx.MockTransport(lambda request: httpx.Response(codes.pop(0), json={}))
+    api._client = httpx.Client(base_url="http://airflow", transport=answers)
+    return api
+
+
+@pytest.mark.parametrize(
+    "change", [lambda api: api.unpause("upgrade_lab"), lambda api: api.mark_failed("upgrade_lab", "old")]
+)
+def test_a_locked_database_is_waited_for(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, change: Callable[[AirflowApi], None]
+) -> None:
+    """SQLite refuses a writer while an earlier run's tasks write: Airflow answers 500 and means "again"."""
+    codes = [500, 500, 200]
+    change(_api(monkeypatch, tmp_path, codes))
+    assert codes == []
+
+
+def test_a_database_that_stays_locked_is_an_error(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    with pytest.raises(httpx.HTTPStatusError, match="500"):
+        _api(monkeypatch, tmp_path, [500] * 3).unpause("upgrade_lab")
