@@ -92,7 +92,7 @@ def _origin(played: Sequence[tuple[Case, Row]]) -> str:
     days = sorted({row["ended"][:10] for _, row in played})
     minutes = sum(row["seconds"] for _, row in played) / 60
     return (
-        f"{len(played)} cases, played {' to '.join(dict.fromkeys((days[0], days[-1])))} at commit "
+        f"{len(played)} {'case' if len(played) == 1 else 'cases'}, played {' to '.join(dict.fromkeys((days[0], days[-1])))} at commit "
         f"{', '.join(f'`{c}`' for c in commits)}, {minutes:.0f} minutes together."
         if played
         else "Nothing was played yet."

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from nightshift.clients.cluster_config import clusters_directory, load_cluster
+from nightshift.clients.cluster_config import clusters_directory, load_cluster, require_own_connections
 from nightshift.clients.cluster_setup import ClusterSetup
 from nightshift.clients.evidence_bundle import read_bundle
 from nightshift.clients.incident_folder import DIAGNOSIS, MANIFEST
@@ -166,7 +166,7 @@ def _enrol(options: argparse.Namespace) -> None:
     _require_file(options.cluster)
     names = _connection_names(options.cluster)
     key = _known_key(options.write_env, names["ssh"]) or generate_key_pair()
-    made = enrol(_access(options), key)
+    made = enrol(_access(options), key, time.time())
     variables = {
         names["kubernetes"]: {
             "conn_type": "kubernetes",
@@ -202,12 +202,15 @@ def _unenrol(options: argparse.Namespace) -> None:
 
 
 def _require_file(cluster: str) -> None:
-    """Refuse a cluster that no night would know.
+    """Refuse a cluster that no night would know, and one whose connections are another's.
 
     Raises:
-        ConfigError: CONFIG_INVALID, it has no file.
+        ConfigError: CONFIG_INVALID, it has no file, or one that shares a connection.
     """
-    if _policy(cluster) is None:
+    policy = _policy(cluster)
+    if policy is not None:
+        require_own_connections(_file_of(cluster), policy)
+    else:
         raise ConfigError(
             "CONFIG_INVALID",
             f"There is no cluster {cluster}; nothing was touched.",

@@ -54,7 +54,7 @@ LEFT_BEHIND = (
     "include/airflow/tls.pem",
 )
 CONNECTIONS = {
-    "AIRFLOW_CONN_PROD_KUBERNETES": {
+    "AIRFLOW_CONN_NIGHTSHIFT_PROD_KUBERNETES": {
         "conn_type": "kubernetes",
         "extra": {
             "kube_config": json.dumps(
@@ -69,7 +69,7 @@ CONNECTIONS = {
             )
         },
     },
-    "AIRFLOW_CONN_PROD_SSH": {
+    "AIRFLOW_CONN_NIGHTSHIFT_PROD_SSH": {
         "conn_type": "ssh",
         "login": "nightshift",
         "extra": {

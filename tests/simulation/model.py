@@ -796,14 +796,14 @@ class MemoryStore:
 
         return self._world.call("store", None, f"list {folder}", found)
 
-    def remove(self, folder: str) -> None:
+    def remove(self, relative: str) -> None:
         """As a whole."""
 
         def gone() -> None:
-            for name in [name for name in self._files if name.startswith(f"{folder}/")]:
+            for name in [n for n in self._files if n == relative or n.startswith(f"{relative}/")]:
                 del self._files[name]
 
-        self._world.call("store", None, f"remove {folder}", gone)
+        self._world.call("store", None, f"remove {relative}", gone)
 
     def check(self, name: str) -> None:
         """It works. No moment of its own: nothing at the cluster depends on it, and every seed keeps its course."""

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from nightshift.clients.runbooks import runbook_text
+from nightshift.domain.codes import CODES as KNOWN
 from nightshift.domain.diagnosis.cause import RUNBOOKS
 from nightshift.domain.diagnosis.causes import CATALOGUE
 
@@ -38,6 +39,10 @@ CODES = set(_codes()) - ENVIRONMENT
 
 def test_codes_of_every_layer_were_found() -> None:
     assert {"ETCD_SLOW", "CONFIG_INVALID", "JOB_LOST", "LEASE_HELD", "BRAKE_ON", "PROBE_FAILED"} <= CODES
+
+
+def test_overrides_may_name_every_code_and_no_other() -> None:
+    assert sorted(KNOWN) == sorted(CODES)
 
 
 def test_every_code_has_a_page_and_every_page_a_code() -> None:

@@ -34,6 +34,7 @@ from pydantic import (
 
 from nightshift.clients.tables import AddOnEntry
 from nightshift.clients.tables import Name as AddOnName
+from nightshift.domain.codes import CODES
 from nightshift.domain.errors import ConfigError
 from nightshift.domain.facts import WorkloadName
 from nightshift.domain.gates import GATES
@@ -55,6 +56,7 @@ from nightshift.domain.policy import (
     Override,
     RehearseWhen,
     Rule,
+    SnapshotPolicy,
     TargetPolicy,
     WindowPolicy,
     WorkerPolicy,
@@ -466,7 +468,7 @@ class OverrideEntry(_Section):
 
     gate: str = Field(description="The gate's name, as in docs/gates.md.")
     code: str = Field(
-        pattern=r"^[A-Z][A-Z0-9_]{2,63}$", description="The finding's code, e.g. PODS_UNMOVABLE."
+        pattern=r"^[A-Z][A-Z0-9_]{2,63}$", description="The finding's code, e.g. CERTIFICATE_EXPIRING."
     )
     reason: str = Field(
         min_length=10, max_length=300, description="Why you want to go on; every report says it."
@@ -483,6 +485,14 @@ class OverrideEntry(_Section):
             close = difflib.get_close_matches(self.gate, known, n=1, cutoff=0.4)
             hint = f"did you mean {close[0]!r}?" if close else f"gates: {', '.join(known)}"
             raise ValueError(f"there is no gate {self.gate!r}; {hint}")
+        return self
+
+    @model_validator(mode="after")
+    def _code_is_known(self) -> OverrideEntry:
+        if self.code not in CODES:  # it would silently override nothing
+            close = difflib.get_close_matches(self.code, sorted(CODES), n=1, cutoff=0.4)
+            hint = f"did you mean {close[0]}?" if close else "docs/gates.md lists each gate's codes"
+            raise ValueError(f"there is no code {self.code}; {hint}")
         return self
 
     def to_policy(self) -> Override:
@@ -504,6 +514,22 @@ class EvidenceSection(_Section):
     def to_policy(self) -> EvidencePolicy:
         """Return the domain's form."""
         return EvidencePolicy(**dict(self))
+
+
+class SnapshotSection(_Section):
+    """How long etcd's snapshots (with the PKI) stay in the store; each is as secret as the cluster's keys."""
+
+    keep_days: int = Field(SnapshotPolicy.keep_days, ge=1, le=3650, description="At least so long.")
+    keep_runs: int = Field(
+        SnapshotPolicy.keep_runs,
+        ge=1,
+        le=1000,
+        description="And at least those of so many runs, the newest, whatever their age.",
+    )
+
+    def to_policy(self) -> SnapshotPolicy:
+        """Return the domain's form."""
+        return SnapshotPolicy(**dict(self))
 
 
 class LimitSection(_Section):
@@ -625,6 +651,7 @@ class ClusterFile(_Section):
     drain: DrainSection = Field(default_factory=DrainSection.model_construct)
     workers: WorkerSection = Field(default_factory=WorkerSection.model_construct)
     evidence: EvidenceSection = Field(default_factory=EvidenceSection.model_construct)
+    snapshots: SnapshotSection = Field(default_factory=SnapshotSection.model_construct)
     limits: LimitSection = Field(default_factory=LimitSection.model_construct)
     compatibility: CompatibilitySection = Field(default_factory=CompatibilitySection.model_construct)
 
@@ -711,6 +738,23 @@ def load_clusters(directory: Path) -> LoadedClusters:
             if _CLUSTER_NAME.fullmatch(path.stem):
                 salvaged[path.name] = salvage_cluster(path)
     return LoadedClusters(policies, errors, salvaged)
+
+
+def require_own_connections(path: Path, policy: ClusterPolicy) -> None:
+    """Refuse a cluster whose connections are another cluster's too: enrolling one would turn the other's nights to it.
+
+    Raises:
+        ConfigError: CONFIG_INVALID, naming both files.
+    """
+    own = {policy.kubernetes_connection, policy.ssh_connection}
+    for other in sorted(path.parent.glob("*.yaml")):
+        if other.name == path.name or _CLUSTER_NAME.fullmatch(other.stem) is None:
+            continue
+        said = _read_lines(other)
+        shared = sorted(own & {said.get("kubernetes_connection"), said.get("ssh_connection")})
+        if shared:
+            words = f"{' and '.join(shared)} is {other.name}'s connection, too; each cluster has connections of its own."
+            raise _invalid(path, None, words)
 
 
 def salvage_cluster(path: Path) -> ClusterPolicy:

@@ -22,16 +22,23 @@ _UNPACK = (
 
 
 def install_scripts(
-    node: str, connect: Callable[[], paramiko.SSHClient], bundle: ScriptBundle, public_key: str
+    node: str, connect: Callable[[], paramiko.SSHClient], bundle: ScriptBundle, public_key: str, is_held: bool
 ) -> tuple[str, ...]:
     """Install scripts, user and sudoers file; return what changed on the node, line by line.
+
+    Args:
+        node: its name, for messages.
+        connect: opens the administrator's connection.
+        bundle: what is installed.
+        public_key: what Nightshift logs in with.
+        is_held: a run is at the cluster; a node that has other scripts then refuses.
 
     Raises:
         RemoteJobError: ENROL_FAILED, with the node's own words.
         UnreachableError: NODE_UNREACHABLE.
         TrustError: SSH_AUTH_REFUSED or HOST_KEY_CHANGED.
     """
-    return _run(node, connect, bundle, ("install", public_key))
+    return _run(node, connect, bundle, ("install", public_key, *(("held",) if is_held else ())))
 
 
 def remove_scripts(

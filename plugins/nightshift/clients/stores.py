@@ -96,11 +96,13 @@ class Store:
         except (FileNotFoundError, NotADirectoryError):
             return ()
 
-    def remove(self, folder: str) -> None:
-        """Remove a folder with everything in it; one that is gone already is fine."""
-        place = self._root / folder
+    def remove(self, relative: str) -> None:
+        """Remove a file, or a folder with everything in it; what is gone already is fine."""
+        place = self._root / relative
         with suppress(FileNotFoundError), _using(place):
-            if isinstance(place, Path):
+            if isinstance(place, Path) and place.is_file():
+                place.unlink()
+            elif isinstance(place, Path):
                 shutil.rmtree(place)
             else:
                 place.fs.rm(place.path, recursive=True)

@@ -168,6 +168,14 @@ class EvidencePolicy:
 
 
 @dataclass(frozen=True)
+class SnapshotPolicy:
+    """How long snapshots stay in the store: at least so long, and at least those of so many runs."""
+
+    keep_days: int = 90
+    keep_runs: int = 20  # the newest runs that took any, whatever their age
+
+
+@dataclass(frozen=True)
 class LimitPolicy:
     """Hard time limits of remote work and of leases, in seconds, and what tasks' own limits are made from."""
 
@@ -262,5 +270,6 @@ class ClusterPolicy:
     drain: DrainPolicy = field(default_factory=DrainPolicy)
     workers: WorkerPolicy = field(default_factory=WorkerPolicy)
     evidence: EvidencePolicy = field(default_factory=EvidencePolicy)
+    snapshots: SnapshotPolicy = field(default_factory=SnapshotPolicy)
     limits: LimitPolicy = field(default_factory=LimitPolicy)
     compatibility: CompatibilityPolicy = field(default_factory=CompatibilityPolicy)

@@ -43,28 +43,31 @@ class Access:
     quiesce: tuple[WorkloadName, ...] = ()
 
 
-def enrol(access: Access, key: KeyPair) -> dict[str, Any]:
+def enrol(access: Access, key: KeyPair, now: float) -> dict[str, Any]:
     """Prepare every node and the API; repeating it changes nothing that is so already.
 
     Args:
         access: the administrator's ways in.
         key: the pair Nightshift itself shall log in with.
+        now: seconds since the epoch.
 
     Returns:
         {"kube_config": data of the service account's kubeconfig, "host_keys": {node: key}}.
 
     Raises:
         ConfigError: HOST_KEY_UNKNOWN, a node's host key is not pinned; nothing was touched.
-        NightshiftError: the first node's that could not be prepared; all others were.
+        NightshiftError: the first node's that could not be prepared; all others were. While a run holds the cluster
+            no node is prepared that has other scripts than these.
     """
     nodes = access.setup.api.nodes()
+    is_held = access.setup.api.lease().is_live(now)
     host_keys = pinned_host_keys(access, nodes)
     bundle = ScriptBundle.shipped()
 
     def prepare(node: NodeFacts) -> Sequence[str]:
         pinned = host_keys[node.name]
         connect = connector(node.address, access.ssh_user, access.ssh_key, pinned)
-        changes = install_scripts(node.name, connect, bundle, key.public)
+        changes = install_scripts(node.name, connect, bundle, key.public, is_held)
         return (*changes, _verified(node, key, pinned, bundle))
 
     _report(access, on_all(nodes, prepare))

@@ -31,6 +31,7 @@ from nightshift.domain.verdicts import BLIND_CAUSE, BLIND_NEXT_STEP, Answer, Ver
 from nightshift.steps.brake import MEASURED_FILE
 from nightshift.steps.evidence import forget_old, incidents_of_run, index_folder
 from nightshift.steps.session import Session, on_all
+from nightshift.steps.snapshot import forget_old_snapshots
 
 _NEXT = {
     "upgraded": "The next night looks for the next version.",
@@ -106,11 +107,12 @@ def _incidents(session: Session) -> tuple[Incident, ...]:
 
 
 def _forget_old(session: Session) -> None:
-    """Old evidence goes when the night is told; what hinders that is said."""
-    try:
-        forget_old(session)
-    except Exception as error:  # noqa: BLE001 - the night must be told
-        session.log(f"Old evidence could not be removed: {error}")
+    """Old evidence and snapshots go when the night is told; what hinders that is said."""
+    for what, forget in (("evidence", forget_old), ("snapshots", forget_old_snapshots)):
+        try:
+            forget(session)
+        except Exception as error:  # noqa: BLE001 - the night must be told
+            session.log(f"Old {what} could not be removed: {error}")
 
 
 def _not_rehearsed(facts: Mapping[str, Any]) -> str:

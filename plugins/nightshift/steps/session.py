@@ -265,8 +265,8 @@ class StorePort(Protocol):
     def names(self, folder: str) -> tuple[str, ...]:
         """What lies directly in a folder, sorted; nothing when there is no such folder."""
 
-    def remove(self, folder: str) -> None:
-        """Remove a folder with everything in it; one that is gone already is fine."""
+    def remove(self, relative: str) -> None:
+        """Remove a file, or a folder with everything in it; what is gone already is fine."""
 
     def check(self, name: str) -> None:
         """Write one small object, read it back, and take it away again."""

@@ -8,6 +8,7 @@ from typing import Any, BinaryIO
 from nightshift.clients.etcd_metrics import parse_etcd_metrics
 from nightshift.domain.errors import BlindError, UnreachableError, VerificationError
 from nightshift.domain.facts import NodeFacts
+from nightshift.domain.retention import expired
 from nightshift.domain.snapshot import (
     Bundle,
     SnapshotState,
@@ -16,12 +17,13 @@ from nightshift.domain.snapshot import (
     require_intact,
     require_proven,
 )
-from nightshift.domain.store_paths import path_safe
+from nightshift.domain.store_paths import is_safe, path_safe
 from nightshift.steps.brake import require_may_begin
 from nightshift.steps.evidence import evidence_first
 from nightshift.steps.hold import Held, hold, push
 from nightshift.steps.session import Session, node_log
 
+SNAPSHOTS = "snapshots"
 _JOB = "snapshot-etcd"
 
 
@@ -37,7 +39,7 @@ def snapshot(session: Session, choice: Mapping[str, Any]) -> dict[str, Any]:
         BlindError: ETCD_UNHEALTHY, no member to take it from.
     """
     require_may_begin(session)
-    base = f"snapshots/{path_safe(session.run_id)}"
+    base = f"{SNAPSHOTS}/{path_safe(session.run_id)}"
     if known := _known(session, base):
         session.log(f"Kept: {known['sentence']}")
         return {**known, "kept": True}
@@ -75,7 +77,7 @@ def require_way_back(session: Session) -> dict[str, Any]:
     Raises:
         VerificationError: SNAPSHOT_ABSENT.
     """
-    base = f"snapshots/{path_safe(session.run_id)}"
+    base = f"{SNAPSHOTS}/{path_safe(session.run_id)}"
     known = session.store.read_json(f"{base}.json") or {}
     if not known.get("file") or not session.store.exists(known["file"]):
         raise VerificationError(
@@ -85,6 +87,29 @@ def require_way_back(session: Session) -> dict[str, Any]:
             next_step="Clear `snapshot` with downstream: it takes one, and the night goes on from there.",
         )
     return known
+
+
+def forget_old_snapshots(session: Session) -> tuple[str, ...]:
+    """Remove the snapshots of old runs, as the policy's `snapshots` says; returns these runs' names.
+
+    A bundle goes before the file that names it: interrupted, the next night removes the rest. One whose age nobody can
+    tell stays.
+    """
+    policy = session.policy.snapshots
+    names = [name for name in session.store.names(SNAPSHOTS) if name.endswith(".json") and is_safe(name)]
+    said = {
+        name.removesuffix(".json"): session.store.read_json(f"{SNAPSHOTS}/{name}") or {} for name in names
+    }
+    taken = {
+        run: entry["taken"] for run, entry in said.items() if isinstance(entry.get("taken"), int | float)
+    }
+    gone = expired(taken, session.clock(), policy.keep_days, policy.keep_runs)
+    for run in gone:
+        session.store.remove(f"{SNAPSHOTS}/{run}")
+        session.store.remove(f"{SNAPSHOTS}/{run}.json")
+    if gone:
+        session.log(f"Snapshots older than {policy.keep_days} days were removed: {', '.join(gone)}")
+    return gone
 
 
 def _known(session: Session, base: str) -> dict[str, Any] | None:

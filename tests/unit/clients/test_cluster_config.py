@@ -50,7 +50,9 @@ def test_the_sample_shows_exactly_the_defaults(tmp_path: Path, monkeypatch: pyte
     monkeypatch.delenv("NIGHTSHIFT_STORE", raising=False)
     sample = (CLUSTERS / "example.yaml.sample").read_text(encoding="utf-8")
     policy = load_cluster(written(tmp_path, sample))
-    expected = ClusterPolicy("prod", "prod_kubernetes", "prod_ssh", "file:///var/lib/nightshift/store")
+    expected = ClusterPolicy(
+        "prod", "nightshift_prod_kubernetes", "nightshift_prod_ssh", "file:///var/lib/nightshift/store"
+    )
     assert policy == expected
 
 
@@ -131,6 +133,12 @@ def test_an_override_ends_at_a_moment_in_utc(tmp_path: Path, until: str) -> None
     [
         pytest.param(
             OVERRIDE.format(gate="alert", until="2026-12-01"), 5, "did you mean 'alerts'", id="no such gate"
+        ),
+        pytest.param(
+            OVERRIDE.format(gate="alerts", until="2026-12-01").replace("ALERT_FIRING", "ALERTS_FIRING"),
+            5,
+            "there is no code ALERTS_FIRING; did you mean ALERT_FIRING",
+            id="no such code",
         ),
         pytest.param(
             OVERRIDE.format(gate="alerts", until="soon"), 9, "overrides.0.until", id="an end that is none"

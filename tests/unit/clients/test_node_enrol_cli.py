@@ -17,6 +17,7 @@ from nightshift.domain.facts import LeaseFacts, NodeFacts, WorkloadFacts, Worklo
 from nightshift.steps import enrol as enrol_step
 from nightshift.steps.enrol import Access, enrol, unenrol
 
+NOW = 150.0
 NODE = NodeFacts("cp1", "10.0.0.1", True, "1.34.4", True, False)
 
 
@@ -68,9 +69,12 @@ class FakeSetup:
 def world(monkeypatch, tmp_path):
     setup = FakeSetup()
     installed: list[str] = []
+    held: list[bool] = []
     monkeypatch.setattr(enrol_step, "connector", lambda *_: None)
     monkeypatch.setattr(
-        enrol_step, "install_scripts", lambda n, c, b, key: installed.append(key) or ("done",)
+        enrol_step,
+        "install_scripts",
+        lambda n, c, b, key, is_held: installed.append(key) or held.append(is_held) or ("done",),
     )
     monkeypatch.setattr(enrol_step, "remove_scripts", lambda *_: ())
     monkeypatch.setattr(enrol_step, "_verified", lambda *_: "log-in works")
@@ -79,7 +83,7 @@ def world(monkeypatch, tmp_path):
     describe(tmp_path, "mine", "nightshift_mine_kubernetes", "nightshift_mine_ssh")
     (tmp_path / "key").write_text("key")
     (tmp_path / "known").write_text(f"10.0.0.1 {generate_key_pair().public}\n")
-    return SimpleNamespace(setup=setup, installed=installed, directory=tmp_path)
+    return SimpleNamespace(setup=setup, installed=installed, held=held, directory=tmp_path)
 
 
 def describe(directory, name: str, kubernetes: str, ssh: str, more: str = "") -> None:
@@ -234,9 +238,29 @@ def access(setup, host_key="ssh-ed25519 AAAA") -> Access:
 
 def test_unpinned_host_is_refused_before_anything(world):
     with pytest.raises(ConfigError, match="HOST_KEY_UNKNOWN") as caught:
-        enrol(access(world.setup, host_key=None), generate_key_pair())
+        enrol(access(world.setup, host_key=None), generate_key_pair(), NOW)
     assert "cp1" in caught.value.message
     assert (world.installed, world.setup.done) == ([], [])
+
+
+@pytest.mark.parametrize(("renewed", "is_held"), [(100.0, True), (20.0, False)])
+def test_nodes_are_told_when_a_run_is_at_the_cluster(world, renewed, is_held):
+    world.setup.api.lease = lambda: LeaseFacts("run-1", 5, renewed, renewed, 120)
+    enrol(access(world.setup), generate_key_pair(), NOW)
+    assert world.held == [is_held]
+
+
+def test_two_clusters_share_no_connection(world, capsys):
+    describe(world.directory, "other", "nightshift_other_kubernetes", "nightshift_mine_ssh")
+    assert run(world, "enrol") == 1
+    said = capsys.readouterr().err
+    assert "nightshift_mine_ssh is other.yaml's connection, too" in said
+    assert (world.installed, world.setup.done) == ([], [])
+
+
+def test_a_file_that_is_no_cluster_shares_nothing(world):
+    describe(world.directory, "Mine copy", "nightshift_mine_kubernetes", "nightshift_mine_ssh")
+    assert run(world, "enrol") == 0
 
 
 def test_unenrol_waits_for_a_running_night():
@@ -254,7 +278,7 @@ def test_failed_node_is_said_and_the_cluster_not_touched(world, monkeypatch):
 
     monkeypatch.setattr(enrol_step, "install_scripts", refuse)
     with pytest.raises(ConfigError):
-        enrol(Access(world.setup, "root", "key", lambda _: "k", said.append), generate_key_pair())
+        enrol(Access(world.setup, "root", "key", lambda _: "k", said.append), generate_key_pair(), NOW)
     assert said[0].startswith("cp1: FAILED")
     assert world.setup.done == []
 

@@ -253,3 +253,12 @@ def test_an_upload_that_breaks_is_thrown_away_and_one_error() -> None:
         store.write_json("a.json", {})
     assert objects == {}
     assert _Uploads.discarded == ["s3://b/lab/a.json"]
+
+
+def test_a_file_or_a_folder_is_removed_and_what_is_gone_is_fine(tmp_path: Path) -> None:
+    store = Store(tmp_path, "lab")
+    store.write_json("a/one.json", {})
+    store.write_json("b.json", {})
+    for what in ("a", "b.json", "b.json", "a"):
+        store.remove(what)
+    assert store.names("") == ()

@@ -7,10 +7,11 @@ import pytest
 from tests.fakes.cluster import FakeCluster
 
 from nightshift.domain.ledger import Failure
-from nightshift.domain.policy import Override, WindowPolicy
+from nightshift.domain.policy import Override, SnapshotPolicy, WindowPolicy
 from nightshift.steps.brake import MEASURED_FILE
 from nightshift.steps.report import report
 from nightshift.steps.session import Session
+from nightshift.steps.snapshot import forget_old_snapshots
 from nightshift.steps.upgrade_kubelet import upgrade_kubelet
 
 _GO = {"answer": "go", "sentence": "ok"}
@@ -384,3 +385,24 @@ def test_how_long_nodes_took_is_kept_for_later_nights(session: Session, choice: 
     steps = {"cp1": _timed(), "w1": _timed(kubeadm=True), "w2": unfinished}
     report(session, {"open_night": _GO, "choice": choice, "node_steps": steps})
     assert session.store.read_json(MEASURED_FILE) == {"cp1": 50.0, "w1": 77.0, "w2": 88.0, "w3": 99.0}
+
+
+def test_old_snapshots_go_and_those_of_the_newest_runs_stay(session: Session, tmp_path: Path) -> None:
+    day = 86_400.0
+    for run, age in (("a", 400), ("b", 300), ("c", 200), ("d", 5)):
+        session.store.write_json(f"snapshots/{run}.json", {"taken": session.clock() - age * day})
+        session.store.write_text(f"snapshots/{run}/etcd.tar.gz", "bundle")
+    session.store.write_json("snapshots/strange.json", {"taken": "?"})
+    session.policy = replace(session.policy, snapshots=SnapshotPolicy(keep_days=90, keep_runs=2))
+    report(session, {"open_night": _GO, "choice": {"answer": "nothing", "sentence": "All on 1.34.4."}})
+    assert session.store.names("snapshots") == ("c", "c.json", "d", "d.json", "strange.json")
+    session.policy = replace(session.policy, snapshots=SnapshotPolicy(keep_days=250, keep_runs=1))
+    assert forget_old_snapshots(session) == ()
+
+
+def test_a_snapshot_that_was_half_removed_is_removed_by_the_next_night(session: Session) -> None:
+    session.policy = replace(session.policy, snapshots=SnapshotPolicy(keep_days=1, keep_runs=1))
+    for run, age in (("old", 9e5), ("new", 0)):
+        session.store.write_json(f"snapshots/{run}.json", {"taken": session.clock() - age})
+    assert forget_old_snapshots(session) == ("old",)
+    assert session.store.names("snapshots") == ("new.json",)

@@ -15,6 +15,7 @@ from nightshift.domain.errors import (
     RemoteJobError,
     VerificationError,
 )
+from nightshift.domain.retention import expired
 from nightshift.domain.store_paths import is_safe
 
 # Of what may pass by itself only this is about a node: it does not answer, or its disk keeps its lock.
@@ -132,8 +133,7 @@ def expired_runs(
     A run whose incidents nobody can read stays: its age is unknown.
     """
     newest = {run: max(i.made for i in incidents) for run, incidents in runs.items() if incidents}
-    by_age = sorted(newest, key=lambda run: newest[run], reverse=True)
-    return tuple(run for run in by_age[keep_runs:] if now - newest[run] > keep_days * 86_400)
+    return expired(newest, now, keep_days, keep_runs)
 
 
 def is_incident(error: NightshiftError) -> bool:

@@ -1,0 +1,88 @@
+"""The installer of `nightshift enrol`: what it refuses before it changes anything. The lab plays all of it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+SCRIPTS = Path(__file__).resolve().parents[2] / "include" / "scripts"
+KEY = "ssh-ed25519 AAAA"
+
+
+@dataclass
+class Machine:
+    """The installer in a directory, up to the first thing that only a whole machine has (a user)."""
+
+    root: Path
+
+    @property
+    def library(self) -> Path:
+        return self.root / "library"
+
+    def install(self, *words: str) -> subprocess.CompletedProcess[str]:
+        command = [str(self.root / "unpacked/enrol-node"), "install", KEY, *words]
+        return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+
+    def work(self, unit: str) -> None:
+        """From now on systemd knows this job; "": none."""
+        stub = self.root / "bin/systemctl"
+        stub.write_text(f"#!/bin/sh\n[ -z '{unit}' ] || echo '{unit} loaded active running'\n")
+        stub.chmod(0o755)
+
+
+@pytest.fixture
+def machine(tmp_path: Path) -> Machine:
+    if os.geteuid() != 0:
+        pytest.skip("the installer refuses to run as anybody but root")
+    unpacked, binaries = tmp_path / "unpacked", tmp_path / "bin"
+    shutil.copytree(SCRIPTS / "node", unpacked / "node")
+    (unpacked / "node/VERSION").write_text("one\n")
+    for path in (unpacked / "node").rglob("*"):
+        path.chmod(0o755 if path.is_dir() else 0o555)
+    binaries.mkdir()
+    text = (SCRIPTS / "enrol-node").read_text()
+    for old, new in (
+        ("LIBRARY=/usr/local/lib/nightshift", f"LIBRARY={tmp_path}/library"),
+        ("STATE=/var/lib/nightshift", f"STATE={tmp_path}/state"),
+        ("PATH=/usr/local/sbin", f"PATH={binaries}:/usr/local/sbin"),
+        ("        require_programs\n", ""),
+        ('        install_account "$2"\n        install_sudoers', '        : "$2"; true'),
+    ):
+        assert text.count(old) == 1, old
+        text = text.replace(old, new)
+    (unpacked / "enrol-node").write_text(text)
+    (unpacked / "enrol-node").chmod(0o755)
+    made = Machine(tmp_path)
+    made.work("")
+    return made
+
+
+def test_a_run_at_the_cluster_keeps_its_scripts(machine: Machine) -> None:
+    assert machine.install("held").returncode == 0, "a node that joins has none yet"
+    assert machine.install("held").stdout == ""
+    (machine.root / "unpacked/node/VERSION").chmod(0o755)
+    (machine.root / "unpacked/node/VERSION").write_text("two\n")
+    refused = machine.install("held")
+    assert refused.returncode == 1
+    assert "a run is at the cluster and works with other scripts" in refused.stderr
+    assert (machine.library / "VERSION").read_text() == "one\n"
+    assert machine.install().returncode == 0
+    assert (machine.library / "VERSION").read_text() == "two\n"
+
+
+def test_the_scripts_of_a_job_at_work_stay(machine: Machine) -> None:
+    machine.install()
+    machine.work("nightshift-kubeadm-upgrade.service")
+    assert machine.install().returncode == 0, "nothing would change"
+    (machine.root / "unpacked/node/VERSION").chmod(0o755)
+    (machine.root / "unpacked/node/VERSION").write_text("two\n")
+    refused = machine.install()
+    assert (refused.returncode, (machine.library / "VERSION").read_text()) == (1, "one\n")
+    assert "a job is at work on this node: nightshift-kubeadm-upgrade.service" in refused.stderr
+    machine.work("nightshift-recorder.service")
+    assert machine.install().returncode == 0
