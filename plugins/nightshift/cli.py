@@ -10,7 +10,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from nightshift.clients.cluster_config import clusters_directory, load_cluster, require_own_connections
+from nightshift.clients.cluster_config import (
+    clusters_directory,
+    connections_of_others,
+    load_cluster,
+    require_own_connections,
+)
 from nightshift.clients.cluster_setup import ClusterSetup
 from nightshift.clients.evidence_bundle import read_bundle
 from nightshift.clients.incident_folder import DIAGNOSIS, MANIFEST
@@ -26,6 +31,8 @@ from nightshift.domain.policy import ClusterPolicy
 from nightshift.steps.correct import Correction, correct, corrected_index
 from nightshift.steps.enrol import Access, enrol, unenrol
 from nightshift.steps.incident import judge
+
+_CONNECTION = "AIRFLOW_CONN_"  # how Airflow finds a connection in its environment
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -166,7 +173,7 @@ def _enrol(options: argparse.Namespace) -> None:
     _require_file(options.cluster)
     names = _connection_names(options.cluster)
     key = _known_key(options.write_env, names["ssh"]) or generate_key_pair()
-    made = enrol(_access(options), key, time.time())
+    made = enrol(_access(options), key)
     variables = {
         names["kubernetes"]: {
             "conn_type": "kubernetes",
@@ -190,10 +197,17 @@ def _unenrol(options: argparse.Namespace) -> None:
     """Also without the cluster's file: whoever deleted it first must still get everything back."""
     if _policy(options.cluster) is None:
         _say(f"warning: {_no_file(options.cluster)} Going on with the usual names of the connections.")
-    unenrol(_access(options), time.time())
+    unenrol(_access(options))
     if options.write_env is None:
         return
-    names = _connection_names(options.cluster).values()
+    others = connections_of_others(_file_of(options.cluster))
+    wanted = _connection_names(options.cluster).values()
+    shared = [name for name in wanted if name.removeprefix(_CONNECTION) in others]
+    for name in shared:
+        _say(
+            f"warning: {name} stays in {options.write_env}: {others[name.removeprefix(_CONNECTION)]} names it, too"
+        )
+    names = [name for name in wanted if name not in shared]
     missing = [name for name in names if name not in _variables(options.write_env)]
     if missing:
         _say(f"warning: {options.write_env} has no {' and no '.join(missing)}: nothing to take out for it")
@@ -254,7 +268,7 @@ def _connection_names(cluster: str) -> dict[str, str]:
         ids = {"kubernetes": policy.kubernetes_connection, "ssh": policy.ssh_connection}
     else:
         ids = {kind: f"nightshift_{cluster}_{kind}" for kind in ("kubernetes", "ssh")}
-    return {kind: f"AIRFLOW_CONN_{name.upper()}" for kind, name in ids.items()}
+    return {kind: f"{_CONNECTION}{name.upper()}" for kind, name in ids.items()}
 
 
 def _policy(cluster: str) -> ClusterPolicy | None:

@@ -16,7 +16,7 @@ KEY = "ssh-ed25519 AAAA"
 
 @dataclass
 class Machine:
-    """The installer in a directory, up to the first thing that only a whole machine has (a user)."""
+    """The installer in a directory, with everything but what only a whole machine has: a user, sudo."""
 
     root: Path
 
@@ -30,8 +30,10 @@ class Machine:
 
     def work(self, unit: str) -> None:
         """From now on systemd knows this job; "": none."""
+        asked = "list-units --no-legend --plain --state=active,activating,deactivating nightshift-*.service"
+        answer = f"{unit} loaded active running\n" if unit else ""
         stub = self.root / "bin/systemctl"
-        stub.write_text(f"#!/bin/sh\n[ -z '{unit}' ] || echo '{unit} loaded active running'\n")
+        stub.write_text(f"#!/bin/sh\n[ \"$*\" = '{asked}' ] || exit 9\nprintf '{answer}'\n")
         stub.chmod(0o755)
 
 
@@ -45,13 +47,17 @@ def machine(tmp_path: Path) -> Machine:
     for path in (unpacked / "node").rglob("*"):
         path.chmod(0o755 if path.is_dir() else 0o555)
     binaries.mkdir()
+    for name in ("id", "usermod"):
+        (binaries / name).write_text("#!/bin/sh\n")
+        (binaries / name).chmod(0o755)
     text = (SCRIPTS / "enrol-node").read_text()
     for old, new in (
         ("LIBRARY=/usr/local/lib/nightshift", f"LIBRARY={tmp_path}/library"),
         ("STATE=/var/lib/nightshift", f"STATE={tmp_path}/state"),
         ("PATH=/usr/local/sbin", f"PATH={binaries}:/usr/local/sbin"),
         ("        require_programs\n", ""),
-        ('        install_account "$2"\n        install_sudoers', '        : "$2"; true'),
+        ("ACCOUNT_HOME=/home/nightshift", f"ACCOUNT_HOME={tmp_path}/home"),
+        ("        install_sudoers # last", "        : # last"),
     ):
         assert text.count(old) == 1, old
         text = text.replace(old, new)
@@ -86,3 +92,31 @@ def test_the_scripts_of_a_job_at_work_stay(machine: Machine) -> None:
     assert "a job is at work on this node: nightshift-kubeadm-upgrade.service" in refused.stderr
     machine.work("nightshift-recorder.service")
     assert machine.install().returncode == 0
+
+
+def test_a_systemd_that_does_not_answer_is_no_idle_node(machine: Machine) -> None:
+    machine.install()
+    (machine.root / "unpacked/node/VERSION").chmod(0o755)
+    (machine.root / "unpacked/node/VERSION").write_text("two\n")
+    (machine.root / "bin/systemctl").write_text("#!/bin/sh\nexit 1\n")
+    refused = machine.install()
+    assert refused.returncode == 1
+    assert "systemd does not say whether a job is at work" in refused.stderr
+
+
+def test_a_run_at_the_cluster_keeps_its_key(machine: Machine) -> None:
+    keys = machine.root / "home/.ssh/authorized_keys"
+    machine.install()
+    keys.write_text("restrict ssh-ed25519 BBBB nightshift\n")
+    refused = machine.install("held")
+    assert (refused.returncode, keys.read_text()) == (1, "restrict ssh-ed25519 BBBB nightshift\n")
+    assert "logs in with another key" in refused.stderr
+    assert machine.install().returncode == 0
+    assert keys.read_text() == f"restrict {KEY} nightshift\n"
+
+
+def test_damaged_scripts_are_mended_under_a_run(machine: Machine) -> None:
+    machine.install()
+    (machine.library / "nightshift-node").chmod(0o777)
+    assert "installed" in machine.install("held").stdout
+    assert (machine.library / "nightshift-node").stat().st_mode & 0o777 == 0o555

@@ -522,7 +522,7 @@ class SnapshotSection(_Section):
     keep_days: int = Field(SnapshotPolicy.keep_days, ge=1, le=3650, description="At least so long.")
     keep_runs: int = Field(
         SnapshotPolicy.keep_runs,
-        ge=1,
+        ge=3,  # a night that broke half-way keeps its way back while the next ones go on
         le=1000,
         description="And at least those of so many runs, the newest, whatever their age.",
     )
@@ -656,6 +656,12 @@ class ClusterFile(_Section):
     compatibility: CompatibilitySection = Field(default_factory=CompatibilitySection.model_construct)
 
     @model_validator(mode="after")
+    def _connections_are_two(self) -> ClusterFile:
+        if self.kubernetes_connection.upper() == self.ssh_connection.upper():
+            raise ValueError("kubernetes_connection and ssh_connection are one and the same")
+        return self
+
+    @model_validator(mode="after")
     def _quiesced_once(self) -> ClusterFile:
         twice = {str(e.to_policy()) for e in self.quiesce if self.quiesce.count(e) > 1}
         if twice:
@@ -746,15 +752,37 @@ def require_own_connections(path: Path, policy: ClusterPolicy) -> None:
     Raises:
         ConfigError: CONFIG_INVALID, naming both files.
     """
-    own = {policy.kubernetes_connection, policy.ssh_connection}
+    others = connections_of_others(path)
+    for name in (policy.kubernetes_connection, policy.ssh_connection):
+        if name.upper() in others:
+            raise ConfigError(
+                "CONFIG_INVALID",
+                f"{path} names the connection {name}, and so does {others[name.upper()]}; nothing was touched.",
+                cause="One connection leads to one cluster: the nights of both files would be at the same one.",
+                next_step="Give each cluster connections of its own, e.g. nightshift_CLUSTER_kubernetes and "
+                "nightshift_CLUSTER_ssh.",
+            )
+
+
+def connections_of_others(path: Path) -> dict[str, str]:
+    """Connections that the other clusters' files beside `path` name -> the file; in capitals, as variables have them."""
+    found: dict[str, str] = {}
     for other in sorted(path.parent.glob("*.yaml")):
         if other.name == path.name or _CLUSTER_NAME.fullmatch(other.stem) is None:
             continue
-        said = _read_lines(other)
-        shared = sorted(own & {said.get("kubernetes_connection"), said.get("ssh_connection")})
-        if shared:
-            words = f"{' and '.join(shared)} is {other.name}'s connection, too; each cluster has connections of its own."
-            raise _invalid(path, None, words)
+        said = _read_somehow(other)
+        names = (said.get("kubernetes_connection"), said.get("ssh_connection"))
+        found.update((name.upper(), other.name) for name in names if isinstance(name, str))
+    return found
+
+
+def _read_somehow(path: Path) -> dict[str, Any]:
+    """A file's keys; line by line when it is no YAML."""
+    try:
+        whole = yaml.safe_load(path.read_text(encoding="utf-8-sig"))
+    except (OSError, ValueError, yaml.YAMLError, RecursionError):
+        whole = None
+    return whole if isinstance(whole, dict) else _read_lines(path)
 
 
 def salvage_cluster(path: Path) -> ClusterPolicy:
@@ -798,7 +826,7 @@ def _read_lines(path: Path) -> dict[str, Any]:
     for match in filter(None, map(_KEY_LINE.fullmatch, lines)):
         try:
             value = yaml.safe_load(match["value"] or "")
-        except yaml.YAMLError:
+        except (yaml.YAMLError, ValueError, RecursionError):  # ValueError: 2026-02-30
             continue
         if match["indent"]:
             section[match["key"]] = value

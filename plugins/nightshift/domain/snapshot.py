@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
 from typing import Any
 
 from nightshift.domain.errors import VerificationError
 from nightshift.domain.verdicts import Outcome, Verdict
 
 GATE = "snapshot"
+_BUNDLE = re.compile(r"etcd-(\d{8}T\d{6})Z\.tar\.gz")  # as include/scripts/node/jobs/snapshot-etcd calls it
 
 
 @dataclass(frozen=True)
@@ -126,3 +129,12 @@ def require_intact(bundle: Bundle, received_sha256: str) -> None:
 
 def _said(state: SnapshotState) -> str:
     return f"revision {state.revision}, {state.key_count} keys, hash {state.hash}"
+
+
+def bundle_time(name: str) -> float | None:
+    """When a bundle of this name was begun, seconds since the epoch; None when it is no bundle's."""
+    match = _BUNDLE.fullmatch(name)
+    try:
+        return datetime.strptime(match[1], "%Y%m%dT%H%M%S").replace(tzinfo=UTC).timestamp() if match else None
+    except ValueError:
+        return None

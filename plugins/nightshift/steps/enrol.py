@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -16,10 +17,14 @@ from nightshift.clients.ssh_connect import KeyPair, connector
 from nightshift.domain.debts import OWNER_ANNOTATION, TOKEN_ANNOTATION, DebtKind, workload_debts
 from nightshift.domain.errors import ConfigError, LeaseHeldError, NightshiftError
 from nightshift.domain.facts import NodeFacts, WorkloadName
+from nightshift.domain.policy import LimitPolicy
 from nightshift.domain.quarantine import QUARANTINE_ANNOTATION
 from nightshift.steps.debts import repay, repay_all
+from nightshift.steps.hold import RENEWAL_SECONDS
 from nightshift.steps.look import permissions
 from nightshift.steps.session import on_all
+
+_WATCH_SECONDS = LimitPolicy.lease_renew_seconds + RENEWAL_SECONDS
 
 
 @dataclass(frozen=True)
@@ -33,6 +38,8 @@ class Access:
         host_key: finds a node's pinned host key; None when it is not known.
         log: one line for the person who watches.
         quiesce: workloads of the policy that the night may make quiet.
+        clock: seconds since the epoch.
+        sleep: waits that many seconds.
     """
 
     setup: ClusterSetup
@@ -41,15 +48,16 @@ class Access:
     host_key: Callable[[NodeFacts], str | None]
     log: Callable[[str], None]
     quiesce: tuple[WorkloadName, ...] = ()
+    clock: Callable[[], float] = time.time
+    sleep: Callable[[float], None] = time.sleep
 
 
-def enrol(access: Access, key: KeyPair, now: float) -> dict[str, Any]:
+def enrol(access: Access, key: KeyPair) -> dict[str, Any]:
     """Prepare every node and the API; repeating it changes nothing that is so already.
 
     Args:
         access: the administrator's ways in.
         key: the pair Nightshift itself shall log in with.
-        now: seconds since the epoch.
 
     Returns:
         {"kube_config": data of the service account's kubeconfig, "host_keys": {node: key}}.
@@ -57,23 +65,45 @@ def enrol(access: Access, key: KeyPair, now: float) -> dict[str, Any]:
     Raises:
         ConfigError: HOST_KEY_UNKNOWN, a node's host key is not pinned; nothing was touched.
         NightshiftError: the first node's that could not be prepared; all others were. While a run holds the cluster
-            no node is prepared that has other scripts than these.
+            no node is prepared that has other scripts, or lets another key in.
     """
     nodes = access.setup.api.nodes()
-    is_held = access.setup.api.lease().is_live(now)
+    holder = _holder(access)
+    if holder:
+        access.log(f"Run {holder} is at the cluster: nodes keep scripts and key, rights stay as they are")
     host_keys = pinned_host_keys(access, nodes)
     bundle = ScriptBundle.shipped()
 
     def prepare(node: NodeFacts) -> Sequence[str]:
         pinned = host_keys[node.name]
         connect = connector(node.address, access.ssh_user, access.ssh_key, pinned)
-        changes = install_scripts(node.name, connect, bundle, key.public, is_held)
+        changes = install_scripts(node.name, connect, bundle, key.public, is_held=bool(holder))
         return (*changes, _verified(node, key, pinned, bundle))
 
     _report(access, on_all(nodes, prepare))
-    applied = access.setup.apply(access.quiesce, granted_reads())
-    access.log(f"cluster: applied {len(applied)} objects in namespace nightshift and around it")
+    if not holder:  # a right that a run needs to give something back is not taken from it
+        applied = access.setup.apply(access.quiesce, granted_reads())
+        access.log(f"cluster: applied {len(applied)} objects in namespace nightshift and around it")
     return {"kube_config": access.setup.kube_config(), "host_keys": host_keys}
+
+
+def _holder(access: Access) -> str:
+    """Who is at the cluster; "" for nobody.
+
+    An expired Lease is watched for as long as a live run needs to renew it: this machine's clock is not Airflow's, and
+    an API that was away for a while lets every Lease expire.
+    """
+    lease = access.setup.api.lease()
+    if not lease.holder or lease.renewed is None or lease.is_live(access.clock()):
+        return lease.holder if lease.renewed is not None else ""
+    access.log(f"The Lease of {lease.holder} has expired; it is watched for {_WATCH_SECONDS:.0f} s")
+    deadline = access.clock() + _WATCH_SECONDS
+    while access.clock() < deadline:
+        access.sleep(1.0)
+        now = access.setup.api.lease()
+        if now != lease:
+            return now.holder
+    return ""
 
 
 def granted_reads() -> tuple[Permission, ...]:
@@ -81,23 +111,22 @@ def granted_reads() -> tuple[Permission, ...]:
     return tuple(dict.fromkeys((*permissions(), *evidence_permissions())))
 
 
-def unenrol(access: Access, now: float) -> None:
+def unenrol(access: Access) -> None:
     """Remove everything `enrol` made, from nodes and cluster, and give back what a dead run still holds.
 
     Args:
         access: the administrator's ways in.
-        now: seconds since the epoch.
 
     Raises:
         LeaseHeldError: LEASE_HELD, a run is at the cluster; nothing was touched.
         ConfigError: HOST_KEY_UNKNOWN.
         NightshiftError: the first node's that could not be cleaned; all others and not the cluster were.
     """
-    lease = access.setup.api.lease()
-    if lease.is_live(now):
+    holder = _holder(access)
+    if holder:
         raise LeaseHeldError(
             "LEASE_HELD",
-            f"Run {lease.holder} is at this cluster.",
+            f"Run {holder} is at this cluster.",
             cause="Its Lease was renewed within its time.",
             next_step="Let it end, or mark it failed in Airflow and wait for the recovery.",
         )
@@ -117,7 +146,7 @@ def unenrol(access: Access, now: float) -> None:
         return changes or ("nothing was there",)
 
     _report(access, on_all(nodes, clean))
-    _repay_recorded(access, now)
+    _repay_recorded(access, access.clock())
     removed = access.setup.remove()
     access.log(f"cluster: removed {len(removed)} objects")
 

@@ -93,7 +93,8 @@ def report(session: Session, facts: Mapping[str, Any]) -> dict[str, Any]:
     if unsaved is None:
         _remember_seconds(session, facts.get("node_steps") or {})
         session.log(f"Ledger entry: {path}")
-        _forget_old(session)
+        if answer != Answer.DRY_RUN:  # which changes nothing
+            _forget_old(session)
     return {"note": note, "path": path, "answer": answer, "entry": entry.to_dict(), "unsaved": unsaved}
 
 

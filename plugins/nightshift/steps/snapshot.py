@@ -6,18 +6,19 @@ from collections.abc import Mapping, Sequence
 from typing import Any, BinaryIO
 
 from nightshift.clients.etcd_metrics import parse_etcd_metrics
-from nightshift.domain.errors import BlindError, UnreachableError, VerificationError
+from nightshift.domain.errors import BlindError, NightshiftError, UnreachableError, VerificationError
 from nightshift.domain.facts import NodeFacts
 from nightshift.domain.retention import expired
 from nightshift.domain.snapshot import (
     Bundle,
     SnapshotState,
+    bundle_time,
     is_recent,
     named_bundle,
     require_intact,
     require_proven,
 )
-from nightshift.domain.store_paths import is_safe, path_safe
+from nightshift.domain.store_paths import path_safe
 from nightshift.steps.brake import require_may_begin
 from nightshift.steps.evidence import evidence_first
 from nightshift.steps.hold import Held, hold, push
@@ -92,24 +93,45 @@ def require_way_back(session: Session) -> dict[str, Any]:
 def forget_old_snapshots(session: Session) -> tuple[str, ...]:
     """Remove the snapshots of old runs, as the policy's `snapshots` says; returns these runs' names.
 
-    A bundle goes before the file that names it: interrupted, the next night removes the rest. One whose age nobody can
-    tell stays.
+    A bundle goes before the file that names it: interrupted, the next night removes the rest. One that cannot be read or
+    removed is said and keeps none of the others; one whose age nobody can tell stays.
     """
-    policy = session.policy.snapshots
-    names = [name for name in session.store.names(SNAPSHOTS) if name.endswith(".json") and is_safe(name)]
-    said = {
-        name.removesuffix(".json"): session.store.read_json(f"{SNAPSHOTS}/{name}") or {} for name in names
-    }
-    taken = {
-        run: entry["taken"] for run, entry in said.items() if isinstance(entry.get("taken"), int | float)
-    }
-    gone = expired(taken, session.clock(), policy.keep_days, policy.keep_runs)
-    for run in gone:
+    policy, listed = session.policy.snapshots, session.store.names(SNAPSHOTS)
+    runs = sorted({name.removesuffix(".json") for name in listed if not name.startswith(".")})
+    made = {run: found for run in runs if (found := _made(session, run)) is not None}
+    whole = {
+        run: age for run, age in made.items() if run in listed
+    }  # an entry without its bundle is no way back
+    day = policy.keep_days * 86_400
+    gone = expired(whole, session.clock(), policy.keep_days, policy.keep_runs)
+    gone += tuple(run for run, age in made.items() if run not in whole and session.clock() - age > day)
+    removed = tuple(run for run in gone if _is_removed(session, run))
+    if removed:
+        session.log(f"Snapshots older than {policy.keep_days} days were removed: {', '.join(removed)}")
+    return removed
+
+
+def _made(session: Session, run: str) -> float | None:
+    """When a run's snapshot was taken, seconds since the epoch: as its entry says, else as its bundle is called."""
+    try:
+        taken = (session.store.read_json(f"{SNAPSHOTS}/{run}.json") or {}).get("taken")
+        if isinstance(taken, int | float):
+            return float(taken)
+        times = [bundle_time(name) for name in session.store.names(f"{SNAPSHOTS}/{run}")]
+    except NightshiftError as error:
+        session.log(f"Snapshot of {run}: its age cannot be read: {error}")
+        return None
+    return max((time for time in times if time is not None), default=None)
+
+
+def _is_removed(session: Session, run: str) -> bool:
+    try:
         session.store.remove(f"{SNAPSHOTS}/{run}")
         session.store.remove(f"{SNAPSHOTS}/{run}.json")
-    if gone:
-        session.log(f"Snapshots older than {policy.keep_days} days were removed: {', '.join(gone)}")
-    return gone
+    except NightshiftError as error:
+        session.log(f"Snapshot of {run} could not be removed: {error}")
+        return False
+    return True
 
 
 def _known(session: Session, base: str) -> dict[str, Any] | None:

@@ -132,6 +132,12 @@ def test_an_override_ends_at_a_moment_in_utc(tmp_path: Path, until: str) -> None
     ("text", "line", "said"),
     [
         pytest.param(
+            MINIMAL.replace("ssh_connection: s", "ssh_connection: K"),
+            1,
+            "one and the same",
+            id="one connection",
+        ),
+        pytest.param(
             OVERRIDE.format(gate="alert", until="2026-12-01"), 5, "did you mean 'alerts'", id="no such gate"
         ),
         pytest.param(

@@ -10,6 +10,7 @@ from types import SimpleNamespace
 import pytest
 
 from nightshift import cli
+from nightshift.clients import node_install
 from nightshift.clients.ssh_connect import generate_key_pair
 from nightshift.domain.debts import Debt, DebtKind
 from nightshift.domain.errors import ConfigError, LeaseHeldError
@@ -194,7 +195,7 @@ def test_unenrol_gives_back_what_a_dead_run_cordoned(world, is_ours):
     """Before its mark goes: afterwards nothing says that the cordon was ours."""
     said: list[str] = []
     world.setup.is_ours = is_ours
-    unenrol(Access(world.setup, "root", "key", lambda _: "k", said.append), now=0.0)
+    unenrol(Access(world.setup, "root", "key", lambda _: "k", said.append))
     assert world.setup.done == ["uncordon cp1", "cp1", "remove"]
     assert ("cp1: uncordoned, a run that died had cordoned it" in said) is is_ours
 
@@ -204,7 +205,7 @@ def test_unenrol_starts_what_a_dead_run_had_made_quiet(world):
     subject, undo = "Deployment/shop/web", {"before": 3, "uid": "u"}
     world.setup.debts = [Debt(DebtKind.REPLICAS, subject, undo, "dead"), Debt(DebtKind.UNREADABLE, "x")]
     said: list[str] = []
-    unenrol(Access(world.setup, "root", "key", lambda _: "k", said.append), now=0.0)
+    unenrol(Access(world.setup, "root", "key", lambda _: "k", said.append))
     assert world.setup.done[-2:] == ["set Deployment shop/web 3", "remove"]
     assert "cluster: Deployment shop/web has 3 replicas again" in said
     assert "the record of x cannot be read" in "".join(said)
@@ -218,7 +219,7 @@ def test_the_rights_to_make_quiet_come_from_the_clusters_file(world):
 
 def test_unenrol_drops_the_mark_of_a_node_that_was_set_aside(world):
     world.setup.node = replace(NODE, annotations={"nightshift.io/quarantined": "{}"})
-    unenrol(access(world.setup), now=0.0)
+    unenrol(access(world.setup))
     assert "annotate cp1 {'nightshift.io/quarantined': None}" in world.setup.done
 
 
@@ -228,7 +229,7 @@ def test_unenrol_leaves_the_marks_while_a_job_is_at_work(world, monkeypatch):
 
     monkeypatch.setattr(enrol_step, "remove_scripts", refuse)
     with pytest.raises(ConfigError):
-        unenrol(access(world.setup), now=0.0)
+        unenrol(access(world.setup))
     assert world.setup.done == []
 
 
@@ -238,23 +239,101 @@ def access(setup, host_key="ssh-ed25519 AAAA") -> Access:
 
 def test_unpinned_host_is_refused_before_anything(world):
     with pytest.raises(ConfigError, match="HOST_KEY_UNKNOWN") as caught:
-        enrol(access(world.setup, host_key=None), generate_key_pair(), NOW)
+        enrol(access(world.setup, host_key=None), generate_key_pair())
     assert "cp1" in caught.value.message
     assert (world.installed, world.setup.done) == ([], [])
 
 
-@pytest.mark.parametrize(("renewed", "is_held"), [(100.0, True), (20.0, False)])
-def test_nodes_are_told_when_a_run_is_at_the_cluster(world, renewed, is_held):
-    world.setup.api.lease = lambda: LeaseFacts("run-1", 5, renewed, renewed, 120)
-    enrol(access(world.setup), generate_key_pair(), NOW)
+class Watch:
+    """A clock that only sleeping moves, and a Lease that is written again after some seconds."""
+
+    def __init__(self, lease: LeaseFacts, again_after: float | None = None) -> None:
+        self.now, self.lease, self.again_after = NOW, lease, again_after
+
+    def read(self) -> LeaseFacts:
+        is_again = self.again_after is not None and self.now >= NOW + self.again_after
+        return replace(self.lease, renewed=self.now) if is_again else self.lease
+
+    def sleep(self, seconds: float) -> None:
+        self.now += seconds
+
+    def access(self, setup) -> Access:
+        setup.api.lease = self.read
+        return replace(access(setup), clock=lambda: self.now, sleep=self.sleep)
+
+
+LIVE = LeaseFacts("run-1", 5, NOW - 50, NOW - 50, 120)
+EXPIRED = LeaseFacts("run-1", 5, NOW - 130, NOW - 130, 120)
+
+
+@pytest.mark.parametrize(
+    ("lease", "again_after", "is_held", "waited"),
+    [
+        (LIVE, None, True, 0),
+        (EXPIRED, None, False, 25),
+        (EXPIRED, 20, True, 20),
+        (LeaseFacts("", 5, None, None, 120), None, False, 0),
+        (LeaseFacts("run-1", 5, None, None, 120), None, False, 0),
+    ],
+)
+def test_a_run_at_the_cluster_keeps_its_scripts_and_rights(world, lease, again_after, is_held, waited):
+    watch = Watch(lease, again_after)
+    enrol(watch.access(world.setup), generate_key_pair())
     assert world.held == [is_held]
+    assert world.setup.done == ([] if is_held else ["apply"])
+    assert watch.now == NOW + waited
+
+
+def test_unenrol_watches_an_expired_lease_too(world):
+    with pytest.raises(LeaseHeldError):
+        unenrol(Watch(EXPIRED, 20).access(world.setup))
+    assert world.setup.done == []
+
+
+@pytest.mark.parametrize(
+    ("is_held", "words"), [(True, ["install", "KEY", "held"]), (False, ["install", "KEY"])]
+)
+def test_the_installer_is_told(monkeypatch, is_held, words):
+    given = []
+    monkeypatch.setattr(
+        node_install, "_run", lambda node, connect, bundle, said: given.append(list(said)) or ()
+    )
+    node_install.install_scripts("cp1", None, None, "KEY", is_held)
+    assert given == [words]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "kubernetes_connection: nightshift_other_kubernetes\nssh_connection: Nightshift_Mine_SSH\n",
+        '"ssh_connection": nightshift_mine_ssh\n',
+        "ssh_connection :\n  nightshift_mine_ssh\n",
+        "{ssh_connection: nightshift_mine_ssh}\n",
+        "\ufeffssh_connection: nightshift_mine_ssh\n",
+        "ssh_connection: nightshift_mine_ssh\nnodes: [\n",
+        "ssh_connection: nightshift_mine_ssh\nkubernetes_connection: [x]\nuntil: 2026-02-30\n",
+    ],
+)
+def test_a_connection_is_found_however_the_other_file_says_it(world, capsys, text):
+    (world.directory / "clusters/other.yaml").write_text(text, encoding="utf-8")
+    assert run(world, "enrol") == 1
+    assert "names the connection nightshift_mine_ssh, and so does other.yaml" in capsys.readouterr().err
+
+
+def test_a_connection_that_another_cluster_names_stays_when_one_goes(world, capsys):
+    run(world, "enrol")
+    before = (world.directory / ".env").read_text()
+    describe(world.directory, "copy", "nightshift_mine_kubernetes", "nightshift_mine_ssh")
+    assert run(world, "unenrol", "copy") == 0
+    assert (world.directory / ".env").read_text() == before
+    assert "AIRFLOW_CONN_NIGHTSHIFT_MINE_SSH stays" in capsys.readouterr().err
 
 
 def test_two_clusters_share_no_connection(world, capsys):
     describe(world.directory, "other", "nightshift_other_kubernetes", "nightshift_mine_ssh")
     assert run(world, "enrol") == 1
     said = capsys.readouterr().err
-    assert "nightshift_mine_ssh is other.yaml's connection, too" in said
+    assert "names the connection nightshift_mine_ssh, and so does other.yaml; nothing was touched" in said
     assert (world.installed, world.setup.done) == ([], [])
 
 
@@ -263,22 +342,21 @@ def test_a_file_that_is_no_cluster_shares_nothing(world):
     assert run(world, "enrol") == 0
 
 
-def test_unenrol_waits_for_a_running_night():
-    setup = FakeSetup(LeaseFacts("run-1", 5, 100.0, 100.0, 120))
+def test_unenrol_waits_for_a_running_night(world):
     with pytest.raises(LeaseHeldError):
-        unenrol(access(setup), now=150.0)
-    assert setup.done == []
+        unenrol(Watch(LIVE).access(world.setup))
+    assert world.setup.done == []
 
 
 def test_failed_node_is_said_and_the_cluster_not_touched(world, monkeypatch):
     said: list[str] = []
 
-    def refuse(*_):
+    def refuse(*_, is_held):
         raise ConfigError("ENROL_FAILED", "no", cause="c", next_step="n")
 
     monkeypatch.setattr(enrol_step, "install_scripts", refuse)
     with pytest.raises(ConfigError):
-        enrol(Access(world.setup, "root", "key", lambda _: "k", said.append), generate_key_pair(), NOW)
+        enrol(Access(world.setup, "root", "key", lambda _: "k", said.append), generate_key_pair())
     assert said[0].startswith("cp1: FAILED")
     assert world.setup.done == []
 

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from tests.fakes.cluster import FakeCluster
 
+from nightshift.domain.errors import NightshiftError
 from nightshift.domain.ledger import Failure
 from nightshift.domain.policy import Override, SnapshotPolicy, WindowPolicy
 from nightshift.steps.brake import MEASURED_FILE
@@ -406,3 +407,44 @@ def test_a_snapshot_that_was_half_removed_is_removed_by_the_next_night(session: 
         session.store.write_json(f"snapshots/{run}.json", {"taken": session.clock() - age})
     assert forget_old_snapshots(session) == ("old",)
     assert session.store.names("snapshots") == ("new.json",)
+
+
+def test_one_snapshot_that_cannot_go_keeps_no_other(session: Session, tmp_path: Path) -> None:
+    session.policy = replace(session.policy, snapshots=SnapshotPolicy(keep_days=1, keep_runs=1))
+    for run, age in (("a", 9e5), ("b", 9e5), ("new", 0)):
+        session.store.write_json(f"snapshots/{run}.json", {"taken": session.clock() - age})
+        session.store.write_text(f"snapshots/{run}/etcd.tar.gz", "bundle")
+    remove = session.store.remove
+
+    def stubborn(relative: str) -> None:
+        if relative == "snapshots/a":
+            raise NightshiftError("STORE_UNAVAILABLE", "no", cause="c", next_step="n")
+        remove(relative)
+
+    session.store.remove = stubborn
+    (tmp_path / "lab/snapshots/odd.json").mkdir()
+    assert forget_old_snapshots(session) == ("b",)
+    assert session.store.exists("snapshots/a.json"), "what names a bundle goes after it"
+    assert session.store.names("snapshots") == ("a", "a.json", "new", "new.json", "odd.json")
+
+
+def test_a_bundle_without_an_entry_goes_by_its_name_and_keeps_nothing_else(session: Session) -> None:
+    day = 86_400.0
+    session.policy = replace(session.policy, snapshots=SnapshotPolicy(keep_days=90, keep_runs=1))
+    session.store.write_text("snapshots/orphan/etcd-20200101T230000Z.tar.gz", "bundle")
+    session.store.write_json("snapshots/bare.json", {"taken": session.clock() - 91 * day})
+    session.store.write_json("snapshots/real.json", {"taken": session.clock() - 200 * day})
+    session.store.write_text("snapshots/real/etcd-20200601T230000Z.tar.gz", "bundle")
+    assert forget_old_snapshots(session) == ("orphan", "bare")
+    assert session.store.names("snapshots") == ("real", "real.json")
+
+
+def test_a_dry_run_removes_nothing(session: Session) -> None:
+    session.policy = replace(session.policy, snapshots=SnapshotPolicy(keep_days=1, keep_runs=1))
+    for run, age in (("a", 9e5), ("b", 8e5)):
+        session.store.write_json(f"snapshots/{run}.json", {"taken": session.clock() - age})
+    said = report(session, {"open_night": _GO, "decision": _decision("dry_run")})
+    assert said["answer"] == "dry_run"
+    assert session.store.names("snapshots") == ("a.json", "b.json")
+    report(session, {"open_night": _GO, "choice": {"answer": "nothing", "sentence": "s"}})
+    assert session.store.names("snapshots") == ()
