@@ -132,8 +132,8 @@ def _said(state: SnapshotState) -> str:
 
 
 def bundle_time(name: str) -> float | None:
-    """When a bundle of this name was begun, seconds since the epoch; None when it is no bundle's."""
-    match = _BUNDLE.fullmatch(name)
+    """When a bundle of this name was begun, seconds since the epoch, also of a copy that died half way; None: no bundle's."""
+    match = _BUNDLE.search(name)
     try:
         return datetime.strptime(match[1], "%Y%m%dT%H%M%S").replace(tzinfo=UTC).timestamp() if match else None
     except ValueError:

@@ -435,7 +435,8 @@ def test_a_bundle_without_an_entry_goes_by_its_name_and_keeps_nothing_else(sessi
     session.store.write_json("snapshots/bare.json", {"taken": session.clock() - 91 * day})
     session.store.write_json("snapshots/real.json", {"taken": session.clock() - 200 * day})
     session.store.write_text("snapshots/real/etcd-20200601T230000Z.tar.gz", "bundle")
-    assert forget_old_snapshots(session) == ("orphan", "bare")
+    session.store.write_text("snapshots/half/.etcd-20200101T230000Z.tar.gz.x81k", "a copy that died half way")
+    assert forget_old_snapshots(session) == ("half", "orphan", "bare")
     assert session.store.names("snapshots") == ("real", "real.json")
 
 
