@@ -16,7 +16,9 @@ limit = timeout --kill-after=15 $(1)
 PYTEST = $(BIN)/python -m pytest
 PYTHON_SOURCES = $(wildcard dags plugins lab tools tests include/airflow)
 SCRIPT_TESTS = tests/scripts
-OTHER_UNIT_TESTS = $(filter-out tests/unit/domain %/__pycache__,$(wildcard tests/unit/*)) tests/lab_unit tests/simulation/test_one_night.py
+# Played with the unit tests, so that the model keeps up with the product; not again with the ten thousand.
+ONE_NIGHT = tests/simulation/test_one_night.py
+OTHER_UNIT_TESTS = $(filter-out tests/unit/domain %/__pycache__,$(wildcard tests/unit/*)) tests/lab_unit $(ONE_NIGHT)
 SHELL_SOURCES = nightshift .ci/run $(shell git ls-files 'include/scripts/*' 'lab/bench/*' 'lab/*.sh' 'tests/lab/docker/*' | xargs -r grep -lE '^\#!.*\b(ba)?sh\b')
 
 .PHONY: help check format lock types imports shell unit scripts simulation test test-airflow test-lab lab-full lab-status chaos bench bench-facts diagnose-score
@@ -56,7 +58,7 @@ scripts: ## What runs on nodes, as real processes in a directory of its own (min
 	$(call limit,1200) $(PYTEST) -q -n $$(nproc) --dist worksteal --basetemp="$$temporary" $(SCRIPT_TESTS)
 
 simulation: ## 10,000 seeded nights with faults in virtual time, and the mutants they must find (docs/safety.md).
-	$(call limit,1500) $(PYTEST) -q tests/simulation
+	$(call limit,1500) $(PYTEST) -q tests/simulation --ignore=$(ONE_NIGHT)
 
 test-airflow: ## DAG shape, parse cost, operators and policies (no lab needed).
 	$(call limit,2400) $(PYTEST) -q -n $$(nproc) tests/airflow
