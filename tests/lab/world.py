@@ -40,18 +40,17 @@ class Api(AirflowApi):
 
     def start(self, dag_id: str = DAG, **conf: Any) -> str:
         """Trigger a run with values of the form; returns its id."""
-        body = {"logical_date": None, "conf": conf if dag_id != DAG else {"reason": "lab test", **conf}}
-        return str(self._change("POST", f"/api/v2/dags/{dag_id}/dagRuns", body)["dag_run_id"])
+        return self.trigger(dag_id, **(conf if dag_id != DAG else {"reason": "lab test", **conf}))
 
     def mark_task_failed(self, run_id: str, task_id: str, map_index: int = -1) -> None:
         """What the button of a running task does."""
-        self._change("PATCH", _instance(run_id, task_id, map_index), {"new_state": "failed"})
+        self.change("PATCH", _instance(run_id, task_id, map_index), {"new_state": "failed"})
 
     def clear(self, run_id: str, task_id: str, map_index: int = -1) -> None:
         """Clear one task, also while it runs; nothing downstream of it."""
         which: Any = task_id if map_index < 0 else [task_id, map_index]
         body = {"dry_run": False, "dag_run_id": run_id, "task_ids": [which], "only_failed": False}
-        self._change("POST", f"/api/v2/dags/{DAG}/clearTaskInstances", body)
+        self.change("POST", f"/api/v2/dags/{DAG}/clearTaskInstances", body)
 
     def tries(self, run_id: str) -> list[dict[str, Any]]:
         """Every try that has begun of every task of a run."""
@@ -73,12 +72,6 @@ class Api(AirflowApi):
         """Codes of the errors that the log of a task's last try tells."""
         found = (re.match(r"\[([A-Z]+(?:_[A-Z]+)+)\] ", line) for line in self.task_log(run_id, task_id))
         return [match[1] for match in found if match]
-
-    def _change(self, method: str, path: str, body: dict[str, Any]) -> dict[str, Any]:
-        answer = self._client.request(method, path, json=body)
-        assert answer.is_success, f"{method} {path}: {answer.status_code} {answer.text}"
-        found: dict[str, Any] = answer.json()
-        return found
 
 
 def _instance(run_id: str, task_id: str, map_index: int) -> str:

@@ -95,7 +95,7 @@ def _demo(home: Home, options: argparse.Namespace) -> int:
     if options.up_only or options.airflow_only:
         return 0
     api.unpause(_DAG)
-    run_id = api.active_run(_DAG) or api.trigger(_DAG)
+    run_id = api.active_run(_DAG) or api.trigger(_DAG, reason="./nightshift demo")
     _say(f"the night begins: {run_address(_DAG, run_id)}")
     run = follow(api, _DAG, run_id, _say)
     return _close(home, run, run_id)

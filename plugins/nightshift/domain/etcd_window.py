@@ -12,6 +12,31 @@ from nightshift.domain.verdicts import Outcome
 
 TOO_FEW = "ETCD_TOO_FEW_SAMPLES"  # spelled out in the gate too: codes are read from the gates' own files
 _OPEN = (Outcome.PASS, Outcome.WARN)
+_LEAST_SECONDS = (
+    3.0  # a look costs a task's start and a connection to every member: none is worth less than that
+)
+_RESERVE = 1.2  # the observations of an idle cluster come in small bursts
+
+
+def look_on_seconds(verdict: Mapping[str, Any], minimum_samples: int, most: float) -> float:
+    """Seconds after which the missing observations should be there, at the pace of the window so far.
+
+    Args:
+        verdict: that of the gate, ETCD_TOO_FEW_SAMPLES.
+        minimum_samples: of each histogram, the policy's.
+        most: seconds; also the answer when there is no pace to reckon with.
+    """
+    paces = [
+        (float(count), float(member["window_seconds"]))
+        for member in verdict["evidence"].values()
+        if isinstance(member, Mapping) and "observations" in member
+        for count in member["observations"].values()
+        if count is not None and count < minimum_samples
+    ]
+    if not paces or min(count for count, _ in paces) <= 0:
+        return most
+    missing = max((minimum_samples - count) * seconds / count for count, seconds in paces)
+    return min(most, max(_LEAST_SECONDS, missing * _RESERVE))
 
 
 def last_window_start(

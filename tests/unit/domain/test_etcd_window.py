@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from nightshift.domain.etcd_window import TOO_FEW, hidden_findings, last_window_start
+from nightshift.domain.etcd_window import TOO_FEW, hidden_findings, last_window_start, look_on_seconds
 
 SLOW = {"outcome": "block", "code": "ETCD_SLOW"}
 FEW = {"outcome": "blind", "code": TOO_FEW}
@@ -36,3 +36,29 @@ def test_few_observations_of_the_last_part_and_a_whole_that_is_shut_hide_nothing
     assert hidden_findings(PASSED, said(FEW)) == []
     assert hidden_findings(PASSED, PASSED) == []
     assert hidden_findings(said(FEW), said(SLOW)) == []
+
+
+def few(**observations: float | None) -> dict[str, Any]:
+    member = {"window_seconds": 60.0, "observations": observations}
+    return {**FEW, "evidence": {"cp1": member, "findings": [FEW]}}
+
+
+@pytest.mark.parametrize(
+    ("verdict", "seconds"),
+    [
+        (few(wal_fsync=90.0, apply=400.0), 8.0),
+        (
+            few(wal_fsync=95.0, apply=80.0),
+            15.0,
+        ),  # the scarcest: 18 s, and none is waited for longer than the step
+        (few(wal_fsync=99.9), 3.0),
+        (few(wal_fsync=0.0, apply=99.0), 15.0),
+        (few(wal_fsync=None, apply=90.0), 8.0),
+        (few(wal_fsync=None), 15.0),
+        (FEW | {"evidence": {}}, 15.0),
+    ],
+)
+def test_the_next_look_comes_when_the_missing_observations_should_be_there(
+    verdict: dict[str, Any], seconds: float
+) -> None:
+    assert look_on_seconds(verdict, 100, 15.0) == pytest.approx(seconds)

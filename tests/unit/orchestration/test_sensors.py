@@ -42,11 +42,19 @@ def etcd(
     place: Place | None = None,
     earlier: tuple[str, ...] = (),
     enders: tuple[str, ...] = (),
+    verified: tuple[str, ...] = (),
 ) -> EtcdLatencySensor:
     plan = pull("decide", "plan") if place else None
     choice = pull("detect_target")
     return EtcdLatencySensor(
-        task_id="me", policy=policy, place=place, plan=plan, choice=choice, earlier=earlier, enders=enders
+        task_id="me",
+        policy=policy,
+        place=place,
+        plan=plan,
+        choice=choice,
+        earlier=earlier,
+        verified=verified,
+        enders=enders,
     )
 
 
@@ -94,6 +102,18 @@ def test_a_quiet_etcd_is_watched_on_from_the_same_first_sample(
     with pytest.raises(TaskDeferred):
         _watch(steps, context, policy, already=policy.etcd_latency.window_seconds)
     assert context["ti"].xcoms[("me", "kept")]["before"] == sample(0)
+
+
+def test_what_is_missing_is_waited_for_at_the_pace_of_the_window_so_far(
+    steps: Any, context: Any, policy: ClusterPolicy
+) -> None:
+    few = verdict("blind", "ETCD_TOO_FEW_SAMPLES")
+    few["evidence"] = {"cp1": {"window_seconds": 60.0, "observations": {"wal_fsync": 90.0}}}
+    context["ti"].xcoms[("me", "kept")] = {"before": sample(0), "own": None}
+    steps.answers |= {"gates:gather_etcd_samples": sample(60), "gates:check_etcd_latency": few}
+    with pytest.raises(TaskDeferred) as deferred:
+        etcd(policy).resume(context, {})
+    assert seconds_waited(deferred) == pytest.approx(10 * 60 / 90 * 1.2, abs=1)
 
 
 FEW = verdict("blind", "ETCD_TOO_FEW_SAMPLES")
@@ -331,6 +351,23 @@ def test_a_window_begins_at_the_last_sample_of_the_gate_before(
         etcd(policy, earlier=("first", "second")).execute(context)
     assert seconds_waited(deferred) == pytest.approx(60 - 40, abs=2)
     assert context["ti"].xcoms[("me", "kept")]["before"] == sample(130)
+
+
+def test_a_window_begins_where_a_control_plane_was_verified(
+    steps: Any, context: Any, policy: ClusterPolicy
+) -> None:
+    context["ti"].xcoms |= {
+        ("first", "sample"): sample(100),
+        ("verify", "return_value"): {"node": "cp1", "etcd_sample": sample(150)},
+        ("verify_2", "return_value"): {"node": "cp2"},  # of a night that began with another version
+    }
+    steps.answers["gates:gather_etcd_samples"] = sample(170)
+    steps.answers["gates:continues_window"] = True
+    sensor = etcd(policy, earlier=("first",), verified=("verify", "verify_2", "verify_3"))
+    with pytest.raises(TaskDeferred) as deferred:
+        sensor.execute(context)
+    assert seconds_waited(deferred) == pytest.approx(60 - 20, abs=2)
+    assert context["ti"].xcoms[("me", "kept")] == {"before": sample(150), "own": sample(170)}
 
 
 def test_a_window_that_has_passed_already_is_judged_at_once(

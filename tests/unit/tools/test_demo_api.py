@@ -1,3 +1,4 @@
+import json
 import os
 import time
 from collections.abc import Callable
@@ -38,12 +39,17 @@ def _api(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, codes: list[int]) -> A
 
 
 @pytest.mark.parametrize(
-    "change", [lambda api: api.unpause("upgrade_lab"), lambda api: api.mark_failed("upgrade_lab", "old")]
+    "change",
+    [
+        lambda api: api.unpause("upgrade_lab"),
+        lambda api: api.mark_failed("upgrade_lab", "old"),
+        lambda api: api.trigger("upgrade_lab"),
+    ],
 )
 def test_a_locked_database_is_waited_for(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, change: Callable[[AirflowApi], None]
 ) -> None:
-    """SQLite refuses a writer while an earlier run's tasks write: Airflow answers 500 and means "again"."""
+    """SQLite refuses a writer while an earlier run's tasks write: Airflow answers 500, and nothing was changed."""
     codes = [500, 500, 200]
     change(_api(monkeypatch, tmp_path, codes))
     assert codes == []
@@ -52,3 +58,22 @@ def test_a_locked_database_is_waited_for(
 def test_a_database_that_stays_locked_is_an_error(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     with pytest.raises(httpx.HTTPStatusError, match="500"):
         _api(monkeypatch, tmp_path, [500] * 3).unpause("upgrade_lab")
+
+
+def test_a_run_whose_first_answer_was_lost_is_not_started_twice(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    asked: list[str] = []
+
+    def airflow(request: httpx.Request) -> httpx.Response:
+        asked.append(json.loads(request.content)["dag_run_id"])
+        return httpx.Response(500 if len(asked) == 1 else 409, json={})
+
+    api = _api(monkeypatch, tmp_path, [])
+    api._client = httpx.Client(base_url="http://airflow", transport=httpx.MockTransport(airflow))
+    assert api.trigger("upgrade_lab", reason="why") == asked[0] == asked[1]
+
+
+def test_a_conflict_is_done_only_where_it_says_so(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    with pytest.raises(httpx.HTTPStatusError, match="409"):
+        _api(monkeypatch, tmp_path, [409]).mark_failed("upgrade_lab", "old")

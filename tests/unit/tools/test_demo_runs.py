@@ -157,7 +157,7 @@ def steps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
         def active_run(self, dag_id: str) -> str | None:
             return None
 
-        def trigger(self, dag_id: str) -> str:
+        def trigger(self, dag_id: str, **conf: str) -> str:
             done.append("trigger")
             return "r"
 

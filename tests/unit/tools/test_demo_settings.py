@@ -1,7 +1,5 @@
 import json
 import stat
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -69,20 +67,3 @@ def test_the_note_is_written_by_a_user_with_fewer_rights(home: Home) -> None:
     passwords = json.loads((home.airflow / "passwords.json").read_text(encoding="utf-8"))
     assert passwords[connection["login"]] == connection["password"]
     assert f"{connection['login']}:op" in environment["AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS"]
-
-
-def test_a_writer_waits_for_another_one_for_longer_than_a_busy_disk_takes(home: Home) -> None:
-    """SQLite's own 5 s are not enough beside the lab; both of Airflow's engines must be told."""
-    asked = (
-        "from airflow import settings as s; s.initialize() if s.engine is None else None\n"
-        "for e in (s.engine, s.async_engine): print(e.dialect.create_connect_args(e.url)[1]['timeout'])"
-    )
-    home.airflow.mkdir(parents=True, exist_ok=True)
-    done = subprocess.run(
-        [sys.executable, "-c", asked],
-        env={**airflow_environment(home, {}), "AIRFLOW_HOME": str(home.airflow)},
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    assert done.stdout.split()[-2:] == ["60.0", "60.0"]
