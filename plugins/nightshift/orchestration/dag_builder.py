@@ -91,7 +91,9 @@ class _Night:
         False  # does the run only say what it would do? True, or the input that reads it from the form
     )
     etcd_gates: list[str] = field(default_factory=list)  # task ids, in the order of the night
-    verified: list[str] = field(default_factory=list)  # task ids that verify a control plane, in the same order
+    verified: list[str] = field(
+        default_factory=list
+    )  # task ids that verify a control plane, in the same order
     enders: list[str] = field(default_factory=list)  # task ids: where brake or window may end the night
 
     def limit(self, step: str = "") -> timedelta:
