@@ -42,20 +42,6 @@ def test_every_gate_has_its_place_in_the_grid(upgrade_dag: DAG) -> None:
         assert upgrade_dag.get_task(f"gates.{name}").doc_md == GATES[name].doc
 
 
-def test_a_window_may_begin_at_every_gate_and_every_verified_control_plane_before(upgrade_dag: DAG) -> None:
-    ids = [task.task_id for task in upgrade_dag.topological_sort()]
-    slots = [
-        i.removesuffix(".check_etcd") for i in ids if i.startswith("control_plane.") and "check_etcd" in i
-    ]
-    assert slots
-    gates = ["gates.etcd_latency", *(f"{slot}.check_etcd" for slot in slots)]
-    verified = [f"{slot}.verify_node" for slot in slots]
-    for index, task_id in enumerate([*gates[1:], "workers.check_etcd_01"]):
-        gate = upgrade_dag.get_task(task_id)
-        assert gate.earlier == tuple(gates[: index + 1])
-        assert gate.verified == tuple(verified[:index])
-
-
 @pytest.mark.parametrize("name", ["broken", "torn"])
 def test_a_file_that_breaks_takes_no_task_from_a_run_under_way(
     dag_bag: DagBag, upgrade_dag: DAG, name: str

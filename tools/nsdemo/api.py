@@ -78,9 +78,7 @@ class AirflowApi:
     def pause(self, dag_id: str) -> None:
         """Let a DAG start nothing any more; one that Airflow does not know yet starts nothing anyway."""
         self._log_in()
-        answer = self._client.patch(f"/api/v2/dags/{dag_id}", json={"is_paused": True})
-        if answer.status_code != httpx.codes.NOT_FOUND:
-            answer.raise_for_status()
+        self.change("PATCH", f"/api/v2/dags/{dag_id}", {"is_paused": True}, done=httpx.codes.NOT_FOUND)
 
     def trigger(self, dag_id: str, **conf: Any) -> str:
         """Start a run by hand, with values of its form; returns its id."""
@@ -122,7 +120,7 @@ class AirflowApi:
         self.change("PATCH", path, {"state": "failed"})
 
     def change(self, method: str, path: str, body: dict[str, Any], done: int = httpx.codes.OK) -> None:
-        """Change something as a person does in the UI, and ask again when the answer is 500.
+        """Change something as a person does in the UI, and ask again when no answer came, or 500.
 
         Airflow notes who did it on the API server's event loop. Where another request's transaction waits for that loop to
         end, both stand until SQLite's 5 s are over; then this one is refused, and nothing was changed.
@@ -131,18 +129,21 @@ class AirflowApi:
             method: of HTTP.
             path: of the API.
             body: as JSON.
-            done: a status that says the change had been made already.
+            done: another status than success that says the same.
 
         Raises:
-            httpx.HTTPError: it was refused, or three times with 500.
+            httpx.HTTPError: it was refused, or three times in vain; it has Airflow's words.
         """
-        for pause in (2.0, 2.0, None):
-            answer = self._client.request(method, path, json=body)
-            if answer.status_code != httpx.codes.INTERNAL_SERVER_ERROR or pause is None:
-                break
-            time.sleep(pause)
-        if answer.status_code != done:
+        answer: httpx.Response = patiently(lambda: self._asked(method, path, body))
+        if answer.is_error and answer.status_code != done:
+            words = f"{method} {path}: {answer.status_code} {answer.text}"
+            raise httpx.HTTPStatusError(words, request=answer.request, response=answer)
+
+    def _asked(self, method: str, path: str, body: dict[str, Any]) -> httpx.Response:
+        answer = self._client.request(method, path, json=body)
+        if answer.status_code == httpx.codes.INTERNAL_SERVER_ERROR:
             answer.raise_for_status()
+        return answer
 
     def _active(self, dag_id: str) -> list[dict[str, Any]]:
         path = f"/api/v2/dags/{dag_id}/dagRuns"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from urllib.parse import quote, urlsplit
 
 import httpx
@@ -9,6 +10,8 @@ import httpx
 from nightshift.domain.errors import UnreachableError
 
 _TIMEOUT_SECONDS = 10.0
+_TRIES = 3
+_PAUSE_SECONDS = 2.0  # between two of them
 
 
 def reports_path(base_url: str, dag_id: str, run: str) -> str:
@@ -33,6 +36,8 @@ def set_run_note(base_url: str, login: tuple[str, str], dag_id: str, run_id: str
         run_id: the run.
         note: Markdown, at most 1,000 characters (`domain/ledger.py` makes it fit; the rest would be cut).
 
+    Asked again when Airflow has trouble of its own (its database was busy): to set the same note twice is to set it once.
+
     Raises:
         UnreachableError: AIRFLOW_API_REFUSED.
     """
@@ -44,7 +49,12 @@ def set_run_note(base_url: str, login: tuple[str, str], dag_id: str, run_id: str
             token.raise_for_status()
             headers = {"Authorization": f"Bearer {token.json()['access_token']}"}
             body = {"note": note[:1000]}
-            client.patch(path, params={"update_mask": "note"}, json=body, headers=headers).raise_for_status()
+            for left in reversed(range(_TRIES)):
+                answer = client.patch(path, params={"update_mask": "note"}, json=body, headers=headers)
+                if not (answer.is_server_error and left):
+                    break
+                time.sleep(_PAUSE_SECONDS)
+            answer.raise_for_status()
     except (httpx.HTTPError, KeyError, ValueError) as error:
         raise UnreachableError(
             "AIRFLOW_API_REFUSED",

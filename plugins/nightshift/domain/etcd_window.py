@@ -18,13 +18,14 @@ _LEAST_SECONDS = (
 _RESERVE = 1.2  # the observations of an idle cluster come in small bursts
 
 
-def look_on_seconds(verdict: Mapping[str, Any], minimum_samples: int, most: float) -> float:
+def look_on_seconds(verdict: Mapping[str, Any], minimum_samples: int, most: float, looks: int = 1) -> float:
     """Seconds after which the missing observations should be there, at the pace of the window so far.
 
     Args:
         verdict: that of the gate, ETCD_TOO_FEW_SAMPLES.
         minimum_samples: of each histogram, the policy's.
         most: seconds; also the answer when there is no pace to reckon with.
+        looks: how often was looked in vain: a cluster that fell silent keeps less than the pace, and is asked ever more rarely.
     """
     paces = [
         (float(count), float(member["window_seconds"]))
@@ -36,7 +37,7 @@ def look_on_seconds(verdict: Mapping[str, Any], minimum_samples: int, most: floa
     if not paces or min(count for count, _ in paces) <= 0:
         return most
     missing = max((minimum_samples - count) * seconds / count for count, seconds in paces)
-    return min(most, max(_LEAST_SECONDS, missing * _RESERVE))
+    return min(most, max(_LEAST_SECONDS * looks, missing * _RESERVE))
 
 
 def last_window_start(

@@ -91,9 +91,6 @@ class _Night:
         False  # does the run only say what it would do? True, or the input that reads it from the form
     )
     etcd_gates: list[str] = field(default_factory=list)  # task ids, in the order of the night
-    verified: list[str] = field(
-        default_factory=list
-    )  # task ids that verify a control plane, in the same order
     enders: list[str] = field(default_factory=list)  # task ids: where brake or window may end the night
 
     def limit(self, step: str = "") -> timedelta:
@@ -343,7 +340,6 @@ def _gate_in_front(night: _Night, task_id: str, place: Place) -> EtcdLatencySens
         task_id=task_id,
         policy=night.policy,
         earlier=night.etcd_gates,
-        verified=night.verified,
         enders=night.enders,
         place=place,
         plan=pull("decide", "plan"),
@@ -389,7 +385,6 @@ def _control_plane(night: _Night, ready: BaseOperator) -> BaseOperator:
                 steps[0].trigger_rule = _AFTER_PLACE  # `quiesce` is skipped when there is nothing to quiesce
             _after(gate, ready, last)
             last = steps[-1]
-            night.verified.append(f"{group.group_id}.verify_node")
             night.remember_place("control_plane", gate, steps)
         restore = night.step(
             "restore",

@@ -195,8 +195,8 @@ def _lost_wait(error: Exception, seconds: float) -> TransientError:
 class EtcdLatencySensor(GateSensor):
     """Samples every etcd member, waits until the policy's window has passed, samples again and compares.
 
-    The window begins at the last sample of the gate before, or of a control plane's verification, when the members are still
-    the same processes and that is at most one window ago: it becomes no longer than one that begins now. Such a window may open the gate and never
+    The window begins at the last sample of the gate before, when the members are still the same processes and that is
+    at most one window ago: it becomes no longer than one that begins now. Such a window may open the gate and never
     closes it, because the night's own work (staging, another node's upgrade) lies in it; then a window of the gate's own decides.
 
     In front of a slot or wave it stands for all gates that are asked there: once etcd's window is good, the others are
@@ -210,7 +210,6 @@ class EtcdLatencySensor(GateSensor):
     Args:
         choice: input that finds what `detect_target` said (needed with `place`).
         earlier: task ids of the etcd gates before this one.
-        verified: task ids before this one that verify a control plane.
         enders: task ids before this one that may have ended the night.
         is_dry: whether the run only says what it would do, or the input that finds it: nothing is written then.
     """
@@ -221,7 +220,6 @@ class EtcdLatencySensor(GateSensor):
         policy: ClusterPolicy,
         choice: Input | None = None,
         earlier: Sequence[str] = (),
-        verified: Sequence[str] = (),
         enders: Sequence[str] = (),
         is_dry: Any = False,
         **kwargs: Any,
@@ -230,7 +228,6 @@ class EtcdLatencySensor(GateSensor):
         super().__init__(policy=policy, window_seconds=longest, **kwargs)
         self.choice = choice
         self.earlier = tuple(earlier)
-        self.verified = tuple(verified)
         self.enders = tuple(enders)
         self.is_dry = is_dry
 
@@ -275,9 +272,9 @@ class EtcdLatencySensor(GateSensor):
         left = self._left(self.window_seconds, opened["before"], after)
         if verdict["code"] == TOO_FEW and left > 0:
             self.log.info("%s Looking on, for %.0f s at most.", verdict["message"], left)
-            enough = self.policy.etcd_latency.minimum_samples
-            pause = min(left, look_on_seconds(verdict, enough, _LOOK_ON_SECONDS))
             looks = [*opened.get("looks", []), after]
+            enough = self.policy.etcd_latency.minimum_samples
+            pause = min(left, look_on_seconds(verdict, enough, _LOOK_ON_SECONDS, len(looks)))
             self.wait(context, pause - self._probe(context, pause), {**opened, "looks": looks})
         if opened["own"] is not None:
             self.log.info(
@@ -329,12 +326,11 @@ class EtcdLatencySensor(GateSensor):
         return min(seconds, time.time() - began)
 
     def _last_sample(self, context: Context) -> Any:
-        """The newest sample that a gate before this one opened with, or a verification began with; None: there is none."""
-        pulled = context["ti"].xcom_pull
-        opened = pulled(task_ids=list(self.earlier), key=_SAMPLE_KEY) if self.earlier else ()
-        answers = pulled(task_ids=list(self.verified)) if self.verified else ()
-        found = [*(opened or ()), *(said.get("etcd_sample") for said in answers or () if said)]
-        return max((s for s in found if s), key=lambda s: float(s["taken"]), default=None)
+        """The newest sample that a gate before this one opened with; None when there is none."""
+        found = (
+            context["ti"].xcom_pull(task_ids=list(self.earlier), key=_SAMPLE_KEY) if self.earlier else None
+        )
+        return max((s for s in found or [] if s), key=lambda s: float(s["taken"]), default=None)
 
     def _left(self, window_seconds: float, before: Mapping[str, Any], after: Mapping[str, Any]) -> float:
         """Seconds until `window_seconds` have passed since the window's first sample."""

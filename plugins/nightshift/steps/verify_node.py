@@ -13,7 +13,6 @@ from nightshift.domain.gates import static_pods
 from nightshift.domain.target import CONTROL_PLANE_COMPONENTS
 from nightshift.domain.verdicts import Outcome
 from nightshift.steps.evidence import evidence_first
-from nightshift.steps.gates import gather_etcd_samples
 from nightshift.steps.hold import renewing_meanwhile
 from nightshift.steps.reconcile_drift import lost_settings
 from nightshift.steps.session import Session, wait_until
@@ -23,10 +22,7 @@ _POLL_SECONDS = 1.0
 
 
 def verify_node(session: Session, node_name: str, choice: Mapping[str, Any]) -> dict[str, Any]:
-    """Answer {"node", "checks": [...], "sentence"}; of a control plane also "etcd_sample".
-
-    That is a look at every member before anything else: the window of the gate in front of the next node may begin there,
-    and so is open while this one is verified and given back.
+    """Answer {"node", "checks": [...], "sentence"}.
 
     Raises:
         VerificationError: VERIFY_FAILED, listing every check that does not hold.
@@ -34,15 +30,15 @@ def verify_node(session: Session, node_name: str, choice: Mapping[str, Any]) -> 
     """
     version = str(choice["target"]["version"])
     # The node is cordoned still, and what is looked at may not answer for longer than the Lease lives.
-    with renewing_meanwhile(session):
-        node = session.node(node_name)
-        opened = {"etcd_sample": gather_etcd_samples(session)} if node.is_control_plane else {}
-        with evidence_first(session, node, "verify", session.clock()):
-            _require_right(session, node_name, version)
+    with (
+        renewing_meanwhile(session),
+        evidence_first(session, session.node(node_name), "verify", session.clock()),
+    ):
+        _require_right(session, node_name, version)
     checks = ["kubelet", "ready", "static pods"]
     sentence = f"{node_name} runs {version}: {', '.join(checks)} verified."
     session.log(sentence)
-    return {"node": node_name, "checks": checks, "sentence": sentence, **opened}
+    return {"node": node_name, "checks": checks, "sentence": sentence}
 
 
 def _require_right(session: Session, node_name: str, version: str) -> None:

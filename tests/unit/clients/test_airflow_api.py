@@ -1,6 +1,7 @@
 import json
 import threading
 from collections.abc import Iterator
+from contextlib import nullcontext
 from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
@@ -12,6 +13,7 @@ from nightshift.domain.errors import UnreachableError
 class _Airflow(BaseHTTPRequestHandler):
     """Hands out a token for the right password and keeps what is patched."""
 
+    troubles: list[int] = []  # noqa: RUF012 - statuses of the next answers to a patch
     seen: list[tuple[str, dict[str, str], str | None]] = []  # noqa: RUF012 - one server per test, emptied there
 
     def _answer(self, status: int, body: object) -> None:
@@ -29,7 +31,7 @@ class _Airflow(BaseHTTPRequestHandler):
 
     def do_PATCH(self) -> None:
         self.seen.append((self.path, self._body(), self.headers["Authorization"]))
-        self._answer(200, {})
+        self._answer(self.troubles.pop(0) if self.troubles else 200, {})
 
     def log_message(self, *arguments: object) -> None:
         """Say nothing."""
@@ -38,6 +40,7 @@ class _Airflow(BaseHTTPRequestHandler):
 @pytest.fixture
 def url() -> Iterator[str]:
     _Airflow.seen.clear()
+    _Airflow.troubles.clear()
     server = HTTPServer(("127.0.0.1", 0), _Airflow)
     thread = threading.Thread(target=server.serve_forever, args=(0.01,))
     thread.start()
@@ -65,3 +68,15 @@ def test_a_refusal_is_one_known_error(url: str) -> None:
 def test_an_api_that_is_away_is_the_same_error() -> None:
     with pytest.raises(UnreachableError, match="AIRFLOW_API_REFUSED"):
         set_run_note("http://127.0.0.1:1", ("nightshift", "right"), "d", "r", "note")
+
+
+@pytest.mark.parametrize(("troubles", "asked"), [([500, 503], 3), ([500] * 3, 3), ([403], 1)])
+def test_an_airflow_with_trouble_of_its_own_is_asked_three_times(
+    url: str, monkeypatch: pytest.MonkeyPatch, troubles: list[int], asked: int
+) -> None:
+    monkeypatch.setattr("nightshift.clients.airflow_api._PAUSE_SECONDS", 0)
+    _Airflow.troubles.extend(troubles)
+    goes_well = len(troubles) < asked
+    with nullcontext() if goes_well else pytest.raises(UnreachableError, match=str(troubles[-1])):
+        set_run_note(url, ("nightshift", "right"), "d", "r", "note")
+    assert len(_Airflow.seen) == asked

@@ -62,3 +62,8 @@ def test_the_next_look_comes_when_the_missing_observations_should_be_there(
     verdict: dict[str, Any], seconds: float
 ) -> None:
     assert look_on_seconds(verdict, 100, 15.0) == pytest.approx(seconds)
+
+
+def test_who_stays_silent_is_asked_ever_more_rarely() -> None:
+    nearly = few(wal_fsync=99.0)
+    assert [look_on_seconds(nearly, 100, 15.0, looks) for looks in (1, 2, 4, 6)] == [3.0, 6.0, 12.0, 15.0]

@@ -33,6 +33,7 @@ def test_only_a_dag_the_running_processor_has_read_counts(
 def _api(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, codes: list[int]) -> AirflowApi:
     monkeypatch.setattr(time, "sleep", lambda seconds: None)
     api = AirflowApi(Home(tmp_path))
+    monkeypatch.setattr(api, "_log_in", lambda: None)
     answers = httpx.MockTransport(lambda request: httpx.Response(codes.pop(0), json={}))
     api._client = httpx.Client(base_url="http://airflow", transport=answers)
     return api
@@ -44,6 +45,7 @@ def _api(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, codes: list[int]) -> A
         lambda api: api.unpause("upgrade_lab"),
         lambda api: api.mark_failed("upgrade_lab", "old"),
         lambda api: api.trigger("upgrade_lab"),
+        lambda api: api.pause("upgrade_lab"),
     ],
 )
 def test_a_locked_database_is_waited_for(
@@ -67,7 +69,9 @@ def test_a_run_whose_first_answer_was_lost_is_not_started_twice(
 
     def airflow(request: httpx.Request) -> httpx.Response:
         asked.append(json.loads(request.content)["dag_run_id"])
-        return httpx.Response(500 if len(asked) == 1 else 409, json={})
+        if len(asked) == 1:
+            raise httpx.ReadTimeout("no answer", request=request)
+        return httpx.Response(409, json={})
 
     api = _api(monkeypatch, tmp_path, [])
     api._client = httpx.Client(base_url="http://airflow", transport=httpx.MockTransport(airflow))
