@@ -114,6 +114,7 @@ PAGE_WORDS: dict[str, dict[str, str]] = {
     "CRD_CONVERSION_DEAD": {"NAME": "things.nslab.example.org", "NAMESPACE": "default"},
     "CRD_CONVERSION_OUTSIDE": {"NAME": "gauges.runbook.example.org", "VERSION": "v1"},
     "CRD_VERSION_UNSERVED": {"NAME": "gauges.runbook.example.org"},
+    "DPKG_UNFINISHED": {"PACKAGE": "kubeadm", "VERSION": _PACKAGE_VERSION},
     "DRIFT_UNKNOWN": {"FILE": _CONFIGURATION},
     "VERSION_SKEW": {"IMAGE": "registry.k8s.io/kube-proxy:v{NSLAB_VERSION}"},
     "KUBEADM_TOO_NEW": {"VERSION": _PACKAGE_VERSION},
