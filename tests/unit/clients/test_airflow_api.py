@@ -13,7 +13,8 @@ from nightshift.domain.errors import UnreachableError
 class _Airflow(BaseHTTPRequestHandler):
     """Hands out a token for the right password and keeps what is patched."""
 
-    troubles: list[int] = []  # noqa: RUF012 - statuses of the next answers to a patch
+    # Statuses of the next answers to a patch.
+    troubles: list[int] = []  # noqa: RUF012 - one server per test, emptied there
     seen: list[tuple[str, dict[str, str], str | None]] = []  # noqa: RUF012 - one server per test, emptied there
 
     def _answer(self, status: int, body: object) -> None:

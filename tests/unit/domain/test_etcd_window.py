@@ -47,10 +47,7 @@ def few(**observations: float | None) -> dict[str, Any]:
     ("verdict", "seconds"),
     [
         (few(wal_fsync=90.0, apply=400.0), 8.0),
-        (
-            few(wal_fsync=95.0, apply=80.0),
-            15.0,
-        ),  # the scarcest: 18 s, and none is waited for longer than the step
+        (few(wal_fsync=95.0, apply=80.0), 15.0),  # the scarcest needs 18 s; no step is longer
         (few(wal_fsync=99.9), 3.0),
         (few(wal_fsync=0.0, apply=99.0), 15.0),
         (few(wal_fsync=None, apply=90.0), 8.0),

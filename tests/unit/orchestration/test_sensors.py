@@ -46,13 +46,7 @@ def etcd(
     plan = pull("decide", "plan") if place else None
     choice = pull("detect_target")
     return EtcdLatencySensor(
-        task_id="me",
-        policy=policy,
-        place=place,
-        plan=plan,
-        choice=choice,
-        earlier=earlier,
-        enders=enders,
+        task_id="me", policy=policy, place=place, plan=plan, choice=choice, earlier=earlier, enders=enders
     )
 
 
