@@ -16,9 +16,9 @@ from typing import Any
 import pytest
 from tests.lab.gate_world import CLUSTER_FILE, changed_policy
 from tests.lab.test_night import KUBEADM_UNIT
-from tests.lab.world import KubectlWatch, World, wait_until
+from tests.lab.world import DAG, KubectlWatch, World, wait_until
 
-from nsdemo.processes import stop_airflow
+from nsdemo.runs import rest_airflow
 from nsdemo.settings import PROJECT
 
 # As the lab's own, but patient with a busy disk and begun by nobody's clock: these nights are not about the etcd gate.
@@ -30,7 +30,7 @@ TIGHT = "tight"  # namespace of the budget that allows nothing
 KEEPER = f"{TIGHT}/keeper-"  # how the pod that may not go begins
 _IMAGE = "registry.k8s.io/nightshift-lab/web:1"  # every worker has it
 _SETTLE_SECONDS = 180
-_JOB_SECONDS = 180  # from the begin of a task until its job works
+_JOB_SECONDS = 180  # from the begin of a node's drain until its kubeadm works
 _STARTED = "39f53479d3a045ac8e11786248231fbf"  # systemd's message id
 
 QUIESCE = {
@@ -78,14 +78,15 @@ def owned(
     shared: World, clusters: Path, monkeypatch: pytest.MonkeyPatch, policy_file: Path = CLUSTER_FILE
 ) -> Iterator[OwnersWorld]:
     """An owner's world whose Airflow is stopped before and after; `shared` is told that its cluster was used."""
-    monkeypatch.setenv("NIGHTSHIFT_CLUSTERS", str(clusters))  # enrolment gives the rights that the file names
+    # Enrolment gives the rights that the file names, and the demo's own takes the lab's file whatever the caller says.
+    monkeypatch.setattr("nsdemo.lab.CLUSTERS", clusters)
     world = OwnersWorld(clusters, policy_file)
     shared.used = True
-    stop_airflow(world.home, print)
+    rest_airflow(world.home, DAG, print)
     yield world
     if world.facts:
         world.lab("heal", "all", check=False)
-    stop_airflow(world.home, print)
+    rest_airflow(world.home, DAG, print)
 
 
 # Workloads that are made quiet
@@ -267,17 +268,31 @@ def mark_of(world: World, node: str) -> str | None:
 # Nights
 
 
-def begin_worker(world: World, wave: int, seconds: float = 1800) -> tuple[str, str]:
-    """Start a night and wait until kubeadm works on the worker of this wave; returns the run's id and the node."""
-    task_id = f"workers.wave_{wave:02d}.upgrade_node"
-    run_id = world.upgrade_until_running(task_id, seconds)
-    node = taken_worker(world)
+def begin_drain(world: World, wave: int, seconds: float = 1800) -> tuple[str, str]:
+    """Start a night and wait for the drain of the worker of this wave; returns the run's id and the node."""
+    run_id = world.upgrade_until_running(f"workers.wave_{wave:02d}.drain_node", seconds)
+    return run_id, taken_worker(world)
 
-    def is_at_work() -> bool:
-        return world.on_node(node, f"systemctl is-active {KUBEADM_UNIT}", check=False).strip() == "active"
 
-    wait_until(is_at_work, f"{KUBEADM_UNIT} on {node}", _JOB_SECONDS, pause=0.3)
+def begin_worker(world: World, wave: int) -> tuple[str, str]:
+    """Start a night and wait until kubeadm's job works on the worker of this wave; returns the run's id and the node."""
+    run_id, node = begin_drain(world, wave)
+    world.on_node(node, once(f"systemctl is-active --quiet {KUBEADM_UNIT}"))
     return run_id, node
+
+
+def kill_kubeadm(world: World, node: str) -> None:
+    """SIGKILL of a worker's job while kubeadm itself works, once it does: a dpkg that dies half way is another case.
+
+    It works for a quarter of a second, so it is stopped first.
+    """
+    stop, kill = "pkill -STOP -f '^kubeadm upgrade node'", f"systemctl kill -s KILL {KUBEADM_UNIT}"
+    world.on_node(node, f"{once(stop)} && {kill}")
+
+
+def once(asked: str) -> str:
+    """Shell: wait until a command succeeds. Asked on the node: a worker's job is over in two seconds, an SSH takes half of one."""
+    return f"(until {asked}; do ((SECONDS < {_JOB_SECONDS})) || exit 1; sleep 0.02; done)"
 
 
 def taken_worker(world: World) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 from tests.lab.gate_cases_drift import OIDC
-from tests.lab.previews import UPLOAD, read_preview
+from tests.lab.previews import UPLOAD, read_preview, until_foreseen
 from tests.lab.test_night import assert_clean, assert_on_target
 from tests.lab.world import World
 
@@ -48,7 +48,7 @@ def test_a_dry_run_says_what_would_be_uploaded_and_writes_nothing(world: World) 
     world.lab("break", "oidc-flags", "cp1")
     before, files = configuration(world), world.fingerprint()
     try:
-        run = world.night(dry_run=True)
+        run = until_foreseen(lambda: world.night(dry_run=True))
         assert configuration(world) == before
         assert world.fingerprint() == files
     finally:

@@ -94,8 +94,9 @@ def kill_task_process(world: World, run_id: str) -> None:
 
 
 def kill_node_job(world: World, run_id: str) -> None:
-    """SIGKILL of kubeadm itself: the task raises."""
-    world.on_node("cp1", f"systemctl kill -s KILL {KUBEADM_UNIT}")
+    """SIGKILL of the job while kubeadm itself works: the task raises. A dpkg that dies half way is another case."""
+    begun = "until pgrep -f '^kubeadm upgrade apply' >/dev/null; do sleep 0.1; done"
+    world.on_node("cp1", f'timeout 60 bash -c "{begun}" && systemctl kill -s KILL {KUBEADM_UNIT}')
 
 
 def mark_run_failed(world: World, run_id: str) -> None:

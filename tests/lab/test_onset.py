@@ -8,11 +8,14 @@ import urllib.request
 from datetime import datetime
 from functools import partial
 
-from tests.lab.test_night import assert_clean, assert_on_target
-from tests.lab.world import CordonWatch, World, wait_until
+import pytest
+from tests.lab.test_night import TARGET, assert_clean, assert_on_target
+from tests.lab.world import ENDED, CordonWatch, World, wait_until
+
+from nsdemo.api import patiently
 
 VERDICT_SECONDS = 90
-GATES = {2: "control_plane.check_etcd_02", 3: "control_plane.check_etcd_03"}
+GATES = {number: f"control_plane.slot_{number:02d}.check_etcd" for number in (2, 3)}
 DELAY = "300"  # milliseconds of each sync: above the gate's limit, and the API stays usable
 
 
@@ -34,19 +37,21 @@ class Cordons:
 def inflict_after_slot(world: World, run_id: str, number: int) -> float:
     """Make every etcd slow once a control-plane node was given back; returns when."""
     done = f"control_plane.slot_{number:02d}.uncordon_node"
-    wait_until(lambda: world.states(run_id).get(done) == "success", done, 2400, pause=0.5)
+    ends = (*ENDED, "upstream_failed", "skipped")
+    state = wait_until(lambda: (s := world.states(run_id).get(done)) in ends and s, done, 2400, pause=0.5)
+    assert state == "success", f"{done}: {state}"
     world.lab("break", "etcd-slow", DELAY)
     return time.time()
 
 
 def refusals(world: World, run_id: str, task_id: str) -> list[float]:
-    """When tries of a gate ended without letting anything pass, epoch seconds."""
+    """When tries of a gate ended without letting anything pass, epoch seconds, the first one first."""
     tries = [
         t
-        for t in world.api.tries(run_id)
+        for t in patiently(lambda: world.api.tries(run_id))
         if t["task_id"] == task_id and t["state"] in ("failed", "up_for_retry")
     ]
-    return [datetime.fromisoformat(t["end_date"]).timestamp() for t in tries if t["end_date"]]
+    return sorted(datetime.fromisoformat(t["end_date"]).timestamp() for t in tries if t["end_date"])
 
 
 def firing(world: World) -> set[str]:
@@ -56,6 +61,7 @@ def firing(world: World) -> set[str]:
     return {alert["labels"]["alertname"] for alert in alerts if alert["state"] == "firing"}
 
 
+@pytest.mark.timeout(5400)
 def test_a_slow_etcd_between_control_planes_waits_goes_on_and_at_last_stays_for_tomorrow(
     world: World,
 ) -> None:
@@ -77,8 +83,10 @@ def test_a_slow_etcd_between_control_planes_waits_goes_on_and_at_last_stays_for_
     assert refusals(world, run_id, GATES[3])[0] - onset <= VERDICT_SECONDS
     assert run["state"] == "failed"
     assert "ETCD_SLOW" in json.dumps(run["ledger"]), run["note"]
-    versions = world.kubelet_versions()
-    assert (versions["cp1"], versions["cp2"], versions["cp3"]) == ("v1.35.4", "v1.35.4", "v1.34.4")
+    # Which one comes last is the plan's: etcd's leader of this evening.
+    (late,) = next(gate["nodes"] for gate in run["ledger"]["node_gates"] if gate["task"] == GATES[3])
+    upgraded = {name for name, version in world.kubelet_versions().items() if version == TARGET}
+    assert upgraded == {"cp1", "cp2", "cp3"} - {late}
     assert_clean(world)
     wait_until(lambda: "NightshiftFailed" in firing(world), "the alert", 60)
     world.lab("heal", "etcd-slow")

@@ -20,10 +20,12 @@ from tests.lab.owner_world import (
     QUIET,
     OwnersWorld,
     ReplicaWatch,
+    begin_drain,
     begin_worker,
     closing_window,
     end_of,
     keeper_uid,
+    kill_kubeadm,
     kubeadm_jobs,
     loosen,
     loud_pods,
@@ -244,8 +246,8 @@ def test_a_worker_whose_upgrade_fails_is_set_aside_and_the_others_go_on(owners_w
     """Needs a third worker; three control planes come along with it, so this night is a long one."""
     world = owners_world
     world.fresh("ha")
-    run_id, node = begin_worker(world, wave=2, seconds=3600)
-    world.on_node(node, f"systemctl kill -s KILL {KUBEADM_UNIT}")
+    run_id, node = begin_drain(world, wave=2, seconds=3600)
+    kill_kubeadm(world, node)
 
     run = world.finish(run_id)
 

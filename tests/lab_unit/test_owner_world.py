@@ -8,6 +8,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import nsdemo.lab
 import pytest
 from tests.lab import owner_world
 from tests.lab.owner_world import AS_BEFORE, PATIENT_FILE, QUIESCE, OwnersWorld, closing_window, end_of
@@ -95,11 +96,12 @@ def test_settings_are_replicas_or_whether_it_is_suspended() -> None:
 def test_the_shared_worlds_cluster_counts_as_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Otherwise the next case would take what an owner's night left for a fresh cluster."""
     stopped: list[object] = []
-    monkeypatch.setattr(owner_world, "stop_airflow", lambda home, say: stopped.append(home))
+    monkeypatch.setattr(owner_world, "rest_airflow", lambda home, dag_id, say: stopped.append(home))
     shared = owner_world.World()
     shared.used = False
     with owner_world.owned(shared, tmp_path, monkeypatch) as mine:
         assert shared.used
+        assert nsdemo.lab.CLUSTERS == tmp_path, "enrolment gives the rights that the owner's file names"
     assert stopped == [mine.home, mine.home]
 
 
