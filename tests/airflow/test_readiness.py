@@ -43,7 +43,7 @@ def test_it_says_the_night_and_changes_nothing(night: Night, dag_bag: Any, name:
     assert not any(fake.jobs for fake in night.cluster.fakes.values())
     assert tasks.get("claim", "skipped") == "skipped"
     assert night.notes[0].startswith(
-        "Dry run, nothing was changed; The night would upgrade cp1, w1, w2 in about"
+        "Dry run, nothing was changed; The night would upgrade cp1, w1, w2 to 1.35.4 in about"
     )
 
 

@@ -7,6 +7,7 @@ does, by the enrolled connections. Prints one line of JSON, see `ask_all`.
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import sys
 import time
@@ -15,6 +16,7 @@ from typing import Any
 
 from nightshift.clients.cluster_config import load_cluster
 from nightshift.domain.errors import NightshiftError
+from nightshift.domain.etcd_window import TOO_FEW, look_on_seconds
 from nightshift.domain.gates import GATES
 from nightshift.domain.round import Moment
 from nightshift.domain.verdicts import Answer
@@ -25,8 +27,7 @@ from nightshift.steps.session import Session
 
 PATIENT = ("etcd_latency", "disk_usage")
 FAILED = "failed"  # what `detected` says of a `detect_target` that ended with an error
-_TOO_FEW = "ETCD_TOO_FEW_SAMPLES"
-_LOOK_ON_SECONDS = 15.0
+_LOOK_ON_SECONDS = 15.0  # at most, as the sensor
 
 
 def ask_all(
@@ -88,7 +89,7 @@ def _watch_etcd(session: Session, first: dict[str, Any]) -> tuple[dict[str, Any]
     policy = session.policy.etcd_latency
     until = first["taken"] + policy.window_seconds
     began = waited = session.clock()
-    while True:
+    for looks in itertools.count(1):
         left = until - session.clock()
         if left > 0:
             session.sleep(left)
@@ -96,9 +97,10 @@ def _watch_etcd(session: Session, first: dict[str, Any]) -> tuple[dict[str, Any]
         now = gates.gather_etcd_samples(session)
         verdict = gates.check_etcd_latency(session, first, now)
         is_over = now["taken"] - first["taken"] >= policy.longest_window_seconds
-        if verdict["code"] != _TOO_FEW or is_over:
+        if verdict["code"] != TOO_FEW or is_over:
             return verdict, waited - began
-        until = session.clock() + _LOOK_ON_SECONDS
+        until = session.clock() + look_on_seconds(verdict, policy.minimum_samples, _LOOK_ON_SECONDS, looks)
+    raise AssertionError("a window ends")
 
 
 def main() -> None:

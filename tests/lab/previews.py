@@ -16,7 +16,7 @@ _NODE = re.compile(
     rf"fetches (?P<mebibytes>\d+) MiB \(unpacked\), about {_TIME} \((?:as last time|not measured here yet)\)"
 )
 _NIGHT = re.compile(
-    r"Dry run, nothing was changed\. The night would upgrade (?P<order>\S+(?:, \S+)*) in about "
+    r"Dry run, nothing was changed\. The night would upgrade (?P<order>\S+(?:, \S+)*) to (?P<target>\S+) in about "
     + _TIME
     + r"\."
 )
@@ -51,6 +51,7 @@ class SaidNight:
 
     Args:
         order: names of the nodes, as the sentence has them.
+        target: the version they would be upgraded to.
         nodes: their lines, in the order of the log.
         seconds: of the night.
         outage_seconds: how long the API would be away at most; 0: it would stay up.
@@ -58,6 +59,7 @@ class SaidNight:
     """
 
     order: tuple[str, ...]
+    target: str
     nodes: tuple[SaidNode, ...]
     seconds: int
     outage_seconds: int
@@ -89,8 +91,9 @@ def read_preview(lines: Iterable[str]) -> SaidNight:
     nodes = tuple(_node(found) for line in log if (found := _NODE.fullmatch(line)))
     return SaidNight(
         order=tuple(night["order"].split(", ")),
+        target=night["target"],
         nodes=nodes,
-        seconds=_seconds(night.groups()[1:]),
+        seconds=_seconds(night.groups()[2:]),
         outage_seconds=_seconds(outage.groups()) if outage else 0,
         uploads=tuple(line for line in log if line.startswith(UPLOAD)),
     )

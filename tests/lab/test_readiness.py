@@ -132,7 +132,10 @@ def assert_says_the_night(world: World, run: dict[str, Any], pods: dict[str, set
     assert abs(said.seconds - sum(node.seconds for node in said.nodes)) <= 30 * (len(said.nodes) + 1)
     assert said.outage_seconds > 0, "cp1 is the only one that serves the API"
     assert said.uploads == (), "nothing runs here that kubeadm-config does not know"
-    for words in (f"would upgrade {', '.join(said.order)} in about", "The API would be away for up to"):
+    for words in (
+        f"would upgrade {', '.join(said.order)} to 1.35.4 in about",
+        "The API would be away for up to",
+    ):
         assert words in run["note"]
 
 

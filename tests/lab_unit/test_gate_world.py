@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from tests.fakes.cluster import FakeCluster, etcd_text, make_session
-from tests.lab import gate_round, gate_world
+from tests.lab import gate_round, gate_world, test_gates
 from tests.lab.gate_cases import GateCase
 from tests.lab.gate_world import (
     CLUSTER_FILE,
@@ -399,3 +399,10 @@ def test_a_target_that_was_not_found_is_kept_for_no_later_round(
     assert ("--quick" in commands[1], "--opened" in commands[1]) == (False, True)
     sample = Path(commands[1][commands[1].index("--opened") + 1])
     assert json.loads(sample.read_text()) == {"taken": 1}
+
+
+@pytest.mark.parametrize(("slow", "was_slow"), [(0, False), (1, False), (2, True)])
+def test_a_round_is_the_disks_fault_when_etcd_counted_what_shuts_the_gate(slow: int, was_slow: bool) -> None:
+    before = {"fsync": (1000, 990), "apply": (5000, 5000)}
+    after = {"fsync": (1150, 990 + 150 - slow), "apply": (6000, 6000)}
+    assert test_gates.was_slow(before, after) is was_slow

@@ -8,12 +8,12 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import nsdemo.lab
 import pytest
 from tests.lab import owner_world
 from tests.lab.owner_world import AS_BEFORE, PATIENT_FILE, QUIESCE, OwnersWorld, closing_window, end_of
 from tests.unit.domain.builders import node, round_of
 
+import nsdemo.lab
 from nightshift.clients.cluster_config import load_cluster
 from nightshift.clients.kube_objects import budget_facts, pod_facts
 from nightshift.domain.gates import drainability
@@ -101,7 +101,7 @@ def test_the_shared_worlds_cluster_counts_as_used(tmp_path: Path, monkeypatch: p
     shared.used = False
     with owner_world.owned(shared, tmp_path, monkeypatch) as mine:
         assert shared.used
-        assert nsdemo.lab.CLUSTERS == tmp_path, "enrolment gives the rights that the owner's file names"
+        assert tmp_path == nsdemo.lab.CLUSTERS, "enrolment gives the rights that the owner's file names"
     assert stopped == [mine.home, mine.home]
 
 

@@ -22,7 +22,7 @@ FETCHED = dict.fromkeys(("cp1", "w1", "w2"), 300 * 2**20)
 
 
 def lines(*, members: int = 1, plan: Plan = PLAN, **known) -> list[str]:
-    facts = {"evicted": {}, "fetched_bytes": FETCHED, "measured_seconds": {}, **known}
+    facts = {"target": "1.35.4", "evicted": {}, "fetched_bytes": FETCHED, "measured_seconds": {}, **known}
     said = preview(plan, fold_verdicts([PASSED], []), members=members, **facts).lines()
     return ["clock: pass (OK). Fine.", *said, "Decision: dry_run."]
 
@@ -31,7 +31,7 @@ def test_all_of_a_night_is_read() -> None:
     pods = {"w1": ("shop/web-1", "shop/cart-0"), "cp1": ("kube-system/coredns-1",)}
     uploads = ("Into kubeadm-config would be written, kube-apiserver: --oidc-client-id=kubernetes.",)
     said = read_preview(lines(evicted=pods, measured_seconds={"w1": 40.0}, uploads=uploads))
-    assert said.order == ("cp1", "w2", "w1")
+    assert (said.order, said.target) == (("cp1", "w2", "w1"), "1.35.4")
     assert [(n.place, n.name, n.command, n.seconds) for n in said.nodes] == [
         ("control plane 1", "cp1", "apply", 180),
         ("canary", "w2", "node", 60),
@@ -57,7 +57,7 @@ def test_a_line_that_says_less_is_no_line_of_a_node(known: dict) -> None:
 
 def test_a_night_that_would_not_begin_is_no_preview() -> None:
     shut = Verdict("alerts", Outcome.BLOCK, "ALERT_FIRING", "An alert fires.")
-    facts = {"evicted": {}, "fetched_bytes": {}, "measured_seconds": {}}
+    facts = {"target": "1.35.4", "evicted": {}, "fetched_bytes": {}, "measured_seconds": {}}
     said = preview(PLAN, fold_verdicts([PASSED, shut], []), members=1, **facts).lines()
     with pytest.raises(AssertionError, match="no night is foreseen"):
         read_preview(said)
@@ -94,7 +94,7 @@ def test_a_dry_run_of_the_whole_cluster_can_be_read(tmp_path: Path) -> None:
     round_ = gate_round.ask_all(session, is_quick=False, kept=choice)
     decide(session, round_["choice"], round_["verdicts"], dry_run=True)
     said = read_preview(cluster.lines)
-    assert said.order == ("cp1", "w2", "w1")
+    assert (said.order, said.target) == (("cp1", "w2", "w1"), "1.35.4")
     assert [node.place for node in said.nodes] == ["control plane 1", "canary", "wave 2"]
     assert [sorted(node.pods) for node in said.nodes] == [[], [], ["shop/web-1"]]
     assert all(node.mebibytes > 0 for node in said.nodes)

@@ -44,6 +44,7 @@ class Preview:
     """A whole night as it would be.
 
     Args:
+        target: the version it would upgrade to; "" while none is known.
         nodes: in the order of the night.
         leftover: nodes for a later night.
         outage_seconds: how long the API would be away in all, at most; 0: it stays.
@@ -55,6 +56,7 @@ class Preview:
         look_again: when another look may say something else, one sentence; "" when nothing is closed.
     """
 
+    target: str
     nodes: tuple[NodePreview, ...]
     leftover: tuple[str, ...]
     outage_seconds: float
@@ -80,7 +82,8 @@ class Preview:
             else " The API would stay up."
         )
         return (
-            f"Dry run, nothing was changed. The night would upgrade {order} in about {_minutes(self.seconds)}."
+            f"Dry run, nothing was changed. The night would upgrade {order} to {self.target} in about "
+            f"{_minutes(self.seconds)}."
             f"{later}{outage}{''.join(' ' + upload for upload in self.uploads)}"
         )
 
@@ -96,6 +99,7 @@ class Preview:
         """Return plain JSON-serialisable data."""
         return {
             "sentence": self.sentence,
+            "target": self.target,
             "nodes": [
                 {**node.__dict__, "evicted": None if node.evicted is None else list(node.evicted)}
                 for node in self.nodes
@@ -115,6 +119,7 @@ def preview(
     plan: Plan,
     decision: Decision,
     *,
+    target: str,
     members: int,
     evicted: Mapping[str, Sequence[str]] | None,
     fetched_bytes: Mapping[str, int],
@@ -127,6 +132,7 @@ def preview(
     Args:
         plan: tonight's plan, made although the answer may be no.
         decision: what the gates say.
+        target: the version it would upgrade to; "" while none is known.
         members: control-plane nodes of the cluster.
         evicted: node -> pods its drain would evict; None: they could not be read.
         fetched_bytes: node -> bytes it would fetch, as far as known.
@@ -157,6 +163,7 @@ def preview(
     has_outage = members < MEMBERS_FOR_QUORUM and bool(plan.control_plane)
     shut = (Outcome.BLOCK, Outcome.HOLD, Outcome.BLIND)
     return Preview(
+        target=target,
         nodes=nodes,
         leftover=plan.leftover,
         outage_seconds=float(EXPECTED_OUTAGE_SECONDS * len(plan.control_plane)) if has_outage else 0.0,

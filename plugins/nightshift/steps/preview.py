@@ -22,6 +22,7 @@ def say_night(session: Session, decision: Decision, plan: Plan, target: TargetCh
     seen = preview(
         plan,
         decision,
+        target=target.version or "",
         members=sum(node.is_control_plane for node in session.kube.nodes()),
         evicted=evicted,
         fetched_bytes=_fetched(decision),

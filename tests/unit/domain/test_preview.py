@@ -14,7 +14,7 @@ PLAN = Plan((ControlPlaneStep("cp1", "apply"),), (("w1",), ("w2", "w3")), ("w9",
 
 
 def make(*verdicts: Verdict, members: int = 1, plan: Plan = PLAN, **known):
-    facts = {"evicted": {}, "fetched_bytes": {}, "measured_seconds": {}, **known}
+    facts = {"target": "1.35.4", "evicted": {}, "fetched_bytes": {}, "measured_seconds": {}, **known}
     return preview(plan, fold_verdicts([PASSED, *verdicts], []), members=members, **facts)
 
 
@@ -27,6 +27,7 @@ def test_the_order_and_the_sum_of_what_each_place_takes() -> None:
         ("w3", "wave 2", "node"),
     ]
     assert seen.seconds == 100 + 60 + 70  # w2 and w3 go side by side
+    assert "would upgrade cp1, w1, w2, w3 to 1.35.4 in about" in seen.sentence
     assert [n.is_measured for n in seen.nodes] == [True, False, True, True]
 
 
