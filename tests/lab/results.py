@@ -1,8 +1,8 @@
 """What came of every lab case, and on what: kept in the repository, since machines do not last as long as a round does.
 
 A case is done when it passed on what stands here. That is asked by fingerprint and not by commit: a hash of git's own
-objects of the product, of the case's module, of conftest and of the modules of tests/lab that these import. Documents and other
-tests may change as they like. What is not committed has no fingerprint: nobody could say later what passed.
+objects of the product (but for tools that other cases do not use), of the case's module, of conftest and of the modules of
+tests/lab that these import. Documents and other tests may change as they like. What is not committed has no fingerprint: nobody could say later what passed.
 """
 
 from __future__ import annotations
@@ -29,6 +29,12 @@ PRODUCT = (
     "tools/nsdemo",  # brings up what the cases are played on
     *("requirements.txt", "pyproject.toml", "Dockerfile", ".dockerignore", "docker-compose.yaml"),
 )
+# Tools of the product that no other case uses, as git's glob, and whose they are.
+APART = {
+    "lab/bench/**": (),
+    "lab/chaos/*.py": ("tests/lab/test_chaos.py",),
+    "include/scripts/restore-etcd*": ("tests/lab/test_way_back.py",),
+}
 CONFTEST = "tests/lab/conftest.py"  # pytest loads it for every module; none imports it
 _BOOKS = "tests/lab/results.py"  # what conftest writes down with: no case is played on it
 # Files that a module of tests/lab reads, beside the modules it imports.
@@ -63,10 +69,12 @@ class Tree:
         Args:
             module: path of the case's module, relative to the checkout's top.
         """
-        parts = [*self._product, *self._sources(module)]
+        sources = self._sources(module)
+        parts = [*self._product, *sorted(sources)]
+        parts += [f":(exclude,glob){glob}" for glob, owners in APART.items() if not sources & {*owners}]
         if self._git("status", "--porcelain", "--untracked-files=all", "--", *parts):
             return None
-        objects = self._git("ls-tree", "HEAD", "--", *sorted(parts))
+        objects = self._git("ls-files", "--stage", "--", *parts)  # nothing is open, so the index is HEAD
         return hashlib.sha256(objects.encode()).hexdigest()[:16] if objects else None
 
     def _sources(self, module: str) -> set[str]:

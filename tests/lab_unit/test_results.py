@@ -80,6 +80,27 @@ def test_what_a_module_reads_belongs_to_it(root: Path, tree: Tree, monkeypatch: 
     assert before != tree.fingerprint(MODULE)
 
 
+def test_a_tool_counts_for_the_module_that_uses_it_alone(
+    root: Path, tree: Tree, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = "tests/lab/other.py"
+    monkeypatch.setattr(results, "APART", {"plugins/tool/*.py": (other,)})
+    before = [tree.fingerprint(module) for module in (MODULE, other)]
+    commit(root, "plugins/tool/use.py", "one")
+    after = [tree.fingerprint(module) for module in (MODULE, other)]
+    assert (before[0], before[1] == after[1]) == (after[0], False)
+    write(root, "plugins/tool/use.py", "two")
+    assert (tree.fingerprint(MODULE), tree.fingerprint(other)) == (before[0], None)
+    commit(root, "plugins/tool/more/use.py", "of the product: the glob ends at the folder")
+    assert tree.fingerprint(MODULE) not in (before[0], None)
+
+
+def test_the_tools_that_stand_apart_are_there_and_somebodys() -> None:
+    for glob, owners in results.APART.items():
+        assert [*PROJECT.glob(glob)], glob
+        assert all((PROJECT / owner).exists() for owner in owners)
+
+
 def test_conftest_belongs_to_every_module(root: Path, tree: Tree) -> None:
     commit(root, "tests/lab/results.py", "one")
     commit(root, results.CONFTEST, "from tests.lab import other, results")
