@@ -12,9 +12,7 @@ from nightshift.domain.verdicts import Outcome
 
 TOO_FEW = "ETCD_TOO_FEW_SAMPLES"  # spelled out in the gate too: codes are read from the gates' own files
 _OPEN = (Outcome.PASS, Outcome.WARN)
-_LEAST_SECONDS = (
-    3.0  # a look costs a task's start and a connection to every member: none is worth less than that
-)
+_LEAST_SECONDS = 3.0  # a look costs a task's start and a connection to every member
 _RESERVE = 1.2  # the observations of an idle cluster come in small bursts
 
 

@@ -9,9 +9,7 @@ from nightshift.domain.errors import NightshiftError
 from nightshift.steps.session import Session
 
 PROBE_ANNOTATION = "nightshift.io/etcd-probe"
-_PAUSE_SECONDS = (
-    0.2  # between two writes: 5 a second at most, as much as two control planes' leader elections
-)
+_PAUSE_SECONDS = 0.2  # between two writes: as often as two control planes' leader elections write
 
 
 def write_a_little(session: Session, seconds: float) -> int:

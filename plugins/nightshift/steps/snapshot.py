@@ -8,7 +8,7 @@ from typing import Any, BinaryIO
 from nightshift.clients.etcd_metrics import parse_etcd_metrics
 from nightshift.domain.errors import BlindError, NightshiftError, UnreachableError, VerificationError
 from nightshift.domain.facts import NodeFacts
-from nightshift.domain.retention import expired
+from nightshift.domain.retention import expired_snapshots
 from nightshift.domain.snapshot import (
     Bundle,
     SnapshotState,
@@ -99,12 +99,7 @@ def forget_old_snapshots(session: Session) -> tuple[str, ...]:
     policy, listed = session.policy.snapshots, session.store.names(SNAPSHOTS)
     runs = sorted({name.removesuffix(".json") for name in listed if not name.startswith(".")})
     made = {run: found for run in runs if (found := _made(session, run)) is not None}
-    whole = {
-        run: age for run, age in made.items() if run in listed
-    }  # an entry without its bundle is no way back
-    day = policy.keep_days * 86_400
-    gone = expired(whole, session.clock(), policy.keep_days, policy.keep_runs)
-    gone += tuple(run for run, age in made.items() if run not in whole and session.clock() - age > day)
+    gone = expired_snapshots(made, listed, session.clock(), policy.keep_days, policy.keep_runs)
     removed = tuple(run for run in gone if _is_removed(session, run))
     if removed:
         session.log(f"Snapshots older than {policy.keep_days} days were removed: {', '.join(removed)}")
