@@ -257,6 +257,11 @@ def test_etcd_starts_after_its_data_and_the_api_after_etcd_is_proven(node: Node)
             id="lease",
         ),
         pytest.param(
+            lambda n: (n.fake / "lease-forbidden").touch(),
+            "whether a night is under way cannot be asked",
+            id="unread lease",
+        ),
+        pytest.param(
             lambda n: n.make_bundle("cp1=https://10.0.0.11:2380,cp2=https://10.0.0.12:2380"),
             "use restore-etcd-ha",
             id="several members",
@@ -291,6 +296,52 @@ def test_no_controller_and_no_night_begins_without_the_brake(node: Node) -> None
     (node.fake / "brake-by-another").touch()
     assert node.run().returncode == 0
     assert_restored(node)
+
+
+def test_a_namespace_that_cannot_be_asked_for_is_not_taken_for_none(node: Node) -> None:
+    (node.fake / "namespace-forbidden").touch()
+    done = node.run("stop")
+    assert (done.returncode, "WARNING: the brake could not be pulled" in done.stderr) == (0, True), (
+        done.stderr
+    )
+    assert "Forbidden" in done.stderr
+    done = node.run()
+    assert (done.returncode, "the brake could not be pulled. Mend it" in done.stderr) == (HALF_WAY, True)
+    assert "no namespace nightshift here" not in done.stderr
+    assert set(node.state()) == {"etcd.yaml", "kube-apiserver.yaml", "revision"}, "no controller yet"
+    (node.fake / "namespace-forbidden").unlink()
+    assert node.run().returncode == 0
+    assert_restored(node)
+
+
+def test_a_cluster_without_the_namespace_has_no_brake(node: Node) -> None:
+    (node.fake / "no-namespace").touch()
+    done = node.run()
+    assert (done.returncode, done.stderr.count("no namespace nightshift here")) == (0, 2), done.stderr
+    assert not (node.fake / "brake").exists()
+
+
+def test_a_cluster_whose_api_is_away_is_restored(node: Node) -> None:
+    (node.fake / "broken").touch()
+    before = node.state()
+    done = node.run("run", "--dry-run")
+    assert done.returncode == 0, done.stderr
+    assert node.state() == before
+    done = node.run()
+    assert done.returncode == 0, done.stderr
+    assert "WARNING: the brake could not be pulled; it is pulled again when the API is back" in done.stderr
+    assert_restored(node)
+
+
+def test_kubelets_are_asked_themselves_for_their_version(node: Node) -> None:
+    (node.fake / "ready").write_text("cp1 True\nw1 True\nw2 True\nw3 True\n")
+    (node.fake / "kubelets").write_text("cp1 v1.35.4\nw1 v1.35.4\nw2 v1.34.4\n")
+    done = node.run()
+    assert done.returncode == 0, done.stderr
+    said = [line.strip() for line in done.stderr.splitlines() if "kubelet v" in line or "its version" in line]
+    newer = "kubelet v1.35.4 is newer than the API server v1.34.4: take it back, docs/restore.md says how"
+    silent = "w3: its kubelet does not say its version: look with `kubelet --version` on it"
+    assert said == [f"cp1: {newer}", f"w1: {newer}", silent]
 
 
 def test_another_bundle_than_the_hash_says_is_not_opened(node: Node) -> None:
