@@ -10,7 +10,7 @@ from pathlib import Path
 
 from tests.lab.world import DAG, SWEEPER, Api, World
 
-from chaos.catalogue import Case
+from chaos.catalogue import HEARTBEAT_SECONDS, Case
 from nsdemo.lab import lab_environment
 from nsdemo.processes import start_airflow, stop_airflow
 from nsdemo.runs import rest_airflow
@@ -20,11 +20,12 @@ HERE = Path(__file__).resolve().parent
 # What the bar "a retry attaches within 30 s" needs beyond the demo's settings when a supervisor dies. Its price: an
 # Airflow that hangs for longer than the time-out (its api-server starts anew, its machine swaps) loses running tries,
 # and each costs one of a task's three retries. The work on the nodes does not notice: the next try attaches to it.
+# The time-out itself is the case's (`Case.heartbeat_seconds`).
 SETTINGS = {
-    "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT": "15",
     "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT_DETECTION_INTERVAL": "2",
     "AIRFLOW__CORE__TASK_SUCCESS_OVERTIME": "10",  # below the time-out, as everywhere
 }
+_HEARTBEAT = "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT"
 _HEALTHY_SECONDS = 240
 _SECOND_PORT = 1  # above the first one's
 
@@ -36,17 +37,20 @@ class ChaosWorld(World):
         super().__init__()
         self._others = self.home
         self.home = _home(self._others.path / "chaos")
+        self._heartbeat_seconds = HEARTBEAT_SECONDS
 
     def airflow_settings(self) -> dict[str, str]:
         """What this Airflow's processes are told."""
         return {
             **lab_environment(self.facts),
             **SETTINGS,
+            _HEARTBEAT: str(self._heartbeat_seconds),
             "NIGHTSHIFT_CLUSTERS": str(HERE / "clusters"),
         }
 
     def fresh_for(self, case: Case) -> None:
         """A fresh cluster and an Airflow without a past; nobody else's Airflow looks at the cluster."""
+        self._heartbeat_seconds = case.heartbeat_seconds
         rest_airflow(self._others, DAG, print)
         stop_airflow(self.home, print)
         stop_airflow(second_home(self.home), print)  # an interrupted case's; its sweeper would join in

@@ -19,6 +19,7 @@ _GRACE = 2.0  # seconds a watch may lag behind a person's kubectl
 _SETUP = "claim"  # the night's setup task
 _STARTING = 5.0  # seconds in which a job that was on its way at the death still begins
 _ON_TARGET = ("upgraded", "nothing")
+_API_AWAY = "API_UNREACHABLE"  # code of a night that could not ask the Kubernetes API
 
 
 @dataclass(frozen=True)
@@ -26,7 +27,7 @@ class Outcome:
     """What came of one strike.
 
     Args:
-        how: "went on", "attached", "resumed", "recovered", "refused" or "not reached".
+        how: "went on", "attached", "resumed", "recovered", "refused", "blind" or "not reached".
         seconds: what its bound is about; None where there was nothing to measure.
     """
 
@@ -234,25 +235,23 @@ def _recovered(strike: Strike, struck: Event, since: float, events: Sequence[Eve
     if safe is None:
         return Outcome(strike, "recovered", None, ("the cluster was not safe before the next night began",))
     waited_for = [*_outliving(struck, events), *_api_returns(events)]
-    base = max([since, *(at for at in waited_for if struck.at < at <= safe)])
+    raised = _raises(struck, events) if strike.fault is Fault.JOB else []
+    base = max([since, *raised, *(at for at in waited_for if struck.at < at <= safe)])
     seconds = max(0.0, safe - base)
     return Outcome(strike, "recovered", seconds, _too_late(strike, seconds))
 
 
 def _refused(strike: Strike, struck: Event, number: int, events: Sequence[Event]) -> Outcome:
-    """The second run ends green with the reason, and held nothing while the first was at work."""
+    """The second run ends green with the reason, and held nothing while the first was at work.
+
+    A second Airflow that asked while the API was away may end blind instead: then it knows of nobody to name.
+    """
     seconds_ = [e for e in of(events, "second") if e["number"] == number]
     ended = next((e for e in seconds_ if e["what"] == "ended"), None)
     if ended is None:
         return Outcome(strike, "refused", None, ("the second run did not end",))
-    problems = []
-    wanted = ("held",) if strike.fault is Fault.SECOND_AIRFLOW else ("held", "nothing")
-    if ended["state"] != "success" or ended["answer"] not in wanted:
-        problems.append(
-            f"the second run ended {ended['state']}, its answer was {ended['answer']}: {ended['note']}"
-        )
-    elif ended["answer"] == "held" and struck["run"] not in (ended["note"] or ""):
-        problems.append(f"its note does not say who is at the cluster: {ended['note']}")
+    is_blind = strike.fault is Fault.SECOND_AIRFLOW and _was_rightly_blind(struck, ended, events)
+    problems = [] if is_blind else list(_impolite(strike, struck, ended))
     first_end = next(
         (e.at for e in of(events, "night") if e["what"] == "ended" and e["run"] == struck["run"]),
         float("inf"),
@@ -261,7 +260,25 @@ def _refused(strike: Strike, struck: Event, number: int, events: Sequence[Event]
         problems.append("a task of the second run ran beside the first run")
     holders = {e["holder"] for e in of(events, "lease") if struck.at <= e.at < min(first_end, ended.at)}
     problems += [f"it took the Lease: {h}" for h in sorted(holders) if ended["owner"] in h]
-    return Outcome(strike, "refused", ended.at - struck.at, tuple(problems))
+    return Outcome(strike, "blind" if is_blind else "refused", ended.at - struck.at, tuple(problems))
+
+
+def _impolite(strike: Strike, struck: Event, ended: Event) -> Iterator[str]:
+    """What a second run's end should have said and did not."""
+    wanted = ("held",) if strike.fault is Fault.SECOND_AIRFLOW else ("held", "nothing")
+    if ended["state"] != "success" or ended["answer"] not in wanted:
+        yield f"the second run ended {ended['state']}, its answer was {ended['answer']}: {ended['note']}"
+    elif ended["answer"] == "held" and struck["run"] not in (ended["note"] or ""):
+        yield f"its note does not say who is at the cluster: {ended['note']}"
+
+
+def _was_rightly_blind(struck: Event, ended: Event, events: Sequence[Event]) -> bool:
+    """Tell whether a run could not look because the Kubernetes API was away, and says so."""
+    if ended["answer"] != "blind" or _API_AWAY not in (ended["note"] or ""):
+        return False
+    seen = [e for e in of(events, "api") if e.at <= ended.at]
+    before = [e for e in seen if e.at <= struck.at]
+    return any(not e["ready"] for e in (*before[-1:], *seen[len(before) :]))
 
 
 def _too_late(strike: Strike, seconds: float) -> tuple[str, ...]:
@@ -300,6 +317,18 @@ def _next_try(struck: Event, events: Sequence[Event]) -> Event | None:
         ),
         None,
     )
+
+
+def _raises(struck: Event, events: Sequence[Event]) -> list[float]:
+    """When the struck try ended by itself; until then its task is at work: on other nodes, or saving evidence."""
+    same = ("run", "task", "map")
+    return [
+        e["ended"]
+        for e in of(events, "attempt")
+        if e["number"] == struck["attempt"]
+        and all(e[key] == struck[key] for key in same)
+        and e["ended"] is not None
+    ]
 
 
 def _outliving(struck: Event, events: Sequence[Event]) -> Iterator[float]:

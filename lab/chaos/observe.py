@@ -12,7 +12,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Any, TextIO
@@ -20,6 +20,7 @@ from typing import Any, TextIO
 import httpx
 from tests.lab.world import DAG, CordonWatch, KubectlWatch, World
 
+from chaos.catalogue import Moment
 from chaos.scene import KUBEADM_JOB, KUBELET_JOB, STAGE_JOB, NodeSeen, Scene, TaskSeen
 from chaos.timeline import Event
 from nslab import probe
@@ -29,6 +30,8 @@ from nslab.shell import LabError, run
 JOBS = (KUBEADM_JOB, KUBELET_JOB, STAGE_JOB, "snapshot-etcd", "rehearse", "upload-config", "reclaim-scratch")
 GAUGE = "k8s_upgrade_in_flight"
 _NODE_SECONDS, _TASK_SECONDS, _OUTSIDE_SECONDS = 0.15, 0.7, 0.5  # small beside what is watched, on 2 cores
+_SHORT_TASK_SECONDS = 0.3  # while a task is awaited that is over after about 2 s
+_SHORT_MOMENTS = frozenset({Moment.TEARDOWN})
 # Of systemd's own messages; see its catalogue (systemd/sd-messages.h).
 _STARTED = "39f53479d3a045ac8e11786248231fbf"
 _ENDED = ("7ad2d189f7e94e70a38c781354912448", "d9b373ed55a64feb8242e02dbe79a49c")
@@ -71,6 +74,7 @@ class Stage:
         self.world, self.journal = world, journal
         self.run_id: str | None = None  # whose tasks are followed
         self.foreign: frozenset[str] = frozenset()
+        self.task_seconds = _TASK_SECONDS  # between two looks at Airflow's tasks
         self._lock = threading.Lock()
         self._tasks: dict[tuple[str, int], TaskSeen] = {}
         self._nodes: dict[str, NodeSeen] = {}
@@ -98,6 +102,15 @@ class Stage:
         """From here on a manifest that differs was written by the upgrade."""
         with self._lock:
             self._baseline = {name: dict(node.manifests) for name, node in self._nodes.items()}
+
+    @contextmanager
+    def awaiting(self, moment: Moment) -> Iterator[None]:
+        """Look at Airflow's tasks more often in this context if the moment is a short one."""
+        self.task_seconds = _SHORT_TASK_SECONDS if moment in _SHORT_MOMENTS else _TASK_SECONDS
+        try:
+            yield
+        finally:
+            self.task_seconds = _TASK_SECONDS
 
     def follow(self, run_id: str) -> None:
         """Follow another run's tasks."""
@@ -190,21 +203,25 @@ class Observers:
         kubectl = self._world.kubectl_command()
         self._stack.enter_context(CordonWatch(kubectl, self._stage.see_cordons))
         self._stack.enter_context(LeaseWatch(kubectl, self._stage.see_lease))
-        for seconds, look in (
-            (_NODE_SECONDS, self._look_at_nodes),
-            (_TASK_SECONDS, self._look_at_tasks),
-            (_OUTSIDE_SECONDS, self._look_at_gauge),
-            (_OUTSIDE_SECONDS, Readiness(self._world.facts["NSLAB_API"], self._stage.journal).look),
-        ):
-            threading.Thread(target=self._repeat, args=(seconds, look), daemon=True).start()
+        for pause, look in self._looks():
+            threading.Thread(target=self._repeat, args=(pause, look), daemon=True).start()
         return self
 
     def __exit__(self, *_: object) -> None:
         self._ended.set()
         self._stack.close()
 
-    def _repeat(self, seconds: float, look: Callable[[], None]) -> None:
-        while not self._ended.wait(seconds):
+    def _looks(self) -> Sequence[tuple[Callable[[], float], Callable[[], None]]]:
+        """What is looked at, and how many seconds pass before each look."""
+        return (
+            (lambda: _NODE_SECONDS, self._look_at_nodes),
+            (lambda: self._stage.task_seconds, self._look_at_tasks),
+            (lambda: _OUTSIDE_SECONDS, self._look_at_gauge),
+            (lambda: _OUTSIDE_SECONDS, Readiness(self._world.facts["NSLAB_API"], self._stage.journal).look),
+        )
+
+    def _repeat(self, pause: Callable[[], float], look: Callable[[], None]) -> None:
+        while not self._ended.wait(pause()):
             try:
                 look()
             except (OSError, ValueError, KeyError, httpx.HTTPError, LabError):
@@ -317,7 +334,10 @@ def read_node_journals(world: World, since: float, journal: Journal) -> None:
 
 
 def journal_event(node: str, line: str) -> Event | None:
-    """Read one line of `journalctl --output=json`; None when it is about something else."""
+    """Read one line of `journalctl --output=json`; None when it is about something else.
+
+    A unit of ours is a job when its step is one: the recorder beside a job only looks.
+    """
     try:
         entry: Mapping[str, Any] = json.loads(line)
         at, message = int(entry["__REALTIME_TIMESTAMP"]) / 1e6, str(entry.get("MESSAGE") or "")
@@ -332,9 +352,9 @@ def journal_event(node: str, line: str) -> Event | None:
             fields["cursor"] = cursor
         return Event(at, "command", fields) if found else None
     unit, kind = str(entry.get("UNIT", "")), entry.get("MESSAGE_ID")
-    if not (unit.startswith("nightshift-") and unit.endswith(".service")) or kind not in (_STARTED, *_ENDED):
-        return None
     step = unit.removeprefix("nightshift-").removesuffix(".service")
+    if step not in JOBS or unit != f"nightshift-{step}.service" or kind not in (_STARTED, *_ENDED):
+        return None
     what = "started" if kind == _STARTED else "ended"
     return Event(at, "unit", {"node": node, "unit": step, "what": what, "boot": str(entry.get("_BOOT_ID"))})
 

@@ -17,7 +17,7 @@ _EXPECTED = {
 }
 _MEASURED = {
     Expect.ATTACH.name: "from the death (a clear: or the return of the API that `claim` waits for) to the retry that attaches",
-    Expect.RECOVER.name: "from the end of what outlived the run to safe",
+    Expect.RECOVER.name: "from the end of what outlived the run (a killed job: or from its task's raise) to safe",
     Expect.REFUSE.name: "from the trigger to the polite end of the second run",
 }
 

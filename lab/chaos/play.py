@@ -21,6 +21,7 @@ from chaos.keeper import Keeper
 from chaos.observe import Journal, Observers, Stage
 from chaos.scene import Found, find
 from chaos.strike import Blow, Ground, strike
+from nsdemo.api import patiently
 from nsdemo.settings import DemoError, airflow_environment
 from nslab.settings import TARGET_VERSION
 from nslab.shell import LabError
@@ -32,6 +33,9 @@ _SECOND_SECONDS = 900
 _EXTRA_NIGHTS = (
     2  # for one strike whose moment did not come: the machine was busy, or the run before it failed
 )
+# Codes of gates that refuse what a strike did a moment ago: a node that was away, an etcd that began anew.
+_UNSETTLED = frozenset({"NODE_NOT_SETTLED", "ETCD_RESTARTED", "ETCD_LEADER_CHANGED"})
+_BUSY = frozenset({"ETCD_SLOW"})  # beside them; alone it is `World.is_just_busy`
 _CALM_SECONDS = 2.0
 _POLL_SECONDS = 0.05
 
@@ -135,13 +139,23 @@ class Player:
         """Wait for a strike's moment; begins a night when none is under way."""
         for _ in range(1 + _EXTRA_NIGHTS):
             run_id = run_id or self._begin()
-            found = self._wait_for(one, run_id)
+            with self._stage.awaiting(one.moment):
+                found = self._wait_for(one, run_id)
             if found is not None:
                 return run_id, found
             self._journal.tell("note", text=f"{run_id} ended before: {one.moment}, {one.place}")
             self._end(run_id)
+            self._require_work_left(one, run_id)
             run_id = None
         raise Missed(f"{one.moment}, {one.place}")
+
+    def _require_work_left(self, one: Strike, run_id: str) -> None:
+        """Stop where every further night would only say that there is nothing to do."""
+        if self._tell_target():
+            raise Missed(
+                f"{one.moment}, {one.place}: {run_id} ended before {one.fault}, and the cluster is on target: no further "
+                "night has this moment; play the case again"
+            )
 
     def _wait_for(self, one: Strike, run_id: str) -> Found | None:
         """The moment, or None when the run ended without it."""
@@ -192,7 +206,7 @@ class Player:
 
     def _end(self, run_id: str) -> dict[str, Any]:
         """Write down how a night ended; its ledger entry may come a moment after the end of its tasks."""
-        run = self._run(run_id) or {"state": "lost", "note": None, "end_date": None}
+        run = patiently(partial(self._run, run_id)) or {"state": "lost", "note": None, "end_date": None}
         at = datetime.fromisoformat(run["end_date"]).timestamp() if run["end_date"] else None
         entry = self._world.ledger(run_id)
         answer = entry["answer"] if entry else None
@@ -202,7 +216,10 @@ class Player:
         return {**run, "ledger": entry}
 
     def _last_night(self, run_id: str | None) -> None:
-        """Let the night under way, or else a new one, come to its end; it is repeated only when the machine was busy."""
+        """Let the night under way, or else a new one, come to its end.
+
+        It is repeated only when the machine was busy, or a gate refused what the strikes had done a moment ago.
+        """
         for _ in range(1 + _EXTRA_NIGHTS):
             going = run_id or self._begin()
             self._until(
@@ -212,14 +229,19 @@ class Player:
                 1.0,
             )
             run, run_id = self._end(going), None
-            if not self._world.is_just_busy(run) and run["state"] != "lost":
+            if not (self._world.is_just_busy(run) or is_unsettled(run) or run["state"] == "lost"):
                 break
         for thread in self._ground.followers:
             thread.join(_SECOND_SECONDS)
         self._until(lambda: self._stage.is_safe, 60, "a safe cluster at the end", 0.5)
+        self._tell_target()
+
+    def _tell_target(self) -> bool:
+        """Write down which kubelets run; returns whether all of them are the wanted ones."""
         versions = self._world.kubelet_versions()
-        wanted = f"v{TARGET_VERSION}"
-        self._journal.tell("target", reached=set(versions.values()) == {wanted}, versions=versions)
+        is_reached = set(versions.values()) == {f"v{TARGET_VERSION}"}
+        self._journal.tell("target", reached=is_reached, versions=versions)
+        return is_reached
 
     def _is_over(self, run_id: str) -> bool:
         """Tell whether a run has ended, or is not known any more."""
@@ -247,3 +269,12 @@ class Player:
             if time.monotonic() > deadline:
                 raise Missed(f"not within {seconds:.0f} s: {what}")
             time.sleep(pause)
+
+
+def is_unsettled(run: dict[str, Any]) -> bool:
+    """Tell whether gates refused a night for what a strike did a moment ago and for nothing else."""
+    entry = run["ledger"] or {"answer": "", "gates": []}
+    codes = {gate["code"] for gate in entry["gates"] if gate["outcome"] in ("block", "blind")}
+    return (
+        entry["answer"] in ("blocked", "blind") and bool(codes & _UNSETTLED) and codes <= _UNSETTLED | _BUSY
+    )

@@ -23,6 +23,7 @@ from nsdemo.processes import process_table
 
 _PROCESS_SECONDS = 5.0  # a task is "running" a little before its process has its name
 _SECOND_RUN_SECONDS = 900
+_SUPERVISOR = "airflow worker -- LocalExecutor"  # begin of the title of a process that runs tasks
 
 
 @dataclass
@@ -71,7 +72,7 @@ def _prepared(ground: Ground, blow: Blow) -> Callable[[], object]:
     fault = blow.strike.fault
     if fault in (Fault.TASK, Fault.SUPERVISOR):
         pid = task_process(blow.found.task.id)
-        victim = pid if fault is Fault.TASK else process_table()[pid][0]
+        victim = pid if fault is Fault.TASK else supervisor_of(pid)
         return lambda: _kill(victim)
     if fault in _COMPONENTS:
         return lambda: ground.keeper.kill(_COMPONENTS[fault])
@@ -102,18 +103,36 @@ def task_process(instance: str) -> int:
     Raises:
         LookupError: it does not come, or is gone already.
     """
-    wanted = f"airflow worker -- {instance}".encode()
+    wanted = f"airflow worker -- {instance}"
     deadline = time.monotonic() + _PROCESS_SECONDS
     while time.monotonic() < deadline:
         for path in Path("/proc").glob("[0-9]*"):
-            try:
-                title = (path / "cmdline").read_bytes().replace(b"\0", b" ").strip()
-            except OSError:
-                continue
-            if title == wanted:
+            if _title(path) == wanted:
                 return int(path.name)
         time.sleep(0.05)
     raise LookupError(f"no process of task instance {instance} runs")
+
+
+def supervisor_of(pid: int) -> int:
+    """Process id of the supervisor of a task's process: its parent.
+
+    Raises:
+        LookupError: it is gone, or its supervisor is: an orphan's parent is pid 1, or whoever else adopts orphans.
+    """
+    parent = process_table()[pid][0]
+    title = _title(Path("/proc") / str(parent))
+    if not title.startswith(_SUPERVISOR):
+        raise LookupError(f"process {pid} has no supervisor any more; its parent {parent} is {title!r}")
+    return parent
+
+
+def _title(process: Path) -> str:
+    """Command line of a process by its directory in /proc; "" when it is gone."""
+    try:
+        title = (process / "cmdline").read_bytes().replace(b"\0", b" ")
+    except OSError:
+        return ""
+    return title.decode(errors="replace").strip()
 
 
 def _kill(pid: int) -> int:

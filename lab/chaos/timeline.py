@@ -12,12 +12,12 @@
 | `gauge` | `known`, `value`: of k8s_upgrade_in_flight; an absent one is 0 |
 | `api` | `ready`: of the Kubernetes API |
 | `node` | `node`, `on`, `jobs`, `kubeadm` (pids), `dpkg`, `manifests` |
-| `unit` | `node`, `unit`, `what` (started, ended), `boot`: from the node's own journal |
+| `unit` | `node`, `unit`, `what` (started, ended), `boot`: of a job, from the node's own journal |
 | `command` | `node`, `verb`, `step`, of `job-poll` also `cursor` ("-": from the job's begin): what sudo ran for us, from the node's own journal |
 | `attempt` | `run`, `task`, `map`, `number`, `ended`, `state`: a try of a task, at its begin, from Airflow's API |
 | `task` | `run`, `task`, `map`, `state`, `attempt`: a change of state, for reading |
 | `process` | `component`, `what` (died, started): of Airflow |
-| `target` | `reached`, `versions`: at the end of a night that was left alone |
+| `target` | `reached`, `versions`: at the end of a night that no strike ended |
 | `note` | `text` |
 """
 

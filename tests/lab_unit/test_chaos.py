@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
@@ -26,7 +27,7 @@ from chaos.catalogue import (
     short_cases,
 )
 from chaos.judge import Verdict, judge, summary
-from chaos.observe import attempt_fields, journal_event, lease_of, node_seen
+from chaos.observe import JOBS, attempt_fields, journal_event, lease_of, node_seen
 from chaos.scene import NodeSeen, Scene, TaskSeen, find, task_id
 from chaos.timeline import Event, parse
 
@@ -67,6 +68,31 @@ def test_no_two_strikes_of_a_night_are_at_the_same_place_and_moment() -> None:
     for case in CASES:
         for night in nights(case.strikes):
             assert len({(s.moment, s.place) for s in night}) == len(night), case.name
+
+
+def test_a_supervisor_is_struck_in_the_first_try_of_its_task_only() -> None:
+    """Noticed after 15 s, the back-off after a second try would be longer than what is left of 30 s."""
+    for case in CASES:
+        for night in nights(case.strikes):
+            tasks = [task_id(strike) for strike in night]
+            for number, strike in enumerate(night):
+                if strike.fault is Fault.SUPERVISOR:
+                    assert tasks[number] not in tasks[:number], (case.name, strike)
+
+
+def test_no_drain_is_awaited_of_a_worker_that_a_person_put_aside() -> None:
+    """It has the fewest pods, hence it is the canary; and its cordon is none of ours."""
+    for case in CASES:
+        if case.foreign_cordon:
+            drained = {strike.place for strike in case.strikes if strike.moment is Moment.DRAIN}
+            assert "workers.wave_01" not in drained, case.name
+
+
+def test_the_heartbeats_time_out_outlives_an_api_server_where_it_is_killed() -> None:
+    for case in CASES:
+        faults = {strike.fault for strike in case.strikes}
+        assert case.heartbeat_seconds == (20 if Fault.API_SERVER in faults else 15), case.name
+        assert not faults >= {Fault.API_SERVER, Fault.SUPERVISOR}, case.name
 
 
 @pytest.mark.parametrize(
@@ -196,12 +222,24 @@ def test_systemds_own_messages_tell_when_a_job_ran(message_id: str, what: str) -
     [
         entry(**UNIT, MESSAGE_ID="ae8f7b866b0347b9af31fe1c80b127c0"),  # "Consumed 1s CPU time"
         entry(SYSLOG_IDENTIFIER="systemd", UNIT="kubelet.service", MESSAGE_ID="39f53479d3a045ac8e11786248231fbf"),
+        entry(SYSLOG_IDENTIFIER="systemd", UNIT="kubelet-upgrade", MESSAGE_ID="39f53479d3a045ac8e11786248231fbf"),
+        pytest.param(
+            entry(**{**UNIT, "UNIT": "nightshift-recorder.service"}, MESSAGE_ID="39f53479d3a045ac8e11786248231fbf"),
+            id="the recorder beside a job only looks",
+        ),
         entry(SYSLOG_IDENTIFIER="sudo", MESSAGE="pam_unix(sudo:session): session closed for user root"),
         '{"__REALTIME',
     ],
 )  # fmt: skip
 def test_other_lines_of_a_nodes_journal_are_none(line: str) -> None:
     assert journal_event("cp1", line) is None
+
+
+def test_every_step_of_a_node_is_a_job() -> None:
+    script = (PROJECT / "include/scripts/node/lib/jobs.sh").read_text(encoding="utf-8")
+    steps = re.search(r"^readonly STEPS=\((.*)\)$", script, re.MULTILINE)
+    assert steps is not None
+    assert set(JOBS) == set(steps[1].split())
 
 
 def test_sudo_tells_what_was_asked_of_a_node() -> None:
@@ -274,8 +312,8 @@ def struck(at: float, strike: Strike) -> Event:
     )  # fmt: skip
 
 
-def attempt(at: float, number: int = 2) -> Event:
-    return event(at, "attempt", run=RUN, task=UPGRADE, map=-1, number=number, ended=None, state="success")
+def attempt(at: float, number: int = 2, until: float | None = None, task: str = UPGRADE) -> Event:
+    return event(at, "attempt", run=RUN, task=task, map=-1, number=number, ended=until, state="success")
 
 
 def ended(at: float, run: str = RUN, state: str = "success", answer: str | None = "upgraded") -> Event:
@@ -534,6 +572,32 @@ def test_a_task_that_raises_has_half_the_time() -> None:
         assert verdict([*events, struck(60, strike)], strike).has_passed is is_fine
 
 
+RAISED = Strike(Fault.JOB, Moment.ETCD_STEP)
+
+
+@pytest.mark.parametrize(
+    ("tries", "seconds"),
+    [
+        pytest.param([attempt(40, 1, until=170)], 10, id="it saved evidence before it raised"),
+        pytest.param([attempt(40, 1, until=190)], 0, id="safe before it raised"),
+        pytest.param([attempt(40, 1, until=140)], 30, id="its job ended after it"),
+        pytest.param([attempt(40, 1)], 30, id="it has not ended"),
+        pytest.param([attempt(170, 2, until=175)], 30, id="another try"),
+        pytest.param([attempt(40, 1, until=170, task="stage")], 30, id="another task"),
+        pytest.param([], 30, id="its end was not seen"),
+    ],
+)
+def test_a_raise_is_counted_from_the_end_of_the_struck_try(tries: list[Event], seconds: float) -> None:
+    events = [e for e in marked(180) if e.kind != "strike"]
+    made = verdict([*events, struck(60, RAISED), *tries], RAISED)
+    assert made.outcomes[0].seconds == seconds
+    assert made.has_passed is (seconds <= 15), made.problems
+
+
+def test_only_a_killed_job_waits_for_the_end_of_its_try() -> None:
+    assert verdict([*marked(180), attempt(40, 1, until=170)], MARKED).outcomes[0].seconds == 30
+
+
 def test_what_begins_after_the_death_does_not_lengthen_the_bound() -> None:
     late = [unit(170, "w1", "stage", "started"), unit(180, "w1", "stage", "ended")]
     made = verdict([*marked(185), *late], MARKED)
@@ -624,6 +688,50 @@ def test_a_second_run_is_refused_politely() -> None:
     ],
 )  # fmt: skip
 def test_a_second_run_that_is_not_refused_politely_is_a_problem(
+    strike: Strike, events: list[Event], words: str
+) -> None:
+    problems = verdict(events, strike).problems
+    assert any(words in p for p in problems), problems
+
+
+BLIND_NOTE = "open_night failed (API_UNREACHABLE): The API server does not answer."
+AWAY = [event(55, "api", ready=False), event(90, "api", ready=True)]
+BACK = [event(40, "api", ready=False), event(58, "api", ready=True)]  # before the strike
+
+
+def blind(strike: Strike, *api: Event, note: str = BLIND_NOTE) -> list[Event]:
+    return [*second(strike, state="failed", answer="blind", note=note), *api]
+
+
+def test_a_second_airflow_that_could_not_ask_may_end_blind() -> None:
+    made = verdict(blind(SECOND, *AWAY), SECOND)
+    assert (made.problems, made.outcomes[0].how, made.outcomes[0].seconds) == ([], "blind", 15)
+    later = verdict(blind(SECOND, event(65, "api", ready=False), event(68, "api", ready=True)), SECOND)
+    assert later.problems == []
+
+
+@pytest.mark.parametrize(
+    ("strike", "events", "words"),
+    [
+        pytest.param(SECOND, blind(SECOND), "its answer was blind", id="the API was there"),
+        pytest.param(SECOND, blind(SECOND, *BACK), "its answer was blind", id="the API was back"),
+        pytest.param(
+            SECOND, blind(SECOND, event(77, "api", ready=False), event(90, "api", ready=True)), "its answer was blind",
+            id="the API went away afterwards",
+        ),
+        pytest.param(SECOND, blind(SECOND, *AWAY, note="open_night failed (NODE_UNREACHABLE)"), "its answer was blind", id="another code"),
+        pytest.param(
+            SECOND, [*second(SECOND, state="failed", answer="failed", note=BLIND_NOTE), *AWAY], "its answer was failed",
+            id="another answer",
+        ),
+        pytest.param(
+            SECOND, [*blind(SECOND, *AWAY), event(70, "lease", holder="nightshift-b/lab/other", token=2)],
+            "it took the Lease", id="it took something",
+        ),
+        pytest.param(DUPLICATE, blind(DUPLICATE, *AWAY), "its answer was blind", id="a duplicate has no such excuse"),
+    ],
+)  # fmt: skip
+def test_blindness_is_an_excuse_only_for_who_could_not_ask(
     strike: Strike, events: list[Event], words: str
 ) -> None:
     problems = verdict(events, strike).problems

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,7 +13,7 @@ import pytest
 from chaos import strike
 from chaos.catalogue import Case, Fault, Moment, Strike
 from chaos.judge import judge
-from chaos.observe import Journal, Stage, manifests_of, read_tries
+from chaos.observe import Journal, Observers, Stage, manifests_of, read_tries
 from chaos.scene import Found, NodeSeen, TaskSeen
 from chaos.strike import Blow, Ground
 from chaos.timeline import Event, parse
@@ -34,6 +35,7 @@ class PaperWorld:
 
     def __init__(self) -> None:
         self.asked: list[str] = []
+        self.facts = {"NSLAB_NODES": "cp1=control-plane", "NSLAB_API": "https://x"}
 
     @property
     def api(self) -> PaperWorld:
@@ -112,6 +114,26 @@ def test_each_fault_is_done_as_it_is_called(journal: Journal, fault: Fault, aske
     assert journal.events()[0].kind == "strike"
 
 
+@pytest.mark.parametrize(("fault", "victim"), [(Fault.TASK, 42), (Fault.SUPERVISOR, 41)])
+def test_a_task_and_its_supervisor_are_told_apart(
+    journal: Journal, monkeypatch: pytest.MonkeyPatch, fault: Fault, victim: int
+) -> None:
+    killed: list[int] = []
+    monkeypatch.setattr(strike, "task_process", {"id-1": 42}.__getitem__)
+    monkeypatch.setattr(strike, "supervisor_of", {42: 41}.__getitem__)
+    monkeypatch.setattr(strike, "_kill", killed.append)
+    hit(journal, Strike(fault, Moment.ETCD_STEP))
+    assert killed == [victim]
+
+
+def test_an_orphans_parent_is_not_struck(journal: Journal, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(strike, "task_process", lambda _instance: os.getpid())  # pytest has no supervisor
+    monkeypatch.setattr(strike, "_kill", lambda pid: pytest.fail(f"struck {pid}"))
+    with pytest.raises(LookupError, match="no supervisor any more"):
+        hit(journal, Strike(Fault.SUPERVISOR, Moment.ETCD_STEP))
+    assert journal.events() == []
+
+
 def test_the_judge_finds_a_strike_its_end_and_its_next_try(journal: Journal, tmp_path: Path) -> None:
     one = Strike(Fault.SSH, Moment.DRAIN)
     hit(journal, one)
@@ -178,6 +200,33 @@ def test_a_stage_is_safe_when_all_three_say_so(journal: Journal) -> None:
         assert seen.is_safe is is_safe
     seen.see_cordons(frozenset({"w1", "w2"}))
     assert seen.scene.cordoned == {"w1"}
+
+
+def test_tasks_are_looked_at_more_often_while_a_short_moment_is_awaited(journal: Journal) -> None:
+    seen = stage(journal)
+    pause = {look.__name__: pause for pause, look in Observers(seen)._looks()}["_look_at_tasks"]
+    assert pause() == 0.7
+    with seen.awaiting(Moment.DRAIN):
+        assert pause() == 0.7
+    with seen.awaiting(Moment.TEARDOWN):
+        assert pause() == 0.3
+    assert pause() == 0.7
+
+
+def test_each_look_waits_as_long_as_it_is_told_then(
+    journal: Journal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told, waited = iter([0.7, 0.3]), []
+
+    class Ended:
+        def wait(self, seconds: float) -> bool:
+            waited.append(seconds)
+            return len(waited) == 2
+
+    observers = Observers(stage(journal))
+    monkeypatch.setattr(observers, "_ended", Ended())
+    observers._repeat(lambda: next(told), lambda: None)
+    assert waited == [0.7, 0.3]
 
 
 def test_a_baseline_is_what_was_there(journal: Journal) -> None:

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,13 +15,15 @@ from typing import Any
 import httpx
 import pytest
 
+from chaos import ground, play, strike
 from chaos import keeper as keeper_module
-from chaos import play, strike
-from chaos.catalogue import Case, Fault, Moment, Strike
+from chaos.catalogue import CASES, Case, Fault, Moment, Strike
+from chaos.ground import ChaosWorld
 from chaos.keeper import Keeper, sessions_of
-from chaos.play import Missed, Player
+from chaos.play import Missed, Player, is_unsettled
 from chaos.scene import Found, Scene, TaskSeen
 from chaos.strike import Blow
+from nightshift.domain.codes import CODES
 from nsdemo.processes import COMMANDS, end_sessions, in_sessions, process_table, running_pid
 from nsdemo.settings import Home
 
@@ -40,6 +43,10 @@ class PaperNight:
 
     nights: list[list[Moment]]
     answers: list[str] = field(default_factory=list)
+    codes: list[str] = field(default_factory=list)  # of the gates that are shut, while there is one
+    version: str = "v1.35.4"
+    away: int = 0  # how many questions after a run's state get no answer
+    awaited: list[Moment] = field(default_factory=list)
     told: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
     begun: int = 0
     state: str = "none"
@@ -65,6 +72,9 @@ class PaperNight:
         return f"night {self.begun}"
 
     def run(self, _dag: str, run_id: str) -> dict[str, Any]:
+        if self.away:
+            self.away -= 1
+            raise httpx.ConnectError("no answer")
         self._go_on()
         if self.state == "lost":
             request = httpx.Request("GET", "http://x")
@@ -72,13 +82,14 @@ class PaperNight:
         return {"state": self.state, "note": f"of {run_id}", "end_date": "2026-11-24T00:00:00+00:00"}
 
     def ledger(self, _run_id: str) -> dict[str, Any]:
-        return {"answer": self.answers.pop(0) if self.answers else "upgraded", "gates": []}
+        answer = self.answers.pop(0) if self.answers else "upgraded"
+        return {"answer": answer, "gates": [gate(code) for code in self.codes if answer != "upgraded"]}
 
     def is_just_busy(self, run: dict[str, Any]) -> bool:
-        return bool(run["ledger"]["answer"] == "blocked")
+        return bool(run["ledger"]["answer"] == "blocked" and not self.codes)
 
     def kubelet_versions(self) -> dict[str, str]:
-        return {"cp1": "v1.35.4"}
+        return {"cp1": self.version}
 
     def _go_on(self) -> None:
         """Without a strike a night passes: its next moment, and in the end its end."""
@@ -108,6 +119,11 @@ class PaperNight:
         task = TaskSeen("id", MOMENTS[moments[0]], -1, "running", self.tries)
         return Scene((task,), cordoned=frozenset({"cp1"}), nodes={"cp1": play_node()})
 
+    @contextmanager
+    def awaiting(self, moment: Moment) -> Iterator[None]:
+        self.awaited.append(moment)
+        yield
+
     def keep_baseline(self) -> None:
         pass
 
@@ -119,6 +135,10 @@ class PaperNight:
 
     def notes(self) -> list[str]:
         return [fields["text"] for kind, fields in self.told if kind == "note"]
+
+
+def gate(code: str, outcome: str = "block") -> dict[str, str]:
+    return {"code": code, "outcome": outcome}
 
 
 def play_node() -> Any:
@@ -222,10 +242,31 @@ def test_a_run_that_airflow_has_lost_is_over_when_the_cluster_is_safe(
 
 
 def test_a_moment_that_does_not_come_is_waited_for_in_three_nights(monkeypatch: pytest.MonkeyPatch) -> None:
-    paper = PaperNight([[], [], []])
+    paper = PaperNight([[], [], []], version="v1.34.4")
     with pytest.raises(Missed, match="during drain"):
         course(monkeypatch, paper, (RECOVER,))
     assert paper.begun == 3
+
+
+def test_a_moment_that_no_further_night_can_have_ends_the_case(monkeypatch: pytest.MonkeyPatch) -> None:
+    paper = PaperNight([[Moment.TEARDOWN]])
+
+    def hit(_blow: Blow) -> None:
+        paper.end("success")
+        raise LookupError("no process runs")
+
+    with pytest.raises(
+        Missed, match=r"teardown, .* the cluster is on target: no further night has this moment"
+    ):
+        course(monkeypatch, paper, (Strike(Fault.TASK, Moment.TEARDOWN),), hit)
+    assert paper.begun == 1
+    assert paper.told[-1] == ("target", {"reached": True, "versions": {"cp1": "v1.35.4"}})
+
+
+def test_the_stage_is_told_which_moment_is_awaited(monkeypatch: pytest.MonkeyPatch) -> None:
+    paper = PaperNight([[Moment.DRAIN, Moment.BEFORE_UNCORDON, Moment.TEARDOWN]])
+    course(monkeypatch, paper, ATTACH)
+    assert paper.awaited == [Moment.DRAIN, Moment.TEARDOWN]
 
 
 def test_a_blocked_last_night_is_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -234,8 +275,57 @@ def test_a_blocked_last_night_is_asked_again(monkeypatch: pytest.MonkeyPatch) ->
     assert paper.begun == 2
 
 
+@pytest.mark.parametrize(
+    ("answer", "code", "nights"),
+    [
+        ("blocked", "NODE_NOT_SETTLED", 2),
+        ("blind", "ETCD_RESTARTED", 2),
+        ("blocked", "ETCD_LEADER_CHANGED", 2),
+        ("blocked", "NODE_NOT_READY", 1),
+    ],
+)
+def test_a_last_night_that_came_too_early_after_a_strike_is_asked_again(
+    monkeypatch: pytest.MonkeyPatch, answer: str, code: str, nights: int
+) -> None:
+    paper = PaperNight([[Moment.TEARDOWN], []], answers=[answer, "upgraded"], codes=[code])
+    course(monkeypatch, paper, (Strike(Fault.TASK, Moment.TEARDOWN),))
+    assert paper.begun == nights
+
+
+@pytest.mark.parametrize(
+    ("answer", "gates", "is_so"),
+    [
+        ("blocked", [gate("NODE_NOT_SETTLED"), gate("ETCD_SLOW")], True),
+        ("blocked", [gate("NODE_NOT_SETTLED"), gate("ALERT_FIRING", "warn")], True),
+        ("blocked", [gate("NODE_NOT_SETTLED"), gate("ALERT_FIRING")], False),
+        ("blind", [gate("ETCD_RESTARTED", "blind")], True),
+        ("blind", [gate("NODE_NOT_SETTLED"), gate("NODE_STATE_UNKNOWN", "blind")], False),
+        ("blocked", [gate("NODE_NOT_SETTLED", "warn")], False),
+        ("blocked", [gate("ETCD_SLOW")], False),  # the world tells that one
+        ("blind", [], False),
+        ("failed", [gate("NODE_NOT_SETTLED")], False),
+    ],
+)
+def test_only_what_settles_by_itself_is_unsettled(answer: str, gates: list[Any], is_so: bool) -> None:
+    assert is_unsettled({"ledger": {"answer": answer, "gates": gates}}) is is_so
+
+
+def test_a_night_without_a_ledger_entry_is_not_unsettled() -> None:
+    assert not is_unsettled({"ledger": None})
+
+
+def test_what_is_unsettled_has_codes_of_the_product() -> None:
+    assert play._UNSETTLED | play._BUSY <= CODES
+
+
+def test_the_end_of_a_night_is_asked_for_patiently() -> None:
+    paper = PaperNight([[]], state="failed", away=2)
+    Player(paper, Case("paper", 1, ()), paper)._end("night 1")  # type: ignore[arg-type]  # the paper is all three
+    assert paper.told[-1][1]["state"] == "failed"
+
+
 def test_what_ended_just_before_the_strike_is_waited_for_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    paper = PaperNight([[Moment.DRAIN], [Moment.DRAIN]])
+    paper = PaperNight([[Moment.DRAIN], [Moment.DRAIN]], version="v1.34.4")
 
     def hit(blow: Blow) -> None:
         if paper.begun == 1:
@@ -244,6 +334,26 @@ def test_what_ended_just_before_the_strike_is_waited_for_again(monkeypatch: pyte
 
     assert course(monkeypatch, paper, (ATTACH[0],), hit) == [("night 2", "during drain")]
     assert any(note.startswith("too late for SIGKILL of the task process") for note in paper.notes())
+
+
+def test_airflow_is_started_with_the_cases_own_heartbeat_time_out(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("NIGHTSHIFT_HOME", str(tmp_path))
+    for name in ("rest_airflow", "stop_airflow"):
+        monkeypatch.setattr(ground, name, lambda *_arguments: None)
+    world, told = ChaosWorld(), []
+    world.facts = {"NSLAB_REGISTRY": "10.0.0.1:5000"}
+
+    def fresh(_profile: str) -> None:
+        told.append(world.airflow_settings()["AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT"])
+
+    monkeypatch.setattr(world, "fresh", fresh)
+    monkeypatch.setattr(world, "kubectl", lambda *_arguments: "")
+    for case in CASES:
+        world.fresh_for(case)
+    assert told == [str(case.heartbeat_seconds) for case in CASES]
+    assert set(told) == {"15", "20"}
 
 
 # Processes
@@ -351,6 +461,33 @@ def test_a_tasks_process_is_found_by_its_title_and_its_supervisor_is_its_parent(
     monkeypatch.setattr(strike, "_PROCESS_SECONDS", 0.1)
     with pytest.raises(LookupError, match="no process of task instance id-7"):
         strike.task_process("id-7")
+
+
+@pytest.mark.parametrize("title", ["airflow worker -- LocalExecutor: a task", "some subreaper"])
+def test_an_orphans_parent_is_no_supervisor(monkeypatch: pytest.MonkeyPatch, title: str) -> None:
+    monkeypatch.undo()
+    script = (
+        "import os, sys, time; from setproctitle import setproctitle; pid = os.fork()\n"
+        "if pid: setproctitle(sys.argv[1]); print(pid, flush=True)\n"
+        "time.sleep(60)"
+    )
+    command = [sys.executable, "-c", script, title]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, start_new_session=True) as process:
+        try:
+            assert process.stdout is not None
+            task = int(process.stdout.readline())
+            if "LocalExecutor" in title:
+                assert strike.supervisor_of(task) == process.pid
+            else:
+                with pytest.raises(LookupError, match=f"parent {process.pid} is 'some subreaper'"):
+                    strike.supervisor_of(task)
+        finally:
+            end_sessions({process.pid})
+
+
+def test_a_process_that_is_gone_has_no_supervisor() -> None:
+    with pytest.raises(LookupError):
+        strike.supervisor_of(2**22 + 1)
 
 
 def test_a_blow_names_what_it_found() -> None:
