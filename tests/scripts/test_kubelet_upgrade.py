@@ -122,6 +122,34 @@ def test_a_kubectl_that_dpkg_left_half_installed_is_no_absent_one(worker):
     assert order[0] == "dpkg"
 
 
+@pytest.mark.parametrize("broken", [["kubelet"], ["kubectl"], ["kubelet", "kubectl"]])
+def test_what_a_power_loss_left_half_installed_in_the_targets_version_is_installed_anew(worker, broken):
+    set_installed(worker, "1.35.4-1.1", "1.35.4-1.1")
+    for package in broken:
+        (worker.systemd / f"state-{package}").write_text("half-installed")
+    done = upgrade(worker)
+    assert done.returncode == 0, done.stderr
+    assert installed_files(worker) == broken
+    assert not list(worker.systemd.glob("state-*"))
+    install = next(call for call in calls(worker) if call.startswith("apt-get install"))
+    assert " --reinstall " in install
+
+
+def test_an_apt_that_ends_well_and_mends_nothing_is_no_success(worker):
+    set_installed(worker, "1.35.4-1.1", "1.35.4-1.1")
+    (worker.systemd / "state-kubelet").write_text("half-installed")
+    (worker.systemd / "apt-mends-nothing").touch()
+    done = upgrade(worker)
+    assert done.returncode == ExitCode.INSTALL_FAILED, done.stdout
+    assert "left half installed" in done.stderr
+
+
+def test_whole_packages_are_not_installed_twice(worker):
+    assert upgrade(worker).returncode == 0
+    install = next(call for call in calls(worker) if call.startswith("apt-get install"))
+    assert " --reinstall " not in install
+
+
 def test_a_dpkg_at_work_is_waited_for_and_not_taken_for_an_interrupted_one(worker):
     journal = worker.root / "fs/var/lib/dpkg/updates/0001"
     journal.touch()

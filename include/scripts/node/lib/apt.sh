@@ -148,6 +148,17 @@ is_known() {
     [[ -n $state && $state != not-installed* && $state != config-files* ]]
 }
 
+# is_half_installed PACKAGE…: one of them is.
+is_half_installed() {
+    local package
+    for package in "$@"; do
+        if is_known "$package" && [[ -z $(installed_version "$package") ]]; then
+            return 0
+        fi
+    done
+    return 1
+}
+
 # node_packages: what this node is upgraded with, one per line; kubectl only where it is installed.
 node_packages() {
     printf '%s\n' kubeadm kubelet
@@ -172,7 +183,7 @@ staged_directory() {
 
 # install_staged DIRECTORY PACKAGE…: install exactly the staged files; other staged files are their dependencies.
 install_staged() {
-    local directory=$1 package files=()
+    local directory=$1 package files=() anew=()
     shift
     (cd "$directory" && sha256sum --quiet --strict -c SHA256SUMS) ||
         die "$EX_NOT_STAGED" "the staged packages in $directory were changed"
@@ -184,9 +195,12 @@ install_staged() {
     )
     remember_holds
     mend_dpkg
-    apt-get install -y --no-install-recommends --no-remove --allow-change-held-packages \
+    # To apt a package of that version is there, be it half installed: it ends well and does nothing (seen with 2.6.1).
+    ! is_half_installed "$@" || anew=(--reinstall)
+    apt-get install -y "${anew[@]}" --no-install-recommends --no-remove --allow-change-held-packages \
         "${DPKG_LOCK[@]}" -o Dpkg::Options::=--force-confdef -o Dpkg::Options::=--force-confold \
         "${files[@]}" </dev/null || refuse_installation "${files[@]}"
+    ! is_half_installed "$@" || die "$EX_INSTALL_FAILED" "apt-get ended well and left half installed what is one of: $*"
     # It fails at once when somebody has taken dpkg's lock meanwhile: no reason to stop between kubeadm's package and kubeadm.
     restore_holds || say "the holds in $HELD_FILE could not be set again yet"
 }
@@ -216,7 +230,7 @@ mend_dpkg() {
 }
 
 # say_what_is_left: dpkg ends well over packages that are half installed or have to be reinstalled, and does nothing about
-# them (seen with 1.21.22). No reason to stop: apt, given the file of such a package, installs it anew.
+# them (seen with 1.21.22). No reason to stop: apt, given the file of such a package, installs it anew when it is told to.
 say_what_is_left() {
     local left
     left=$(dpkg --audit | sed -nE 's/^ ([^ ]+).*/\1/p' | sort -u)
