@@ -676,6 +676,11 @@ def test_a_second_run_is_refused_politely() -> None:
     assert later.problems == []
 
 
+def assert_told(words: str, strike: Strike, events: list[Event]) -> None:
+    problems = verdict(events, strike).problems
+    assert any(words in p for p in problems), problems
+
+
 @pytest.mark.parametrize(
     ("strike", "events", "words"),
     [
@@ -690,8 +695,7 @@ def test_a_second_run_is_refused_politely() -> None:
 def test_a_second_run_that_is_not_refused_politely_is_a_problem(
     strike: Strike, events: list[Event], words: str
 ) -> None:
-    problems = verdict(events, strike).problems
-    assert any(words in p for p in problems), problems
+    assert_told(words, strike, events)
 
 
 BLIND_NOTE = "open_night failed (API_UNREACHABLE): The API server does not answer."
@@ -734,8 +738,7 @@ def test_a_second_airflow_that_could_not_ask_may_end_blind() -> None:
 def test_blindness_is_an_excuse_only_for_who_could_not_ask(
     strike: Strike, events: list[Event], words: str
 ) -> None:
-    problems = verdict(events, strike).problems
-    assert any(words in p for p in problems), problems
+    assert_told(words, strike, events)
 
 
 def test_a_run_that_a_later_strike_ends_need_not_end_green() -> None:

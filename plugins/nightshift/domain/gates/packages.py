@@ -69,8 +69,8 @@ def _kubeadms(round_: Round) -> Mapping[str, str | None]:
 def _is_mended(broken: Sequence[BrokenPackage], target: TargetChoice | None, kubeadm: str | None) -> bool:
     """Tell whether tonight's jobs on a node mend all of it: they configure, and install anew what they have a file of.
 
-    kubeadm is installed alone and first. Beside a kubelet that has to be reinstalled apt would bring along whichever
-    kubelet it finds, so that one is ours to mend only where kubeadm is the target's already.
+    kubeadm is installed alone and first. Beside a kubelet that has to be reinstalled apt may remove it or bring along
+    another one, so that one is ours to mend only where kubeadm is the target's already.
     """
     anew = {package.name for package in broken if package.state not in _CONFIGURABLE}
     if not {package.name for package in broken} <= LIFTED_HOLDS:
