@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 import signal
@@ -139,8 +140,16 @@ def begin(node, job_id: str = "job-0001") -> subprocess.Popen[bytes]:
     (node.state / "jobs/stage").write_text(f"job_id={job_id}\nstate=running\nstarted=1\n")
     (node.systemd / "units/nightshift-stage.service").touch()
     return subprocess.Popen(
-        [str(node.scripts / "nightshift-recorder"), "stage", job_id, "600"], env=node.variables()
+        [str(node.scripts / "nightshift-recorder"), "stage", job_id, "600"],
+        env=node.variables(),
+        start_new_session=True,
     )
+
+
+def kill(process: subprocess.Popen[bytes]) -> None:
+    """As systemd does it: with all of the unit."""
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
 
 
 def live(node):
@@ -318,8 +327,7 @@ def owed(node) -> list[str]:
 def power_off(node, process: subprocess.Popen[bytes]) -> None:
     """The node goes down: what was in memory is gone, and nothing was written about the end."""
     wait_for(lambda: (node.state / "recorder/samples.jsonl").exists() and samples(node))
-    process.kill()
-    process.wait()
+    kill(process)
     shutil.rmtree(node.root / "fs/run/nightshift")
     (node.systemd / "units/nightshift-stage.service").unlink()
 
@@ -375,11 +383,23 @@ def test_recordings_that_nobody_fetches_do_not_pile_up(machine):
 def test_a_recording_without_its_last_words_is_delivered_from_memory(machine):
     process = begin(machine, "job-0001")
     wait_for(lambda: samples(machine))
-    process.kill()
-    process.wait()
+    kill(process)
     (machine.systemd / "units/nightshift-stage.service").unlink()
     later_jobs(machine, "job-0002")
     assert owed(machine) == ["job-0001"]
+
+
+def test_nobody_records_on_when_whoever_could_stop_it_is_gone(machine):
+    process = begin(machine)
+    wait_for(lambda: samples(machine))
+    process.kill()
+    process.wait()
+
+    def members() -> list[str]:
+        found = subprocess.run(["pgrep", "-g", str(process.pid)], capture_output=True, text=True, check=False)
+        return found.stdout.split()
+
+    wait_for(lambda: not members())
 
 
 def test_the_same_job_is_recorded_once_and_a_newer_one_instead(machine):
@@ -396,6 +416,7 @@ def test_the_same_job_is_recorded_once_and_a_newer_one_instead(machine):
     words = (machine.systemd / "systemd-run").read_text().splitlines()
     assert words[-4:] == [str(machine.scripts / "nightshift-recorder"), "stage", "job-0002", "600"]
     assert {"--property=CPUWeight=20", "--property=RuntimeMaxSec=780"} <= set(words)
+    assert "--property=KillMode=mixed" in words  # whoever records is told by whoever waits, and writes its last words
     wait_for(lambda: samples(machine))
     unit.unlink(missing_ok=True)
     (machine.state / "jobs/stage").write_text("job_id=job-0002\nstate=failed\n")
@@ -428,15 +449,13 @@ def test_a_job_runs_without_a_recorder_and_says_so(machine):
 def test_the_recording_is_in_the_bundle_and_a_killed_one_says_so(machine):
     process = begin(machine)
     wait_for(lambda: samples(machine))
-    process.kill()
-    process.wait()
+    kill(process)
     (machine.systemd / "units/nightshift-stage.service").unlink()
     files = bundle(machine)
     meta = json.loads(files["./recorder/meta.json"])
     assert meta["why_ended"] == "killed"
     assert meta["ended"] >= meta["started"]
     assert json.loads(files["./recorder/samples.jsonl"].splitlines()[0])["t"] >= meta["started"]
-    subprocess.run(["pkill", "-f", f"follow=name.*{machine.root}"], check=False)
 
 
 def test_after_a_reboot_the_copy_on_the_disk_is_delivered(machine):

@@ -40,7 +40,7 @@ start_recorder() {
     # Little of everything: what it watches must not suffer from it, and when memory runs out it goes first.
     timeout "$RECORDER_START_SECONDS" systemd-run --quiet --collect --unit="$RECORDER_UNIT" --service-type=exec \
         --description="Nightshift records $1" \
-        --property=RuntimeMaxSec="$(($3 + 180))" --property=TimeoutStopSec=10 --property=KillMode=control-group \
+        --property=RuntimeMaxSec="$(($3 + 180))" --property=TimeoutStopSec=10 --property=KillMode=mixed \
         --property=Nice=10 --property=CPUWeight=20 --property=CPUQuota=20% --property=IOWeight=20 \
         --property=IOSchedulingClass=best-effort --property=IOSchedulingPriority=7 \
         --property=MemoryMax=128M --property=OOMScoreAdjust=500 --property=TasksMax=128 \
