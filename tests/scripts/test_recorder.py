@@ -332,6 +332,20 @@ def power_off(node, process: subprocess.Popen[bytes]) -> None:
     (node.systemd / "units/nightshift-stage.service").unlink()
 
 
+def test_samples_are_copied_after_what_explains_them(machine):
+    memory = machine.root / "fs/run/nightshift/recorder"
+    memory.mkdir(parents=True)
+    for name in ("samples.jsonl", "meta.json", "job"):
+        (memory / name).write_text("x\n")
+    order = machine.root / "order"
+    libraries = "".join(
+        f'. "$NIGHTSHIFT_ROOT/lib/{name}.sh"; ' for name in ("look/etcd-device", "recorder-keep")
+    )
+    done = machine.shell("recorder.sh", f"{libraries} keep_file() {{ echo $1 >>{order}; }}; keep_copy")
+    assert done.returncode == 0, done.stderr
+    assert order.read_text().split() == ["job", "meta.json", "samples.jsonl"]
+
+
 def later_jobs(node, *jobs: str) -> None:
     for job in jobs:
         end(node, begin(node, job))
@@ -416,7 +430,9 @@ def test_the_same_job_is_recorded_once_and_a_newer_one_instead(machine):
     words = (machine.systemd / "systemd-run").read_text().splitlines()
     assert words[-4:] == [str(machine.scripts / "nightshift-recorder"), "stage", "job-0002", "600"]
     assert {"--property=CPUWeight=20", "--property=RuntimeMaxSec=780"} <= set(words)
-    assert "--property=KillMode=mixed" in words  # whoever records is told by whoever waits, and writes its last words
+    assert (
+        "--property=KillMode=mixed" in words
+    )  # whoever records is told by whoever waits, and writes its last words
     wait_for(lambda: samples(machine))
     unit.unlink(missing_ok=True)
     (machine.state / "jobs/stage").write_text("job_id=job-0002\nstate=failed\n")

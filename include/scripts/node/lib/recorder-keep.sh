@@ -58,9 +58,10 @@ keep_copy() (
     while IFS=$'\t' read -r size name; do
         kept[$name]=$size
     done < <(find "$RECORDING_KEPT" -type f -printf '%s\t%P\n')
+    # By name, which has the samples last: without the meta.json of theirs, where we are killed in between, nobody could read them.
     while IFS=$'\t' read -r size name; do
         [[ ${kept[$name]:-} == "$size" ]] || keep_file "$name" "${kept[$name]:-0}"
-    done < <(find "$RECORDING" -type f ! -name '*.new' -printf '%s\t%P\n')
+    done < <(find "$RECORDING" -type f ! -name '*.new' -printf '%s\t%P\n' | sort -k 2)
     # Else a power loss takes what the file system has not written yet: up to half a minute.
     timeout "$KEEP_SECONDS" sync "$RECORDING_KEPT"/{samples.jsonl,meta.json,job} || true # a slow disk: the next round tries again
 )
