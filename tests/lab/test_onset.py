@@ -64,11 +64,11 @@ def firing(world: World) -> set[str]:
 
 def upgrade_on_a_quiet_disk(world: World) -> dict[str, Any]:
     """A night that is expected to go through: after such an hour the one disk below three members may stay slow for minutes."""
-    for pause in (60, 180, 300):
+    for pause in (0, 60, 180, 300):
+        time.sleep(pause)
         run = world.upgrade(seconds=3600)
         if not world.is_just_busy(run):
             break
-        time.sleep(pause)
     return run
 
 

@@ -14,6 +14,7 @@ from typing import Any
 
 import httpx
 import pytest
+from tests.lab.world import ENDED
 
 from chaos import ground, play, strike
 from chaos import keeper as keeper_module
@@ -45,7 +46,8 @@ class PaperNight:
     answers: list[str] = field(default_factory=list)
     codes: list[str] = field(default_factory=list)  # of the gates that are shut, while there is one
     version: str = "v1.35.4"
-    away: int = 0  # how many questions after a run's state get no answer
+    away: int = 0  # how many questions get no answer once a run's end was told
+    is_end_told: bool = False
     awaited: list[Moment] = field(default_factory=list)
     told: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
     begun: int = 0
@@ -72,10 +74,11 @@ class PaperNight:
         return f"night {self.begun}"
 
     def run(self, _dag: str, run_id: str) -> dict[str, Any]:
-        if self.away:
+        if self.is_end_told and self.away:
             self.away -= 1
             raise httpx.ConnectError("no answer")
         self._go_on()
+        self.is_end_told = self.state in ENDED
         if self.state == "lost":
             request = httpx.Request("GET", "http://x")
             raise httpx.HTTPStatusError("no", request=request, response=httpx.Response(404, request=request))
@@ -318,10 +321,11 @@ def test_what_is_unsettled_has_codes_of_the_product() -> None:
     assert play._UNSETTLED | play._BUSY <= CODES
 
 
-def test_the_end_of_a_night_is_asked_for_patiently() -> None:
-    paper = PaperNight([[]], state="failed", away=2)
-    Player(paper, Case("paper", 1, ()), paper)._end("night 1")  # type: ignore[arg-type]  # the paper is all three
-    assert paper.told[-1][1]["state"] == "failed"
+def test_the_end_of_a_night_is_asked_for_patiently(monkeypatch: pytest.MonkeyPatch) -> None:
+    paper = PaperNight([[]], away=2)
+    course(monkeypatch, paper, ())
+    assert paper.away == 0
+    assert [fields["state"] for _kind, fields in paper.told if fields.get("what") == "ended"] == ["success"]
 
 
 def test_what_ended_just_before_the_strike_is_waited_for_again(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -403,6 +403,18 @@ def test_a_recording_without_its_last_words_is_delivered_from_memory(machine):
     assert owed(machine) == ["job-0001"]
 
 
+def test_who_is_told_to_stop_only_waits(machine):
+    process = begin(machine)
+    wait_for(lambda: len(samples(machine)) >= 2)  # with a log that is followed: by a child of whoever records
+    children = subprocess.run(["pgrep", "-P", str(process.pid)], capture_output=True, text=True, check=True)
+    assert len(children.stdout.split()) == 1
+    tails = subprocess.run(
+        ["pgrep", "-P", children.stdout.strip(), "tail"], capture_output=True, text=True, check=False
+    )
+    assert tails.stdout, "nobody follows a log, so nothing was shown"
+    end(machine, process)
+
+
 def test_nobody_records_on_when_whoever_could_stop_it_is_gone(machine):
     process = begin(machine)
     wait_for(lambda: samples(machine))
@@ -430,9 +442,7 @@ def test_the_same_job_is_recorded_once_and_a_newer_one_instead(machine):
     words = (machine.systemd / "systemd-run").read_text().splitlines()
     assert words[-4:] == [str(machine.scripts / "nightshift-recorder"), "stage", "job-0002", "600"]
     assert {"--property=CPUWeight=20", "--property=RuntimeMaxSec=780"} <= set(words)
-    assert (
-        "--property=KillMode=mixed" in words
-    )  # whoever records is told by whoever waits, and writes its last words
+    assert "--property=KillMode=mixed" in words, "the signal is for the one that waits"
     wait_for(lambda: samples(machine))
     unit.unlink(missing_ok=True)
     (machine.state / "jobs/stage").write_text("job_id=job-0002\nstate=failed\n")
