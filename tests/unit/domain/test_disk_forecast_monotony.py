@@ -106,26 +106,35 @@ def mounts(draw: st.DrawFn) -> tuple[MountFacts, ...]:
     )
 
 
-LAYERS = st.dictionaries(st.sampled_from(BLOBS), st.integers(1, 400).map(lambda n: n * MB), min_size=1)
-IMAGES = st.lists(
-    st.builds(
-        TargetImage,
-        name=st.just("i"),
-        reference=st.sampled_from(["r/a:1", "r/b:1", "r/c:1"]),
-        is_everywhere=st.booleans(),
-        recorded_bytes=st.integers(1, 400).map(lambda n: n * MB),
-        layers=st.none() | LAYERS,
-    ),
-    min_size=1,
-    max_size=3,
-    unique_by=lambda image: image.reference,
-)
+# A digest names its content: a layer has the same size in whichever images it is.
+SIZES = st.fixed_dictionaries({blob: st.integers(1, 400).map(lambda n: n * MB) for blob in BLOBS})
+
+
+def _images_of(sizes: dict[str, int]) -> st.SearchStrategy[list[TargetImage]]:
+    layers = st.sets(st.sampled_from(BLOBS), min_size=1).map(
+        lambda blobs: {b: sizes[b] for b in sorted(blobs)}
+    )
+    return st.lists(
+        st.builds(
+            TargetImage,
+            name=st.just("i"),
+            reference=st.sampled_from(["r/a:1", "r/b:1", "r/c:1"]),
+            is_everywhere=st.booleans(),
+            recorded_bytes=st.integers(1, 400).map(lambda n: n * MB),
+            layers=st.none() | layers,
+        ),
+        min_size=1,
+        max_size=3,
+        unique_by=lambda image: image.reference,
+    )
+
+
 CASES = st.builds(
     Case,
     name=st.sampled_from(["cp1", "w1"]),
     mounts=mounts(),
     etcd_bytes=st.integers(1, 8 * GIB),
-    images=IMAGES.map(tuple),
+    images=SIZES.flatmap(_images_of).map(tuple),
     here=st.builds(
         NodeImages,
         images=st.frozensets(st.sampled_from(["r/a:1", "r/b:1", "r/c:1"])),
