@@ -141,6 +141,7 @@ PAGE_WORDS: dict[str, dict[str, str]] = {
     "causes/certificate_wrong": {"FILE": _CONFIGURATION, "NAME": "apiserver"},
     "causes/dns": {"NAME": "cp1"},
     "causes/image_unpullable": {"URL": "http://{NSLAB_REGISTRY}"},
+    "causes/pod_stays": {"NAMESPACE": "shop", "POD": "cart-0"},
     "causes/port_taken": {"ID": "$(crictl ps -q --name '^kube-scheduler$')", "PORT": "6443"},
     "causes/ssh_cut": {"NAME": "cp1"},
     "causes/unservable_object": {"KEY": "/runbook/nothing", "RESOURCE": "gauges.runbook.example.org"},

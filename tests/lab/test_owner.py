@@ -220,7 +220,17 @@ def set_last_worker_aside(world: OwnersWorld) -> tuple[str, str]:
     assert mark, f"{last} is not marked"
     assert json.loads(mark)["reason"] == "DRAIN_BLOCKED"
     assert_given_back(world, last)
+    assert cause_of(world, f"{last}-drain") == "pdb_deadlock", (
+        "the report names what the API said of the budget"
+    )
     return last, mark
+
+
+def cause_of(world: OwnersWorld, incident: str) -> str:
+    """What the newest report of these incidents says is the first cause."""
+    store = Path(world.home.store) / "lab" / "evidence"
+    found = max(store.glob(f"*/{incident}-*/diagnosis.json"), key=lambda path: path.stat().st_mtime)
+    return str(json.loads(found.read_text(encoding="utf-8"))["first"]["cause"])
 
 
 def canary_is_not_set_aside(world: OwnersWorld, last: str, mark: str) -> None:

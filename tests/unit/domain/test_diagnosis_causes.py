@@ -196,10 +196,20 @@ CASES: dict[str, tuple[dict[str, str], tuple[str, ...], str]] = {
     "pdb_deadlock": (
         {
             **b.healthy(),
-            b.DRIVER: "[DRAIN_BLOCKED] w1: Cannot evict pod as it would violate the pod's disruption budget.",
+            b.DRIVER: "[DRAIN_BLOCKED] w1 could not be drained within 120 s: shop/keeper-0 (The disruption budget keeper needs 1 healthy pods "
+            "and has 1 currently). Cause: These pods were not allowed to go, or do not end. Nothing was forced.",
         },
         (b.DRIVER,),
-        "PodDisruptionBudget",
+        "(keeper)",
+    ),
+    "pod_stays": (
+        {
+            **b.healthy(),
+            b.DRIVER: "[DRAIN_BLOCKED] w1 could not be drained within 120 s: shop/cart-0 (is terminating). "
+            "Cause: These pods were not allowed to go, or do not end. Nothing was forced.",
+        },
+        (b.DRIVER,),
+        "shop/cart-0",
     ),
     "dns": (job("stage", 22, "W: Temporary failure resolving 'pkgs.k8s.io'"), (b.JOBS,), "pkgs.k8s.io"),
     "clock": (

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import pytest
 from tests.unit.domain import diagnosis_bundles as b
+from tests.unit.domain.builders import budget, pod
 from tests.unit.domain.test_diagnosis_causes import judge
 
 from nightshift.domain.diagnosis.engine import Confidence
 from nightshift.domain.diagnosis.reading import read
 from nightshift.domain.diagnosis.signs import State
+from nightshift.domain.drain import plan_drain, require_drainable
+from nightshift.domain.errors import DrainBlockedError
+from nightshift.domain.facts import BudgetFacts, PodFacts
+from nightshift.domain.policy import DrainPolicy
 
 LOST = (
     "[JOB_LOST] Job kubeadm-upgrade on node cp1 is gone without an end. Cause: It died without a last word.\n"
@@ -34,3 +39,33 @@ def test_a_node_that_did_not_answer_is_one() -> None:
 
 def test_without_the_steps_message_nobody_knows() -> None:
     assert read(b.healthy()).state("driver.node_away") is State.UNREAD
+
+
+def _refused(pods: list[PodFacts], budgets: list[BudgetFacts], policy: DrainPolicy) -> str:
+    """A drain's own words, as the failed step's message has them."""
+    with pytest.raises(DrainBlockedError) as caught:
+        require_drainable("w1", plan_drain(pods, budgets, policy))
+    return f"Attempt 1:\n{caught.value}\n"
+
+
+NEVER = budget(disruptions_allowed=0, current_healthy=3, desired_healthy=3, expected_pods=3)
+BARE = pod("alone", controller=None, controller_kind=None)
+
+
+@pytest.mark.parametrize(
+    ("pods", "budgets", "policy", "cause", "subject"),
+    [
+        ([pod("web-1")], [NEVER], DrainPolicy(), "pdb_deadlock", "default/web"),
+        ([pod("web-1")], [budget(), budget("second")], DrainPolicy(), "pdb_deadlock", "PodDisruptionBudget"),
+        ([BARE], [], DrainPolicy(), "pod_stays", "default/alone"),
+        ([pod("db-0", has_emptydir=True)], [], DrainPolicy(delete_emptydir_data=False), "pod_stays", "default/db-0"),
+    ],
+    ids=["never", "two budgets", "no controller", "emptyDir"],
+)  # fmt: skip
+def test_a_drain_that_was_refused_names_what_refused_it(
+    pods: list[PodFacts], budgets: list[BudgetFacts], policy: DrainPolicy, cause: str, subject: str
+) -> None:
+    found = judge({**b.healthy(), b.DRIVER: _refused(pods, budgets, policy)})
+    assert found.first is not None, found.sentence
+    assert (found.first.cause.name, found.confidence) == (cause, Confidence.CONFIDENT)
+    assert subject in found.sentence

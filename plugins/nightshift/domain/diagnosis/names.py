@@ -92,6 +92,7 @@ CLAUSES: Mapping[str, str] = {
     "webhook.failed": "an admission webhook fails or refuses",
     "webhook.in_step": "the failed step names an admission webhook",
     "drain.budget": "a PodDisruptionBudget allows no eviction",
+    "drain.pod_stays": "a drain names a pod that may not go or does not end",
     "dns.failed": "a name cannot be resolved",
     "dns.in_step": "the failed step could not resolve a name",
     "dpkg.locked": "dpkg is locked by another process",

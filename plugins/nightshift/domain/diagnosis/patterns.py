@@ -224,7 +224,9 @@ CAUSES = (
     _pattern("disk.no_space", (KUBELET, RUNTIME, JOBS, CONTROL_PLANE), "o space left on device", r"(?:(?<![^\s:\"\\])(?P<subject>/[^\s:\"\\]+): )?[Nn]o space left on device", "inotify", "cgroup", "cpuset", "webhook", "Event occurred", foreign=(KUBELET, RUNTIME, SPEAKERS), own=rf"{_END}|{_WRITTEN}"),
     _pattern("webhook.failed", (CONTROL_PLANE, JOBS, KUBELET, DRIVER), "webhook", _WEBHOOK, "failing open", foreign=(SPEAKERS, KUBELET), ours=rf"upgrade-health-check|kube-system/(?:{_STATIC})-|{_STATIC_POD}", own=rf"{_END}|upgrade-health-check"),
     _pattern("webhook.in_step", (JOBS, DRIVER, CONTROL_PLANE), "webhook", _WEBHOOK, "failing open", foreign=(SPEAKERS,), own="upgrade-health-check"),
-    _pattern("drain.budget", (JOBS, DRIVER), "disruption budget|PDB_|budget |DisruptionBudget", r"[Cc]annot evict pod as it would violate the pod's disruption budget|PDB_(?:DEADLOCK|NO_ROOM)|budget (?P<subject>\S+) (?:allows no|can never allow a) disruption|more than one PodDisruptionBudget selects"),
+    _pattern("drain.budget", (JOBS, DRIVER), "disruption budget|PDB_|budget |DisruptionBudget", r"[Cc]annot evict pod as it would violate the pod's disruption budget|PDB_(?:DEADLOCK|NO_ROOM)|budget (?P<subject>\S+) (?:allows no|can never allow a) disruption|disruption budget (?P<refusing>\S+) (?:needs \d+ healthy pods|is still being processed)|more than one PodDisruptionBudget selects"),
+    # A drain's own words about pods that no budget keeps (steps/drain_node.py, domain/drain.py).
+    _pattern("drain.pod_stays", (DRIVER,), "DRAIN_BLOCKED", r"\[DRAIN_BLOCKED\][^\n]*?(?P<subject>[\w.-]+/[\w.-]+)(?:: has (?:emptyDir data|no controller)| \(is terminating\))"),
     _pattern("dns.failed", (KUBELET, RUNTIME, JOBS), "lookup |resolv", _LOOKUP, *_KUBEADM_GOES_ON, foreign=(KUBELET, RUNTIME), ours=rf"{OURS}|{_API}"),
     _pattern("dns.in_step", (JOBS, DRIVER), "lookup |resolv", _LOOKUP, *_KUBEADM_GOES_ON),
     _pattern("dpkg.locked", (JOBS,), "lock", r"Could not get lock (?P<subject>\S+?)\.? |Unable to (?:acquire the dpkg frontend lock|lock)|dpkg frontend lock was locked by another process", "Waiting for cache lock"),
