@@ -230,7 +230,8 @@ def cause_of(world: OwnersWorld, incident: str) -> str:
     """What the newest report of these incidents says is the first cause."""
     store = Path(world.home.store) / "lab" / "evidence"
     found = max(store.glob(f"*/{incident}-*/diagnosis.json"), key=lambda path: path.stat().st_mtime)
-    return str(json.loads(found.read_text(encoding="utf-8"))["first"]["cause"])
+    first = json.loads(found.read_text(encoding="utf-8"))["first"]
+    return first["cause"] if first else "unknown"
 
 
 def canary_is_not_set_aside(world: OwnersWorld, last: str, mark: str) -> None:

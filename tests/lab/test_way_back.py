@@ -7,8 +7,11 @@ import os
 import re
 import subprocess
 import time
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.lab.test_night import KUBEADM_UNIT, SLOT, TARGET, assert_clean, assert_on_target
@@ -155,12 +158,12 @@ def assert_is_back(world: World) -> None:
     world.kubectl("delete", "deployment", "after-restore")
 
 
-def go_forward_again(world: World) -> None:
+def go_forward_again(world: World, upgrade: Callable[[], dict[str, Any]]) -> None:
     """The snapshot remembers a run that was at work: the sweeper ends it. Then the brake is released."""
     wait_until(world.is_clean, "what the snapshot's run held is given back", SWEEPER_SECONDS, pause=5)
     wait_until(lambda: are_settled(world), "every node is Ready for a while", 180, pause=3)
     world.kubectl("-n", "nightshift", "delete", "configmap", "nightshift-brake")
-    run = upgrade_on_a_quiet_disk(world)
+    run = upgrade()
     assert run["state"] == "success", run["note"]
     assert_on_target(world)
     assert_clean(world)
@@ -190,7 +193,7 @@ def test_a_night_that_went_through_is_taken_back_on_a_single_control_plane(world
     for node in ("cp1", "w1", "w2"):
         assert f"{node}: kubelet {TARGET} is newer than the API server {OLD}" in said
         take_packages_back(world, node)
-    go_forward_again(world)
+    go_forward_again(world, partial(world.upgrade, 2400))
 
 
 @pytest.mark.timeout(10800)
@@ -228,4 +231,4 @@ def test_a_night_that_stopped_half_way_is_taken_back_on_three_control_planes(wor
         )
         assert json.loads(health)["health"] == "true", name
     take_packages_back(world, begun)
-    go_forward_again(world)
+    go_forward_again(world, partial(upgrade_on_a_quiet_disk, world))

@@ -69,3 +69,19 @@ def test_a_drain_that_was_refused_names_what_refused_it(
     assert found.first is not None, found.sentence
     assert (found.first.cause.name, found.confidence) == (cause, Confidence.CONFIDENT)
     assert subject in found.sentence
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        # kubernetes/kubernetes pkg/registry/core/pod/storage/eviction.go: the causes' messages, and the answer's own.
+        "The disruption budget guard needs 1 healthy pods and has 1 currently",
+        "The disruption budget guard is still being processed by the server.",
+        "Cannot evict pod as it would violate the pod's disruption budget.",
+    ],
+)
+def test_each_of_the_apis_words_for_a_budget_is_known(said: str) -> None:
+    message = f"[DRAIN_BLOCKED] w1 could not be drained within 120 s: shop/web-1 ({said}). Cause: These pods were not allowed to go.\n"
+    found = judge({**b.healthy(), b.DRIVER: message})
+    assert found.first is not None, found.sentence
+    assert (found.first.cause.name, found.confidence) == ("pdb_deadlock", Confidence.CONFIDENT)

@@ -1,5 +1,7 @@
 import pytest
 from tests.fakes.cluster import FakeCluster
+from tests.unit.domain.diagnosis_bundles import DRIVER, healthy
+from tests.unit.domain.test_diagnosis_causes import judge
 
 from nightshift.clients.kube_api import Eviction, EvictionOutcome
 from nightshift.domain.errors import DrainBlockedError, LeaseHeldError
@@ -40,6 +42,22 @@ def test_a_budget_that_never_frees_up_is_named_and_nothing_is_forced(
     with pytest.raises(DrainBlockedError, match=r"within 600 s: shop/web-1 \(The disruption budget web"):
         drain_node(session, "w1")
     assert cluster.pods["w1"]
+
+
+@pytest.mark.parametrize(
+    ("answers", "cause"), [([_BUDGET] * 10_000, "pdb_deadlock"), ([], "pod_stays")], ids=["budget", "no end"]
+)
+def test_the_report_names_what_kept_the_drain(
+    cluster: FakeCluster, session: Session, answers: list[Eviction], cause: str
+) -> None:
+    cluster.pod_seconds = 10_000
+    cluster.add_pod("w1", "web-1")
+    cluster.eviction_answers["web-1"] = answers
+    with pytest.raises(DrainBlockedError) as caught:
+        drain_node(session, "w1")
+    found = judge({**healthy(), DRIVER: f"{caught.value}\n"})
+    assert found.first is not None, found.sentence
+    assert found.first.cause.name == cause
 
 
 def test_a_structural_deadlock_is_refused_before_anything_is_touched(
