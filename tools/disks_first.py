@@ -1,9 +1,10 @@
 """Run a command while the disks of the lab's nodes go before everything else on this machine.
 
 A node's disk is a file behind a loop device, on a pool that is a file behind another one. Every write is carried out by
-kernel threads (`kworker/u…`), twice over. On two CPUs they wait in line behind the processes of six nodes, and etcd takes that
-for a slow disk; a real disk needs no CPU of the node's. While the command runs these threads have the lowest real-time
-priority, which goes before all that has none; afterwards they are as they were.
+kernel threads, twice over: one takes it to the file, one says that it is done, others keep the journals. On two CPUs they
+wait in line behind the processes of six nodes, and etcd takes that for a slow disk; a real disk needs no CPU of the node's.
+While the command runs these threads have the lowest real-time priority, which goes before all that has none; afterwards they
+are as they were. docs/benchmarks.md says what it brings.
 
 Usage: disks_first.py COMMAND [ARGUMENT…]; its exit code is the command's. What may not be changed stays as it is, and is said.
 """
@@ -19,12 +20,17 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 PROC = Path("/proc")
-WORKERS = "kworker/u"  # those that are bound to no CPU: a loop device's work is theirs
-INTERVAL = 2.0  # seconds; a worker that is new waits in line as long
+THREADS = (
+    "kworker/",
+    "ksoftirqd/",
+    "jbd2/",
+    "xfsaild/",
+)  # of the kernel; a loop device's work and its completion are kworkers'
+INTERVAL = 2.0  # seconds; a thread that is new waits in line as long
 
 
 class Workers:
-    """The kernel's unbound workers, raised as they are seen.
+    """The kernel threads that a write waits for, raised as they are seen.
 
     Args:
         proc: where processes are listed.
@@ -60,8 +66,10 @@ class Workers:
         for entry in self._proc.iterdir():
             if entry.name.isdecimal():
                 with contextlib.suppress(OSError):  # it is gone
-                    if (entry / "comm").read_text().startswith(WORKERS):
-                        yield int(entry.name)
+                    if (entry / "comm").read_text().startswith(THREADS) and not (
+                        entry / "cmdline"
+                    ).read_bytes():
+                        yield int(entry.name)  # without arguments: no program that only has such a name
 
 
 def _schedule(pid: int, policy: int, priority: int) -> None:

@@ -1,4 +1,5 @@
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -17,21 +18,30 @@ AS_BEFORE = (os.SCHED_OTHER, 0)
 def processes(proc: Path, names: Mapping[int, str]) -> None:
     """Let exactly these be listed, beside what is no process."""
     for entry in proc.iterdir():
-        (entry / "comm").unlink()
-        entry.rmdir()
+        shutil.rmtree(entry)
     for name, comm in {**{str(pid): name for pid, name in names.items()}, "sys": "kworker/u-not"}.items():
         (proc / name).mkdir()
         (proc / name / "comm").write_text(comm + "\n")
+        (proc / name / "cmdline").write_text("")
 
 
-def test_the_unbound_workers_alone_are_raised_and_each_once(tmp_path: Path) -> None:
+def test_the_threads_a_write_waits_for_are_raised_and_each_once(tmp_path: Path) -> None:
     calls: Calls = []
     workers = disks_first.Workers(tmp_path, lambda *call: calls.append(call))
-    processes(tmp_path, {7: "kworker/u8:4-loop0", 8: "kworker/0:1-events", 9: "etcd"})
+    processes(tmp_path, {7: "kworker/u8:4-loop0", 8: "kthreadd", 9: "etcd"})
     workers.raise_new()
-    processes(tmp_path, {7: "kworker/u8:4-loop0", 9: "etcd", 11: "kworker/u8:2"})
+    processes(tmp_path, {7: "kworker/u8:4-loop0", 9: "etcd", 11: "kworker/1:6-dio/loop0", 12: "jbd2/loop3-8"})
     workers.raise_new()
-    assert calls == [(7, *RAISED), (11, *RAISED)]
+    assert calls[0] == (7, *RAISED)
+    assert sorted(calls[1:]) == [(11, *RAISED), (12, *RAISED)]
+
+
+def test_a_program_that_only_has_such_a_name_is_left_alone(tmp_path: Path) -> None:
+    calls: Calls = []
+    processes(tmp_path, {7: "jbd2/mine"})
+    (tmp_path / "7" / "cmdline").write_text("jbd2/mine\0")
+    disks_first.Workers(tmp_path, lambda *call: calls.append(call)).raise_new()
+    assert calls == []
 
 
 def test_afterwards_those_that_are_still_workers_are_as_before(tmp_path: Path) -> None:
