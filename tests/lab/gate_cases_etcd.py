@@ -13,7 +13,8 @@ _NEVER_ENOUGH = {
 _DOWN_IN_HA = {
     "etcd_latency": "blind",  # the metrics are gone with the member
     "etcd_state": "block",
-    "static_pods": "block",  # the fault takes the manifest away
+    "api_use": "blind",  # the node's API server knows no other etcd
+    "node_health": "blind",  # its kubelet knows no other API server, and is missed after a minute
 }
 
 CASES: tuple[GateCase, ...] = (
@@ -94,6 +95,7 @@ CASES: tuple[GateCase, ...] = (
         code="QUORUM_AT_RISK",
         words=("cp2 is missing", "2 of 3 are needed"),
         dependants=_DOWN_IN_HA,
+        policy=_SHORT,  # without an API server the kubelet soon tells nobody its configuration
         profile="ha",
     ),
     GateCase(
