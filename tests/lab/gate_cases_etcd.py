@@ -15,6 +15,7 @@ _DOWN_IN_HA = {
     "etcd_state": "block",
     "api_use": "blind",  # the node's API server knows no other etcd
     "node_health": "blind",  # its kubelet knows no other API server, and is missed after a minute
+    "static_pods": "block",  # its controller manager neither, and ends again and again
 }
 
 CASES: tuple[GateCase, ...] = (

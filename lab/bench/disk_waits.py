@@ -1,0 +1,48 @@
+"""How long a small write to the lab's disks takes, asked thirty times a second by a process that waits for no CPU itself.
+
+Usage: disk_waits.py [SECONDS], while the lab is up and something is at work on it. Prints the median, the 99th percentile and the
+longest in milliseconds, and how many took longer than the 100 ms that etcd warns about.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+import time
+
+from nslab.nodes import pool
+
+PAUSE = 0.03  # seconds between two writes
+ENTRY = b"x" * 2300  # bytes, about what one entry of etcd's log has
+LATE = 0.1  # seconds; etcd's warning threshold for an apply
+
+
+def waits(directory: str, seconds: float) -> list[float]:
+    """Append to a file of its own and wait for the disk, again and again; returns the seconds of each, in order of length."""
+    found = []
+    end = time.monotonic() + seconds
+    with tempfile.TemporaryFile(dir=directory) as file:
+        while time.monotonic() < end:
+            time.sleep(PAUSE)
+            os.write(file.fileno(), ENTRY)
+            begun = time.monotonic()
+            os.fdatasync(file.fileno())
+            found.append(time.monotonic() - begun)
+    return sorted(found)
+
+
+def main(seconds: float) -> None:
+    """Measure and print."""
+    os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(2))
+    found = waits(str(pool.SCRATCH), seconds)
+    late = sum(wait > LATE for wait in found)
+    middle, high, longest = (1000 * found[round(part * (len(found) - 1))] for part in (0.5, 0.99, 1))
+    print(
+        f"{len(found)} writes in {seconds:.0f} s: median {middle:.1f} ms, p99 {high:.0f} ms, longest {longest:.0f} ms; "
+        f"{late} took longer than {1000 * LATE:.0f} ms"
+    )
+
+
+if __name__ == "__main__":
+    main(float(sys.argv[1]) if len(sys.argv) > 1 else 60)
