@@ -11,11 +11,8 @@ _NEVER_ENOUGH = {
     "etcd_latency": {"window_seconds": 20, "longest_window_seconds": 20, "minimum_samples": 100_000}
 }
 _DOWN_IN_HA = {
-    "etcd_latency": "blind",  # the metrics are gone with the member
     "etcd_state": "block",
     "api_use": "blind",  # the node's API server knows no other etcd
-    "node_health": "blind",  # its kubelet knows no other API server, and is missed after a minute
-    "static_pods": "block",  # its controller manager neither, and ends again and again
 }
 
 CASES: tuple[GateCase, ...] = (
@@ -96,8 +93,8 @@ CASES: tuple[GateCase, ...] = (
         code="QUORUM_AT_RISK",
         words=("cp2 is missing", "2 of 3 are needed"),
         dependants=_DOWN_IN_HA,
-        policy=_SHORT,  # without an API server the kubelet soon tells nobody its configuration
         profile="ha",
+        no_window="without its API server the node's kubelet is missed after 40 s, and its controller manager ends again and again",
     ),
     GateCase(
         name="outage-not-accepted",
