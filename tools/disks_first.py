@@ -3,101 +3,122 @@
 A node's disk is a file behind a loop device, on a pool that is a file behind another one. Every write is carried out by
 kernel threads, twice over: one takes it to the file, one says that it is done, others keep the journals. On two CPUs they
 wait in line behind the processes of six nodes, and etcd takes that for a slow disk; a real disk needs no CPU of the node's.
-While the command runs these threads have the lowest real-time priority, which goes before all that has none; afterwards they
-are as they were. docs/benchmarks.md says what it brings.
+While the command runs these threads have the lowest real-time priority, which goes before all that has none; a keeper of
+its own, which no signal to the command reaches, lets them wait in line again once the command is gone.
 
-Usage: disks_first.py COMMAND [ARGUMENT…]; its exit code is the command's. What may not be changed stays as it is, and is said.
+Usage: disks_first.py COMMAND [ARGUMENT…]. It becomes the command: signals and the exit code are the command's.
+Where the threads may not be changed the command runs all the same, and that is said first.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
-import signal
-import subprocess
+import select
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 PROC = Path("/proc")
-THREADS = (
-    "kworker/",
-    "ksoftirqd/",
-    "jbd2/",
-    "xfsaild/",
-)  # of the kernel; a loop device's work and its completion are kworkers'
+# Of the kernel; a loop device's work and its completion are kworkers'.
+THREADS = (b"kworker/", b"ksoftirqd/", b"jbd2/", b"xfsaild/")
 INTERVAL = 2.0  # seconds; a thread that is new waits in line as long
 
 
-class Workers:
-    """The kernel threads that a write waits for, raised as they are seen.
+class Scheduler:
+    """How the machine shares its CPUs out, see sched(7)."""
+
+    def is_ordinary(self, pid: int) -> bool:
+        """Tell whether a process has no priority of its own kind; OSError when it is gone."""
+        return os.sched_getscheduler(pid) == os.SCHED_OTHER
+
+    def raise_(self, pid: int) -> None:
+        """Let it go before all that is ordinary; OSError when it may not be changed or is gone."""
+        os.sched_setscheduler(pid, os.SCHED_FIFO, os.sched_param(1))
+
+    def lower(self, pid: int) -> None:
+        """Make it ordinary; OSError as above."""
+        os.sched_setscheduler(pid, os.SCHED_OTHER, os.sched_param(0))
+
+
+class Threads:
+    """The kernel threads that a write waits for.
 
     Args:
         proc: where processes are listed.
-        schedule: gives a process a policy and a priority, see sched(7); OSError when it may not or the process is gone.
+        scheduler: of this machine.
     """
 
-    def __init__(self, proc: Path = PROC, schedule: Callable[[int, int, int], None] | None = None) -> None:
+    def __init__(self, proc: Path = PROC, scheduler: Scheduler | None = None) -> None:
         self._proc = proc
-        self._schedule = schedule or _schedule
+        self._scheduler = scheduler or Scheduler()
         self._raised: set[int] = set()
-        self.refusal = ""  # why the last one that could not be raised could not
 
-    def raise_new(self) -> None:
-        """Raise those that were not there before."""
-        for pid in set(self._pids()) - self._raised:
+    def raise_new(self) -> str:
+        """Raise those that are ordinary; returns why none or not all of them go first, "" when they do."""
+        seen = list(self._pids())
+        refused = ""
+        for pid in seen:
             try:
-                self._schedule(pid, os.SCHED_FIFO, 1)
+                if self._scheduler.is_ordinary(pid):
+                    self._scheduler.raise_(pid)
+                    self._raised.add(pid)
             except ProcessLookupError:
                 continue
             except OSError as error:
-                self.refusal = str(error)
-                continue
-            self._raised.add(pid)
+                refused = str(error)
+        return refused or ("" if seen else f"{self._proc} shows no kernel threads")
 
     def give_back(self) -> None:
-        """Let all that were raised and are still workers wait in line again."""
+        """Let all that were raised here and are still such threads wait in line again."""
         for pid in self._raised & set(self._pids()):
             with contextlib.suppress(OSError):
-                self._schedule(pid, os.SCHED_OTHER, 0)
+                self._scheduler.lower(pid)
         self._raised.clear()
 
     def _pids(self) -> Iterator[int]:
         for entry in self._proc.iterdir():
             if entry.name.isdecimal():
                 with contextlib.suppress(OSError):  # it is gone
-                    if (entry / "comm").read_text().startswith(THREADS) and not (
-                        entry / "cmdline"
-                    ).read_bytes():
-                        yield int(entry.name)  # without arguments: no program that only has such a name
+                    is_one = (entry / "comm").read_bytes().startswith(THREADS)
+                    if (
+                        is_one and not (entry / "cmdline").read_bytes()
+                    ):  # no program that only has such a name
+                        yield int(entry.name)
 
 
-def _schedule(pid: int, policy: int, priority: int) -> None:
-    os.sched_setscheduler(pid, policy, os.sched_param(priority))
+def keep_until_gone(threads: Threads, process: int) -> None:
+    """Raise what is new until a process has ended, then give all back.
+
+    Args:
+        threads: to keep raised.
+        process: a pidfd.
+    """
+    while not select.select([process], [], [], INTERVAL)[0]:
+        threads.raise_new()
+    threads.give_back()
 
 
-def run(command: list[str], workers: Workers) -> int:
-    """Run it to its end, pass on a request to end, and return its exit code (128 + the signal that ended it)."""
-    with subprocess.Popen(command) as child:
-        former = {
-            number: signal.signal(number, lambda number, _frame: child.send_signal(number))
-            for number in (signal.SIGINT, signal.SIGTERM)
-        }
-        try:
-            while True:
-                workers.raise_new()
-                with contextlib.suppress(subprocess.TimeoutExpired):
-                    code = child.wait(INTERVAL)
-                    return code if code >= 0 else 128 - code
-        finally:
-            for number, handler in former.items():
-                signal.signal(number, handler)
-            workers.give_back()
-            if workers.refusal:
-                print(f"disks_first: the lab's disks waited in line: {workers.refusal}", file=sys.stderr)
+def main(command: list[str], threads: Threads) -> None:
+    """Raise, leave a keeper behind, and become the command."""
+    refusal = threads.raise_new()
+    if refusal:
+        print(f"disks_first: not all of the lab's disks go first: {refusal}", file=sys.stderr, flush=True)
+    this = os.pidfd_open(os.getpid())
+    first = os.fork()
+    if first == 0:
+        os.setsid()
+        if os.fork() == 0:  # no child of the command, which may wait for all of its own
+            nothing = os.open(os.devnull, os.O_RDWR)
+            for number in (0, 1, 2):  # who reads the command's output need not wait for the keeper
+                os.dup2(nothing, number)
+            keep_until_gone(threads, this)
+        os._exit(0)
+    os.waitpid(first, 0)
+    os.execvp(command[0], command)
 
 
 if __name__ == "__main__":
     if len(sys.argv) < 2:
         sys.exit("usage: disks_first.py COMMAND [ARGUMENT…]")
-    sys.exit(run(sys.argv[1:], Workers()))
+    main(sys.argv[1:], Threads())

@@ -1,7 +1,7 @@
-"""How long a small write to the lab's disks takes, asked thirty times a second by a process that waits for no CPU itself.
+"""How long a small write to the pool of the lab's disks takes, asked thirty times a second by a process that waits for no CPU itself.
 
 Usage: disk_waits.py [SECONDS], while the lab is up and something is at work on it. Prints the median, the 99th percentile and the
-longest in milliseconds, and how many took longer than the 100 ms that etcd warns about.
+longest in milliseconds, and how many took longer than the 100 ms after which etcd warns of a slow apply.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from nslab.nodes import pool
 
 PAUSE = 0.03  # seconds between two writes
 ENTRY = b"x" * 2300  # bytes, about what one entry of etcd's log has
-LATE = 0.1  # seconds; etcd's warning threshold for an apply
+LATE = 0.1  # seconds
 
 
 def waits(directory: str, seconds: float) -> list[float]:

@@ -1,8 +1,10 @@
+import errno
 import os
 import shutil
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -10,81 +12,173 @@ import pytest
 
 import disks_first
 
-Calls = list[tuple[int, int, int]]
-RAISED = (os.SCHED_FIFO, 1)
-AS_BEFORE = (os.SCHED_OTHER, 0)
+FIRST = "raised"
+ORDINARY = "ordinary"
 
 
-def processes(proc: Path, names: Mapping[int, str]) -> None:
+class FakeScheduler(disks_first.Scheduler):
+    """What every process has, and who may not be changed."""
+
+    def __init__(self) -> None:
+        self.has: dict[int, str] = {}
+        self.refused: set[int] = set()
+        self.changes: list[tuple[int, str]] = []
+
+    def is_ordinary(self, pid: int) -> bool:
+        if self.has.get(pid) == "gone":
+            raise ProcessLookupError
+        return self.has.get(pid, ORDINARY) == ORDINARY
+
+    def raise_(self, pid: int) -> None:
+        self._change(pid, FIRST)
+
+    def lower(self, pid: int) -> None:
+        self._change(pid, ORDINARY)
+
+    def _change(self, pid: int, kind: str) -> None:
+        if pid in self.refused:
+            raise PermissionError(errno.EPERM, "not permitted")
+        self.has[pid] = kind
+        self.changes.append((pid, kind))
+
+
+@pytest.fixture
+def scheduler() -> FakeScheduler:
+    return FakeScheduler()
+
+
+@pytest.fixture
+def threads(tmp_path: Path, scheduler: FakeScheduler) -> disks_first.Threads:
+    return disks_first.Threads(tmp_path, scheduler)
+
+
+def processes(proc: Path, names: Mapping[int, str | bytes]) -> None:
     """Let exactly these be listed, beside what is no process."""
     for entry in proc.iterdir():
         shutil.rmtree(entry)
     for name, comm in {**{str(pid): name for pid, name in names.items()}, "sys": "kworker/u-not"}.items():
         (proc / name).mkdir()
-        (proc / name / "comm").write_text(comm + "\n")
-        (proc / name / "cmdline").write_text("")
+        (proc / name / "comm").write_bytes(comm if isinstance(comm, bytes) else comm.encode())
+        (proc / name / "cmdline").write_bytes(b"")
 
 
-def test_the_threads_a_write_waits_for_are_raised_and_each_once(tmp_path: Path) -> None:
-    calls: Calls = []
-    workers = disks_first.Workers(tmp_path, lambda *call: calls.append(call))
-    processes(tmp_path, {7: "kworker/u8:4-loop0", 8: "kthreadd", 9: "etcd"})
-    workers.raise_new()
-    processes(tmp_path, {7: "kworker/u8:4-loop0", 9: "etcd", 11: "kworker/1:6-dio/loop0", 12: "jbd2/loop3-8"})
-    workers.raise_new()
-    assert calls[0] == (7, *RAISED)
-    assert sorted(calls[1:]) == [(11, *RAISED), (12, *RAISED)]
+def test_the_threads_a_write_waits_for_are_raised_and_each_once(
+    tmp_path: Path, threads: disks_first.Threads, scheduler: FakeScheduler
+) -> None:
+    processes(tmp_path, {7: "kworker/u8:4-loop0", 8: "kthreadd", 9: b"etcd\xc3"})
+    assert threads.raise_new() == ""
+    processes(tmp_path, {7: "kworker/u8:4-loop0", 11: "kworker/1:6-dio/loop0", 12: "jbd2/loop3-8"})
+    threads.raise_new()
+    assert scheduler.changes[0] == (7, FIRST)
+    assert sorted(scheduler.changes[1:]) == [(11, FIRST), (12, FIRST)]
 
 
-def test_a_program_that_only_has_such_a_name_is_left_alone(tmp_path: Path) -> None:
-    calls: Calls = []
+def test_a_program_that_only_has_such_a_name_is_left_alone(
+    tmp_path: Path, threads: disks_first.Threads, scheduler: FakeScheduler
+) -> None:
     processes(tmp_path, {7: "jbd2/mine"})
     (tmp_path / "7" / "cmdline").write_text("jbd2/mine\0")
-    disks_first.Workers(tmp_path, lambda *call: calls.append(call)).raise_new()
-    assert calls == []
+    threads.raise_new()
+    assert scheduler.changes == []
 
 
-def test_afterwards_those_that_are_still_workers_are_as_before(tmp_path: Path) -> None:
-    calls: Calls = []
-    workers = disks_first.Workers(tmp_path, lambda *call: calls.append(call))
+def test_what_went_first_before_still_does_afterwards(
+    tmp_path: Path, threads: disks_first.Threads, scheduler: FakeScheduler
+) -> None:
     processes(tmp_path, {7: "kworker/u8:4", 8: "kworker/u8:5"})
-    workers.raise_new()
-    calls.clear()
-    processes(tmp_path, {7: "kworker/u8:4", 8: "postgres"})  # the number is another's by now
-    workers.give_back()
-    workers.give_back()
-    assert calls == [(7, *AS_BEFORE)]
+    scheduler.has[7] = FIRST
+    threads.raise_new()
+    threads.give_back()
+    assert scheduler.has == {7: FIRST, 8: ORDINARY}
 
 
-def test_a_refusal_is_kept_and_what_is_gone_is_none(tmp_path: Path) -> None:
-    def refuse(pid: int, _policy: int, _priority: int) -> None:
-        raise ProcessLookupError if pid == 7 else PermissionError("not permitted")
-
-    workers = disks_first.Workers(tmp_path, refuse)
+def test_a_number_that_is_anothers_by_now_is_not_given_back(
+    tmp_path: Path, threads: disks_first.Threads, scheduler: FakeScheduler
+) -> None:
     processes(tmp_path, {7: "kworker/u8:4"})
-    workers.raise_new()
-    assert workers.refusal == ""
+    threads.raise_new()
+    processes(tmp_path, {7: "postgres"})
+    threads.give_back()
+    assert scheduler.changes == [(7, FIRST)]
+
+
+def test_what_another_run_lowered_is_raised_again(
+    tmp_path: Path, threads: disks_first.Threads, scheduler: FakeScheduler
+) -> None:
+    processes(tmp_path, {7: "kworker/u8:4"})
+    threads.raise_new()
+    scheduler.has[7] = ORDINARY
+    threads.raise_new()
+    assert scheduler.has[7] == FIRST
+
+
+def test_who_may_not_is_told_and_what_is_gone_is_no_refusal(
+    tmp_path: Path, threads: disks_first.Threads, scheduler: FakeScheduler
+) -> None:
+    processes(tmp_path, {7: "kworker/u8:4"})
+    scheduler.has[7] = "gone"
+    assert threads.raise_new() == ""
     processes(tmp_path, {8: "kworker/u8:4"})
-    workers.raise_new()
-    assert "not permitted" in workers.refusal
+    scheduler.refused.add(8)
+    assert "not permitted" in threads.raise_new()
+    processes(tmp_path, {9: "etcd"})
+    assert "shows no kernel threads" in threads.raise_new()
 
 
-@pytest.mark.parametrize(("script", "code"), [("exit 3", 3), ("kill -9 $$", 128 + signal.SIGKILL)])
-def test_the_exit_code_is_the_commands(tmp_path: Path, script: str, code: int) -> None:
-    assert disks_first.run(["sh", "-c", script], disks_first.Workers(tmp_path, lambda *_: None)) == code
+# What a run of its own does: its threads are files, and every change is a line in a log.
+PROGRAM = """
+import sys, pathlib, disks_first as d
+proc, log = map(pathlib.Path, sys.argv[1:3])
+class Logged(d.Scheduler):
+    is_ordinary = lambda self, pid: f"up {pid}" not in (log.read_text() if log.exists() else "")
+    def say(self, what):
+        with log.open("a") as file: file.write(what + "\\n")
+    raise_ = lambda self, pid: self.say(f"up {pid}")
+    lower = lambda self, pid: self.say(f"down {pid}")
+d.INTERVAL = 0.05
+d.main(sys.argv[3:], d.Threads(proc, Logged()))
+"""
 
 
-def test_a_request_to_end_reaches_the_command(tmp_path: Path) -> None:
-    script = "trap 'echo ended; exit 5' TERM; echo ready; while :; do sleep 0.05; done"
-    code = (
-        "import sys, pathlib, disks_first as d;"
-        "sys.exit(d.run(sys.argv[2:], d.Workers(pathlib.Path(sys.argv[1]), lambda *_: None)))"
-    )
-    with subprocess.Popen(
-        [sys.executable, "-c", code, str(tmp_path), "sh", "-c", script], stdout=subprocess.PIPE, text=True
-    ) as program:
-        assert program.stdout is not None
-        assert program.stdout.readline() == "ready\n"
-        program.terminate()
-        assert program.stdout.read() == "ended\n"
-    assert program.returncode == 5
+def start(proc: Path, log: Path, script: str) -> "subprocess.Popen[str]":
+    command = [sys.executable, "-c", PROGRAM, str(proc), str(log), "sh", "-c", script]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+
+
+def wait_for(log: Path, lines: list[str]) -> None:
+    deadline = time.monotonic() + 20
+    while log.read_text().splitlines() != lines and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert log.read_text().splitlines() == lines
+
+
+@pytest.mark.parametrize("ending", [None, signal.SIGTERM, signal.SIGKILL])
+def test_it_is_the_command_and_when_that_is_gone_all_is_given_back(
+    tmp_path: Path, ending: signal.Signals | None
+) -> None:
+    proc, log = tmp_path / "proc", tmp_path / "log"
+    proc.mkdir()
+    processes(proc, {7: "kworker/u8:4"})
+    with start(
+        proc, log, "echo $$; read -r line </dev/null; " + ("exit 3" if ending is None else "exec sleep 60")
+    ) as run:
+        assert run.stdout is not None
+        assert int(run.stdout.readline()) == run.pid
+        assert log.read_text().splitlines() == ["up 7"]
+        if ending is not None:
+            os.kill(run.pid, ending)
+        assert run.wait(20) == (3 if ending is None else -ending)
+        assert run.stdout.read() == ""  # the keeper holds nothing of it
+    wait_for(log, ["up 7", "down 7"])
+
+
+def test_a_thread_that_comes_later_goes_first_too(tmp_path: Path) -> None:
+    proc, log = tmp_path / "proc", tmp_path / "log"
+    proc.mkdir()
+    processes(proc, {7: "kworker/u8:4"})
+    with start(proc, log, "echo ready; exec sleep 60") as run:
+        assert run.stdout is not None
+        run.stdout.readline()
+        processes(proc, {7: "kworker/u8:4", 9: "kworker/u8:6"})
+        wait_for(log, ["up 7", "up 9"])
+        run.kill()
