@@ -29,7 +29,7 @@ class Scheduler:
     """How the machine shares its CPUs out, see sched(7)."""
 
     def is_ordinary(self, pid: int) -> bool:
-        """Tell whether a process has no priority of its own kind; OSError when it is gone."""
+        """Tell whether a process waits in line as most do; OSError when it is gone."""
         return os.sched_getscheduler(pid) == os.SCHED_OTHER
 
     def raise_(self, pid: int) -> None:
@@ -78,13 +78,16 @@ class Threads:
 
     def _pids(self) -> Iterator[int]:
         for entry in self._proc.iterdir():
-            if entry.name.isdecimal():
-                with contextlib.suppress(OSError):  # it is gone
-                    is_one = (entry / "comm").read_bytes().startswith(THREADS)
-                    if (
-                        is_one and not (entry / "cmdline").read_bytes()
-                    ):  # no program that only has such a name
-                        yield int(entry.name)
+            if entry.name.isdecimal() and _is_one(entry):
+                yield int(entry.name)
+
+
+def _is_one(process: Path) -> bool:
+    try:
+        # What has arguments is a program that only has such a name.
+        return (process / "comm").read_bytes().startswith(THREADS) and not (process / "cmdline").read_bytes()
+    except OSError:  # it is gone
+        return False
 
 
 def keep_until_gone(threads: Threads, process: int) -> None:
@@ -94,9 +97,11 @@ def keep_until_gone(threads: Threads, process: int) -> None:
         threads: to keep raised.
         process: a pidfd.
     """
-    while not select.select([process], [], [], INTERVAL)[0]:
-        threads.raise_new()
-    threads.give_back()
+    try:
+        while not select.select([process], [], [], INTERVAL)[0]:
+            threads.raise_new()
+    finally:
+        threads.give_back()
 
 
 def main(command: list[str], threads: Threads) -> None:
@@ -105,16 +110,12 @@ def main(command: list[str], threads: Threads) -> None:
     if refusal:
         print(f"disks_first: not all of the lab's disks go first: {refusal}", file=sys.stderr, flush=True)
     this = os.pidfd_open(os.getpid())
-    first = os.fork()
-    if first == 0:
-        os.setsid()
-        if os.fork() == 0:  # no child of the command, which may wait for all of its own
-            nothing = os.open(os.devnull, os.O_RDWR)
-            for number in (0, 1, 2):  # who reads the command's output need not wait for the keeper
-                os.dup2(nothing, number)
+    if os.fork() == 0:
+        try:
+            os.setsid()
             keep_until_gone(threads, this)
-        os._exit(0)
-    os.waitpid(first, 0)
+        finally:
+            os._exit(0)  # whatever happens, this is no second command
     os.execvp(command[0], command)
 
 

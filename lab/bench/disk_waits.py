@@ -7,9 +7,11 @@ longest in milliseconds, and how many took longer than the 100 ms after which et
 from __future__ import annotations
 
 import os
+import statistics
 import sys
 import tempfile
 import time
+from pathlib import Path
 
 from nslab.nodes import pool
 
@@ -18,8 +20,8 @@ ENTRY = b"x" * 2300  # bytes, about what one entry of etcd's log has
 LATE = 0.1  # seconds
 
 
-def waits(directory: str, seconds: float) -> list[float]:
-    """Append to a file of its own and wait for the disk, again and again; returns the seconds of each, in order of length."""
+def waits(directory: Path, seconds: float) -> list[float]:
+    """Append to a file of its own and wait for the disk, again and again; returns the seconds of each."""
     found = []
     end = time.monotonic() + seconds
     with tempfile.TemporaryFile(dir=directory) as file:
@@ -29,20 +31,20 @@ def waits(directory: str, seconds: float) -> list[float]:
             begun = time.monotonic()
             os.fdatasync(file.fileno())
             found.append(time.monotonic() - begun)
-    return sorted(found)
+    return found
 
 
-def main(seconds: float) -> None:
-    """Measure and print."""
-    os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(2))
-    found = waits(str(pool.SCRATCH), seconds)
+def summary(found: list[float], seconds: float) -> str:
+    """What is printed of these waits, in seconds and at least two of them."""
     late = sum(wait > LATE for wait in found)
-    middle, high, longest = (1000 * found[round(part * (len(found) - 1))] for part in (0.5, 0.99, 1))
-    print(
-        f"{len(found)} writes in {seconds:.0f} s: median {middle:.1f} ms, p99 {high:.0f} ms, longest {longest:.0f} ms; "
+    return (
+        f"{len(found)} writes in {seconds:.0f} s: median {1000 * statistics.median(found):.1f} ms, "
+        f"p99 {1000 * statistics.quantiles(found, n=100)[98]:.0f} ms, longest {1000 * max(found):.0f} ms; "
         f"{late} took longer than {1000 * LATE:.0f} ms"
     )
 
 
 if __name__ == "__main__":
-    main(float(sys.argv[1]) if len(sys.argv) > 1 else 60)
+    asked = float(sys.argv[1]) if len(sys.argv) > 1 else 60.0
+    os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(2))  # before the kernel threads of disks_first.py
+    print(summary(waits(pool.SCRATCH, asked), asked))

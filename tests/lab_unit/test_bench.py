@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from bench import compare, spent, tables
+from bench import compare, disk_waits, spent, tables
 from bench.cordons import Cordons
 from bench.runs import PHASES, NodeTimes, Run, keep, load
 from nslab.nodes import state
@@ -360,3 +361,23 @@ def test_page_keeps_its_text_and_the_other_profile(tmp_path: Path) -> None:
         assert kept in text
     for gone in ("old ha", "new ha\n"):
         assert gone not in text
+
+
+def test_every_wait_for_the_disk_counts_and_the_late_ones_are_told() -> None:
+    line = disk_waits.summary([0.001] * 97 + [0.1, 0.101, 1.2], 60)
+    assert line == (
+        "100 writes in 60 s: median 1.0 ms, p99 1189 ms, longest 1200 ms; 2 took longer than 100 ms"
+    )
+
+
+def test_the_disk_is_waited_for_in_the_directory_that_was_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: list[str] = []
+    monkeypatch.setattr(
+        disk_waits.os, "fdatasync", lambda fd: synced.append(os.readlink(f"/proc/self/fd/{fd}"))
+    )
+    found = disk_waits.waits(tmp_path, 0.2)
+    assert len(found) == len(synced) > 1
+    assert all(path.startswith(str(tmp_path)) for path in synced)
+    assert list(tmp_path.iterdir()) == []
