@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Kill the real Airflow and the real cluster at every moment of a night, and judge what comes of it.
 
-    make chaos                        every case that has not passed on this commit; goes on where it stopped
+    make chaos                        every case that has not passed on this code; goes on where it stopped
     lab/chaos/run.py --list           the cases with their strikes and how long they take
     lab/chaos/run.py --only NAME …    these cases, passed or not
     lab/chaos/run.py --fresh          all cases anew
@@ -9,7 +9,8 @@
     lab/chaos/run.py --pages          write the results into docs/safety.md and docs/benchmarks.md
 
 It takes the lab (and resets it for every case) and port 8080; a demo's Airflow is stopped. Each case writes a journal,
-one line per thing that was seen, named after the case; see docs/safety.md, "Chaos".
+one line per thing that was seen, named after the case; see docs/safety.md, "Chaos". What came of it is kept in
+tests/lab/chaos.json: commit that file.
 """
 
 from __future__ import annotations
@@ -45,7 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _pages(options.results)
     cases = [case_named(name) for name in options.only] if options.only else list(CASES)
     if not options.only and not options.fresh:
-        cases = results.due(cases, results.load(options.results), results.commit())
+        cases = results.due(cases, results.load(options.results), results.fingerprint())
     return _play(cases, options.results)
 
 
@@ -58,17 +59,20 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--fresh", action="store_true")
     parser.add_argument("--judge", nargs="+", type=Path, metavar="FILE")
     parser.add_argument("--pages", action="store_true")
-    parser.add_argument("--results", type=Path, default=results.directory() / "results.json")
+    parser.add_argument("--results", type=Path, default=results.FILE)
     return parser
 
 
 def _list(file: Path) -> int:
     rows = results.load(file)
+    due = results.due(CASES, rows, results.fingerprint())
     for case in CASES:
         row = rows.get(case.name)
         said = (
             f"{row['outcome']} in {row['seconds'] / 60:.0f} min at {row['commit']}" if row else "not played"
         )
+        if row and case in due:
+            said += ", due again on this code"
         print(f"{case.name} ({case.profile}, about {case.minutes} min): {said}")
         for strike in case.strikes:
             print(f"    {strike.moment:27} {strike.fault} [{strike.place}] -> {strike.expect.name.lower()}")
@@ -88,9 +92,10 @@ def _play(cases: Sequence[Case], file: Path) -> int:
     try:
         for number, case in enumerate(cases, 1):
             print(f"[{number} of {len(cases)}] {case.name}, about {case.minutes} min", flush=True)
-            began, journal = time.monotonic(), file.parent / f"{case.name}.jsonl"
+            began, on = time.monotonic(), results.fingerprint()
+            journal = results.directory() / f"{case.name}.jsonl"
             verdict = play(world, case, journal)
-            results.keep(file, case, verdict, time.monotonic() - began, journal)
+            results.keep(file, case, verdict, time.monotonic() - began, on)
             failed += not verdict.has_passed
             tell(case, verdict)
             print(f"  journal: {journal}", flush=True)

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import yaml
+from tests.lab import results as lab_results
 
 from chaos import pages, results
 from chaos.catalogue import (
@@ -761,21 +762,32 @@ def test_a_journal_is_read_as_it_was_written_without_a_line_that_was_cut() -> No
 
 def row(outcome: str, commit: str, made: Verdict) -> results.Row:
     return {
-        "outcome": outcome, "seconds": 600.0, "commit": commit, "ended": "2026-11-24T12:00:00+00:00",
-        "profile": "small", "strikes": summary(made), "breaches": list(made.breaches), "journal": "x",
+        "outcome": outcome, "seconds": 600.0, "commit": commit, "on": commit, "ended": "2026-11-24T12:00:00+00:00",
+        "profile": "small", "strikes": summary(made), "breaches": list(made.breaches),
     }  # fmt: skip
 
 
-def test_what_passed_on_this_commit_is_not_played_again(tmp_path: Path) -> None:
-    good = verdict(ATTACHED)
+def test_what_passed_on_this_code_is_not_played_again(tmp_path: Path) -> None:
+    good, bad = verdict(ATTACHED), verdict([*ATTACHED, node(60, "cp1", 7, 8)])
     case, other, third = CASES[:3]
-    file = tmp_path / "results.json"
-    results.keep(file, case, good, 600.0, tmp_path / "j.jsonl")
-    now = results.commit()
-    assert results.due([case, other], results.load(file), now) == [other]
-    assert results.due([case, other], results.load(file), "another") == [case, other]
-    rows = {third.name: row("failed", now, good)}
-    assert results.due([third], rows, now) == [third]
+    file = tmp_path / "chaos.json"
+    results.keep(file, case, good, 600.0, "today")
+    results.keep(file, third, bad, 600.0, "today")
+    rows = results.load(file)
+    assert results.due([case, other, third], rows, "today") == [other, third]
+    assert results.due([case], rows, "tomorrow") == [case]
+    assert results.due([case], rows, None) == [case]
+
+
+def test_what_is_not_committed_is_never_done(tmp_path: Path) -> None:
+    file = tmp_path / "chaos.json"
+    results.keep(file, CASES[0], verdict(ATTACHED), 600.0, None)
+    assert results.due([CASES[0]], results.load(file), None) == [CASES[0]]
+
+
+def test_what_came_of_a_case_ages_no_case() -> None:
+    played_on = [*lab_results.PRODUCT, *(path for reads in lab_results.READS.values() for path in reads)]
+    assert not any(results.FILE.is_relative_to(lab_results.ROOT / path) for path in played_on)
 
 
 def test_pages_show_every_strike_and_what_is_broken() -> None:
