@@ -198,7 +198,7 @@ def _attached(strike: Strike, struck: Event, since: float, events: Sequence[Even
     if attached is None:
         return Outcome(strike, how, None, (f"its next try never asked the node for {job}",))
     if strike.fault is Fault.CLEAR:
-        since = max([since, *_waits_of_setup(struck, events)])
+        since = max([since, *_waits_of_setup(struck, again, events)])
     seconds = max(0.0, attached - since)
     return Outcome(strike, how, seconds, _too_late(strike, seconds))
 
@@ -215,14 +215,17 @@ def _attaches(job: str, node: str, since: float, events: Sequence[Event]) -> flo
     return min([*(e.at for e in commands if e["verb"] == "start-job"), *followed], default=None)
 
 
-def _waits_of_setup(struck: Event, events: Sequence[Event]) -> Iterator[float]:
-    """Returns of the Kubernetes API for which the setup task had to wait that Airflow cleared along with the task."""
-    ends = (
-        e["ended"]
+def _waits_of_setup(struck: Event, again: Event, events: Sequence[Event]) -> Iterator[float]:
+    """Returns of the Kubernetes API for which the setup task had to wait that Airflow cleared along with the task.
+
+    It may take several tries: the API that is back after etcd's step goes away again in that of the API server.
+    """
+    tries = [
+        e
         for e in of(events, "attempt")
-        if e["task"] == _SETUP and e["run"] == struck["run"] and e.at > struck.at
-    )
-    end = next(ends, None) or struck.at
+        if e["task"] == _SETUP and e["run"] == struck["run"] and struck.at < e.at <= again.at
+    ]
+    end = max((e["ended"] for e in tries if e["ended"] is not None), default=struck.at)
     return (at for at in _api_returns(events) if struck.at < at <= end)
 
 

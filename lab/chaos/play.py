@@ -29,12 +29,16 @@ from nslab.shell import LabError
 _MOMENT_SECONDS = 1500
 _SETTLE_SECONDS = 1500
 _NIGHT_SECONDS = 2400
-_SECOND_SECONDS = 900
+_SECOND_SECONDS = 1800
 _EXTRA_NIGHTS = (
     2  # for one strike whose moment did not come: the machine was busy, or the run before it failed
 )
-# Codes of gates that refuse what a strike did a moment ago: a node that was away, an etcd that began anew.
-_UNSETTLED = frozenset({"NODE_NOT_SETTLED", "ETCD_RESTARTED", "ETCD_LEADER_CHANGED"})
+# Codes of gates that refuse what a strike did a moment ago: a node that was away, an etcd that began anew. A real night
+# comes a day later; ours comes a minute later.
+_UNSETTLED = frozenset(
+    {"NODE_NOT_SETTLED", "MANIFEST_NOT_RUNNING", "DPKG_BUSY"}
+    | {"ETCD_RESTARTED", "ETCD_LEADER_CHANGED", "ETCD_MEMBER_DOWN", "ETCD_NO_LEADER", "ETCD_TOO_FEW_SAMPLES"}
+)
 _BUSY = frozenset({"ETCD_SLOW"})  # beside them; alone it is `World.is_just_busy`
 _CALM_SECONDS = 2.0
 _POLL_SECONDS = 0.05

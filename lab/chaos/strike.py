@@ -22,7 +22,7 @@ from chaos.scene import JOBS, Found
 from nsdemo.processes import process_table
 
 _PROCESS_SECONDS = 5.0  # a task is "running" a little before its process has its name
-_SECOND_RUN_SECONDS = 900
+_SECOND_RUN_SECONDS = 1800  # a duplicate waits for the night's end, and two Airflows share two cores
 _SUPERVISOR = "airflow worker -- LocalExecutor"  # begin of the title of a process that runs tasks
 
 
@@ -61,9 +61,13 @@ def strike(ground: Ground, blow: Blow) -> None:
         "attempt": found.task.number,
         "node": found.node,
     }
-    prepared = _prepared(ground, blow)
-    ground.journal.tell("strike", **told)
+    prepared, at = _prepared(ground, blow), time.time()
+    is_instant = blow.strike.fault in _INSTANT
+    if not is_instant:  # it stays until all is back
+        ground.journal.tell("strike", at, **told)
     done = prepared()
+    if is_instant:  # what was gone already was not struck
+        ground.journal.tell("strike", at, **told)
     ground.journal.tell("note", text=f"done: {done}")
 
 
@@ -89,6 +93,7 @@ _COMPONENTS = {
     Fault.API_SERVER: "api-server",
     Fault.DAG_PROCESSOR: "dag-processor",
 }
+_INSTANT = frozenset({Fault.TASK, Fault.SUPERVISOR, *_COMPONENTS})
 _LAB_FAULTS = {
     Fault.SSH: ("ssh-cut", OUTAGE_SECONDS),
     Fault.API: ("api-down", OUTAGE_SECONDS),
@@ -136,7 +141,10 @@ def _title(process: Path) -> str:
 
 
 def _kill(pid: int) -> int:
-    os.kill(pid, signal.SIGKILL)
+    try:
+        os.kill(pid, signal.SIGKILL)
+    except ProcessLookupError as error:
+        raise LookupError(f"process {pid} ended a moment ago") from error
     return pid
 
 

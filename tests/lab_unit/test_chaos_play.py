@@ -7,10 +7,10 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import httpx
 import pytest
@@ -284,6 +284,7 @@ def test_a_blocked_last_night_is_asked_again(monkeypatch: pytest.MonkeyPatch) ->
         ("blocked", "NODE_NOT_SETTLED", 2),
         ("blind", "ETCD_RESTARTED", 2),
         ("blocked", "ETCD_LEADER_CHANGED", 2),
+        ("blocked", "MANIFEST_NOT_RUNNING", 2),
         ("blocked", "NODE_NOT_READY", 1),
     ],
 )
@@ -357,7 +358,7 @@ def test_airflow_is_started_with_the_cases_own_heartbeat_time_out(
     for case in CASES:
         world.fresh_for(case)
     assert told == [str(case.heartbeat_seconds) for case in CASES]
-    assert set(told) == {"15", "20"}
+    assert set(told) == {"12", "15", "20"}
 
 
 # Processes
@@ -440,6 +441,24 @@ def test_after_everything_was_killed_nothing_comes_back_before_its_time(home: Ho
         assert sessions_of(home) == set()
         keeper.release()
         wait(lambda: len(sessions_of(home)) == len(COMMANDS))
+
+
+@pytest.mark.parametrize("is_there", [True, False])
+def test_only_what_was_killed_was_struck(monkeypatch: pytest.MonkeyPatch, is_there: bool) -> None:
+    paper = PaperNight([[]])
+    ground_ = strike.Ground(cast(Any, None), cast(Any, None), cast(Any, paper))
+    blow = Blow(0, ATTACH[0], Found(TaskSeen("id-7", "drain_node", -1, "running", 1)), "night 1")
+    with subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"]) as process:
+        if not is_there:
+            process.kill()
+            process.wait()
+        monkeypatch.setattr(strike, "task_process", lambda instance: process.pid)
+        try:
+            with nullcontext() if is_there else pytest.raises(LookupError, match="ended a moment ago"):
+                strike.strike(ground_, blow)
+        finally:
+            process.kill()
+    assert [kind for kind, _fields in paper.told if kind == "strike"] == ["strike"] * is_there
 
 
 def test_a_component_that_does_not_run_cannot_be_killed(home: Home) -> None:
