@@ -77,7 +77,8 @@ def test_what_is_quiet_comes_back_after_a_death_and_before_the_workers_and_a_bra
     brake_while_a_drain_waits(world, last)
 
     loosen(world)
-    world.kubectl("-n", "nightshift", "delete", "configmap", "nightshift-brake")
+    release_brake(world)
+    stop_while_kubeadm_works(world, last)
     with ReplicaWatch(world) as replicas:
         run = world.upgrade()
     assert run["state"] == "success", run["note"]
@@ -108,8 +109,7 @@ def brake_on_the_canary(world: OwnersWorld) -> str:
     with ReplicaWatch(world) as replicas:
         run_id, canary = begin_worker(world, wave=1)
         assert settings(world) == AS_BEFORE, "given back before the first worker"
-        pause = ("--from-literal=paused=true", f"--from-literal=reason={REASON}")
-        world.kubectl("-n", "nightshift", "create", "configmap", "nightshift-brake", *pause)
+        pull_brake(world)
         run = world.finish(run_id)
     last = other_worker(world, canary)
     assert 0 in replicas.seen, "the control plane's second half is quiet, too"
@@ -150,6 +150,33 @@ def brake_while_a_drain_waits(world: OwnersWorld, last: str) -> None:
     assert keeper_uid(world) == keeper, "nothing was forced"
     assert world.kubelet_versions()[last] == BEFORE
     assert_clean(world)
+
+
+def stop_while_kubeadm_works(world: OwnersWorld, last: str) -> None:
+    """Somebody says "stop now" by kubectl under the last worker's kubeadm: it comes to its end, and nothing else is begun."""
+    jobs = kubeadm_jobs(world, last)
+    run_id, node = begin_worker(world, wave=1)
+    assert node == last
+    pull_brake(world, "--from-literal=mode=stop now")
+    run = world.finish(run_id)
+    assert (run["state"], run["ledger"]["answer"]) == ("failed", "failed"), run["note"]
+    for word in (f"{last} was stopped half way", REASON):
+        assert word in run["note"], run["note"]
+    assert kubeadm_jobs(world, last) == jobs + 1
+    assert world.kubelet_versions()[last] == BEFORE, "its kubelet's job was begun"
+    assert_clean(world)
+    release_brake(world)
+
+
+def pull_brake(world: World, *words: str) -> None:
+    """As a person without Airflow does."""
+    pause = ("--from-literal=paused=true", f"--from-literal=reason={REASON}", *words)
+    world.kubectl("-n", "nightshift", "create", "configmap", "nightshift-brake", *pause)
+
+
+def release_brake(world: World) -> None:
+    """The same."""
+    world.kubectl("-n", "nightshift", "delete", "configmap", "nightshift-brake")
 
 
 def is_only_keeper_left(world: World, node: str) -> bool:
