@@ -218,7 +218,8 @@ def _attaches(job: str, node: str, since: float, events: Sequence[Event]) -> flo
 def _waits_of_setup(struck: Event, again: Event, events: Sequence[Event]) -> Iterator[float]:
     """Returns of the Kubernetes API for which the setup task had to wait that Airflow cleared along with the task.
 
-    It may take several tries: the API that is back after etcd's step goes away again in that of the API server.
+    It may take several tries: the API that is back after etcd's step goes away again in that of the API server. An API
+    that answers requests before it calls itself ready has returned, at the latest, when the setup task was through.
     """
     tries = [
         e
@@ -226,7 +227,10 @@ def _waits_of_setup(struck: Event, again: Event, events: Sequence[Event]) -> Ite
         if e["task"] == _SETUP and e["run"] == struck["run"] and struck.at < e.at <= again.at
     ]
     end = max((e["ended"] for e in tries if e["ended"] is not None), default=struck.at)
-    return (at for at in _api_returns(events) if struck.at < at <= end)
+    yield from (at for at in _api_returns(events) if struck.at < at <= end)
+    seen = [event["ready"] for event in of(events, "api") if event.at <= end]
+    if seen and not seen[-1]:
+        yield end
 
 
 def _recovered(strike: Strike, struck: Event, since: float, events: Sequence[Event]) -> Outcome:

@@ -412,6 +412,7 @@ def cleared(*api: tuple[float, bool], claimed: float | None = 95.0) -> list[Even
         pytest.param(cleared((55, False), (90, True)), 20, id="away when it is cleared"),
         pytest.param(cleared((55, False), (70, True), (72, False), (90, True)), 20, id="away twice"),
         pytest.param(cleared((55, False), (90, True), (97, False), (108, True)), 20, id="away again after claim"),
+        pytest.param(cleared((55, False), (97, True)), 15, id="claim is through before it is ready"),
         pytest.param(cleared(), 50, id="the API was there: the clear counts"),
         pytest.param(cleared((40, False), (58, True)), 50, id="back before the clear"),
         pytest.param(cleared((55, False), (90, True), claimed=None), 50, id="claim has not ended"),
