@@ -89,7 +89,7 @@ def _line(case: Case, row: Row, strike: Mapping[str, Any]) -> list[str]:
 def _origin(played: Sequence[tuple[Case, Row]]) -> str:
     """Which commits, when, how long."""
     commits = sorted({row["commit"] for _, row in played})
-    days = sorted({row["ended"][:10] for _, row in played})
+    days = sorted({row["day"] for _, row in played})
     minutes = sum(row["seconds"] for _, row in played) / 60
     return (
         f"{len(played)} {'case' if len(played) == 1 else 'cases'}, played {' to '.join(dict.fromkeys((days[0], days[-1])))} at commit "

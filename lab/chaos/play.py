@@ -20,7 +20,7 @@ from chaos.judge import Verdict, judge
 from chaos.keeper import Keeper
 from chaos.observe import Journal, Observers, Stage
 from chaos.scene import Found, find
-from chaos.strike import Blow, Ground, strike
+from chaos.strike import SECOND_RUN_SECONDS, Blow, Ground, strike
 from nsdemo.api import patiently
 from nsdemo.settings import DemoError, airflow_environment
 from nslab.settings import TARGET_VERSION
@@ -29,7 +29,6 @@ from nslab.shell import LabError
 _MOMENT_SECONDS = 1500
 _SETTLE_SECONDS = 1500
 _NIGHT_SECONDS = 2400
-_SECOND_SECONDS = 1800
 _EXTRA_NIGHTS = (
     2  # for one strike whose moment did not come: the machine was busy, or the run before it failed
 )
@@ -236,7 +235,7 @@ class Player:
             if not (self._world.is_just_busy(run) or is_unsettled(run) or run["state"] == "lost"):
                 break
         for thread in self._ground.followers:
-            thread.join(_SECOND_SECONDS)
+            thread.join(SECOND_RUN_SECONDS)
         self._until(lambda: self._stage.is_safe, 60, "a safe cluster at the end", 0.5)
         self._tell_target()
 

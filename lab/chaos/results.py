@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -40,14 +39,12 @@ def keep(file: Path, case: Case, verdict: Verdict, seconds: float, on: str | Non
         case: what was played.
         verdict: what came of it.
         seconds: how long it took.
-        on: the fingerprint of what it was played on, as of its begin.
+        on: the fingerprint as of its begin; what changed meanwhile was not played.
     """
+    still = on if on == fingerprint() else None
+    outcome = "passed" if verdict.has_passed else "failed"
     row: Row = {
-        "outcome": "passed" if verdict.has_passed else "failed",
-        "seconds": round(seconds, 1),
-        "commit": lab_results.Tree().commit(),
-        "on": on,
-        "ended": datetime.now(UTC).isoformat(timespec="seconds"),
+        **lab_results.row(outcome, seconds, lab_results.Tree().commit(), still),
         "profile": case.profile,
         "strikes": summary(verdict),
         "breaches": list(verdict.breaches),

@@ -22,7 +22,7 @@ from chaos.scene import JOBS, Found
 from nsdemo.processes import process_table
 
 _PROCESS_SECONDS = 5.0  # a task is "running" a little before its process has its name
-_SECOND_RUN_SECONDS = 1800  # a duplicate waits for the night's end, and two Airflows share two cores
+SECOND_RUN_SECONDS = 1800  # a duplicate waits for the night's end, and two Airflows share two cores
 _SUPERVISOR = "airflow worker -- LocalExecutor"  # begin of the title of a process that runs tasks
 
 
@@ -223,7 +223,7 @@ def _second_run(ground: Ground, blow: Blow, where: World, owner: str | None) -> 
 
 def _follow(journal: Journal, where: World, known: dict[str, Any]) -> None:
     """Wait for a second run's end; its times are Airflow's own."""
-    deadline = time.monotonic() + _SECOND_RUN_SECONDS
+    deadline = time.monotonic() + SECOND_RUN_SECONDS
     while time.monotonic() < deadline:
         run = where.run(known["run"])
         if run["state"] in ENDED:

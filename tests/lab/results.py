@@ -130,7 +130,7 @@ def keep(file: Path, case: str, row: Row) -> None:
     write_text(file, "{\n" + ",\n".join(lines) + "\n}\n")
 
 
-def row(outcome: str, seconds: float, commit: str, fingerprint: str) -> Row:
+def row(outcome: str, seconds: float, commit: str, fingerprint: str | None) -> Row:
     """What is remembered of a case: "passed" or "failed", how long it took, and on what."""
     return {
         "outcome": outcome,

@@ -771,12 +771,15 @@ def test_a_journal_is_read_as_it_was_written_without_a_line_that_was_cut() -> No
 
 def row(outcome: str, commit: str, made: Verdict) -> results.Row:
     return {
-        "outcome": outcome, "seconds": 600.0, "commit": commit, "on": commit, "ended": "2026-11-24T12:00:00+00:00",
+        "outcome": outcome, "seconds": 600.0, "commit": commit, "on": commit, "day": "2026-11-24",
         "profile": "small", "strikes": summary(made), "breaches": list(made.breaches),
     }  # fmt: skip
 
 
-def test_what_passed_on_this_code_is_not_played_again(tmp_path: Path) -> None:
+def test_what_passed_on_this_code_is_not_played_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(results, "fingerprint", lambda: "today")
     good, bad = verdict(ATTACHED), verdict([*ATTACHED, node(60, "cp1", 7, 8)])
     case, other, third = CASES[:3]
     file = tmp_path / "chaos.json"
@@ -788,10 +791,18 @@ def test_what_passed_on_this_code_is_not_played_again(tmp_path: Path) -> None:
     assert results.due([case], rows, None) == [case]
 
 
-def test_what_is_not_committed_is_never_done(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("before", "after", "now"),
+    [(None, None, None), ("old", "new", "old"), ("old", "new", "new"), (None, "new", "new")],
+    ids=["never committed", "changed meanwhile", "changed meanwhile, asked later", "committed meanwhile"],
+)
+def test_what_was_not_the_same_code_all_the_time_is_never_done(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, before: str | None, after: str | None, now: str | None
+) -> None:
     file = tmp_path / "chaos.json"
-    results.keep(file, CASES[0], verdict(ATTACHED), 600.0, None)
-    assert results.due([CASES[0]], results.load(file), None) == [CASES[0]]
+    monkeypatch.setattr(results, "fingerprint", lambda: after)
+    results.keep(file, CASES[0], verdict(ATTACHED), 600.0, before)
+    assert results.due([CASES[0]], results.load(file), now) == [CASES[0]]
 
 
 def test_what_came_of_a_case_ages_no_case() -> None:
