@@ -14,8 +14,6 @@ export PYTHONDONTWRITEBYTECODE := 1
 # limit SECONDS COMMAND…: ends it with TERM, then KILL, and says so.
 limit = timeout --kill-after=15 $(1)
 PYTEST = $(BIN)/python -m pytest
-# COMMAND…: the disks of the lab's nodes go before all else while it runs.
-DISKS_FIRST = $(BIN)/python tools/disks_first.py
 PYTHON_SOURCES = $(wildcard dags plugins lab tools tests include/airflow)
 SCRIPT_TESTS = tests/scripts
 # Played with the unit tests, so that the model keeps up with the product; not again with the ten thousand.
@@ -66,7 +64,7 @@ test-airflow: ## DAG shape, parse cost, operators and policies (no lab needed).
 	$(call limit,2400) $(PYTEST) -q -n $$(nproc) tests/airflow
 
 test-lab: ## The lab cases every change runs (builds the lab when nothing is cached).
-	$(call limit,4200) $(DISKS_FIRST) $(PYTEST) tests/lab -m ci
+	$(call limit,4200) $(PYTEST) tests/lab -m ci
 
 test: ## What the README calls the test command.
 	$(MAKE) check VENV=$(VENV)
@@ -76,13 +74,13 @@ test: ## What the README calls the test command.
 	$(MAKE) test-lab VENV=$(VENV)
 
 lab-full: ## Every lab case but those of `make chaos`; leaves out what passed on this code (tests/lab/results.json).
-	$(DISKS_FIRST) $(PYTEST) tests/lab -m "not chaos" --record --resume
+	$(PYTEST) tests/lab -m "not chaos" --record --resume
 
 lab-status: ## How far `make lab-full` is: per module what passed on this code or on older, what failed, what never ran.
 	$(PYTEST) -q tests/lab -m "not chaos" --lab-status
 
 chaos: ## Kill Airflow and the lab's cluster at every moment of a night (about 3 hours, resumes; see docs/safety.md).
-	$(DISKS_FIRST) $(BIN)/python lab/chaos/run.py
+	$(BIN)/python lab/chaos/run.py
 
 bench: ## The DAG against the same upgrade as one bash script, on the lab that is up (takes hours).
 	$(BIN)/python lab/bench/compare.py

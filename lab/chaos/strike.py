@@ -12,6 +12,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from tests.lab import world
 from tests.lab.world import DAG, ENDED, World
 
 from chaos.catalogue import DOWN_SECONDS, OUTAGE_SECONDS, POWER_SECONDS, Fault, Strike
@@ -108,12 +109,11 @@ def task_process(instance: str) -> int:
     Raises:
         LookupError: it does not come, or is gone already.
     """
-    wanted = f"airflow worker -- {instance}"
     deadline = time.monotonic() + _PROCESS_SECONDS
     while time.monotonic() < deadline:
-        for path in Path("/proc").glob("[0-9]*"):
-            if _title(path) == wanted:
-                return int(path.name)
+        pid = world.task_process([instance])
+        if pid is not None:
+            return pid
         time.sleep(0.05)
     raise LookupError(f"no process of task instance {instance} runs")
 
@@ -125,19 +125,10 @@ def supervisor_of(pid: int) -> int:
         LookupError: it is gone, or its supervisor is: an orphan's parent is pid 1, or whoever else adopts orphans.
     """
     parent = process_table()[pid][0]
-    title = _title(Path("/proc") / str(parent))
+    title = world.title_of(Path("/proc") / str(parent))
     if not title.startswith(_SUPERVISOR):
         raise LookupError(f"process {pid} has no supervisor any more; its parent {parent} is {title!r}")
     return parent
-
-
-def _title(process: Path) -> str:
-    """Command line of a process by its directory in /proc; "" when it is gone."""
-    try:
-        title = (process / "cmdline").read_bytes().replace(b"\0", b" ")
-    except OSError:
-        return ""
-    return title.decode(errors="replace").strip()
 
 
 def _kill(pid: int) -> int:

@@ -13,6 +13,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
+CUT = 0
 _COLLECTIONS = ("nodes", "pods", "poddisruptionbudgets", "leases", "configmaps")
 
 
@@ -21,7 +22,8 @@ class ApiState:
 
     def __init__(self) -> None:
         self.objects: dict[str, dict[str, Any]] = {}
-        self.answers: dict[tuple[str, str], list[tuple[int, Any]]] = {}  # prepared answers, one per request
+        # Prepared answers, one per request; CUT in the place of a status: the connection ends without one.
+        self.answers: dict[tuple[str, str], list[tuple[int, Any]]] = {}
         self.requests: list[tuple[str, str, Any]] = []
         self.queries: list[dict[str, list[str]]] = []  # of the requests, in the same order
         self.denied: set[str] = set()
@@ -170,6 +172,9 @@ def _handler(state: ApiState) -> type[BaseHTTPRequestHandler]:
                 state.requests.append((self.command, url.path, body))
                 state.queries.append(parse_qs(url.query))
                 status, answer = _answer(state, self.command, url.path, parse_qs(url.query), body)
+                if status == CUT:
+                    self.close_connection = True
+                    return
                 data = answer.encode() if isinstance(answer, str) else json.dumps(answer).encode()
             self.send_response(status)
             kind = "text/plain" if isinstance(answer, str) else "application/json"

@@ -12,6 +12,7 @@ _NEVER_ENOUGH = {
 }
 _DOWN_IN_HA = {
     "etcd_state": "block",
+    "static_pods": "block",  # its manifest is away
     "api_use": "blind",  # the node's API server knows no other etcd
 }
 

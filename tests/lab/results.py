@@ -42,6 +42,9 @@ READS = {
     "tests/lab/docker_world.py": ("tests/lab/docker",),
     "tests/lab/runbooks.py": ("docs/runbooks",),
     "tests/lab/test_compose.py": ("docs/runbooks",),  # its reports quote the pages
+    "tests/lab/test_gates.py": tuple(  # by name, when it is collected
+        sorted(f"tests/lab/{path.name}" for path in FILE.parent.glob("gate_cases_*.py"))
+    ),
     "tests/lab/test_incident.py": ("docs/runbooks",),
     "tests/lab/test_way_back.py": ("docs/restore.md",),
 }

@@ -7,7 +7,6 @@ import time
 import urllib.request
 from datetime import datetime
 from functools import partial
-from typing import Any
 
 import pytest
 from tests.lab.test_night import TARGET, assert_clean, assert_on_target
@@ -62,16 +61,6 @@ def firing(world: World) -> set[str]:
     return {alert["labels"]["alertname"] for alert in alerts if alert["state"] == "firing"}
 
 
-def upgrade_on_a_quiet_disk(world: World) -> dict[str, Any]:
-    """A night that is expected to go through: after such an hour the one disk below three members may stay slow for minutes."""
-    for pause in (0, 60, 180, 300):
-        time.sleep(pause)
-        run = world.upgrade(seconds=3600)
-        if not world.is_just_busy(run):
-            break
-    return run
-
-
 @pytest.mark.timeout(7200)
 def test_a_slow_etcd_between_control_planes_waits_goes_on_and_at_last_stays_for_tomorrow(
     world: World,
@@ -102,7 +91,7 @@ def test_a_slow_etcd_between_control_planes_waits_goes_on_and_at_last_stays_for_
     wait_until(lambda: "NightshiftFailed" in firing(world), "the alert", 60)
     world.lab("heal", "etcd-slow")
 
-    run = upgrade_on_a_quiet_disk(world)
+    run = world.upgrade_on_a_quiet_disk()
 
     assert run["state"] == "success", run["note"]
     assert_on_target(world)

@@ -15,7 +15,6 @@ from typing import Any
 
 import pytest
 from tests.lab.test_night import KUBEADM_UNIT, SLOT, TARGET, assert_clean, assert_on_target
-from tests.lab.test_onset import upgrade_on_a_quiet_disk
 from tests.lab.world import World, wait_until
 
 from nightshift.domain.store_paths import path_safe
@@ -231,4 +230,4 @@ def test_a_night_that_stopped_half_way_is_taken_back_on_three_control_planes(wor
         )
         assert json.loads(health)["health"] == "true", name
     take_packages_back(world, begun)
-    go_forward_again(world, partial(upgrade_on_a_quiet_disk, world))
+    go_forward_again(world, world.upgrade_on_a_quiet_disk)

@@ -15,7 +15,7 @@ import threading
 import time
 import urllib.request
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from functools import partial
 from pathlib import Path
 from typing import Any, Self
@@ -268,6 +268,15 @@ class World:
                 break
         return run
 
+    def upgrade_on_a_quiet_disk(self) -> dict[str, Any]:
+        """The same of three control planes after an hour of nights: the one disk below them may stay slow for minutes."""
+        for pause in (0, 60, 180, 300):
+            time.sleep(pause)
+            run = self.upgrade(seconds=3600)
+            if not self.is_just_busy(run):
+                break
+        return run
+
     def upgrade_until_job(self, task_id: str, node: str, unit: str, seconds: float = 900) -> str:
         """Start a night and wait until a task runs and its unit works on the node; returns the run's id."""
         self.used = True
@@ -328,15 +337,9 @@ class World:
     def task_process(self, run_id: str, task_id: str) -> int:
         """Process id of a running task's own process; its supervisor's title has the executor's name in it."""
         ids = [t["id"] for t in self.api.tasks(DAG, run_id) if t["task_id"] == task_id]
-        titles = {f"airflow worker -- {one}" for one in ids}
-        for path in Path("/proc").glob("[0-9]*"):
-            try:
-                title = (path / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace").strip()
-            except OSError:
-                continue
-            if title in titles:
-                return int(path.name)
-        raise AssertionError(f"no process of {task_id} is running")
+        found = task_process(ids)
+        assert found is not None, f"no process of {task_id} is running"
+        return found
 
     def is_clean(self) -> bool:
         """Tell whether nothing of any run is left: cordon, marks, Lease holder, in-flight gauge."""
@@ -346,6 +349,21 @@ class World:
             and self.lease()[0] == ""
             and not self.gauge("k8s_upgrade_in_flight")
         )
+
+
+def task_process(instances: Collection[str]) -> int | None:
+    """Process id of the own process of one of these task instances, by its title; None while none of them has one."""
+    titles = {f"airflow worker -- {one}" for one in instances}
+    return next((int(path.name) for path in Path("/proc").glob("[0-9]*") if title_of(path) in titles), None)
+
+
+def title_of(process: Path) -> str:
+    """Command line of a process by its directory in /proc; "" when it is gone."""
+    try:
+        title = (process / "cmdline").read_bytes().replace(b"\0", b" ")
+    except OSError:
+        return ""
+    return title.decode(errors="replace").strip()
 
 
 class KubectlWatch(ABC):

@@ -126,6 +126,16 @@ def test_what_lab_modules_name_of_this_checkout_is_product_or_known_as_read() ->
     assert unknown == set()
 
 
+def test_the_gates_cases_count_for_them_and_for_nobody_who_shares_their_world() -> None:
+    tree, cases = (
+        Tree(),
+        {f"tests/lab/{path.name}" for path in (PROJECT / "tests" / "lab").glob("gate_cases_*.py")},
+    )
+    assert len(cases) > 5
+    assert cases <= tree._sources("tests/lab/test_gates.py")
+    assert not cases & tree._sources("tests/lab/test_owner.py")
+
+
 @pytest.mark.parametrize("path", ["plugins/product.py", "plugins/new.py", "tests/lab/world.py"])
 def test_what_is_not_committed_has_none(root: Path, tree: Tree, path: str) -> None:
     write(root, path, "from tests.lab.gate_world import changed")

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import re
 import signal
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -27,6 +28,7 @@ BESIDE = "/etc/kubernetes/.nslab-manifest.yaml"
 API_SERVER = f"{DIRECTORY}/kube-apiserver.yaml"
 SCHEDULER = f"{DIRECTORY}/kube-scheduler.yaml"
 SETTLE = 180  # seconds the kubelet gets to act on a file
+_APART_SECONDS = 2  # between a process's start and the edit it misses; both are known by whole seconds
 
 TWIN_POD = "nslab-twin"
 TWINS = (f"{DIRECTORY}/{TWIN_POD}.yaml", f"{DIRECTORY}/{TWIN_POD}-old.yaml")
@@ -112,6 +114,7 @@ def edit_scheduler(case: Case) -> str:
             f"no kube-scheduler runs on {node}", "look with `lab/lab kubectl -n kube-system get pods`"
         )
     os.kill(running[0], signal.SIGSTOP)
+    time.sleep(_APART_SECONDS)
     _write(node, SCHEDULER, with_flags(patient, "kube-scheduler", [EDIT_FLAG]))
     return f"{SCHEDULER} on {node} has {EDIT_FLAG}, and the scheduler that runs has not"
 

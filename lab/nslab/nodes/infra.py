@@ -1,6 +1,6 @@
-"""What stands around the cluster: registry, packages, resolver, HAProxy, Prometheus and its company.
+"""What stands around the cluster: registry, packages, resolver, HAProxy, Prometheus and its company, and who puts its disks first.
 
-All of it runs as processes of the lab in its network namespace, on INFRA_ADDRESS only.
+All of it runs as processes of the lab in its network namespace, and listens on INFRA_ADDRESS only.
 """
 
 from __future__ import annotations
@@ -59,6 +59,7 @@ class Sources:
 def start(lab: state.Lab) -> None:
     """Start every service that does not run and wait until each accepts connections."""
     sources = Sources.load()
+    _start("disks-first", [sys.executable, str(Path(__file__).with_name("disks_first.py"))])
     _start("dns", [sys.executable, str(Path(__file__).with_name("dns.py")), INFRA_ADDRESS, *_names(lab)])
     server = [
         sys.executable,
@@ -120,7 +121,7 @@ def clear_monitoring() -> None:
 def names(lab: state.Lab) -> list[str]:
     """Return the names of all processes that should run around this lab."""
     haproxy = ["haproxy"] if len(lab.control_planes) > 1 else []
-    return ["dns", "packages", "registry", *haproxy, *MONITORING]
+    return ["disks-first", "dns", "packages", "registry", *haproxy, *MONITORING]
 
 
 def registry_config(storage: Path) -> str:

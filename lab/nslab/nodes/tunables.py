@@ -1,6 +1,7 @@
-"""Kernel parameters of the machine that kubelets change: remembered by `up`, put back by `down`.
+"""What kubelets and the lab change of the machine's kernel: remembered by `up`, put back by `down`.
 
-A kubelet sets them on every node it runs on; inside the lab the nodes share the machine's kernel.
+A kubelet sets parameters on every node it runs on, and inside the lab the nodes share the machine's kernel. The lab itself
+lets the kernel threads behind its disks go first (disks_first.py).
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ import json
 from pathlib import Path
 
 from nslab.build.store import write_text
+from nslab.nodes.disks_first import Threads
 from nslab.settings import STATE_DIR
 
 _PARAMETERS = (
@@ -19,6 +21,7 @@ _PARAMETERS = (
 _INOTIFY_INSTANCES = 2048
 _KERNEL = Path("/proc/sys")
 _FILE = STATE_DIR / "tunables.json"
+_FIRST = STATE_DIR / "kernel-threads.json"
 
 
 def remember() -> None:
@@ -28,6 +31,8 @@ def remember() -> None:
             name: (_KERNEL / name).read_text().strip() for name in _PARAMETERS if (_KERNEL / name).exists()
         }
         write_text(_FILE, json.dumps(values, indent=1) + "\n")
+    if not _FIRST.exists():
+        write_text(_FIRST, json.dumps(Threads().first()) + "\n")
 
 
 def raise_limits() -> None:
@@ -39,6 +44,10 @@ def raise_limits() -> None:
 
 def restore() -> None:
     """Put the remembered values back."""
+    if _FIRST.exists():
+        before = json.loads(_FIRST.read_text())
+        threads = Threads()
+        threads.lower([pid for pid in threads.first() if pid not in before])
     if not _FILE.exists():
         return
     for name, value in json.loads(_FILE.read_text()).items():

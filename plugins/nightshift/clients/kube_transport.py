@@ -1,4 +1,7 @@
-"""One HTTP exchange with the API server: short time limits, no hidden retries, our own errors.
+"""One HTTP exchange with the API server: short time limits, no hidden retries but one, our own errors.
+
+A look whose connection ends without an answer is asked once more, at once: a balancer ends the connections to an API
+server that is away, and an API server those that were idle for long, while the next one answers.
 
 Plain JSON instead of the client library's models: no deserialisation cost, and objects that a newer
 API server extended pass through unharmed.
@@ -68,8 +71,16 @@ class KubeTransport:
         headers = {"Accept": accept, "Content-Type": content_type}
         what = f"{method} {path}"
 
-        def send() -> Any:
+        def send_once() -> Any:
             return self._send(method, path, list((query or {}).items()), headers, body)
+
+        def send() -> Any:
+            try:
+                return send_once()
+            except urllib3.exceptions.HTTPError as error:
+                if method != "GET" or not _was_cut(error):
+                    raise
+                return send_once()
 
         try:
             try:
@@ -155,6 +166,14 @@ def _decoded(body: Any) -> dict[str, Any]:
     except (TypeError, ValueError):
         return {"message": str(body)[:200]}
     return decoded if isinstance(decoded, dict) else {}
+
+
+def _was_cut(error: urllib3.exceptions.HTTPError) -> bool:
+    """Tell whether the connection was there and ended without an answer."""
+    reason = getattr(error, "reason", None) or error
+    return isinstance(reason, urllib3.exceptions.ProtocolError) and any(
+        isinstance(part, ConnectionError) for part in reason.args
+    )
 
 
 def _root_cause(error: BaseException) -> str:

@@ -24,6 +24,8 @@ CONNECT_SECONDS = 10.0
 KEEPALIVE_SECONDS = 15
 _STDERR_LIMIT = 64 * 1024  # its end is what explains a failure
 _CHUNK = 256 * 1024
+# paramiko's words for a connection that ended while the key was being looked at: nothing was refused.
+_NO_ANSWER = ("transport shut down or saw EOF", "Authentication timeout.")
 
 
 @dataclass(frozen=True)
@@ -164,7 +166,7 @@ def translated(error: Exception, where: str) -> NightshiftError:
         return error
     if isinstance(error, paramiko.BadHostKeyException):
         return host_key_changed(where, str(error))
-    if isinstance(error, paramiko.AuthenticationException):
+    if isinstance(error, paramiko.AuthenticationException) and not str(error).endswith(_NO_ANSWER):
         return TrustError(
             "SSH_AUTH_REFUSED",
             f"{where} refused our SSH key.",

@@ -7,7 +7,7 @@ from typing import Any
 
 from nightshift.steps.brake import require_may_begin
 from nightshift.steps.hold import TARGET_ANNOTATION, acquire, announce, push
-from nightshift.steps.session import Session
+from nightshift.steps.session import Session, patiently
 
 
 def claim(session: Session, choice: Mapping[str, Any]) -> dict[str, Any]:
@@ -18,9 +18,14 @@ def claim(session: Session, choice: Mapping[str, Any]) -> dict[str, Any]:
     """
     require_may_begin(session)
     token = acquire(session)
-    announce(session)
     version = str(choice["target"]["version"])
-    session.kube.set_namespace_annotations({TARGET_ANNOTATION: version})
+
+    def mark() -> None:
+        announce(session)
+        session.kube.set_namespace_annotations({TARGET_ANNOTATION: version})
+
+    # Cleared in the midst of kubeadm this begins between two absences of the API. No longer than our Lease lives.
+    patiently(session, "marking the cluster", mark, session.policy.limits.lease_seconds / 2)
     push(session, {"k8s_upgrade_snapshot_taken": 0.0, "k8s_upgrade_blocked": 0.0, "k8s_upgrade_held": 0.0})
     sentence = f"Cluster {session.policy.name} claimed by {session.owner} with token {token} for {version}."
     session.log(sentence)

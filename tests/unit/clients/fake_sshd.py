@@ -22,6 +22,7 @@ class FakeSshd:
     host_key: paramiko.PKey = field(default_factory=paramiko.ECDSAKey.generate)
     connections: int = 0
     logins: int = 0  # tried, whether accepted or not
+    dies_at_login: bool = False
     address: str = "127.0.0.1"
     port: int = 0
 
@@ -66,6 +67,8 @@ class _Session(paramiko.ServerInterface):
 
     def check_auth_publickey(self, username: str, key: paramiko.PKey) -> int:
         self._server.logins += 1
+        if self._server.dies_at_login:
+            self._transport.close()
         accepted = key == self._server.accepted and username == "nightshift"
         return paramiko.AUTH_SUCCESSFUL if accepted else paramiko.AUTH_FAILED
 

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 from kubernetes.client import ApiClient, Configuration
-from tests.fakes.api_server import ApiState, serve
+from tests.fakes.api_server import CUT, ApiState, serve
 from tests.fakes.cluster import FakeCluster, FakeKube
 
 from nightshift.clients.kube_api import (
@@ -675,6 +675,7 @@ def test_versions_are_read_from_tags(image: str, version: str) -> None:
 
 
 NODES = ("GET", "/api/v1/nodes")
+CUT_OFF = (CUT, None)
 READY = ("GET", "/readyz")
 STARTING = (500, "[-]poststarthook/rbac/bootstrap-roles failed")
 
@@ -700,6 +701,28 @@ def test_an_eviction_refused_by_a_starting_api_server_is_not_final(state: ApiSta
     state.answers |= {EVICTION: [_status(403, "forbidden")], READY: [STARTING]}
     with pytest.raises(UnreachableError):
         api.evict("shop", "p1", "uid-p1")
+
+
+def test_a_look_whose_connection_was_cut_is_asked_once_more(state: ApiState, api: KubeApi) -> None:
+    """A balancer ends the connections to an API server that is away; the others answer."""
+    state.add_node("n1")
+    state.answers[NODES] = [CUT_OFF]
+    assert [node.name for node in api.nodes()] == ["n1"]
+    assert [request[:2] for request in state.requests] == [NODES, NODES]
+
+
+def test_an_api_that_cuts_every_connection_is_away(state: ApiState, api: KubeApi) -> None:
+    state.answers[NODES] = [CUT_OFF, CUT_OFF]
+    with pytest.raises(UnreachableError, match=r"API_UNREACHABLE.*closed connection without response"):
+        api.nodes()
+    assert len(state.requests) == 2
+
+
+def test_a_change_whose_connection_was_cut_may_have_been_made(state: ApiState, api: KubeApi) -> None:
+    state.answers[EVICTION] = [CUT_OFF]
+    with pytest.raises(UnreachableError):
+        api.evict("shop", "p1", "uid-p1")
+    assert [request[:2] for request in state.requests] == [EVICTION]
 
 
 def test_permissions_denied_by_a_starting_api_server_mean_nothing(state: ApiState, api: KubeApi) -> None:

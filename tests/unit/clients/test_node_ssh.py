@@ -147,6 +147,16 @@ def test_wrong_key_is_refused(serve):
     assert caught.value.code == "SSH_AUTH_REFUSED"
 
 
+def test_a_node_that_goes_away_while_it_lets_us_in_has_refused_nothing(serve):
+    """A machine that reboots: another try may well be let in."""
+    ssh, _, server = serve("x")
+    server.dies_at_login = True
+    with pytest.raises(UnreachableError) as caught:
+        ssh.run("probe")
+    assert caught.value.code == "NODE_UNREACHABLE"
+    assert server.logins > 0
+
+
 @pytest.mark.parametrize("same_type", [True, False])
 def test_other_host_key_is_never_accepted(serve, same_type):
     _, script, server = serve("x")

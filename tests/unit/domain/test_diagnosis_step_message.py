@@ -78,6 +78,7 @@ def test_a_drain_that_was_refused_names_what_refused_it(
         "The disruption budget guard needs 1 healthy pods and has 1 currently",
         "The disruption budget guard is still being processed by the server.",
         "Cannot evict pod as it would violate the pod's disruption budget.",
+        "This pod has more than one PodDisruptionBudget, which the eviction subresource does not support.",
     ],
 )
 def test_each_of_the_apis_words_for_a_budget_is_known(said: str) -> None:

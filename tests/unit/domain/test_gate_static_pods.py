@@ -8,6 +8,7 @@ from tests.unit.domain.builders import CONTROL_PLANE, judged, manifest, node, pr
 
 from nightshift.domain.facts import ManifestEntry, NodeFacts, NodeProbe, RunningProcess
 from nightshift.domain.facts.static_pods import Access, PodProcess, StaticPodDetails
+from nightshift.domain.facts.versions import KubeadmCluster
 from nightshift.domain.quarantine import QUARANTINE_ANNOTATION
 from nightshift.domain.round import Moment
 from nightshift.domain.verdicts import Outcome, Verdict
@@ -121,15 +122,28 @@ def test_worker_strays_count_too() -> None:
     assert check(manifest("x", name="x.bak"), name="w1").code == "STRAY_MANIFEST"
 
 
-def test_a_missing_manifest_blocks_except_etcd() -> None:
-    def without(component: str) -> Verdict:
-        return check(
-            manifests=tuple(manifest(c) for c in CONTROL_PLANE if c != component),
-            processes=tuple(RunningProcess(c, 1, (c, "--v=2")) for c in CONTROL_PLANE if c != component),
-        )
+def without(component: str, **wanted: Any) -> Verdict:
+    left = [c for c in CONTROL_PLANE if c != component]
+    found = probe(
+        manifests=tuple(manifest(c) for c in left),
+        processes=tuple(RunningProcess(c, 1, (c, "--v=2")) for c in left),
+    )
+    return asked(found, details(), **wanted)
 
+
+def test_a_missing_manifest_blocks() -> None:
     assert without("kube-scheduler").code == "MANIFEST_MISSING"
-    assert without("etcd").outcome is Outcome.PASS  # external etcd
+
+
+def test_etcds_manifest_is_missed_where_kubeadm_looks_after_it() -> None:
+    ours = KubeadmCluster("kubeadm.k8s.io/v1beta4")
+    said = without("etcd", kubeadm_cluster=ours)
+    assert said.code == "MANIFEST_MISSING"
+    assert "cp1: /etc/kubernetes/manifests/etcd.yaml is missing" in said.message
+    assert without("etcd", kubeadm_cluster=replace(ours, external_etcd=True)).outcome is Outcome.PASS
+    assert without("etcd").outcome is Outcome.PASS  # kubeadm-config was not read
+    worker = asked(probe("w1"), details("w1"), kubeadm_cluster=ours)
+    assert worker.outcome is Outcome.PASS
 
 
 @pytest.mark.parametrize(

@@ -134,8 +134,8 @@ def test_a_whole_round_reads_each_thing_once(
     cluster: FakeCluster, session: Session, choice: dict[str, Any]
 ) -> None:
     gates.ask_night(session, ["node_health", "version_skew", "static_pods"], choice)
-    # `ask`: the mirror pods, and kube-proxy; the token is for the kubelets' configuration.
-    assert sorted(cluster.api_calls) == ["ask", "ask", "component_versions", "kubelet_token", "nodes"]
+    # `ask`: the mirror pods, kubeadm's configuration, and kube-proxy; the token is for the kubelets' configuration.
+    assert sorted(cluster.api_calls) == ["ask", "ask", "ask", "component_versions", "kubelet_token", "nodes"]
 
 
 def test_between_two_nodes_our_own_cordon_and_the_half_done_hop_close_nothing(

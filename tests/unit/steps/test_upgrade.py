@@ -9,7 +9,13 @@ from typing import Any
 import pytest
 from tests.fakes.cluster import FakeCluster, job_failed, running_job
 
-from nightshift.domain.errors import FencedError, LeaseHeldError, RemoteJobError, VerificationError
+from nightshift.domain.errors import (
+    FencedError,
+    LeaseHeldError,
+    RemoteJobError,
+    UnreachableError,
+    VerificationError,
+)
 from nightshift.domain.facts import JobFacts
 from nightshift.domain.incident.record import Incident
 from nightshift.steps.claim import claim
@@ -299,6 +305,44 @@ def test_claim_refuses_a_second_run(session: Session, other_session: Session, ch
     assert claim(session, choice)["token"] == 1
     with pytest.raises(LeaseHeldError):
         claim(other_session, choice)
+
+
+def test_claim_waits_for_an_api_that_goes_away_between_its_lease_and_its_marks(
+    cluster: FakeCluster, session: Session, choice: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Cleared in the midst of kubeadm: the API is there for a moment only."""
+    claim(session, choice)
+    cluster.marks.clear()
+    renewed = session.kube.renew_lease
+
+    def renew(*words: Any) -> bool:
+        done = renewed(*words)
+        cluster.api_away_until = cluster.now + 40
+        return done
+
+    monkeypatch.setattr(session.kube, "renew_lease", renew)
+    began = cluster.now
+    assert claim(session, choice)["token"] == 1
+    assert cluster.marks["nightshift.io/target"] == "1.35.4"
+    assert cluster.now - began >= 40
+
+
+def test_a_claim_gives_up_before_its_lease_is_dead(
+    cluster: FakeCluster, session: Session, choice: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    claim(session, choice)
+    renewed = session.kube.renew_lease
+
+    def renew(*words: Any) -> bool:
+        done = renewed(*words)
+        cluster.api_away_until = cluster.now + 10_000
+        return done
+
+    monkeypatch.setattr(session.kube, "renew_lease", renew)
+    began = cluster.now
+    with pytest.raises(UnreachableError):
+        claim(session, choice)
+    assert cluster.now - began < session.policy.limits.lease_seconds
 
 
 def test_snapshot_is_kept_when_this_run_has_one(

@@ -27,6 +27,7 @@ from nightshift.domain.facts.static_pods import (
     Access,
     StaticPodDetails,
 )
+from nightshift.domain.facts.versions import KUBEADM_CLUSTER
 from nightshift.domain.gates.findings import Finding, conclude
 from nightshift.domain.policy import ClusterPolicy
 from nightshift.domain.quarantine import left_aside
@@ -38,7 +39,7 @@ from nightshift.domain.verdicts import Outcome, Verdict
 NAME = "static_pods"
 TITLE = "Static pods"
 NEEDS: tuple[AnyTopic, ...] = (NODES, PROBES, STATIC_POD_DETAILS)
-WANTS: tuple[AnyTopic, ...] = (CONFIGZ, MIRROR_HASHES)
+WANTS: tuple[AnyTopic, ...] = (CONFIGZ, MIRROR_HASHES, KUBEADM_CLUSTER)
 MOMENTS = frozenset({Moment.NIGHT, Moment.PLACE})
 
 DIRECTORY = "/etc/kubernetes/manifests"
@@ -59,6 +60,7 @@ def check(round_: Round, policy: ClusterPolicy) -> Verdict:
     evidence: dict[str, Any] = {}
     paths, hashes = _static_pod_paths(round_), round_.find(MIRROR_HASHES) or {}
     aside = left_aside(round_, nodes, policy.workers)
+    kubeadm = round_.find(KUBEADM_CLUSTER)
     for node in nodes:
         # Without an answer: blind on that node, which `judge` says.
         if node.name in aside or node.name not in probes or node.name not in details:
@@ -66,6 +68,8 @@ def check(round_: Round, policy: ClusterPolicy) -> Verdict:
         probe = probes[node.name]
         evidence[node.name] = [entry.name for entry in _read(probe.manifests)]
         findings += judge_node(node, probe, details[node.name])
+        if node.is_control_plane and kubeadm is not None and not kubeadm.external_etcd:
+            findings += _judge_etcds_file(node.name, probe.manifests)
         findings += _judge_path(node.name, paths.get(node.name, ""))
         findings += _judge_hashes(node.name, probe.processes, details[node.name], hashes)
     if not nodes:
@@ -90,6 +94,12 @@ def judge_node(node: NodeFacts, probe: NodeProbe, details: StaticPodDetails) -> 
     if node.is_control_plane:
         findings += _judge_control_plane(node.name, entries, probe.processes, details)
     return findings
+
+
+def _judge_etcds_file(node: str, entries: Sequence[ManifestEntry]) -> Iterator[Finding]:
+    """It has to be there where kubeadm says that it looks after etcd; a control plane without one cannot run or be upgraded."""
+    if all(entry.name != "etcd.yaml" for entry in entries):
+        yield _missing(node, "etcd")
 
 
 def _read(entries: Sequence[ManifestEntry]) -> list[ManifestEntry]:
@@ -180,7 +190,7 @@ def _judge_control_plane(
     processes: Sequence[RunningProcess],
     details: StaticPodDetails,
 ) -> Iterator[Finding]:
-    """Compare what runs with what is written; etcd may live elsewhere, the other three may not."""
+    """Compare what runs with what is written; that etcd does not live elsewhere is known to the cluster, not to a node."""
     for component in (*CONTROL_PLANE_COMPONENTS, "etcd"):
         entry = next((e for e in entries if e.name == f"{component}.yaml"), None)
         running = [process for process in processes if process.name == component]

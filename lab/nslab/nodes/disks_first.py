@@ -1,21 +1,19 @@
-"""Run a command while the disks of the lab's nodes go before everything else on this machine.
+"""While a lab is up the disks of its nodes go before everything else on this machine.
 
 A node's disk is a file behind a loop device, on a pool that is a file behind another one. Every write is carried out by
 kernel threads, twice over: one takes it to the file, one says that it is done, others keep the journals. On two CPUs they
 wait in line behind the processes of six nodes, and etcd takes that for a slow disk; a real disk needs no CPU of the node's.
-While the command runs these threads have the lowest real-time priority, which goes before all that has none; a keeper of
-its own, which no signal to the command reaches, lets them wait in line again once the command is gone.
+A process of the lab gives these threads the lowest real-time priority, which goes before all that has none; `down` takes
+it away again (tunables.py), whatever ended this process.
 
-Usage: disks_first.py COMMAND [ARGUMENT…]. It becomes the command: signals and the exit code are the command's.
-Where the threads may not be changed the command runs all the same, and that is said first.
+Run as a program it does so until it is ended. It knows nothing of the lab, so it needs no path to its modules.
 """
 
 from __future__ import annotations
 
-import contextlib
 import os
-import select
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -23,21 +21,27 @@ PROC = Path("/proc")
 # Of the kernel; a loop device's work and its completion are kworkers'.
 THREADS = (b"kworker/", b"ksoftirqd/", b"jbd2/", b"xfsaild/")
 INTERVAL = 2.0  # seconds; a thread that is new waits in line as long
+_PRIORITY = 1
 
 
 class Scheduler:
-    """How the machine shares its CPUs out, see sched(7)."""
+    """How the machine shares its CPUs out, see sched(7). Each raises OSError when a process is gone or may not be changed."""
 
     def is_ordinary(self, pid: int) -> bool:
-        """Tell whether a process waits in line as most do; OSError when it is gone."""
+        """Tell whether a process waits in line as most do."""
         return os.sched_getscheduler(pid) == os.SCHED_OTHER
 
+    def goes_first(self, pid: int) -> bool:
+        """Tell whether it is as `raise_` leaves it."""
+        is_real_time = os.sched_getscheduler(pid) == os.SCHED_FIFO
+        return is_real_time and os.sched_getparam(pid).sched_priority == _PRIORITY
+
     def raise_(self, pid: int) -> None:
-        """Let it go before all that is ordinary; OSError when it may not be changed or is gone."""
-        os.sched_setscheduler(pid, os.SCHED_FIFO, os.sched_param(1))
+        """Let it go before all that is ordinary."""
+        os.sched_setscheduler(pid, os.SCHED_FIFO, os.sched_param(_PRIORITY))
 
     def lower(self, pid: int) -> None:
-        """Make it ordinary; OSError as above."""
+        """Make it ordinary."""
         os.sched_setscheduler(pid, os.SCHED_OTHER, os.sched_param(0))
 
 
@@ -52,9 +56,8 @@ class Threads:
     def __init__(self, proc: Path = PROC, scheduler: Scheduler | None = None) -> None:
         self._proc = proc
         self._scheduler = scheduler or Scheduler()
-        self._raised: set[int] = set()
 
-    def raise_new(self) -> str:
+    def raise_all(self) -> str:
         """Raise those that are ordinary; returns why none or not all of them go first, "" when they do."""
         seen = list(self._pids())
         refused = ""
@@ -62,19 +65,29 @@ class Threads:
             try:
                 if self._scheduler.is_ordinary(pid):
                     self._scheduler.raise_(pid)
-                    self._raised.add(pid)
             except ProcessLookupError:
                 continue
             except OSError as error:
                 refused = str(error)
         return refused or ("" if seen else f"{self._proc} shows no kernel threads")
 
-    def give_back(self) -> None:
-        """Let all that were raised here and are still such threads wait in line again."""
-        for pid in self._raised & set(self._pids()):
-            with contextlib.suppress(OSError):
+    def first(self) -> list[int]:
+        """Those that go first now."""
+        return [pid for pid in self._pids() if self._goes_first(pid)]
+
+    def lower(self, pids: list[int]) -> None:
+        """Let these wait in line again; one that is gone does not matter."""
+        for pid in pids:
+            try:
                 self._scheduler.lower(pid)
-        self._raised.clear()
+            except OSError:
+                continue
+
+    def _goes_first(self, pid: int) -> bool:
+        try:
+            return self._scheduler.goes_first(pid)
+        except OSError:
+            return False
 
     def _pids(self) -> Iterator[int]:
         for entry in self._proc.iterdir():
@@ -90,36 +103,16 @@ def _is_one(process: Path) -> bool:
         return False
 
 
-def keep_until_gone(threads: Threads, process: int) -> None:
-    """Raise what is new until a process has ended, then give all back.
-
-    Args:
-        threads: to keep raised.
-        process: a pidfd.
-    """
-    try:
-        while not select.select([process], [], [], INTERVAL)[0]:
-            threads.raise_new()
-    finally:
-        threads.give_back()
-
-
-def main(command: list[str], threads: Threads) -> None:
-    """Raise, leave a keeper behind, and become the command."""
-    refusal = threads.raise_new()
-    if refusal:
-        print(f"disks_first: not all of the lab's disks go first: {refusal}", file=sys.stderr, flush=True)
-    this = os.pidfd_open(os.getpid())
-    if os.fork() == 0:
-        try:
-            os.setsid()
-            keep_until_gone(threads, this)
-        finally:
-            os._exit(0)  # whatever happens, this is no second command
-    os.execvp(command[0], command)
+def main(threads: Threads) -> None:
+    """Raise what is new, for ever; what is refused is said once, and tried again."""
+    told = ""
+    while True:
+        refusal = threads.raise_all()
+        if refusal != told:
+            print(f"not all of the lab's disks go first: {refusal}" if refusal else "they do now", flush=True)
+            told = refusal
+        time.sleep(INTERVAL)
 
 
 if __name__ == "__main__":
-    if len(sys.argv) < 2:
-        sys.exit("usage: disks_first.py COMMAND [ARGUMENT…]")
-    main(sys.argv[1:], Threads())
+    sys.exit(main(Threads()))
