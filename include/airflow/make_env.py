@@ -30,7 +30,8 @@ def main(path: Path) -> None:
         if name not in values:
             values[name] = base64.urlsafe_b64encode(secrets.token_bytes(size)).decode()
             lines.append(f"{name}={values[name]}")
-    if _INSTALLATION not in values:
+    if not values.get(_INSTALLATION, "").strip(" '\""):
+        lines = [line for line in lines if not line.startswith(f"{_INSTALLATION}=")]
         lines.append(f"{_INSTALLATION}=airflow-{secrets.token_hex(3)}")
     if _NOTE_CONNECTION not in values:
         connection = {

@@ -9,7 +9,7 @@ put up with is harder for that, never easier.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 RETRY_SECONDS = 30  # from a death to the try that attaches, with tries left
@@ -245,24 +245,33 @@ CASES = (
     ),
 )  # fmt: skip
 
-CI_MINUTES = 12  # what a change may spend on the one case it runs
+# A strike by itself at most, estimated: a fresh cluster, the struck night, and another one where the strike ends it.
+ALONE_MINUTES = 12
 
 
 def case_named(name: str) -> Case:
-    """Return a case.
+    """Return a case, or one strike of a case by itself ("power.2").
 
     Raises:
         KeyError: there is none, with the known names.
     """
-    for case in CASES:
+    for case in (*CASES, *(alone for whole in CASES for alone in _alone(whole))):
         if case.name == name:
             return case
     raise KeyError(f"there is no case {name!r}; the cases are {', '.join(c.name for c in CASES)}")
 
 
-def short_cases() -> list[Case]:
-    """The cases that are short enough for a change to run one of them."""
-    return [case for case in CASES if case.minutes <= CI_MINUTES]
+def strikes_alone() -> list[tuple[Case, Case]]:
+    """Every strike that is short enough for a change to run it: its whole case, and a case with nothing but it."""
+    return [(case, alone) for case in CASES if case.profile == "small" for alone in _alone(case)]
+
+
+def _alone(case: Case) -> list[Case]:
+    """Each strike of a case on a cluster of its own, as in the case otherwise."""
+    return [
+        replace(case, name=f"{case.name}.{number}", minutes=ALONE_MINUTES, strikes=(strike,))
+        for number, strike in enumerate(case.strikes, 1)
+    ]
 
 
 def combinations(cases: Iterable[Case]) -> list[tuple[Fault, Moment, str]]:

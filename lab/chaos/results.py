@@ -58,6 +58,11 @@ def due(cases: Sequence[Case], rows: dict[str, Row], on: str | None) -> list[Cas
     return [case for case in cases if not lab_results.is_done(rows.get(case.name), on)]
 
 
+def passed_once(rows: dict[str, Row]) -> set[str]:
+    """Names of the cases that passed when they were played last, on whatever code."""
+    return {name for name, row in rows.items() if row["outcome"] == "passed"}
+
+
 def known(rows: dict[str, Row]) -> list[tuple[Case, Row]]:
     """The cases that were played, in the order of the catalogue; rows of cases that are no more are left out."""
     return [(case, rows[case.name]) for case in CASES if case.name in rows]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import secrets
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -33,6 +34,7 @@ from nightshift.steps.enrol import Access, enrol, unenrol
 from nightshift.steps.incident import judge
 
 _CONNECTION = "AIRFLOW_CONN_"  # how Airflow finds a connection in its environment
+_INSTALLATION = "NIGHTSHIFT_INSTALLATION"  # tells this Airflow from every other one at the same cluster
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -119,7 +121,8 @@ def _add_access_options(command: argparse.ArgumentParser) -> None:
         "--write-env",
         type=Path,
         metavar="FILE",
-        help="environment file with Airflow's connections, 0600; other lines in it are kept (default: standard output)",
+        help="environment file with Airflow's connections, 0600; other lines in it are kept, and it gets a "
+        f"{_INSTALLATION} when it has none (default: standard output, connections only)",
     )
 
 
@@ -189,6 +192,7 @@ def _enrol(options: argparse.Namespace) -> None:
     if options.write_env is None:
         print("\n".join(lines.values()))
         return
+    lines = _name_for(options.write_env) | lines  # in this order a second enrolment leaves the file as it is
     _rewrite(options.write_env, lines)
     _say(f"wrote {', '.join(lines)} to {options.write_env}")
 
@@ -285,6 +289,15 @@ def _variables(path: Path) -> set[str]:
     """Names of the variables in an environment file; none when there is no file."""
     lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
     return {line.partition("=")[0] for line in lines if "=" in line}
+
+
+def _name_for(path: Path) -> dict[str, str]:
+    """A made-up name for the Airflow of an environment file that has none: without one it may begin no night."""
+    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+    words = [line.removeprefix(f"{_INSTALLATION}=") for line in lines if line.startswith(f"{_INSTALLATION}=")]
+    if any(word.strip(" '\"") for word in words):
+        return {}
+    return {_INSTALLATION: f"{_INSTALLATION}=airflow-{secrets.token_hex(3)}"}
 
 
 def _assignment(name: str, value: Mapping[str, Any]) -> str:

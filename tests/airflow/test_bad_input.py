@@ -182,6 +182,9 @@ ROWS = {
         *("CONNECTION_MISSING", KUBERNETES), plant=lambda wire: wire.lose_connection(KUBERNETES)
     ),
     "ssh connection missing": closed("CONNECTION_MISSING", SSH, plant=lambda wire: wire.lose_connection(SSH)),
+    "Airflow without a name": closed(
+        *("CONFIG_INVALID", "NIGHTSHIFT_INSTALLATION is not set"), plant=lambda wire: wire.lose_name("")
+    ),
     "API away": closed("API_UNREACHABLE", "refused", plant=lambda wire: wire.stop_api(), answer="blind"),
     "workload missing": closed(
         *("WORKLOAD_MISSING", "Deployment shop/importer"),

@@ -16,7 +16,7 @@ from nightshift.domain.errors import VerificationError
 from nightshift.domain.facts import PackageFacts, WorkloadName
 from nightshift.domain.gates import GATES
 from nightshift.domain.policy import WindowPolicy
-from nightshift.orchestration import probe, retries
+from nightshift.orchestration import operators, probe, retries
 from nightshift.steps import hold
 
 
@@ -153,6 +153,42 @@ def test_a_brake_before_the_control_plane_makes_nothing_quiet(
     state, tasks = _run(dag_bag.dags["upgrade_fleet"])
     assert (state, tasks["control_plane.quiesce"]) == ("success", "skipped")
     assert not [call for call in night.cluster.api_calls if call.startswith("set_workload")]
+
+
+@pytest.mark.parametrize("is_lifted", [False, True], ids=["it stays on", "it is lifted at once"])
+def test_a_brake_behind_the_first_gate_makes_nothing_quiet_and_ends_the_night_as_in_the_drain(
+    night: Night,
+    dag_bag: Any,
+    shop: list[WorkloadName],
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    is_lifted: bool,
+) -> None:
+    """Once a night has ended it stays so: no drain of a control plane whose importers still write."""
+    read, find = FakeKube.brake, operators.import_step
+
+    def pull(path: str) -> Any:
+        night.cluster.paused = "anna" if path == "quiesce" else night.cluster.paused
+        return find(path)
+
+    def look(kube: FakeKube) -> Any:
+        found = read(kube)
+        night.cluster.paused = None if found and is_lifted else night.cluster.paused
+        return found
+
+    monkeypatch.setattr(operators, "import_step", pull)
+    monkeypatch.setattr(FakeKube, "brake", look)
+    state, tasks = _run(dag_bag.dags["upgrade_fleet"])
+    slot = "control_plane.slot_01"
+    assert (state, tasks[f"{slot}.check_etcd"], tasks["control_plane.quiesce"]) == (
+        "success",
+        "success",
+        "skipped",
+    )
+    assert (tasks[f"{slot}.drain_node"], tasks["workers.check_etcd_01"]) == ("skipped", "skipped")
+    assert not [call for call in night.cluster.api_calls if call.startswith(("set_workload", "cordon"))]
+    assert (night.ledger()["answer"], set(_words(night).values())) == ("held", {"tomorrow"})
+    assert (tasks["postflight.verify_cluster"], _debts(night)) == ("success", [])
 
 
 def test_nothing_to_do_is_green_and_touches_nothing(night: Night, upgrade_dag: DAG) -> None:
@@ -408,7 +444,9 @@ def test_stop_now_in_the_preparation_ends_the_night_before_its_next_step(
         "success",
         "skipped",
     )
-    assert tasks["stage"] == ("skipped" if step == "snapshot-etcd" else "success")
+    assert tasks["stage"] == "skipped"
+    staged = {name for name, fake in night.cluster.fakes.items() if "stage" in {c[0] for c in fake.calls}}
+    assert staged == (set() if step == "snapshot-etcd" else {"cp1"})
     assert (night.ledger()["answer"], set(_words(night).values())) == ("held", {"tomorrow"})
     assert "cp1, w1, w2 continue on the next night" in night.notes[0]
     assert _debts(night) == []

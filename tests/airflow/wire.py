@@ -84,6 +84,7 @@ class Wire:
         self._api = stack.enter_context(ExitStack())
         self.connect_api(self._api.enter_context(serve(self.state)))
         self.connect_ssh(self.key.private)
+        monkeypatch.setenv("NIGHTSHIFT_INSTALLATION", "airflow-wire")
 
     def _add_component(self, component: str) -> None:
         """The pod of a control-plane component on cp1."""
@@ -131,6 +132,10 @@ class Wire:
     def lose_connection(self, name: str) -> None:
         """Take a connection away from Airflow."""
         self.monkeypatch.delenv(f"AIRFLOW_CONN_{name.upper()}")
+
+    def lose_name(self, name: str) -> None:
+        """Give Airflow another name, or none: the empty one."""
+        self.monkeypatch.setenv("NIGHTSHIFT_INSTALLATION", name)
 
     def stop_api(self) -> None:
         """From now on connections to the API are refused."""

@@ -18,7 +18,7 @@ from nightshift.clients.kube_api import Eviction, EvictionOutcome
 from nightshift.clients.permissions import Permission
 from nightshift.clients.questions import ApiQuestion
 from nightshift.clients.stores import Store
-from nightshift.domain.debts import FIELD_MANAGER, Debt, is_foreign_cordon
+from nightshift.domain.debts import FIELD_MANAGER, Debt, is_foreign_cordon, require_no_newer_mark
 from nightshift.domain.errors import FencedError, RemoteJobError, UnreachableError
 from nightshift.domain.facts import (
     BudgetFacts,
@@ -177,6 +177,7 @@ class FakeNode:
         self.cluster, self.name = cluster, name
         self.token = 0
         self.is_away = False
+        self.kubeadm_pids: tuple[int, ...] = ()  # beside those of jobs that run
         self.broken: Exception | None = None  # raised by every call, e.g. a TrustError
         self.jobs: dict[str, JobFacts] = {}
         self.calls: list[tuple[str, ...]] = []
@@ -249,7 +250,7 @@ class FakeNode:
             processes=tuple(RunningProcess(n, i + 1, (n, "--a=b")) for i, n in enumerate(names)),
             scratch=self.scratch,
             etcd_data_bytes=GIB if is_cp else None,
-            kubeadm_pids=running,
+            kubeadm_pids=(*running, *self.kubeadm_pids),
             jobs=tuple(self.jobs.values()),
             token=self.token,
         )
@@ -423,6 +424,7 @@ class FakeKube:
         """One patch."""
         self._reach("cordon")
         node = self._c.nodes[name]
+        require_no_newer_mark(node, token)
         is_foreign = is_foreign_cordon(node)
         if is_foreign and "nightshift.io/owner" not in node.annotations:
             return False

@@ -8,6 +8,9 @@ from tests.lab.world import DAG, World, kill, wait_until
 TARGET = "v1.35.4"
 KUBEADM_UNIT = "nightshift-kubeadm-upgrade.service"
 SLOT = "control_plane.slot_01.upgrade_node"
+WEB_GAP_SECONDS = (
+    5.0  # a Service's endpoints follow a drained pod within a second or two; its budget keeps one alive
+)
 BARE_SCRIPT_FAILED = 21  # requests to the API of three control planes while a bash script upgraded them
 RECOVERY_SECONDS = 900  # a kubeadm that runs is left to its end first
 
@@ -81,6 +84,8 @@ def test_night_takes_every_node_to_the_target_and_leaves_nothing_behind(world: W
     left = world.on_node("cp1", "ls /etc/kubernetes/tmp").split()
     assert newest in left
     assert len([n for n in left if n in names]) <= 5, world.api.task_log(run["dag_run_id"], "reclaim_scratch")
+    web = world.probed()["web"]
+    assert web["longest_gap"] <= WEB_GAP_SECONDS, web
     entry = run["ledger"]
     assert entry["answer"] == "upgraded"
     assert {n["name"] for n in entry["nodes"]} == {"cp1", "w1", "w2"}
@@ -141,7 +146,9 @@ def test_three_control_planes_are_upgraded_one_at_a_time_and_nobody_notices(worl
     assert_clean(world)
     assert cordons.seen == {"cp1", "cp2", "cp3", "w1", "w2", "w3"}
     assert cordons.most_at_once("cp") == 1
-    api = world.probed()["api"]
+    seen = world.probed()
+    api, web = seen["api"], seen["web"]
+    assert web["longest_gap"] <= WEB_GAP_SECONDS, web
     # Seven to each node, between its API server's last good answer and HAProxy's second failed check. The bare script
     # on the same lab had 21 (lab/bench), so many at least are kubeadm's own.
     assert api["failed"] <= BARE_SCRIPT_FAILED * 1.5, api

@@ -12,6 +12,8 @@ from typing import Any
 import pytest
 import yaml
 from tests.lab import results as lab_results
+from tests.lab import test_chaos
+from tests.lab.world import World
 
 from chaos import pages, results
 from chaos.catalogue import (
@@ -25,7 +27,7 @@ from chaos.catalogue import (
     case_named,
     combinations,
     nights,
-    short_cases,
+    strikes_alone,
 )
 from chaos.judge import Verdict, judge, summary
 from chaos.observe import JOBS, attempt_fields, journal_event, lease_of, node_seen
@@ -117,9 +119,52 @@ def test_an_unknown_case_names_the_known_ones() -> None:
         case_named("nobody")
 
 
-def test_a_change_has_short_cases_to_choose_from() -> None:
-    assert {case.profile for case in short_cases()} == {"small"}
-    assert len(short_cases()) >= 5
+def test_a_strike_alone_is_the_one_of_its_case_and_found_by_name() -> None:
+    for case, alone in strikes_alone():
+        assert case.profile == alone.profile == "small"
+        number = int(alone.name.rpartition(".")[2])
+        assert alone.strikes == (case.strikes[number - 1],)
+        assert replace(alone, name=case.name, minutes=case.minutes, strikes=case.strikes) == case
+        assert case_named(alone.name) == alone
+    assert len({alone.name for _, alone in strikes_alone()}) == len(strikes_alone()) >= 30
+
+
+def test_a_strike_alone_is_no_case_of_a_round() -> None:
+    """`make chaos` and chaos.json know whole cases only."""
+    assert not {alone.name for _, alone in strikes_alone()} & {case.name for case in CASES}
+
+
+def test_a_change_plays_only_strikes_of_cases_that_have_passed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "chaos.json"
+    rows = {"power": {"outcome": "passed"}, "task": {"outcome": "failed"}}
+    file.write_text(json.dumps(rows), encoding="utf-8")
+    monkeypatch.setattr(test_chaos, "FILE", file)
+    given = test_chaos.single_strikes()
+    assert {name for name, is_played in given.items() if is_played} == {"power.1", "power.2", "power.3"}
+    assert set(given) == {alone.name for _, alone in strikes_alone()}
+
+
+def test_what_a_change_plays_is_not_written_down(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    played: list[tuple[str, Path]] = []
+
+    class Ground:
+        def close(self) -> None:
+            pass
+
+    def play(_: Any, case: Case, journal: Path) -> Verdict:
+        played.append((case.name, journal))
+        return verdict(ATTACHED)
+
+    monkeypatch.setenv("NIGHTSHIFT_CACHE", str(tmp_path))
+    monkeypatch.setenv("NIGHTSHIFT_HOME", str(tmp_path / "home"))
+    monkeypatch.setattr(test_chaos, "ChaosWorld", Ground)
+    monkeypatch.setattr(test_chaos, "play", play)
+    before = results.FILE.read_bytes()
+    test_chaos.test_what_is_struck_is_safe_in_time_and_converges(World(), "power.1")
+    assert played == [("power.1", tmp_path / "chaos/ci/power.1.jsonl")]
+    assert results.FILE.read_bytes() == before
 
 
 def test_the_policy_differs_from_the_labs_in_what_its_comment_says() -> None:

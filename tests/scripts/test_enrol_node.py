@@ -28,6 +28,16 @@ class Machine:
         command = [str(self.root / "unpacked/enrol-node"), "install", KEY, *words]
         return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
 
+    def remove(self) -> subprocess.CompletedProcess[str]:
+        command = [str(self.root / "unpacked/enrol-node"), "remove"]
+        return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+
+    def program(self, name: str, text: str) -> None:
+        """From now on this is what the installer calls by that name."""
+        stub = self.root / "bin" / name
+        stub.write_text(f"#!/bin/bash\n{text}\n")
+        stub.chmod(0o755)
+
     def work(self, unit: str) -> None:
         """From now on systemd knows this job; "": none."""
         asked = "list-units --no-legend --plain --state=active,activating,deactivating nightshift-*.service"
@@ -58,6 +68,9 @@ def machine(tmp_path: Path) -> Machine:
         ("        require_programs\n", ""),
         ("ACCOUNT_HOME=/home/nightshift", f"ACCOUNT_HOME={tmp_path}/home"),
         ("        install_sudoers # last", "        : # last"),
+        ("SUDOERS=/etc/sudoers.d/nightshift", f"SUDOERS={tmp_path}/sudoers"),
+        ("/run/nightshift\n", f"{tmp_path}/run\n"),
+        ("            sleep 1\n", ""),
     ):
         assert text.count(old) == 1, old
         text = text.replace(old, new)
@@ -120,3 +133,51 @@ def test_damaged_scripts_are_mended_under_a_run(machine: Machine) -> None:
     (machine.library / "nightshift-node").chmod(0o777)
     assert "installed" in machine.install("held").stdout
     assert (machine.library / "nightshift-node").stat().st_mode & 0o777 == 0o555
+
+
+@pytest.fixture
+def installed(machine: Machine) -> Machine:
+    """A node whose sessions end at once and whose user goes at the second try."""
+    machine.install()
+    machine.program("systemctl", "true")
+    machine.program("pkill", "true")
+    machine.program("apt-mark", f'echo "$*" >>{machine.root}/marked')
+    tries = machine.root / "tries"
+    machine.program(
+        "userdel", f"echo x >>{tries}; (($(wc -l <{tries}) > 1)) || {{ echo 'user is busy' >&2; exit 8; }}"
+    )
+    return machine
+
+
+def test_removing_gives_the_holds_back_that_a_dead_job_had_taken_off(installed: Machine) -> None:
+    (installed.root / "state/held").write_text("kubeadm\nkubelet\n")
+    done = installed.remove()
+    assert done.returncode == 0, done.stderr
+    assert "held again: kubeadm kubelet" in done.stdout
+    assert (installed.root / "marked").read_text() == "hold kubeadm kubelet\n"
+    assert not (installed.root / "state").exists()
+    assert not installed.library.exists()
+
+
+def test_what_cannot_be_given_back_is_not_forgotten(installed: Machine) -> None:
+    held = installed.root / "state/held"
+    held.write_text("kubeadm\n")
+    installed.program("apt-mark", "exit 100")
+    done = installed.remove()
+    assert (done.returncode, held.read_text()) == (1, "kubeadm\n")
+    assert "could not be set again" in done.stderr
+    assert installed.library.exists(), "it is repeated with the same scripts"
+
+
+def test_a_user_that_is_still_busy_is_asked_to_go_again(installed: Machine) -> None:
+    assert "removed user nightshift" in installed.remove().stdout
+    assert (installed.root / "tries").read_text() == "x\nx\n"
+
+
+def test_a_user_that_stays_is_said_in_the_systems_own_words(installed: Machine) -> None:
+    installed.program("userdel", "echo 'user nightshift is currently used by process 7' >&2; exit 8")
+    done = installed.remove()
+    assert done.returncode == 1
+    assert "cannot be removed: user nightshift is currently used by process 7" in done.stderr
+    installed.program("userdel", "exit 6")  # somebody removed it meanwhile
+    assert installed.remove().returncode == 0

@@ -13,9 +13,12 @@ from pathlib import Path
 
 import pytest
 from tests.scripts.conftest import NODE_SCRIPTS, FakeNode
-from tests.scripts.test_kubeadm_upgrade import TOOLS, calls, stage
+from tests.scripts.test_kubeadm_upgrade import BASE, TOOLS, calls, control_plane, stage
+from tests.scripts.test_kubeadm_upgrade import upgrade as upgrade_kubeadm
 
 from nightshift.clients.node_ssh import ExitCode
+
+__all__ = ["control_plane"]  # a fixture of the other job's tests
 
 
 @pytest.fixture
@@ -30,7 +33,16 @@ def worker(node: FakeNode) -> FakeNode:
     node.pretend_process("kubelet", os.getpid())
     set_installed(node, "1.34.4-1.1", "1.34.4-1.1")
     stage(node)
+    mark_done(node, "node", "1.35.4")
     return node
+
+
+def mark_done(node: FakeNode, mode: str, version: str) -> Path:
+    """What jobs/kubeadm-upgrade leaves when it comes to its good end."""
+    mark = node.state / "done" / f"kubeadm-{mode}-{version}"
+    mark.parent.mkdir(exist_ok=True)
+    mark.touch()
+    return mark
 
 
 def set_installed(node: FakeNode, kubelet: str, kubectl: str) -> None:
@@ -249,7 +261,36 @@ def test_never_before_kubeadm_rewrote_the_flags(worker):
 def test_that_flag_is_fine_before_1_35(worker):
     flags(worker).write_text("--pod-infra-container-image=x\n")
     set_installed(worker, "1.34.4-1.1", "1.34.4-1.1")
+    mark_done(worker, "node", "1.34.4")
     assert upgrade(worker, "1.34.4").returncode == 0
+
+
+@pytest.mark.parametrize("kubelet", ["1.34.4-1.1", "1.35.4-1.1"], ids=["an old kubelet", "a new one"])
+def test_never_on_a_node_whose_kubeadm_was_left_out(worker, kubelet):
+    """`upgrade_node` was marked as success: on a worker no version of anything tells that kubeadm has not run."""
+    set_installed(worker, kubelet, kubelet)
+    (worker.state / "done/kubeadm-node-1.35.4").unlink()
+    mark_done(worker, "node", "1.34.4")
+    mark_done(worker, "apply", "1.35.40")
+    done = upgrade(worker)
+    assert done.returncode == ExitCode.REFUSED
+    assert "kubeadm upgrade to 1.35.4 has not come to its end here" in done.stderr
+    assert done.stderr.endswith("clear upgrade_node of this node, with downstream\n")
+    assert (installed_files(worker), restarts(worker)) == ([], 0)
+
+
+@pytest.mark.parametrize("mode", ["apply", "node"])
+def test_behind_our_own_kubeadm_it_is_let_through(control_plane, mode):
+    """Whatever else was done on a node before, also by hand: `upgrade_node` leaves the record that is looked for."""
+    (control_plane.root / "fs/var/lib/kubelet").mkdir()
+    (control_plane.root / "fs/var/lib/kubelet/config.yaml").touch()
+    set_installed(control_plane, "1.34.4-1.1", "1.34.4-1.1")
+    (control_plane.systemd / "health").write_text("ok")
+    control_plane.pretend_process("kubelet", os.getpid())
+    assert upgrade(control_plane).returncode == ExitCode.REFUSED
+    assert upgrade_kubeadm(control_plane, mode, "1.35.4", "900", BASE).returncode == 0
+    done = upgrade(control_plane)
+    assert done.returncode == 0, done.stderr
 
 
 def test_unstaged_is_refused(worker):

@@ -11,6 +11,7 @@ from tests.simulation.hub import Process
 from tests.simulation.model import SimNode
 
 from nightshift.clients.kube_api import Eviction, EvictionOutcome
+from nightshift.domain import debts
 from nightshift.domain.brake import Brake, BrakeMode
 from nightshift.domain.debts import OWNER_ANNOTATION
 
@@ -59,8 +60,15 @@ class Call:
         return self.airflow.runs[-1] if self.airflow.runs else None
 
 
+def _is_let_live(process: Process) -> bool:
+    """Tell whether its death may be what docs/adr/0018 leaves: it outlives its record, makes its change, and dies at once."""
+    return process.step == "quiesce" and process.frozen_longest > debts.LATE_SECONDS
+
+
 def _kill(call: Call) -> None:
     """SIGKILL of the task's process, noticed within seconds."""
+    if _is_let_live(call.process):
+        return
     call.process.kill()
     call.world.death()
     call.airflow.process_died(call.process, call.rng.uniform(0.5, 6.0))
@@ -68,11 +76,14 @@ def _kill(call: Call) -> None:
 
 def _kill_after(call: Call) -> None:
     """The same, when the call was done and nobody has read the answer."""
-    call.process.after = "kill"
+    if not _is_let_live(call.process):
+        call.process.after = "kill"
 
 
 def _kill_supervisor(call: Call) -> None:
     """The process and its supervisor, noticed after the heartbeat timeout."""
+    if _is_let_live(call.process):
+        return
     call.process.kill()
     call.world.death()
     call.airflow.process_died(call.process, HEARTBEAT_TIMEOUT + call.rng.uniform(0, 10))
@@ -101,6 +112,7 @@ def _freeze(call: Call) -> None:
         seconds = max(long, _OUTLIVES_RECORD_SECONDS)
     call.process.is_out_of_reach = True
     call.process.frozen_until = call.world.hub.now + seconds
+    call.process.frozen_longest = max(call.process.frozen_longest, seconds)
     if seconds > HEARTBEAT_TIMEOUT and call.process.ti is not None:
         call.airflow.process_died(call.process, HEARTBEAT_TIMEOUT + 5)
 
@@ -177,7 +189,13 @@ def _put_aside(world: World, name: str, rng: Random) -> None:
 
 
 def _person_gives_back(world: World, name: str) -> None:
-    if name in world.watch.foreign:
+    if name not in world.watch.foreign:
+        return
+    node = world.cluster.fakes[name]
+    if node.is_cp and node.active:
+        # Without cordon and without our mark nothing tells of its job once it cannot be reached: docs/safety.md, Not yet.
+        world.hub.after(10.0, lambda: _person_gives_back(world, name))
+    else:
         world.watch.foreign.discard(name)
         world.by_hand(name, is_unschedulable=False, cordoned_by="")
 

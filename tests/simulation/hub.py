@@ -34,6 +34,7 @@ class Process:
         self.is_killed = False
         self.frozen_until = 0.0
         self.frozen_last = -1e9  # when it last stood still
+        self.frozen_longest = 0.0  # how long it stood still, at most
         self.is_out_of_reach = False  # Airflow cannot end it
         self.has_lease = False  # it claimed or renewed the Lease for its run, once at least
         self.after: str | None = None  # a fault that strikes when the call at hand was done

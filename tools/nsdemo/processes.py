@@ -22,6 +22,7 @@ COMMANDS = {
     "triggerer": ("triggerer", "--skip-serve-logs"),
 }
 _STOP_SECONDS = 10
+_LETS_GO_SECONDS = 5
 
 
 def airflow_program() -> str:
@@ -38,7 +39,7 @@ def start_airflow(home: Home, extra: Mapping[str, str], say: Callable[[str], Non
     missing = [name for name in COMMANDS if running_pid(home, name) is None]
     if not missing:
         return
-    if "api-server" in missing and _is_taken(ui_port()):
+    if "api-server" in missing and _stays_taken(ui_port()):
         raise DemoError(
             f"port {ui_port()} on {HOST} is taken by another program",
             "stop that program, or choose another port: NIGHTSHIFT_PORT=8090 ./nightshift demo",
@@ -144,6 +145,16 @@ def _start_time(pid: int) -> str | None:
     except OSError:
         return None
     return None if fields[0] == "Z" else fields[19]
+
+
+def _stays_taken(port: int) -> bool:
+    """Tell whether somebody else listens there: a killed api-server's threads keep its port for a moment after it is gone."""
+    deadline = time.monotonic() + _LETS_GO_SECONDS
+    while is_taken := _is_taken(port):
+        if time.monotonic() >= deadline:
+            break
+        time.sleep(0.1)
+    return is_taken
 
 
 def _is_taken(port: int) -> bool:

@@ -90,6 +90,16 @@ def _substitute(value: object) -> object:
     return result
 
 
+def _keeps_no_secret(value: object) -> object:
+    """Refuse a password that is written down in an address; one from the environment is none of this file's."""
+    if isinstance(value, str) and _WRITTEN_PASSWORD.search(value):
+        raise ValueError(
+            "an address in this file holds a password; give the whole address by the environment, as ${NAME}, "
+            "or a store the name of an Airflow connection in front of its bucket"
+        )
+    return value
+
+
 def _is_release(text: str) -> str:
     Version.parse(text)
     return text
@@ -121,9 +131,20 @@ def _as_moment(value: object) -> object:
 
 
 ConnectionId = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{1,200}$")]
-Url = Annotated[str, BeforeValidator(_substitute), Field(pattern=r"^(https?://[^\s]+|\$\{.+)$")]
+_WRITTEN_PASSWORD = re.compile(r"://[^/@\s:]*:(?!\$\{)[^/@\s]*@")
+# The last one is asked first, so a secret is looked for in what the file says.
+Url = Annotated[
+    str,
+    BeforeValidator(_substitute),
+    BeforeValidator(_keeps_no_secret),
+    Field(pattern=r"^(https?://[^\s]+|\$\{.+)$"),
+]
 StoreUrl = Annotated[
-    str, BeforeValidator(_substitute), AfterValidator(require_store_url), Field(min_length=1)
+    str,
+    BeforeValidator(_substitute),
+    BeforeValidator(_keeps_no_secret),
+    AfterValidator(require_store_url),
+    Field(min_length=1),
 ]
 ClockTime = Annotated[str, Field(pattern=r"^([01]\d|2[0-3]):[0-5]\d$")]
 IsoDate = Annotated[str, BeforeValidator(_is_iso_date)]

@@ -37,6 +37,7 @@ from nightshift.domain.debts import (
     Debt,
     from_text,
     is_foreign_cordon,
+    require_no_newer_mark,
     to_text,
 )
 from nightshift.domain.errors import ConfigError, UnreachableError
@@ -118,12 +119,17 @@ class KubeApi:
 
         A mark of an earlier run is taken over: that run lost the Lease, its debts are ours. On a cordon that is not
         ours any more it says that we are at work there; see `uncordon`.
+
+        Raises:
+            FencedError: RUN_FENCED, the mark is a newer run's: this one stood still while it was fenced.
         """
         is_foreign = False  # in the version that was patched
 
         def change(item: dict[str, Any]) -> dict[str, Any] | None:
             nonlocal is_foreign
-            is_foreign = is_foreign_cordon(node_facts(item))
+            node = node_facts(item)
+            require_no_newer_mark(node, token)
+            is_foreign = is_foreign_cordon(node)
             if is_foreign and OWNER not in _annotations(item):
                 return None
             marks = {OWNER: owner, TOKEN: str(token)}
@@ -327,7 +333,12 @@ class KubeApi:
                 return True
             if (seen[-1].holder, seen[-1].token) != (holder, token):
                 return False
-        return False
+        raise UnreachableError(
+            "API_UNREACHABLE",
+            f"The Lease changed under each of {_COMPARE_AND_SWAP_TRIES} attempts to write it, and is {holder}'s still.",
+            cause="Many tasks of this run renew it at once, and the API is slow.",
+            next_step="None: it is asked again.",
+        )
 
     def _swap_lease(
         self,

@@ -100,6 +100,8 @@ _TAIL_WIDTH = 200  # characters of each
 _CAUSE_WIDTH = 1000  # characters, where a job's last line is the cause
 _CONTROL = re.compile(r"\x1b\[[0-9;]*[A-Za-z]|[\x00-\x08\x0b-\x1f]")  # colours and the like
 _RESULT_PREFIX = "RESULT "
+_SUDO_REFUSES = 1  # its exit code; the scripts' own begin at 2
+_SUDO_WARNING = "sudo: unable to resolve host"  # said on a node that does not know its own name, and harmless
 
 # What a failed job's exit code means: code of the error, cause ("": the job's last line), next step.
 _FAILURES: dict[int, tuple[str, str, str]] = {
@@ -783,7 +785,7 @@ class NodeSsh:
 
     def _judge(self, verb: str, code: int, stderr: str) -> tuple[int, str]:
         """Pass on an end that is the verb's own business; raise for those every verb shares."""
-        if code == ExitCode.NOT_ENROLLED or stderr.startswith("sudo: "):
+        if code == ExitCode.NOT_ENROLLED or _is_refused_by_sudo(code, stderr):
             raise TrustError(
                 "NODE_NOT_ENROLLED",
                 f"Node {self.node} does not let us run Nightshift's scripts.",
@@ -880,6 +882,12 @@ def _result_of(line: str) -> dict[str, Any] | None:
 
 def _sha256(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _is_refused_by_sudo(code: int, stderr: str) -> bool:
+    """Tell whether sudo itself said no. It also warns of things that keep it from nothing, before the script's own words."""
+    said = [line for line in stderr.splitlines() if not line.startswith(_SUDO_WARNING)]
+    return code == _SUDO_REFUSES and bool(said) and said[-1].startswith("sudo: ")
 
 
 def _last_line(text: str) -> str:

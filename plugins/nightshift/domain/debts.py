@@ -15,6 +15,7 @@ from dataclasses import asdict, dataclass, field, replace
 from enum import StrEnum
 from typing import Any
 
+from nightshift.domain.errors import FencedError
 from nightshift.domain.facts import NodeFacts, WorkloadFacts, WorkloadName
 
 OWNER_ANNOTATION = "nightshift.io/owner"
@@ -130,6 +131,23 @@ def node_debt(node: NodeFacts) -> Debt | None:
     token = marks.get(TOKEN_ANNOTATION, "")
     owner = marks.get(OWNER_ANNOTATION, "")
     return Debt(DebtKind.CORDON, f"Node/{node.name}", {}, owner, int(token) if token.isdecimal() else 0)
+
+
+def require_no_newer_mark(node: NodeFacts, token: int) -> None:
+    """Refuse a cordon under a token that is older than that of the node's mark.
+
+    Raises:
+        FencedError: RUN_FENCED, naming the mark's owner.
+    """
+    debt = node_debt(node)
+    if debt is None or debt.token <= token:
+        return
+    raise FencedError(
+        "RUN_FENCED",
+        f"{node.name} carries the mark of {debt.owner or 'a run'} with token {debt.token}; {token} is older.",
+        cause="This run was taken for dead while it stood still; a newer one is at the node.",
+        next_step="Look at the newer run; clear this task to go on from here after it.",
+    )
 
 
 def is_foreign_cordon(node: NodeFacts) -> bool:

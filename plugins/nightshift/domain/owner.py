@@ -10,7 +10,7 @@ import re
 
 from nightshift.domain.errors import ConfigError
 
-DEFAULT_INSTALLATION = "airflow"
+UNNAMED = "unnamed"  # an Airflow that was given no name; it may look and repair, but begin nothing
 _INSTALLATION = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}")
 _RECOVERY = " (recovery)"
 _SEPARATOR = "/"  # neither in an installation's or a cluster's name nor in a run id as Airflow makes them
@@ -55,4 +55,22 @@ def require_installation(name: str) -> str:
         f"NIGHTSHIFT_INSTALLATION is {name!r}, which cannot be part of an owner's name.",
         cause="It may have letters, digits, dots, dashes and underscores, and at most 63 of them.",
         next_step="Correct it in the environment of every Airflow process of this installation.",
+    )
+
+
+def require_own_name(installation: str) -> None:
+    """Refuse an Airflow without a name of its own: the Lease could not tell it from another one.
+
+    Raises:
+        ConfigError: CONFIG_INVALID.
+    """
+    if installation != UNNAMED:
+        return
+    raise ConfigError(
+        "CONFIG_INVALID",
+        f"This Airflow has no name of its own: NIGHTSHIFT_INSTALLATION is not set, is empty, or is {UNNAMED!r}.",
+        cause="Every Lease is held under that name. Two Airflows with the same one, at one cluster, would take each other's "
+        "Lease for their own and both work.",
+        next_step="Set it to a name that no other Airflow has, the same in the environment of every process of this one "
+        "(`./nightshift enrol ... --write-env FILE` and include/airflow/make_env.py make one up), and restart them.",
     )

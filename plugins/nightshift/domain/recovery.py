@@ -15,6 +15,7 @@ from nightshift.domain.debts import (
 )
 from nightshift.domain.facts import LeaseFacts, NodeFacts, NodeProbe
 from nightshift.domain.owner import is_recovery, recovery_of, run_behind
+from nightshift.domain.quarantine import read_quarantine
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,8 @@ class RecoveryPlan:
         clear_in_flight: push 0 and clear the namespace annotations.
         empty_lease: empty the Lease's holder, keep its token.
         unknown: what stays because a node could not be seen or a record not be read, one sentence each.
+        aside: workers that a night set aside and that cannot be seen: their cordon and marks stay until they are back. It
+            keeps nobody waiting, their owner knows of them.
     """
 
     may_act: bool
@@ -47,6 +50,7 @@ class RecoveryPlan:
     clear_in_flight: bool = False
     empty_lease: bool = False
     unknown: tuple[str, ...] = ()
+    aside: tuple[str, ...] = ()
 
 
 def plan_recovery(
@@ -74,11 +78,13 @@ def plan_recovery(
         return RecoveryPlan(False, f"{who}: it renewed the Lease {since:.0f} s ago.")
     owed = in_order([*debts, *filter(None, map(node_debt, nodes))])
     marked = {debt.subject for debt in owed if debt.kind is DebtKind.CORDON}
-    busy = {node.name: work_on(probes.get(node.name)) for node in nodes}
+    busy = {node.name: _work_of_ours(node, probes.get(node.name), debts) for node in nodes}
     free = [node for node in nodes if f"Node/{node.name}" in marked and busy[node.name] == ()]
     wait_for = tuple(f"{name}: {work}" for name, works in busy.items() for work in works or ())
     unseen = [node for node in nodes if busy[node.name] is None and _may_be_at_work_on(node, debts)]
-    unknown = (*map(_unseen_sentence, unseen), *map(_unread_sentence, _unreadable(debts)))
+    aside = tuple(node.name for node in unseen if not node.is_control_plane and read_quarantine(node))
+    waited = [node for node in unseen if node.name not in aside]
+    unknown = (*map(_unseen_sentence, waited), *map(_unread_sentence, _unreadable(debts)))
     is_settled = not wait_for and not unknown
     holder = lease.holder if lease is not None else ""
     return RecoveryPlan(
@@ -92,6 +98,7 @@ def plan_recovery(
         clear_in_flight=is_settled,
         empty_lease=is_settled and bool(holder),
         unknown=unknown,
+        aside=aside,
     )
 
 
@@ -105,6 +112,7 @@ def foresee(plan: RecoveryPlan) -> tuple[str, ...]:
         ("give back", tuple(str(debt) for debt in plan.repay)),
         ("clear the in-flight marks and the gauge", plan.clear_in_flight),
         ("empty the Lease and keep its token", plan.empty_lease),
+        ("leave as they are, set aside and out of reach:", plan.aside),
         ("leave what cannot be seen:", tuple(text.rstrip(".") for text in plan.unknown)),
     )
     return tuple(
@@ -142,6 +150,18 @@ def _may_be_at_work_on(node: NodeFacts, debts: Sequence[Debt]) -> bool:
     return node_debt(node) is not None or is_window
 
 
+def _work_of_ours(node: NodeFacts, probe: NodeProbe | None, debts: Sequence[Debt]) -> tuple[str, ...] | None:
+    """Name the work on a node that a recovery waits for; None = the node could not be seen.
+
+    A kubeadm without a job of ours, on a node that carries nothing of ours, is a person's, who may leave it standing for
+    hours. On a control plane it counts while something is quiet for the sake of one.
+    """
+    is_ours = node_debt(node) is not None or (node.is_control_plane and bool(debts))
+    if probe is not None and not is_ours and not _jobs(probe):
+        return ()
+    return work_on(probe)
+
+
 def _is_window_open(
     nodes: Sequence[NodeFacts],
     busy: Mapping[str, tuple[str, ...] | None],
@@ -167,10 +187,14 @@ def work_on(probe: NodeProbe | None) -> tuple[str, ...] | None:
     """Name what still runs on a node; None = the node could not be seen."""
     if probe is None:
         return None
-    jobs = [f"{job.step} (run {job.run_id})" for job in probe.jobs if job.state == "running"]
+    jobs = _jobs(probe)
     if not jobs and probe.kubeadm_pids:
-        jobs = [f"kubeadm (pid {', '.join(map(str, probe.kubeadm_pids))})"]
-    return tuple(jobs)
+        jobs = (f"kubeadm (pid {', '.join(map(str, probe.kubeadm_pids))})",)
+    return jobs
+
+
+def _jobs(probe: NodeProbe) -> tuple[str, ...]:
+    return tuple(f"{job.step} (run {job.run_id})" for job in probe.jobs if job.state == "running")
 
 
 def _reason(owed: Sequence[Debt], wait_for: tuple[str, ...], unknown: tuple[str, ...], holder: str) -> str:

@@ -53,6 +53,7 @@ from nightshift.orchestration.operators import (
     plan_begun,
     planned_addresses,
     pull,
+    unless_ended,
 )
 from nightshift.orchestration.probe import ProbePodOperator
 from nightshift.orchestration.reporting import InvalidFileOperator, NightShape, PlaceTasks, ReportOperator
@@ -368,11 +369,16 @@ def _if_quiesced(policy: ClusterPolicy) -> Input:
 def _control_plane(night: _Night, ready: BaseOperator) -> BaseOperator:
     """Control-plane nodes, strictly one after the other; returns what comes last.
 
-    What the policy quiesces is so from the first node's drain on: the gate in front of it may wait, or say no.
+    What the policy quiesces is so from the first node's drain on: the gate in front of it may wait, or say no. The
+    owner's word ends the night there as in the drain behind it, which is then skipped although the gate said yes.
     """
     last = ready
     with TaskGroup("control_plane", tooltip="One control-plane node at a time."):
-        quiesce = night.step("quiesce", proceed_if=[_if_quiesced(night.policy)])
+        quiesce = night.step(
+            "quiesce",
+            node=pull("control_plane.slot_01.check_etcd"),
+            proceed_if=[_if_quiesced(night.policy)],
+        )
         night.remember("control_plane", quiesce)
         for index in range(night.policy.control_plane_slots):
             with TaskGroup(f"slot_{index + 1:02d}") as group:
@@ -383,6 +389,8 @@ def _control_plane(night: _Night, ready: BaseOperator) -> BaseOperator:
             if index == 0:
                 chain(gate, quiesce, steps[0])
                 steps[0].trigger_rule = _AFTER_PLACE  # `quiesce` is skipped when there is nothing to quiesce
+                steps[0].proceed_if = [unless_ended([quiesce.task_id])]
+                night.enders.append(quiesce.task_id)  # not before: its own gate, cleared, asks anew
             _after(gate, ready, last)
             last = steps[-1]
             night.remember_place("control_plane", gate, steps)

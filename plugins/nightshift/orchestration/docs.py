@@ -21,7 +21,8 @@ A patch goes before a minor; never two minors at once; never down. {_ANY_TIME}
 """,
     "reclaim_scratch": f"""
 **Makes room before room is measured**: reaps kubeadm's leftovers in `/etc/kubernetes/tmp` older than the policy
-says. Only exact names kubeadm gives, never the newest of a kind, never while kubeadm runs. Best effort. {_ANY_TIME}
+says. Only exact names kubeadm gives, never the newest of a kind, never while kubeadm runs or somebody else holds the
+cluster. Best effort. {_ANY_TIME}
 """,
     "ask": f"""
 **Asks all gates that answer at once, in one round**: everything they need is read once, side by side, then each judges it.
@@ -52,7 +53,8 @@ run afterwards. {_ANY_TIME}
 """,
     "stage": f"""
 **Everything fetched before anything is touched**: exact packages downloaded and images pulled on every node, from
-the target minor's repository beside the live one. Nothing is installed. {_ANY_TIME}
+the target minor's repository beside the live one. Nothing is installed. Brake and window are asked before each node: when
+they say no, no other node is begun, and the task is skipped. {_ANY_TIME}
 """,
     "rehearse": f"""
 **Starts the target's API server where nothing can happen**: with the manifest kubeadm will write, on an etcd restored from
@@ -75,7 +77,7 @@ Clear this task (with *downstream*) when what it names is repaired: the night go
 **Makes quiet what the policy names under `quiesce`**, before the first control-plane node is drained: Deployments and
 StatefulSets without replicas, CronJobs suspended (their jobs that run already come to their own end). Each is recorded on
 the cluster first, in the ConfigMap `nightshift-debts`, so that it is given back whatever happens. Skipped when the policy
-names nothing. {_ANY_TIME}
+names nothing, and when brake or window end the night here, as they would in the drain. {_ANY_TIME}
 """,
     "restore": f"""
 **Gives back what was made quiet**, after the last control-plane node: replicas and `suspend` as they were. What somebody

@@ -55,6 +55,17 @@ def night_ends(context: Context, tasks: Sequence[str]) -> list[Mapping[str, Any]
     return [ended for ended in found or () if ended]
 
 
+def unless_ended(tasks: Sequence[str]) -> Input:
+    """Return the input that says whether the night goes on, as far as these tasks have a say in it."""
+
+    def read(context: Context, jinja_env: object = None) -> Any:
+        for ended in night_ends(context, tasks):
+            return {"answer": Answer.HELD.value, "sentence": ended["sentence"]}
+        return {"answer": Answer.GO.value}
+
+    return read
+
+
 def planned_addresses(context: Context, jinja_env: object = None) -> Mapping[str, str]:
     """The input with the planned nodes' addresses by name; none are known to the plan of an older release."""
     plan: Mapping[str, Any] = pull("decide", "plan")(context) or {}

@@ -196,7 +196,10 @@ def find_failure(context: Context, shape: NightShape, ignored: Collection[str] =
         for told in _pull(context, task, FAILURE_KEY):
             return Failure(**{**told, "task": task}, before_claim=task in shape.looks)
     if failed:
-        silence = "It left no word: its process was killed, or a person marked it as failed."
+        silence = (
+            "It left no word: its process was killed, a person marked it as failed, or its log tells an error of "
+            "Airflow's own."
+        )
         return Failure(failed[0], silence)
     return None
 

@@ -10,6 +10,7 @@ from datetime import timedelta
 from typing import Any
 
 from airflow.sdk import ExceptionRetryPolicy, RetryAction, RetryRule
+from airflow.sdk.exceptions import AirflowRuntimeError
 
 from nightshift.domain.errors import GateClosedError, LateTryError, TransientError
 
@@ -17,6 +18,8 @@ from nightshift.domain.errors import GateClosedError, LateTryError, TransientErr
 RETRY_POLICY = ExceptionRetryPolicy(
     rules=[
         RetryRule(TransientError, RetryAction.DEFAULT, reason="an outside system did not answer"),
+        # Airflow's own API server is asked for 8 s (`[workers] execution_api_retries`); a restart may take longer.
+        RetryRule(AirflowRuntimeError, RetryAction.DEFAULT, reason="Airflow's API server did not answer"),
         RetryRule(
             LateTryError,
             RetryAction.RETRY,

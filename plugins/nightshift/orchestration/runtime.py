@@ -38,14 +38,14 @@ def policy_named(cluster: str) -> ClusterPolicy:
 
 
 def installation() -> str:
-    """Which Airflow this is, in the name of every owner: NIGHTSHIFT_INSTALLATION, else "airflow".
+    """Which Airflow this is, in the name of every owner: NIGHTSHIFT_INSTALLATION, else one that may begin nothing.
 
     Raises:
         ConfigError: CONFIG_INVALID.
     """
-    from nightshift.domain.owner import DEFAULT_INSTALLATION, require_installation
+    from nightshift.domain.owner import UNNAMED, require_installation
 
-    return require_installation(os.environ.get("NIGHTSHIFT_INSTALLATION") or DEFAULT_INSTALLATION)
+    return require_installation(os.environ.get("NIGHTSHIFT_INSTALLATION") or UNNAMED)
 
 
 @contextmanager
@@ -126,6 +126,7 @@ def connection_named(connection_id: str, purpose: str, origin: str = _ENROL_WRIT
 def _kube(connection_id: str) -> KubeApi:
     """Build the API client from a `kubernetes` connection."""
     from airflow.providers.cncf.kubernetes.hooks.kubernetes import KubernetesHook
+    from airflow.sdk.exceptions import AirflowRuntimeError
 
     from nightshift.clients.kube_api import KubeApi
 
@@ -135,6 +136,8 @@ def _kube(connection_id: str) -> KubeApi:
         raise _bad_kube_connection(connection_id, "It names no kubeconfig.")
     try:
         return KubeApi(KubernetesHook(conn_id=connection_id).get_conn())
+    except AirflowRuntimeError:  # Airflow did not answer, which says nothing about the connection
+        raise
     except Exception as error:  # whatever a loader of kubeconfigs throws, the connection is unusable
         raise _bad_kube_connection(connection_id, f"{type(error).__name__}: {error}.") from error
 

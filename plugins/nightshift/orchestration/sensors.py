@@ -158,7 +158,7 @@ class GateSensor(BaseSensorOperator):
         """
         self.log.info("%s: %s", verdict["outcome"], verdict["message"])
         if self.place is None:
-            return dict(verdict)
+            return self._answer(context, dict(verdict))
         nodes = self.nodes(context)
         waited = {"nodes": nodes, "began": self._own(context, _BEGAN_KEY), "ended": time.time()}
         outcomes = {said["gate"]: said["outcome"] for said in asked or [verdict]}
@@ -175,6 +175,13 @@ class GateSensor(BaseSensorOperator):
                     next_step=f"{remedy} {sentences([verdict])}".rstrip(),
                 )
         return nodes[0] if self.place.list_name == "control_plane" else nodes
+
+    def _answer(self, context: Context, verdict: dict[str, Any]) -> dict[str, Any]:
+        """Leave the verdict for `decide`; a gate that is shut is skipped, as the marks of all others are (AskOperator)."""
+        if Outcome(verdict["outcome"]) in OPEN:
+            return verdict
+        context["ti"].xcom_push(key="return_value", value=verdict)
+        raise AirflowSkipException(f"{self.task_id} is shut: {verdict['message']}")
 
 
 def _lost_wait(error: Exception, seconds: float) -> TransientError:

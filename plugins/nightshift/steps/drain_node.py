@@ -135,6 +135,9 @@ def _evict_all(
                 return
             if session.clock() >= deadline:
                 raise _blocked(node_name, timeout, plan.evict, progress)
+            _require_cordoned(
+                session, node_name
+            )  # the last question: this try may have stood still since the others
             due = [pod for pod in plan.evict if _is_due(session, pod, progress)]
             for pod, answer in zip(due, pool.map(lambda p: _evict(session, p), due), strict=True):
                 _note(session, node_name, pod, answer, progress)
@@ -184,12 +187,13 @@ def _blocked(
 
 
 def _require_cordoned(session: Session, node_name: str) -> None:
-    """Read back: an empty node that takes new pods is not drained."""
-    if not session.node(node_name).is_unschedulable:
+    """Ask before every eviction, and in the end: from a node that takes pods none is to go, and none has gone for good."""
+    node = patiently(session, f"reading {node_name}", lambda: session.node(node_name))
+    if not node.is_unschedulable:
         raise VerificationError(
             "VERIFY_FAILED",
-            f"{node_name} is empty but schedulable again.",
-            cause="Somebody uncordoned it during the drain.",
+            f"{node_name} is schedulable again, before its drain was over.",
+            cause="Somebody uncordoned it, or a later try of this task was done with it.",
             next_step="Find out who; then clear this task: it drains again.",
         )
 

@@ -53,6 +53,17 @@ def evidence_first(session: Session, node: NodeFacts, step: str, since: float) -
         raise error.saying(said, report) from error
 
 
+def tell_earlier_end(session: Session, node: NodeFacts, known: JobFacts | None) -> None:
+    """Say what a job that is started next came to the last time, when that was no good end; a first look at it is saved."""
+    if known is None or known.state not in ENDED_BADLY:
+        return
+    how = f"failed with exit code {known.exit_code}"
+    if known.state == "lost":
+        how = "was lost when the node was rebooted" if known.rebooted else "was lost without a last word"
+    session.log(f"{node.name}: the last {known.step} (run {known.run_id}) {how}; it looks first what is done")
+    evidence_of_unseen(session, node, known)
+
+
 def evidence_of_unseen(session: Session, node: NodeFacts, known: JobFacts) -> None:
     """Save the logs of this run's own job that failed while nobody followed it, before it is started again.
 

@@ -21,7 +21,7 @@ from nightshift.domain.errors import (
 )
 from nightshift.domain.facts import LeaseFacts, NodeFacts
 from nightshift.domain.fencing import token_to_catch_up
-from nightshift.domain.owner import is_recovery
+from nightshift.domain.owner import is_recovery, require_own_name
 from nightshift.domain.takeover import is_fenced
 from nightshift.steps.session import Session, on_all, patiently, wait_until
 
@@ -79,10 +79,14 @@ def renewing(session: Session, holder: str, token: int) -> Iterator[threading.Ev
 def acquire(session: Session) -> int:
     """Make the Lease ours and return its token; a claim that was lost meanwhile is made again, with a bigger one.
 
+    Every step that changes something comes by here, also one that a person clears or lets run by marking others.
+
     Raises:
+        ConfigError: CONFIG_INVALID, this Airflow has no name of its own.
         LeaseHeldError: LEASE_HELD.
         LateTryError: RUN_FENCED, this run was fenced since this try of its task began.
     """
+    require_own_name(session.installation)
     return patiently(session, "taking the Lease", lambda: _acquire(session))
 
 
@@ -298,8 +302,8 @@ def _keep_renewing(
             if not is_away:
                 session.log("The API does not answer. The Lease is renewed as soon as it does")
             is_away = True
-        except NightshiftError as error:
-            session.log(f"The Lease could not be renewed: {error}")
+        except Exception as problem:  # noqa: BLE001 - a thread that ends here would let a live run's Lease expire
+            session.log(f"The Lease could not be renewed: {problem}")
 
 
 def _fenced(session: Session, token: int) -> FencedError:

@@ -14,6 +14,7 @@ from nightshift.clients.kube_api import (
 from nightshift.clients.permissions import Permission
 from nightshift.domain.errors import ConfigError, NightshiftError, merge
 from nightshift.domain.facts import NodeFacts
+from nightshift.domain.owner import require_own_name
 from nightshift.domain.quarantine import read_quarantine
 from nightshift.domain.store_paths import path_safe
 from nightshift.domain.verdicts import Answer
@@ -57,9 +58,11 @@ def open_night(session: Session, *, dry_run: bool = False) -> dict[str, Any]:
     In a dry run nothing is repaired and nothing keeps it closed: what would do so is part of its sentence.
 
     Raises:
-        ConfigError: API_FORBIDDEN, or WORKLOAD_MISSING.
+        ConfigError: CONFIG_INVALID (an Airflow without a name of its own, also in a dry run), API_FORBIDDEN, or
+            WORKLOAD_MISSING.
         NightshiftError: a store that takes nothing (STORE_UNAVAILABLE), or a node that lets nobody in, see `require_nodes`.
     """
+    require_own_name(session.installation)
     found = held(session)
     if dry_run:
         return _looked(session, found)

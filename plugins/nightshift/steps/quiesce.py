@@ -10,6 +10,7 @@ from typing import Any
 from nightshift.domain.debts import Debt, quiesce_debt, quiet_setting, workload_debts, workload_subject
 from nightshift.domain.errors import ConfigError, VerificationError, merge
 from nightshift.domain.facts import WorkloadFacts, WorkloadName
+from nightshift.steps.brake import KUBEADM_JOB, asking
 from nightshift.steps.debts import repay, repay_all
 from nightshift.steps.hold import Held, hold
 from nightshift.steps.session import Session, patiently, wait_until
@@ -17,14 +18,20 @@ from nightshift.steps.session import Session, patiently, wait_until
 _TRIES = 5  # autoscalers and people write the same objects
 
 
-def quiesce(session: Session) -> dict[str, Any]:
+def quiesce(session: Session, node_name: str) -> dict[str, Any]:
     """Answer {"quiesced": ["Deployment shop/web", ...], "sentence"}: everything the policy names is quiet now.
+
+    `node_name` is the node that is drained next: what keeps it from being begun keeps everything from being made quiet.
 
     Raises:
         ConfigError: WORKLOAD_MISSING.
+        HeldError: brake or window, before kubeadm was begun on that node; nothing was made quiet.
+        StoppedError: STOPPED_HALF_WAY.
         VerificationError: VERIFY_FAILED, something does not become quiet.
     """
+    ask = asking(session, session.node(node_name), KUBEADM_JOB, begins=True)
     with hold(session, []) as held:
+        ask()
         quiet = [name for name in session.policy.quiesce if _make_quiet(session, name, held)]
         _require_quiet(session, session.policy.quiesce)
     listed = ", ".join(map(str, quiet))

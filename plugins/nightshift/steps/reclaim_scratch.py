@@ -7,6 +7,7 @@ from typing import Any
 from nightshift.domain.errors import NightshiftError
 from nightshift.domain.facts import NodeFacts
 from nightshift.domain.scratch import choose_reapable
+from nightshift.steps.hold import describe_holder
 from nightshift.steps.session import Session, node_log, on_all
 
 _MIB = 1024**2
@@ -15,10 +16,14 @@ _MIB = 1024**2
 def reclaim_scratch(session: Session, *, dry_run: bool = False) -> dict[str, Any]:
     """Answer {"sentence", "nodes": {name: {"removed": [...], "freed_bytes", "error": str|None}}}.
 
-    A dry run says what would go, and removes nothing.
+    A dry run says what would go, and removes nothing. Nor is anything removed while somebody else is at the cluster:
+    this runs before the Lease is claimed, and one job per node is all that a node takes.
 
     Errors of single nodes are logged and returned; the disk gate afterwards sees what really is.
     """
+    if other := _somebody_else(session):
+        session.log(f"Nothing is removed: {other}")
+        return {"sentence": f"Nothing is removed: {other}.", "nodes": {}}
     nodes: dict[str, dict[str, Any]] = {}
     for name, found in on_all(session.kube.nodes(), lambda node: _reclaim_on(session, node, dry_run)).items():
         if isinstance(found, NightshiftError):
@@ -32,6 +37,14 @@ def reclaim_scratch(session: Session, *, dry_run: bool = False) -> dict[str, Any
         sentence = _what_went(removed, freed, sorted(name for name, node in nodes.items() if node["error"]))
     session.log(sentence)
     return {"sentence": sentence, "nodes": nodes}
+
+
+def _somebody_else(session: Session) -> str:
+    """Say who is at the cluster since when, if that is anybody but this run; else nothing."""
+    lease = session.kube.lease()
+    if lease.holder == session.owner or not lease.is_live(session.clock()):
+        return ""
+    return f"somebody is at this cluster: {describe_holder(lease)}"
 
 
 def _what_went(removed: int, freed: int, failed: list[str]) -> str:
@@ -56,6 +69,11 @@ def _reclaim_on(session: Session, node: NodeFacts, dry_run: bool) -> dict[str, A
     if probe.kubeadm_pids:
         pids = ", ".join(map(str, probe.kubeadm_pids))
         why = f"kubeadm is running (pid {pids}); {amount}, stay until the next night"
+        session.log(f"{node.name}: {why}")
+        return {"removed": [], "freed_bytes": 0, "error": why}
+    # Once more, after the token was read: whoever claims later fences the node first, and the token is too old then.
+    if other := _somebody_else(session):
+        why = f"{other}; {amount}, stay until the next night"
         session.log(f"{node.name}: {why}")
         return {"removed": [], "freed_bytes": 0, "error": why}
     session.log(f"{node.name}: removing {amount}")

@@ -64,6 +64,13 @@ class _Look:
         return bool(self.lease.holder or self.marks or self.debts or self.indebted)
 
     @property
+    def is_all_aside(self) -> bool:
+        """Tell whether all that was left is on nodes that were set aside and are out of reach."""
+        return not (self.lease.holder or self.marks or self.debts) and set(self.indebted) <= set(
+            self.plan.aside
+        )
+
+    @property
     def indebted(self) -> tuple[str, ...]:
         """Nodes that carry marks."""
         return tuple(n.name for n in self.nodes if _has_marks(n))
@@ -162,10 +169,10 @@ def _stand_back(session: Session, look: _Look, own: str | None, *, may_wait: boo
     """Answer what there is to say when nothing is to be done, or not by us; None: go on."""
     if not look.plan.may_act:
         return _said(session, "live", [], [], look.plan.reason)
-    if not look.has_debts:
+    if not look.has_debts or look.is_all_aside:
         if own is not None:
             push(session, {"k8s_upgrade_in_flight": 0.0})  # an earlier push may have failed
-        return _said(session, "nothing", [], [], "Nothing was left behind.")
+        return _said(session, "nothing", [], [], f"Nothing was left behind.{_aside_sentence(look.plan)}")
     is_waited_for = is_recovery(look.lease.holder) and look.lease.is_live(session.clock())
     if look.plan.wait_for and (own is None or (is_waited_for and not may_wait)):
         # The sweeper does not fence either: a live run whose API is away cannot renew while its job works.
@@ -193,15 +200,17 @@ def _take_lease(session: Session, look: _Look, own: str | None, ask: _Patience) 
 def _work(session: Session, taken: _Look, ask: _Patience) -> dict[str, Any]:
     """Fence the nodes, wait for what still runs, repay. What this recovery cannot finish, the next one can at once."""
     holder, token = taken.lease.holder, taken.lease.token
+    done: list[str] = []
     try:
         with renewing(session, holder, token):
             fenced = _fence_nodes(session, [n for n in taken.nodes if n.name in taken.plan.fence], token)
             look = ask(lambda: _look(session, run_behind(holder), fenced))  # only now can no new job begin
             while look.plan.wait_for and not ask.is_over and _is_same(look.lease, taken.lease):
                 session.log(look.plan.reason)
+                done += _repay_nodes(session, look, ask)  # one node's work keeps no other node back
                 session.sleep(_POLL_SECONDS)
                 look = ask(lambda: _look(session, run_behind(holder), fenced))
-            return _repay(session, replace(look, lease=taken.lease), ask)
+            return _repay(session, replace(look, lease=taken.lease), ask, done)
     finally:
         _abandon(session, taken.lease)
 
@@ -272,12 +281,12 @@ def _fence_nodes(session: Session, nodes: list[NodeFacts], token: int) -> list[s
     return fenced
 
 
-def _repay(session: Session, look: _Look, ask: _Patience) -> dict[str, Any]:
-    """Do what the plan allows, Lease last; then look again and say what is left."""
+def _repay(session: Session, look: _Look, ask: _Patience, done: list[str]) -> dict[str, Any]:
+    """Do what the plan allows beside what is `done`, Lease last; then look again and say what is left."""
     holder, token = look.lease.holder, look.lease.token
     if not _is_same(ask(session.kube.lease), look.lease):
         return ask(lambda: _overtaken(session))
-    done = _repay_nodes(session, look, ask)
+    done = [*done, *_repay_nodes(session, look, ask)]
     repaid, kept = _repay_recorded(session, look, ask)
     done += repaid
     if not kept:
@@ -299,7 +308,15 @@ def _repay(session: Session, look: _Look, ask: _Patience) -> dict[str, Any]:
     sentence = "; ".join(done) + "." if done else "Nothing could be repaired yet."
     if remaining:
         sentence += f" Left for the next recovery: {'; '.join(remaining)}."
+    sentence += _aside_sentence(look.plan)
     return {**_said(session, answer, done, remaining, sentence), "repaid": repaid}
+
+
+def _aside_sentence(plan: RecoveryPlan) -> str:
+    """Say what stays on nodes that a night set aside; "" when there are none."""
+    if not plan.aside:
+        return ""
+    return f" Set aside and out of reach: {', '.join(plan.aside)}; cordon and marks stay until that is back."
 
 
 def _overtaken(session: Session) -> dict[str, Any]:

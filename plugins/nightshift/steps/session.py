@@ -30,7 +30,7 @@ from nightshift.domain.facts import (
 )
 from nightshift.domain.facts.supply import SupplyItem
 from nightshift.domain.limits import PARALLEL_NODES
-from nightshift.domain.owner import DEFAULT_INSTALLATION, owner_name
+from nightshift.domain.owner import UNNAMED, owner_name
 from nightshift.domain.policy import ClusterPolicy
 
 _AWAY_POLL_SECONDS = 1.0
@@ -308,7 +308,7 @@ class Session:
     store: StorePort
     pushgateway: GaugePort
     run_id: str
-    installation: str = DEFAULT_INSTALLATION
+    installation: str = UNNAMED
     began: float = field(default_factory=time.time)
     clock: Callable[[], float] = time.time
     log: Callable[[str], None] = logging.getLogger("nightshift").info

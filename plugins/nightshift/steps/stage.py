@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from nightshift.domain.errors import NightshiftError, merge
+from nightshift.domain.errors import HeldError, NightshiftError, merge
 from nightshift.domain.facts import NodeFacts
 from nightshift.domain.facts.versions import DEFAULT_REGISTRY
 from nightshift.steps.brake import require_may_begin
@@ -24,6 +24,7 @@ def stage(session: Session, choice: Mapping[str, Any]) -> dict[str, Any]:
     """Answer {"nodes": {name: {"seconds", "attached"}}, "images", "sentence"}.
 
     Raises:
+        HeldError: brake or window; nodes whose job ran came to their end, no other was begun.
         NightshiftError: what went wrong, as one error that names every node; the log has each node's own words.
     """
     require_may_begin(session)
@@ -32,6 +33,7 @@ def stage(session: Session, choice: Mapping[str, Any]) -> dict[str, Any]:
     session.log(f"Staging {choice['target']['package_version']} on {len(nodes)} nodes")
 
     def one(node: NodeFacts) -> dict[str, Any]:
+        require_may_begin(session)  # of many nodes the last one's turn comes an hour later
         return _stage_on(session, node, choice["target"], images, held)
 
     with hold(session, nodes) as held:
@@ -49,10 +51,15 @@ def stage(session: Session, choice: Mapping[str, Any]) -> dict[str, Any]:
     if failed:
         codes = ", ".join(f"{name} ({error.code})" for name, error in failed.items())
         session.log(f"Ready: {', '.join(staged) or 'no node'}. Not ready: {codes}.")
-        raise merge(failed)
+        raise merge(_without_held(failed))
     sentence = f"{choice['target']['package_version']} and its images lie ready on {len(staged)} nodes."
     session.log(sentence)
     return {"nodes": staged, "images": list(images), "sentence": sentence}
+
+
+def _without_held(failed: Mapping[str, NightshiftError]) -> Mapping[str, NightshiftError]:
+    """Return what went wrong; where that is nothing but the owner's word, that."""
+    return {n: error for n, error in failed.items() if not isinstance(error, HeldError)} or failed
 
 
 def node_images(session: Session, version: str) -> tuple[str, ...]:

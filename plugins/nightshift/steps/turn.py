@@ -17,7 +17,7 @@ from nightshift.steps.session import Session, on_all, patiently
 
 
 def require_turn(session: Session, node: NodeFacts) -> None:
-    """Refuse a control-plane node while another one carries the mark of a run, or is upgraded under a person's cordon.
+    """Refuse a control-plane node while another one carries the mark of a run, or is upgraded by or under a person's hand.
 
     Raises:
         GateClosedError: CONTROL_PLANE_BUSY.
@@ -32,6 +32,25 @@ def require_turn(session: Session, node: NodeFacts) -> None:
             f"{node.name} is not touched: {', '.join(others)} is in the hands of a run.",
             cause="One control-plane node at a time. A task of an earlier node was cleared, or one was left half-done.",
             next_step=f"Let {', '.join(others)} come to its end, or be given back; then clear this task.",
+        )
+    _require_no_kubeadm(session, [n for n in nodes if n.is_control_plane and n.name != node.name], node.name)
+
+
+def _require_no_kubeadm(session: Session, others: Sequence[NodeFacts], node: str) -> None:
+    """Refuse while kubeadm works on another control plane without a job of ours: a person's. One that is silent tells nothing."""
+    found = {}
+    for name, answer in on_all(others, lambda other: session.on(other).probe().kubeadm_pids).items():
+        if isinstance(answer, NightshiftError):
+            session.log(f"{name}: whether a kubeadm works there is not known: {answer}")
+        elif answer:
+            found[name] = answer
+    if found:
+        where = ", ".join(f"{name} (pid {', '.join(map(str, pids))})" for name, pids in found.items())
+        raise GateClosedError(
+            "CONTROL_PLANE_BUSY",
+            f"{node} is not touched: kubeadm works on {where}.",
+            cause="Somebody started it there. Two control planes at a time may cost etcd its quorum.",
+            next_step="Let it come to its end, or end it if it waits for an answer; then clear this task.",
         )
 
 

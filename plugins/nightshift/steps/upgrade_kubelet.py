@@ -11,7 +11,7 @@ from nightshift.domain.versions import Version
 from nightshift.steps.attach import follow_own_job
 from nightshift.steps.brake import KUBELET_JOB, asking, noticing
 from nightshift.steps.drain_node import drain_held
-from nightshift.steps.evidence import evidence_first
+from nightshift.steps.evidence import evidence_first, tell_earlier_end
 from nightshift.steps.hold import hold
 from nightshift.steps.session import Session, node_log, patiently, wait_until
 
@@ -40,8 +40,12 @@ def upgrade_kubelet(
     with hold(session, [node]) as held:
         ask()
         drain_held(session, node_name, held, ask)
+        known = session.on(node).job(KUBELET_JOB)
+        tell_earlier_end(session, node, known)
         session.log(f"{node_name}: kubelet {node.kubelet_version} to {version}")
-        with evidence_first(session, node, KUBELET_JOB, session.clock()):
+        # A job that is attached to began before this try.
+        since = known.started if known is not None and known.state == "running" else session.clock()
+        with evidence_first(session, node, KUBELET_JOB, since):
             outcome = session.on(node).run_job(
                 KUBELET_JOB,
                 held.token,

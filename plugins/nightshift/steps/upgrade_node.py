@@ -6,13 +6,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from nightshift.domain.errors import VerificationError
-from nightshift.domain.facts import ENDED_BADLY, JobFacts, NodeFacts
+from nightshift.domain.facts import JobFacts, NodeFacts
 from nightshift.domain.plan import KUBEADM_COMMANDS, kubeadm_command
 from nightshift.domain.target import CONTROL_PLANE_COMPONENTS
 from nightshift.steps.attach import follow_own_job
 from nightshift.steps.brake import KUBEADM_JOB, asking, given_back, noticing
 from nightshift.steps.drain_node import drain_held
-from nightshift.steps.evidence import baseline, evidence_first, evidence_of_unseen
+from nightshift.steps.evidence import baseline, evidence_first, tell_earlier_end
 from nightshift.steps.hold import Held, hold
 from nightshift.steps.kubelet_settings import note_settings
 from nightshift.steps.quiesce import quiesce_again
@@ -53,7 +53,7 @@ def upgrade_node(
         is_running = known is not None and known.state == "running"
         if node.is_control_plane and not is_running:
             require_way_back(session)
-        _tell_earlier_end(session, node, known)
+        tell_earlier_end(session, node, known)
         command = _choose_command(session, node, version, known)
         session.log(f"{node_name}: kubeadm upgrade {command} to {version}")
         if not is_running:
@@ -81,19 +81,6 @@ def upgrade_node(
         "package_seconds": (outcome.result or {}).get("package_seconds"),
         "sentence": sentence,
     }
-
-
-def _tell_earlier_end(session: Session, node: NodeFacts, known: JobFacts | None) -> None:
-    """Say what the node's last kubeadm job came to, when that was no good end; a first look at it is saved."""
-    if known is None or known.state not in ENDED_BADLY:
-        return
-    how = f"failed with exit code {known.exit_code}"
-    if known.state == "lost":
-        how = "was lost when the node was rebooted" if known.rebooted else "was lost without a last word"
-    session.log(
-        f"{node.name}: the last {KUBEADM_JOB} (run {known.run_id}) {how}; it looks first what is done"
-    )
-    evidence_of_unseen(session, node, known)
 
 
 def _choose_command(session: Session, node: NodeFacts, version: str, known: JobFacts | None) -> str:

@@ -205,6 +205,15 @@ def test_an_override_ends_at_a_moment_in_utc(tmp_path: Path, until: str) -> None
         ),
         pytest.param(MINIMAL + "alerts:\n  required: true\n", 4, "needs prometheus_url", id="whose answer"),
         pytest.param(
+            MINIMAL + "pushgateway_url: https://pusher:hunter2@gauges\n", 4, "holds a password", id="password"
+        ),
+        pytest.param(
+            MINIMAL.replace("file:///store", "s3://KEY:hunter2@bucket"),
+            3,
+            "the name of an Airflow connection",
+            id="store's key",
+        ),
+        pytest.param(
             MINIMAL + "workers:\n  on_failure: ignore\n", 5, "'quarantine' or 'stop'", id="no such choice"
         ),
         pytest.param(MINIMAL + "schedule: sometimes\n", 4, "schedule", id="cron"),

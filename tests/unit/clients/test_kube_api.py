@@ -17,7 +17,7 @@ from nightshift.clients.kube_objects import image_version, micro_time, parse_tim
 from nightshift.clients.permissions import Permission
 from nightshift.clients.questions import ApiQuestion, ApiReader
 from nightshift.domain.debts import Debt, DebtKind, quiesce_debt
-from nightshift.domain.errors import BlindError, ConfigError, UnreachableError
+from nightshift.domain.errors import BlindError, ConfigError, FencedError, UnreachableError
 from nightshift.domain.facts import LeaseFacts, WorkloadName
 from nightshift.domain.takeover import fence
 from nightshift.steps.session import KubePort
@@ -272,6 +272,27 @@ def test_cordon_marks_and_uncordon_forgets(kube: KubePort) -> None:
     assert not after.is_unschedulable
     assert after.annotations == {}
     assert not kube.uncordon("n1")
+
+
+def test_a_lease_that_is_ours_and_always_changed_is_not_lost(state: ApiState, api: KubeApi) -> None:
+    """Many tasks of a wave renew it at once: none of them may take the Lease for another's."""
+    assert api.claim_lease("a", NOW, 120, api.lease()) is not None
+    path = "/apis/coordination.k8s.io/v1/namespaces/nightshift/leases/nightshift"
+    state.answers["PUT", path] = [(409, {"message": "modified"})] * 7
+    assert api.renew_lease("a", 1, NOW + 5)
+    state.answers["PUT", path] = [(409, {"message": "modified"})] * 50
+    with pytest.raises(UnreachableError, match="The Lease changed under each of 8 attempts"):
+        api.renew_lease("a", 1, NOW + 6)
+
+
+def test_the_mark_of_a_newer_run_is_not_taken_over(kube: KubePort) -> None:
+    """A run that stood still between its claim and its cordon, and was fenced meanwhile."""
+    kube.cordon("n1", "b", 6)
+    with pytest.raises(FencedError, match=r"RUN_FENCED.* mark of b with token 6"):
+        kube.cordon("n1", "a", 5)
+    after = kube.node("n1")
+    assert after is not None
+    assert (after.annotations["nightshift.io/owner"], after.is_unschedulable) == ("b", True)
 
 
 @pytest.mark.parametrize("is_taken_over", [False, True])

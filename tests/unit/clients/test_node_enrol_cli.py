@@ -15,6 +15,7 @@ from nightshift.clients.ssh_connect import generate_key_pair
 from nightshift.domain.debts import Debt, DebtKind
 from nightshift.domain.errors import ConfigError, LeaseHeldError
 from nightshift.domain.facts import LeaseFacts, NodeFacts, WorkloadFacts, WorkloadName
+from nightshift.domain.owner import require_installation, require_own_name
 from nightshift.steps import enrol as enrol_step
 from nightshift.steps.enrol import Access, enrol, unenrol
 
@@ -109,6 +110,7 @@ def test_environment_file(world):
     assert path.stat().st_mode & 0o777 == 0o600
     lines = dict(line.split("=", 1) for line in path.read_text().splitlines())
     assert lines.pop("OTHER") == "kept"
+    require_own_name(require_installation(lines.pop("NIGHTSHIFT_INSTALLATION")))
     assert set(lines) == {"AIRFLOW_CONN_NIGHTSHIFT_MINE_KUBERNETES", "AIRFLOW_CONN_NIGHTSHIFT_MINE_SSH"}
     shell = f'. {path}; printf %s "$AIRFLOW_CONN_NIGHTSHIFT_MINE_KUBERNETES"'
     value = json.loads(subprocess.run(["sh", "-c", shell], capture_output=True, text=True, check=True).stdout)
@@ -126,6 +128,18 @@ def test_enrolling_again_keeps_the_key(world):
     assert len(set(world.installed)) == 1
 
 
+@pytest.mark.parametrize(
+    ("line", "is_kept"), [("site-b", True), ("'site-b'", True), ("", False), ("''", False)]
+)
+def test_the_name_of_an_airflow_is_made_up_only_where_there_is_none(world, line, is_kept):
+    path = world.directory / ".env"
+    path.write_text(f"NIGHTSHIFT_INSTALLATION={line}\nOTHER=kept\n")
+    run(world, "enrol")
+    said = [x for x in path.read_text().splitlines() if x.startswith("NIGHTSHIFT_INSTALLATION=")]
+    assert len(said) == 1
+    assert (said[0] == f"NIGHTSHIFT_INSTALLATION={line}") is is_kept
+
+
 def test_names_come_from_the_clusters_file(world):
     describe(world.directory, "prod", "prod_api", "prod_nodes")
     run(world, "enrol", "prod")
@@ -136,8 +150,9 @@ def test_unenrol_takes_the_lines_back_and_nothing_else(world):
     run(world, "enrol")
     path = world.directory / ".env"
     path.write_text(path.read_text() + "OTHER=kept\n")
+    name = next(x for x in path.read_text().splitlines(True) if x.startswith("NIGHTSHIFT_INSTALLATION="))
     assert run(world, "unenrol") == 0
-    assert path.read_text() == "OTHER=kept\n"
+    assert path.read_text() == f"{name}OTHER=kept\n"
     assert world.setup.done == ["apply", "uncordon cp1", "cp1", "remove"]
 
 
@@ -175,9 +190,8 @@ def test_unenrol_of_an_unknown_cluster_goes_on_and_names_what_it_did_not_find(wo
 def test_unenrol_takes_one_variable_back_and_names_the_other(world, capsys):
     run(world, "enrol")
     path = world.directory / ".env"
-    path.write_text(
-        "".join(x for x in path.read_text().splitlines(True) if "_SSH=" not in x) + "OTHER=kept\n"
-    )
+    kubernetes = next(x for x in path.read_text().splitlines(True) if "_KUBERNETES=" in x)
+    path.write_text(f"{kubernetes}OTHER=kept\n")
     assert run(world, "unenrol") == 0
     assert path.read_text() == "OTHER=kept\n"
     said = capsys.readouterr().err

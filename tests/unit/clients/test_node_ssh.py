@@ -37,6 +37,7 @@ from nightshift.domain.facts import Confidential
 
 KEY = generate_key_pair()
 BUNDLE = ScriptBundle.shipped()
+SUDO_WARNS = "sudo: unable to resolve host cp1: Name or service not known\n"
 
 
 def job_line(state: str, code: str = "-", job_id: str = "id-1", rebooted: str = "0") -> str:
@@ -109,6 +110,7 @@ def test_one_connection_for_many_commands_and_a_new_one_when_it_broke(serve):
     [
         ((90, "", ""), TrustError, "NODE_NOT_ENROLLED"),
         ((1, "", "sudo: a password is required\n"), TrustError, "NODE_NOT_ENROLLED"),
+        ((1, "", f"{SUDO_WARNS}sudo: a password is required\n"), TrustError, "NODE_NOT_ENROLLED"),
         ((91, "", ""), TrustError, "NODE_SCRIPT_TAMPERED"),
         ((75, "", "token 4 is older than token 5"), FencedError, "NODE_FENCED"),
         ((76, "", "stage is at work for run x"), RemoteJobError, "JOB_BUSY"),
@@ -123,6 +125,29 @@ def test_ends_every_verb_shares(serve, answer, error, code):
     assert caught.value.code == code
     if answer[2] and code != "NODE_NOT_ENROLLED":
         assert answer[2] in caught.value.cause
+
+
+@pytest.mark.parametrize(
+    ("code", "words"),
+    [
+        (0, ""),
+        (0, "sudo: setrlimit(RLIMIT_CORE): Operation not permitted\n"),
+        (3, "no such job\n"),
+        (1, ""),
+        (1, "printf: write error\n"),
+    ],
+)
+def test_a_warning_of_sudo_is_no_refusal(serve, code, words):
+    """A node that does not know its own name has sudo warn before every answer."""
+    ssh, _, _ = serve((code, "out", SUDO_WARNS + words))
+    result = ssh.run("probe")
+    assert (result.exit_code, result.text) == (code, "out")
+
+
+def test_a_warning_of_sudo_hides_no_end_that_every_verb_shares(serve):
+    ssh, _, _ = serve((75, "", f"{SUDO_WARNS}token 4 is older than token 5\n"))
+    with pytest.raises(FencedError, match="token 4 is older"):
+        ssh.run("probe")
 
 
 def test_silent_command_ends_at_its_limit(serve):

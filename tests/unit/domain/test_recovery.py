@@ -8,6 +8,7 @@ from tests.unit.domain.builders import node, probe
 
 from nightshift.domain.debts import OWNER_ANNOTATION, TOKEN_ANNOTATION, Debt, DebtKind
 from nightshift.domain.facts import JobFacts, LeaseFacts, NodeFacts, NodeProbe
+from nightshift.domain.quarantine import QUARANTINE_ANNOTATION
 from nightshift.domain.recovery import RecoveryPlan, foresee, is_resumed, plan_recovery
 
 NOW = 10_000.0
@@ -116,6 +117,30 @@ def test_running_work_is_waited_for_and_others_are_freed(changes: dict[str, Any]
     assert not plan.empty_lease
     assert said in plan.reason
     assert "cp1" in plan.fence  # so that nothing new is started while the old work ends
+
+
+@pytest.mark.parametrize("name", ["w1", "cp2"])
+def test_a_persons_kubeadm_on_a_node_that_is_not_ours_keeps_nothing_back(name: str) -> None:
+    theirs = {"cp1": probe("cp1"), name: probe(name, kubeadm_pids=(4711,))}
+    plan = recover(DEAD, [CORDONED, node(name, is_control_plane=name != "w1")], theirs)
+    assert (plan.wait_for, plan.uncordon, plan.empty_lease) == ((), ("cp1",), True)
+
+
+def test_a_persons_kubeadm_on_a_control_plane_keeps_quiet_what_is() -> None:
+    theirs = {"cp1": probe("cp1"), "cp2": probe("cp2", kubeadm_pids=(4711,))}
+    plan = recover(DEAD, [CORDONED, node("cp2", is_control_plane=True)], theirs, debts=(QUIET,))
+    assert plan.wait_for == ("cp2: kubeadm (pid 4711)",)
+    assert (plan.uncordon, plan.repay, plan.empty_lease) == (("cp1",), (), False)
+
+
+def test_an_unseen_worker_that_was_set_aside_keeps_its_marks_and_nobody_waiting() -> None:
+    aside = node("w1", is_unschedulable=True, annotations={**MARKS, QUARANTINE_ANNOTATION: "{}"})
+    plan = recover(DEAD, [CORDONED, aside], {"cp1": probe("cp1")})
+    assert plan.aside == ("w1",)
+    assert (plan.unknown, plan.uncordon, plan.drop_annotations) == ((), ("cp1",), ("cp1",))
+    assert (plan.clear_in_flight, plan.empty_lease) == (True, True)
+    seen = recover(DEAD, [CORDONED, aside])
+    assert (seen.aside, seen.uncordon) == ((), ("cp1", "w1"))
 
 
 @pytest.mark.parametrize("state", ["succeeded", "failed", "lost", "absent"])

@@ -23,6 +23,7 @@ from nightshift.orchestration.operators import (
     param,
     planned_addresses,
     pull,
+    unless_ended,
 )
 
 ERROR = UnreachableError("NODE_UNREACHABLE", "w1 is away.", cause="power", next_step="Start it.")
@@ -85,6 +86,19 @@ def test_a_task_skips_itself_when_an_earlier_one_did_not_say_go(
     context["ti"].xcoms[("open_night", "return_value")] = {"answer": answer, "sentence": "The brake is on."}
     with pytest.raises(AirflowSkipException, match="brake"):
         operator(StepOperator, policy, proceed_if=[pull("open_night")]).execute(context)
+
+
+def test_a_task_skips_itself_when_the_night_ended_in_the_one_before_it(
+    steps: Any, context: Any, policy: ClusterPolicy
+) -> None:
+    """That one is skipped for other reasons, too, and those keep nobody back."""
+    steps.answers["a_step"] = {}
+    behind = operator(StepOperator, policy, proceed_if=[unless_ended(["quiesce"])])
+    behind.execute(context)
+    context["ti"].xcoms[("quiesce", "ended")] = {"sentence": "The brake is on: anna."}
+    with pytest.raises(AirflowSkipException, match="Not tonight: The brake is on: anna"):
+        behind.execute(context)
+    assert len(steps.calls) == 1
 
 
 def test_the_first_refusal_is_the_decision(steps: Any, context: Any, policy: ClusterPolicy) -> None:

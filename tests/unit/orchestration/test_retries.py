@@ -1,6 +1,8 @@
 import pytest
 from airflow.sdk import RetryAction
 from airflow.sdk.definitions.retry_policy import ExceptionRetryPolicy
+from airflow.sdk.exceptions import AirflowRuntimeError, ErrorType
+from airflow.sdk.execution_time.comms import ErrorResponse
 
 from nightshift.domain import errors
 from nightshift.orchestration.retries import RETRY_POLICY, retry_arguments
@@ -27,6 +29,14 @@ from nightshift.orchestration.retries import RETRY_POLICY, retry_arguments
 def test_what_is_tried_again(kind: type[errors.NightshiftError], action: RetryAction) -> None:
     error = kind("CODE", "message", cause="cause", next_step="next")
     assert RETRY_POLICY.evaluate(error, 1, 3).action is action
+
+
+def test_an_api_server_of_airflow_that_is_away_is_asked_again() -> None:
+    """Chaos, case `components`: it was killed while a task asked for the node it is about."""
+    away = ErrorResponse(
+        error=ErrorType.API_SERVER_ERROR, detail={"message": "[Errno 111] Connection refused"}
+    )
+    assert RETRY_POLICY.evaluate(AirflowRuntimeError(away), 1, 3).action is RetryAction.DEFAULT
 
 
 def test_a_bug_is_not_repeated() -> None:

@@ -26,7 +26,7 @@ def test_a_session_is_made_from_connections(connections: Any, local: ClusterPoli
 
 @pytest.mark.parametrize(
     ("setting", "owner"),
-    [(None, "airflow/lab/run-1"), ("", "airflow/lab/run-1"), ("site-b", "site-b/lab/run-1")],
+    [(None, "unnamed/lab/run-1"), ("", "unnamed/lab/run-1"), ("site-b", "site-b/lab/run-1")],
 )
 def test_a_session_is_named_after_this_installation(
     connections: Any, local: ClusterPolicy, monkeypatch: pytest.MonkeyPatch, setting: str | None, owner: str

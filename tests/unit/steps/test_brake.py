@@ -3,21 +3,24 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from tests.fakes.cluster import FakeCluster, running_job
+from tests.fakes.cluster import FakeCluster, job_failed, running_job
 
 from nightshift.clients.kube_api import Eviction, EvictionOutcome
 from nightshift.domain.errors import (
     ConfigError,
     HeldError,
+    RemoteJobError,
     StoppedError,
     UnreachableError,
     VerificationError,
 )
+from nightshift.domain.facts import WorkloadName
 from nightshift.domain.policy import WindowPolicy
 from nightshift.steps.brake import MEASURED_FILE, may_go_on
 from nightshift.steps.claim import claim
 from nightshift.steps.drain_node import drain_node
 from nightshift.steps.hold import acquire
+from nightshift.steps.quiesce import quiesce
 from nightshift.steps.session import Session
 from nightshift.steps.set_brake import set_brake
 from nightshift.steps.snapshot import snapshot
@@ -69,6 +72,92 @@ def test_nothing_is_begun_after_the_owner_said_no(
     with pytest.raises(HeldError):
         step(session, choice)
     assert (cluster.lease.holder, _jobs(cluster, "cp1"), _jobs(cluster, "w1")) == ("", [], [])
+
+
+def test_a_claim_of_a_night_under_way_comes_again_after_the_owner_said_no(
+    cluster: FakeCluster, session: Session, choice: dict[str, Any], word: Callable[[], None]
+) -> None:
+    """Clearing a running task clears the claim before it; what it may still do is asked at the node."""
+    token = claim(session, choice)["token"]
+    word()
+    assert claim(session, choice)["token"] == token
+    assert cluster.lease.holder == session.owner
+
+
+def test_no_other_node_is_staged_after_the_owner_said_no(
+    cluster: FakeCluster, session: Session, choice: dict[str, Any], word: Callable[[], None]
+) -> None:
+    """Of many nodes the last one's packages and images are fetched an hour after the first one's."""
+    session.policy = replace(session.policy, workers=replace(session.policy.workers, stage_at_once=1))
+    cluster.fakes["w1"].before_job = lambda step: word()
+    with pytest.raises(HeldError):
+        stage(session, choice)
+    assert [_jobs(cluster, node) for node in ("cp1", "w1", "w2")] == [["stage"], ["stage"], []]
+
+
+def test_a_node_that_could_not_be_staged_is_not_hidden_by_the_owners_word(
+    cluster: FakeCluster, session: Session, choice: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The night would end green, as if nothing was wrong."""
+    session.policy = replace(session.policy, workers=replace(session.policy.workers, stage_at_once=1))
+    backwards = tuple(reversed(session.kube.nodes()))
+    monkeypatch.setattr(session.kube, "nodes", lambda: backwards)
+    cluster.fakes["w2"].before_job = lambda step: setattr(cluster, "brake", PAUSE)
+    cluster.fakes["w2"].failures["stage"] = job_failed()
+    with pytest.raises(RemoteJobError, match="JOB_FAILED"):
+        stage(session, choice)
+    assert _jobs(cluster, "w1") == []
+
+
+@pytest.fixture
+def shop(cluster: FakeCluster, session: Session) -> WorkloadName:
+    """What the policy quiesces."""
+    name = cluster.add_workload("Deployment", "importer", 3)
+    session.policy = replace(session.policy, quiesce=(name,))
+    return name
+
+
+def test_nothing_is_made_quiet_for_a_node_that_is_not_begun_any_more(
+    cluster: FakeCluster, session: Session, shop: WorkloadName, word: Callable[[], None]
+) -> None:
+    word()
+    with pytest.raises(HeldError, match=r"BRAKE_ON|WINDOW_CLOSED"):
+        quiesce(session, "cp1")
+    assert (cluster.workloads[shop].setting, cluster.debts) == (3, {})
+
+
+def test_nothing_is_made_quiet_for_a_node_that_does_not_fit_any_more(
+    cluster: FakeCluster, session: Session, shop: WorkloadName
+) -> None:
+    _until_close(session, 20)
+    session.store.write_json(MEASURED_FILE, {"cp1": 900.0})
+    with pytest.raises(HeldError, match="NODE_DOES_NOT_FIT"):
+        quiesce(session, "cp1")
+    assert cluster.workloads[shop].setting == 3
+
+
+@pytest.mark.parametrize("state", ["running", "failed"])
+def test_a_node_whose_kubeadm_was_begun_is_made_quiet_for_all_the_same(
+    cluster: FakeCluster, session: Session, shop: WorkloadName, state: str
+) -> None:
+    """The slot was cleared: the node is carried to its end, and not with everything running."""
+    job = replace(running_job("kubeadm-upgrade", session.owner), state=state)
+    cluster.fakes["cp1"].jobs["kubeadm-upgrade"] = job
+    cluster.brake = PAUSE
+    quiesce(session, "cp1")
+    assert cluster.workloads[shop].setting == 0
+    assert "cp1 is carried to its end" in cluster.log
+
+
+def test_stop_now_makes_nothing_quiet_for_a_node_that_is_half_done(
+    cluster: FakeCluster, session: Session, shop: WorkloadName
+) -> None:
+    job = replace(running_job("kubeadm-upgrade", session.owner), state="failed")
+    cluster.fakes["cp1"].jobs["kubeadm-upgrade"] = job
+    cluster.brake = STOP
+    with pytest.raises(StoppedError, match="STOPPED_HALF_WAY"):
+        quiesce(session, "cp1")
+    assert cluster.workloads[shop].setting == 3
 
 
 def test_a_node_is_not_cordoned_after_the_owner_said_no(

@@ -129,8 +129,28 @@ def test_a_node_uncordoned_under_the_drain_is_not_drained(session: Session, clus
         return evict(namespace, name, uid)
 
     session.kube.evict = uncordoned_by_hand  # type: ignore[method-assign]
-    with pytest.raises(VerificationError, match="w1 is empty but schedulable again"):
+    with pytest.raises(VerificationError, match="w1 is schedulable again, before its drain was over"):
         drain_node(session, "w1")
+
+
+def test_a_try_that_stood_still_evicts_nothing_from_a_node_that_was_given_back(
+    session: Session, cluster: FakeCluster
+) -> None:
+    """Its next try drained, upgraded and uncordoned the node meanwhile; token and Lease are the same: seed 1332."""
+    cluster.add_pod("w1", "web-1")
+    pods_on, looks = session.kube.pods_on, [0]
+
+    def stands_still(node: str) -> Any:
+        looks[0] += 1
+        if looks[0] == 2:  # the first is the plan's
+            session.kube.uncordon("w1")
+        return pods_on(node)
+
+    session.kube.pods_on = stands_still  # type: ignore[method-assign]
+    with pytest.raises(VerificationError, match="w1 is schedulable again"):
+        drain_node(session, "w1")
+    assert "web-1" in {pod.name for pod in cluster.pods["w1"]}
+    assert not [call for call in cluster.api_calls if call.startswith("evict")]
 
 
 def test_a_pod_that_does_not_end_is_named(session: Session, cluster: FakeCluster) -> None:
@@ -185,6 +205,20 @@ def test_a_control_plane_under_a_persons_cordon_is_in_the_way_while_its_job_runs
     assert len(ha.pods["cp1"]) == 1
     ha.fakes["cp2"].is_away = False
     ha.fakes["cp2"].jobs.clear()
+    assert drain_node(ha_session, "cp1")["cordoned_by_us"]
+
+
+def test_a_persons_kubeadm_on_another_control_plane_is_in_the_way(
+    ha: FakeCluster, ha_session: Session, choice: dict[str, Any]
+) -> None:
+    ha.fakes["cp2"].kubeadm_pids = (4711,)
+    for step in (lambda: drain_node(ha_session, "cp1"), lambda: upgrade_node(ha_session, "cp1", choice)):
+        with pytest.raises(GateClosedError, match=r"kubeadm works on cp2 \(pid 4711\)") as caught:
+            step()
+        assert caught.value.code == "CONTROL_PLANE_BUSY"
+    assert not ha.nodes["cp1"].is_unschedulable
+    ha.fakes["cp2"].kubeadm_pids = ()
+    ha.fakes["cp3"].is_away = True
     assert drain_node(ha_session, "cp1")["cordoned_by_us"]
 
 

@@ -249,6 +249,24 @@ def test_an_api_that_is_away_is_not_a_lost_lease(cluster: FakeCluster, session: 
     assert cluster.lease.holder == session.owner
 
 
+def test_an_answer_that_nobody_can_read_does_not_end_the_renewing(
+    cluster: FakeCluster, session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A proxy's page with status 200, a token that is no number: the next try may be better."""
+    session.policy = _RENEWING
+    renew, answers = session.kube.renew_lease, [ValueError("no JSON"), None]
+
+    def renewed(holder: str, token: int, now: float) -> bool:
+        if answers and (problem := answers.pop(0)) is not None:
+            raise problem
+        return renew(holder, token, now)
+
+    with hold(session, []) as held:
+        monkeypatch.setattr(session.kube, "renew_lease", renewed)
+        _work_until(held, lambda: not answers)
+    assert "The Lease could not be renewed: no JSON" in cluster.log
+
+
 def test_waits_for_an_api_that_is_away_before_it_begins(cluster: FakeCluster, session: Session) -> None:
     cluster.api_away_until = cluster.now + 30
     assert acquire(session) == 1

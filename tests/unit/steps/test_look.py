@@ -4,10 +4,10 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from tests.fakes.cluster import FakeCluster, etcd_text
+from tests.fakes.cluster import FakeCluster, FakeNode, etcd_text
 
 from nightshift.domain.errors import ConfigError, TrustError
-from nightshift.domain.facts import ScratchEntry
+from nightshift.domain.facts import NodeProbe, ScratchEntry
 from nightshift.domain.gates import GATES
 from nightshift.domain.quarantine import QUARANTINE_ANNOTATION
 from nightshift.domain.round import Moment
@@ -244,6 +244,55 @@ def test_reclaim_leaves_all_alone_while_kubeadm_runs_and_says_so(
     assert [entry.name for entry in node.scratch] == list(names)
     assert "4711" in done["nodes"]["cp1"]["error"]
     assert "cp1" in done["sentence"]
+
+
+def _leave_old_scratch(node: FakeNode) -> list[str]:
+    names = ["kubeadm-backup-etcd-2026-11-01-01-02-03", "kubeadm-backup-etcd-2026-11-02-01-02-03"]
+    node.scratch = tuple(ScratchEntry(n, 1000.0 + i, 1024, True) for i, n in enumerate(names))
+    return names
+
+
+def test_reclaim_starts_nothing_under_somebody_elses_run_and_says_who_it_is(
+    cluster: FakeCluster, session: Session, other_session: Session
+) -> None:
+    """Cleared in an old run, or of a second Airflow: its job would make the live run's next one JOB_BUSY."""
+    node = cluster.fakes["cp1"]
+    names = _leave_old_scratch(node)
+    acquire(other_session)
+    done = reclaim_scratch(session)
+    assert done["nodes"] == {}
+    assert done["sentence"].startswith(
+        f"Nothing is removed: somebody is at this cluster: {other_session.owner} since 2027-01-15 08:00:00 UTC"
+    )
+    assert ([entry.name for entry in node.scratch], node.calls) == (names, [])
+    cluster.sleep(session.policy.limits.lease_seconds + 1)
+    assert reclaim_scratch(session)["nodes"]["cp1"]["removed"] == names[:1]
+
+
+def test_reclaim_goes_on_under_its_own_lease(cluster: FakeCluster, session: Session) -> None:
+    names = _leave_old_scratch(cluster.fakes["cp1"])
+    acquire(session)
+    assert reclaim_scratch(session)["nodes"]["cp1"]["removed"] == names[:1]
+
+
+def test_reclaim_starts_nothing_when_somebody_claims_while_it_looks(
+    cluster: FakeCluster, session: Session, other_session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who claims has fenced the node by then: the token that is read there would let the job begin."""
+    node, took = cluster.fakes["cp1"], []
+    names = _leave_old_scratch(node)
+    probe = node.probe
+
+    def claimed_meanwhile() -> NodeProbe:
+        took.append(acquire(other_session))
+        node.fence(took[0])
+        return probe()
+
+    monkeypatch.setattr(node, "probe", claimed_meanwhile)
+    done = reclaim_scratch(session)
+    assert (took, node.token, node.calls) == ([1], 1, [])
+    assert [entry.name for entry in node.scratch] == names
+    assert other_session.owner in done["nodes"]["cp1"]["error"]
 
 
 def test_reclaim_says_what_stayed(cluster: FakeCluster, session: Session) -> None:

@@ -59,14 +59,14 @@ def shop(cluster: FakeCluster, session: Session, other_session: Session) -> Shop
 def quiet(shop: Shop, session: Session, choice: dict[str, Any]) -> Shop:
     """The middle of run-1's control-plane window."""
     claim(session, choice)
-    quiesce(session)
+    quiesce(session, "cp1")
     return shop
 
 
 def test_what_the_policy_names_is_quiet_for_the_window_and_then_as_before(
     cluster: FakeCluster, session: Session, shop: Shop
 ) -> None:
-    said = quiesce(session)
+    said = quiesce(session, "cp1")
     assert shop.settings == QUIET
     assert said["quiesced"] == ["Deployment shop/web", "StatefulSet shop/queue", "CronJob shop/backup"]
     assert {d.owner for d in cluster.debts.values()} == {session.owner}
@@ -82,7 +82,7 @@ def test_what_the_policy_names_is_quiet_for_the_window_and_then_as_before(
 
 def test_the_debt_is_recorded_before_the_change(cluster: FakeCluster, session: Session, shop: Shop) -> None:
     """Killed in between, a change without a record would stay for ever."""
-    quiesce(session)
+    quiesce(session, "cp1")
     calls = [c.split()[0] for c in cluster.api_calls if c.split()[0] in ("record_debt", "set_workload")]
     assert calls == ["record_debt", "set_workload"] * 3
 
@@ -93,7 +93,7 @@ def test_what_was_quiet_before_is_nobodys_debt_and_stays_so(
 ) -> None:
     for name, setting in zip(shop.names, before, strict=True):
         cluster.set_workload(name, setting)
-    quiesce(session)
+    quiesce(session, "cp1")
     restore(session)
     assert shop.settings == before
 
@@ -110,7 +110,7 @@ def late(cluster: FakeCluster, session: Session, shop: Shop) -> Callable[[], boo
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(session.kube, "set_workload", die)
         with pytest.raises(KeyboardInterrupt):
-            quiesce(session)
+            quiesce(session, "cp1")
     assert len(cluster.debts) == 1
     done = recover(session, "run-1", "release")
     assert (done["answer"], cluster.lease.holder, cluster.marks) == ("recovered", "", {})
@@ -143,7 +143,7 @@ def test_what_is_only_watched_does_not_close_the_next_night_and_is_recorded_anew
     cluster: FakeCluster, other_session: Session, shop: Shop, late: Callable[[], bool]
 ) -> None:
     assert open_night(other_session)["answer"] == "go"
-    quiesce(other_session)
+    quiesce(other_session, "cp1")
     assert not late()
     assert {debt.owner for debt in cluster.debts.values()} == {other_session.owner}
     assert [debt.ended for debt in cluster.debts.values()] == [None] * 3
@@ -156,7 +156,7 @@ def test_a_late_change_is_given_back_by_the_next_night_as_it_was_before_the_dead
 ) -> None:
     claim(other_session, {"target": {"version": "1.35.4"}})
     assert late()
-    quiesce(other_session)
+    quiesce(other_session, "cp1")
     assert shop.settings == QUIET
     restore(other_session)
     assert (shop.settings, cluster.debts) == (AS_BEFORE, {})
@@ -257,7 +257,7 @@ def test_a_change_that_comes_after_a_recovery_dropped_its_record_is_recorded_aga
         return is_set
 
     monkeypatch.setattr(session.kube, "set_workload", after_a_recovery)
-    quiesce(session)
+    quiesce(session, "cp1")
     assert shop.settings == QUIET
     assert "Deployment/shop/web" in {debt.subject for debt in cluster.debts.values()}
     assert recover(session, None, "sweeper")["answer"] == "recovered"
@@ -267,7 +267,7 @@ def test_a_change_that_comes_after_a_recovery_dropped_its_record_is_recorded_aga
 def test_a_second_try_remembers_what_was_before_the_first(
     cluster: FakeCluster, session: Session, quiet: Shop
 ) -> None:
-    quiesce(session)
+    quiesce(session, "cp1")
     restore(session)
     assert quiet.settings == AS_BEFORE
 
@@ -276,7 +276,7 @@ def test_a_run_that_takes_over_gives_back_what_was_before_the_dead_one(
     cluster: FakeCluster, other_session: Session, quiet: Shop
 ) -> None:
     cluster.sleep(121)
-    quiesce(other_session)
+    quiesce(other_session, "cp1")
     assert {d.owner for d in cluster.debts.values()} == {other_session.owner}
     restore(other_session)
     assert quiet.settings == AS_BEFORE
@@ -395,7 +395,7 @@ def test_a_debt_that_another_run_took_over_is_left_to_it(
         found = workload(name)
         session.kube.workload = workload  # type: ignore[method-assign]
         cluster.sleep(121)
-        quiesce(other_session)
+        quiesce(other_session, "cp1")
         return found
 
     session.kube.workload = taken_over  # type: ignore[method-assign]
@@ -428,7 +428,7 @@ def test_an_api_that_goes_away_in_the_middle_is_waited_for(
         return done
 
     session.kube.record_debt = record_and_go  # type: ignore[method-assign]
-    quiesce(session)
+    quiesce(session, "cp1")
     assert shop.settings == QUIET
     restore(session)
     assert shop.settings == AS_BEFORE
@@ -443,7 +443,7 @@ def test_pods_that_stay_are_no_quiet(cluster: FakeCluster, session: Session, sho
 
     cluster.set_workload = keep  # type: ignore[method-assign]
     with pytest.raises(VerificationError, match=r"Deployment shop/web 0 replicas wanted, 2 there"):
-        quiesce(session)
+        quiesce(session, "cp1")
 
 
 def test_a_name_that_does_not_exist_ends_the_night_before_anything_is_touched(
@@ -454,7 +454,7 @@ def test_a_name_that_does_not_exist_ends_the_night_before_anything_is_touched(
         open_night(session)
     assert cluster.lease.token == 0
     with pytest.raises(ConfigError, match="WORKLOAD_MISSING"):
-        quiesce(session)
+        quiesce(session, "cp1")
 
 
 def test_the_night_asks_for_the_right_to_each(cluster: FakeCluster, session: Session, shop: Shop) -> None:

@@ -10,6 +10,7 @@ from tests.fakes.cluster import FakeCluster, running_job
 from nightshift.domain.errors import LateTryError, NightshiftError, UnreachableError
 from nightshift.domain.facts import LeaseFacts
 from nightshift.domain.policy import ClusterPolicy, LimitPolicy
+from nightshift.domain.quarantine import QUARANTINE_ANNOTATION
 from nightshift.domain.takeover import fence
 from nightshift.steps.claim import claim
 from nightshift.steps.drain_node import drain_node
@@ -87,6 +88,46 @@ def test_an_unreachable_node_keeps_its_debts(cluster: FakeCluster, other_session
     assert cluster.lease.holder == "airflow/lab/run-1 (recovery)"
     cluster.fakes["w1"].is_away = False
     assert recover(other_session, None, "sweeper")["answer"] == "recovered"
+
+
+@pytest.mark.usefixtures("half_done")
+def test_a_worker_that_was_set_aside_and_is_out_of_reach_keeps_only_itself(
+    cluster: FakeCluster, session: Session, other_session: Session
+) -> None:
+    drain_node(session, "w2")
+    session.kube.annotate_node("w1", {QUARANTINE_ANNOTATION: "{}"})
+    cluster.fakes["w1"].is_away = True
+    done = recover(session, "run-1", "teardown")
+    assert (done["answer"], done["remaining"]) == ("recovered", [])
+    assert "w1; cordon and marks stay until that is back" in done["sentence"]
+    assert not cluster.nodes["w2"].is_unschedulable
+    assert (cluster.lease.holder, cluster.marks) == ("", {})
+    assert session.pushgateway.values["k8s_upgrade_in_flight"] == 0
+    token = cluster.lease.token
+    assert recover(other_session, None, "sweeper")["answer"] == "nothing"
+    assert (cluster.nodes["w1"].is_unschedulable, cluster.lease.token) == (True, token)
+    cluster.fakes["w1"].is_away = False
+    assert recover(other_session, None, "sweeper")["answer"] == "recovered"
+    assert not cluster.nodes["w1"].is_unschedulable
+
+
+@pytest.mark.usefixtures("half_done")
+def test_one_nodes_work_keeps_no_other_node_back(cluster: FakeCluster, session: Session) -> None:
+    drain_node(session, "w2")
+    job = running_job("kubeadm-upgrade", "run-1")
+    cluster.fakes["w1"].jobs["kubeadm-upgrade"] = job
+    sleep, cordoned = session.sleep, []
+
+    def end_job(seconds: float) -> None:
+        cordoned.append(cluster.nodes["w2"].is_unschedulable)
+        sleep(seconds)
+        if len(cordoned) == 3:
+            cluster.fakes["w1"].jobs["kubeadm-upgrade"] = replace(job, state="failed", exit_code=1)
+
+    session.sleep = end_job
+    done = recover(session, "run-1", "teardown", wait_seconds=600)
+    assert cordoned == [False] * 3
+    assert done["done"][:2] == ["w2 uncordoned", "w1 uncordoned"]
 
 
 @pytest.mark.usefixtures("half_done")

@@ -158,6 +158,46 @@ def test_a_kubeadm_that_failed_unseen_is_named_and_leaves_evidence_before_it_is_
     assert len(_incidents(session, "cp1")) == 1
 
 
+def _kubelet_job(session: Session, state: str, started: float) -> JobFacts:
+    code = 24 if state == "failed" else None
+    return JobFacts(
+        "kubelet-upgrade", state, code, session.owner, 1, ("1.35.4",), started, None, rebooted=state == "lost"
+    )
+
+
+@pytest.mark.parametrize(
+    ("state", "said"),
+    [("failed", "failed with exit code 24"), ("lost", "was lost when the node was rebooted")],
+)
+def test_a_kubelet_job_that_failed_unseen_is_named_and_leaves_evidence_before_it_is_run_again(
+    cluster: FakeCluster, session: Session, choice: dict[str, Any], state: str, said: str
+) -> None:
+    cluster.upgrade_control_plane("1.35.4")
+    node = cluster.fakes["w1"]
+    node.jobs["kubelet-upgrade"] = _kubelet_job(session, state, cluster.now - 60)
+    saved_before_the_job: list[int] = []
+    node.before_job = lambda step: saved_before_the_job.append(len(_incidents(session, "w1")))
+    upgrade_kubelet(session, "w1", choice)
+    assert f"the last kubelet-upgrade (run {session.owner}) {said}" in cluster.log
+    assert saved_before_the_job == [1]
+    upgrade_kubelet(session, "w1", choice)
+    assert len(_incidents(session, "w1")) == 1
+
+
+def test_the_evidence_of_a_kubelet_job_that_is_attached_to_begins_with_the_job(
+    cluster: FakeCluster, session: Session, choice: dict[str, Any]
+) -> None:
+    cluster.upgrade_control_plane("1.35.4")
+    node, started = cluster.fakes["w1"], cluster.now - 600
+    node.jobs["kubelet-upgrade"] = _kubelet_job(session, "running", started)
+    node.failures["kubelet-upgrade"] = job_failed()
+    with pytest.raises(RemoteJobError, match="JOB_FAILED"):
+        upgrade_kubelet(session, "w1", choice)
+    (incident,) = _incidents(session, "w1")
+    archive = Path(session.store.place(f"{index_folder(session)}/{incident.name}/node.tar.gz"))
+    assert int(archive.read_text().removeprefix("evidence since ")) <= started
+
+
 def test_what_another_run_left_is_named_without_new_evidence(
     cluster: FakeCluster, session: Session, choice: dict[str, Any]
 ) -> None:

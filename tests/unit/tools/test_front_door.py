@@ -91,6 +91,17 @@ def test_make_env_keeps_what_is_there(tmp_path: Path) -> None:
     assert file.stat().st_mode & 0o777 == 0o600
 
 
+@pytest.mark.parametrize("line", ["", "''", "site-b"])
+def test_make_env_names_an_airflow_whose_name_is_empty(tmp_path: Path, line: str) -> None:
+    file = tmp_path / ".env"
+    file.write_text(f"NIGHTSHIFT_INSTALLATION={line}\n", encoding="utf-8")
+    script = DOOR.parent / "include" / "airflow" / "make_env.py"
+    subprocess.run([sys.executable, str(script), str(file)], check=True)
+    names = re.findall(r"^NIGHTSHIFT_INSTALLATION=(.*)$", file.read_text(encoding="utf-8"), re.MULTILINE)
+    assert len(names) == 1
+    assert names[0] == line if line == "site-b" else require_installation(names[0])
+
+
 def test_make_env_makes_keys_that_airflow_takes(tmp_path: Path) -> None:
     file = tmp_path / ".env"
     script = DOOR.parent / "include" / "airflow" / "make_env.py"
