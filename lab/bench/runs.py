@@ -48,6 +48,7 @@ class Run:
     web_failed: int
     web_gap: float  # seconds
     nodes: tuple[NodeTimes, ...]  # in the order in which they were upgraded
+    discarded: int = 0  # attempts before it that did not end on the target
 
     @property
     def net(self) -> float:

@@ -20,8 +20,15 @@ def render(runs: Sequence[Run]) -> str:
     """Return everything the page shows of these runs."""
     if not runs:
         return "Nothing has been measured yet."
-    parts = [_sides_table(runs), _verdict(runs), "Where the time goes:", _times_table(runs)]
+    parts = [_sides_table(runs), _verdict(runs), _discarded(runs), "Where the time goes:", _times_table(runs)]
     return "\n\n".join(part for part in parts if part)
+
+
+def _discarded(runs: Sequence[Run]) -> str:
+    """Say how many attempts the table leaves out; "" when none."""
+    counts = {side: sum(run.discarded for run in _of(runs, side)) for side in SIDES}
+    told = [f"{count} of the {_NAMES[side]}" for side, count in counts.items() if count]
+    return f"Left out, because they did not end on the target: {', '.join(told)}." if told else ""
 
 
 def pair_ratios(runs: Sequence[Run], seconds: Callable[[Run], float]) -> list[float]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import secrets
 import sys
 import time
@@ -192,7 +193,13 @@ def _enrol(options: argparse.Namespace) -> None:
     if options.write_env is None:
         print("\n".join(lines.values()))
         return
-    lines = _name_for(options.write_env) | lines  # in this order a second enrolment leaves the file as it is
+    name = _name_for(options.write_env)
+    if name is None:
+        _say(
+            f"warning: {options.write_env} gives Airflow no {_INSTALLATION}. Without one, from wherever its processes have "
+            "their environment, no night begins."
+        )
+    lines = (name or {}) | lines  # in this order a second enrolment leaves the file as it is
     _rewrite(options.write_env, lines)
     _say(f"wrote {', '.join(lines)} to {options.write_env}")
 
@@ -291,12 +298,17 @@ def _variables(path: Path) -> set[str]:
     return {line.partition("=")[0] for line in lines if "=" in line}
 
 
-def _name_for(path: Path) -> dict[str, str]:
-    """A made-up name for the Airflow of an environment file that has none: without one it may begin no night."""
+def _name_for(path: Path) -> dict[str, str] | None:
+    """A made-up name for the Airflow of a new environment file; {} when it has one.
+
+    None: the file is there without one. The Airflow may have its name from elsewhere, and must not get a second one.
+    """
     lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
-    words = [line.removeprefix(f"{_INSTALLATION}=") for line in lines if line.startswith(f"{_INSTALLATION}=")]
-    if any(word.strip(" '\"") for word in words):
+    found = [m for line in lines if (m := re.fullmatch(rf"\s*(?:export\s+)?{_INSTALLATION}=(.*)", line))]
+    if any(match[1].strip(" '\"") for match in found):
         return {}
+    if not found and any(line.strip() for line in lines):
+        return None
     return {_INSTALLATION: f"{_INSTALLATION}=airflow-{secrets.token_hex(3)}"}
 
 

@@ -185,16 +185,17 @@ def _put_aside(world: World, name: str, rng: Random) -> None:
     world.by_hand(name, is_unschedulable=True, cordoned_by="kubectl")
     world.watch.foreign.add(name)
     if world.cluster.nodes[name].is_control_plane or rng.random() < 0.3:
-        world.hub.after(rng.uniform(30, 600), lambda: _person_gives_back(world, name))
+        world.hub.after(rng.uniform(30, 600), lambda: person_gives_back(world, name))
 
 
-def _person_gives_back(world: World, name: str) -> None:
+def person_gives_back(world: World, name: str) -> None:
+    """A person lifts their own cordon; of a control plane once no job of ours works under it."""
     if name not in world.watch.foreign:
         return
     node = world.cluster.fakes[name]
     if node.is_cp and node.active:
-        # Without cordon and without our mark nothing tells of its job once it cannot be reached: docs/safety.md, Not yet.
-        world.hub.after(10.0, lambda: _person_gives_back(world, name))
+        # Without cordon and our mark nothing tells of that job while the node is out of reach: docs/safety.md, Not yet.
+        world.hub.after(10.0, lambda: person_gives_back(world, name))
     else:
         world.watch.foreign.discard(name)
         world.by_hand(name, is_unschedulable=False, cordoned_by="")

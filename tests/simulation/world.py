@@ -12,7 +12,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from tests.simulation.airflow import RECOVERIES, SIMULATED_GATES, Airflow, RedError, TaskFailed, TaskSkipped
-from tests.simulation.faults import FAULTS, Call, Plan
+from tests.simulation.faults import FAULTS, Call, Plan, person_gives_back
 from tests.simulation.hub import START, Event, Executor, Gone, Hub, Process, Thread
 from tests.simulation.model import (
     NEW,
@@ -171,8 +171,7 @@ class World:
         self.cluster.paused = None
         for name in sorted(self.watch.foreign):
             if self.cluster.nodes[name].is_control_plane:
-                self.watch.foreign.discard(name)
-                self.by_hand(name, is_unschedulable=False, cordoned_by="")
+                person_gives_back(self, name)
         for node in self.cluster.fakes.values():
             node.fails = node.slow = node.bad_upgrades = 0
         self.say("faults stop")

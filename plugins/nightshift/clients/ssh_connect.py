@@ -175,7 +175,19 @@ def translated(error: Exception, where: str) -> NightshiftError:
         )
     if "not found in known_hosts" in str(error):
         return host_key_changed(where, "No pinned key of that type is known for it.")
-    return unreachable(where, str(error) or type(error).__name__)
+    said = unreachable(where, str(error) or type(error).__name__)
+    return said if not isinstance(error, paramiko.AuthenticationException) else _ended_at_login(said)
+
+
+def _ended_at_login(error: UnreachableError) -> UnreachableError:
+    """The same with what else may be behind it: sshd ends a log-in that PAM denies without an answer, too."""
+    return UnreachableError(
+        error.code,
+        error.message,
+        cause=error.cause,
+        next_step="Check that the machine is up and stays so; then, on it, journalctl -u ssh: an account that is expired, or "
+        "that PAM does not let in, looks the same from here.",
+    )
 
 
 def host_key_changed(where: str, detail: str) -> TrustError:

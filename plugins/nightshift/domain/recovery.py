@@ -82,7 +82,7 @@ def plan_recovery(
     free = [node for node in nodes if f"Node/{node.name}" in marked and busy[node.name] == ()]
     wait_for = tuple(f"{name}: {work}" for name, works in busy.items() for work in works or ())
     unseen = [node for node in nodes if busy[node.name] is None and _may_be_at_work_on(node, debts)]
-    aside = tuple(node.name for node in unseen if not node.is_control_plane and read_quarantine(node))
+    aside = tuple(node.name for node in unseen if _is_set_aside(node))
     waited = [node for node in unseen if node.name not in aside]
     unknown = (*map(_unseen_sentence, waited), *map(_unread_sentence, _unreadable(debts)))
     is_settled = not wait_for and not unknown
@@ -160,6 +160,12 @@ def _work_of_ours(node: NodeFacts, probe: NodeProbe | None, debts: Sequence[Debt
     if probe is not None and not is_ours and not _jobs(probe):
         return ()
     return work_on(probe)
+
+
+def _is_set_aside(node: NodeFacts) -> bool:
+    """Tell whether the run that took this worker set it aside; an earlier night's mark stays while a later one tries again."""
+    mark, debt = read_quarantine(node), node_debt(node)
+    return not node.is_control_plane and mark is not None and debt is not None and mark.run == debt.owner
 
 
 def _is_window_open(

@@ -14,9 +14,9 @@ from nightshift.domain.errors import DrainBlockedError, GateClosedError, Verific
 from nightshift.domain.facts import NodeFacts, PodFacts
 from nightshift.steps.brake import KUBEADM_JOB, asking, given_back
 from nightshift.steps.evidence import evidence_first
-from nightshift.steps.hold import Held, hold
+from nightshift.steps.hold import Held, hold, require_held
 from nightshift.steps.session import Session, patiently
-from nightshift.steps.turn import require_turn
+from nightshift.steps.turn import require_no_other_kubeadm, require_turn
 
 _POLL_SECONDS = 0.5
 _BUDGET_RETRY_SECONDS = 2.0  # kubectl waits 5 s; a budget often frees up the second its new pod is ready
@@ -38,11 +38,13 @@ def drain_node(session: Session, node_name: str) -> dict[str, Any]:
     Raises:
         DrainBlockedError: DRAIN_BLOCKED, naming pods and budgets. The node stays cordoned; recovery gives it back.
         HeldError: brake or window; the node is given back.
-        GateClosedError: CONTROL_PLANE_BUSY, another control-plane node is in the hands of a run.
+        GateClosedError: CONTROL_PLANE_BUSY, another control-plane node is in the hands of a run or of a person's kubeadm.
     """
-    ask = asking(session, session.node(node_name), KUBEADM_JOB, begins=True)
-    with hold(session, []) as held, given_back(session, node_name):
+    node = session.node(node_name)
+    ask = asking(session, node, KUBEADM_JOB, begins=True)
+    with hold(session, [node]) as held, given_back(session, node_name):
         ask()
+        require_no_other_kubeadm(session, node)
         return drain_held(session, node_name, held, ask)
 
 
@@ -68,7 +70,7 @@ def _drain(session: Session, node: NodeFacts, held: Held, ask: Callable[[], None
     _announce(session, node_name, plan)
     progress = _Progress()
     _evict_all(session, node_name, held, ask, progress)
-    _require_cordoned(session, node_name)
+    _require_cordoned(session, node_name, held)
     seconds = round(session.clock() - started, 1)
     evicted = sorted(progress.accepted.values())
     sentence = f"{node_name} is drained: {len(evicted)} pods evicted in {seconds:.0f} s."
@@ -135,9 +137,8 @@ def _evict_all(
                 return
             if session.clock() >= deadline:
                 raise _blocked(node_name, timeout, plan.evict, progress)
-            _require_cordoned(
-                session, node_name
-            )  # the last question: this try may have stood still since the others
+            # The last question: this try may have stood still since the others.
+            _require_cordoned(session, node_name, held)
             due = [pod for pod in plan.evict if _is_due(session, pod, progress)]
             for pod, answer in zip(due, pool.map(lambda p: _evict(session, p), due), strict=True):
                 _note(session, node_name, pod, answer, progress)
@@ -186,10 +187,11 @@ def _blocked(
     )
 
 
-def _require_cordoned(session: Session, node_name: str) -> None:
+def _require_cordoned(session: Session, node_name: str, held: Held) -> None:
     """Ask before every eviction, and in the end: from a node that takes pods none is to go, and none has gone for good."""
     node = patiently(session, f"reading {node_name}", lambda: session.node(node_name))
     if not node.is_unschedulable:
+        require_held(session, held)  # whoever took the cluster from this run gave the node back
         raise VerificationError(
             "VERIFY_FAILED",
             f"{node_name} is schedulable again, before its drain was over.",

@@ -63,6 +63,17 @@ def hold(session: Session, nodes: Sequence[NodeFacts]) -> Iterator[Held]:
         check()
 
 
+def require_held(session: Session, held: Held) -> None:
+    """Ask the Lease itself whether it is ours; the thread that renews it asks every few seconds only.
+
+    Raises:
+        FencedError: RUN_FENCED.
+    """
+    lease = patiently(session, "reading the Lease", session.kube.lease)
+    if (lease.holder, lease.token) != (session.owner, held.token):
+        raise _fenced(session, held.token)
+
+
 @contextmanager
 def renewing(session: Session, holder: str, token: int) -> Iterator[threading.Event]:
     """Keep a Lease alive in a thread until the block ends; the event is set when somebody else has it."""

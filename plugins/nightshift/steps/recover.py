@@ -285,7 +285,7 @@ def _repay(session: Session, look: _Look, ask: _Patience, done: list[str]) -> di
     """Do what the plan allows beside what is `done`, Lease last; then look again and say what is left."""
     holder, token = look.lease.holder, look.lease.token
     if not _is_same(ask(session.kube.lease), look.lease):
-        return ask(lambda: _overtaken(session))
+        return {**ask(lambda: _overtaken(session)), "done": done}
     done = [*done, *_repay_nodes(session, look, ask)]
     repaid, kept = _repay_recorded(session, look, ask)
     done += repaid

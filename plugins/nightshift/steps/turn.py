@@ -17,7 +17,7 @@ from nightshift.steps.session import Session, on_all, patiently
 
 
 def require_turn(session: Session, node: NodeFacts) -> None:
-    """Refuse a control-plane node while another one carries the mark of a run, or is upgraded by or under a person's hand.
+    """Refuse a control-plane node while another one carries the mark of a run, or is upgraded under a person's cordon.
 
     Raises:
         GateClosedError: CONTROL_PLANE_BUSY.
@@ -33,11 +33,20 @@ def require_turn(session: Session, node: NodeFacts) -> None:
             cause="One control-plane node at a time. A task of an earlier node was cleared, or one was left half-done.",
             next_step=f"Let {', '.join(others)} come to its end, or be given back; then clear this task.",
         )
-    _require_no_kubeadm(session, [n for n in nodes if n.is_control_plane and n.name != node.name], node.name)
 
 
-def _require_no_kubeadm(session: Session, others: Sequence[NodeFacts], node: str) -> None:
-    """Refuse while kubeadm works on another control plane without a job of ours: a person's. One that is silent tells nothing."""
+def require_no_other_kubeadm(session: Session, node: NodeFacts) -> None:
+    """Refuse to begin a control-plane node while kubeadm works on another one, whoever started it there.
+
+    A node that is silent tells nothing. What was begun is carried to its end beside it.
+
+    Raises:
+        GateClosedError: CONTROL_PLANE_BUSY.
+    """
+    if not node.is_control_plane:
+        return
+    nodes = patiently(session, "listing nodes", session.kube.nodes)
+    others = [other for other in nodes if other.is_control_plane and other.name != node.name]
     found = {}
     for name, answer in on_all(others, lambda other: session.on(other).probe().kubeadm_pids).items():
         if isinstance(answer, NightshiftError):
@@ -48,7 +57,7 @@ def _require_no_kubeadm(session: Session, others: Sequence[NodeFacts], node: str
         where = ", ".join(f"{name} (pid {', '.join(map(str, pids))})" for name, pids in found.items())
         raise GateClosedError(
             "CONTROL_PLANE_BUSY",
-            f"{node} is not touched: kubeadm works on {where}.",
+            f"{node.name} is not begun: kubeadm works on {where}.",
             cause="Somebody started it there. Two control planes at a time may cost etcd its quorum.",
             next_step="Let it come to its end, or end it if it waits for an answer; then clear this task.",
         )

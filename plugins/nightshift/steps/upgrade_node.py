@@ -18,7 +18,7 @@ from nightshift.steps.kubelet_settings import note_settings
 from nightshift.steps.quiesce import quiesce_again
 from nightshift.steps.session import JobResult, Session, node_log, patiently, wait_until
 from nightshift.steps.snapshot import require_way_back
-from nightshift.steps.turn import require_quorum, require_turn
+from nightshift.steps.turn import require_no_other_kubeadm, require_quorum, require_turn
 
 
 def upgrade_node(
@@ -62,6 +62,7 @@ def upgrade_node(
             baseline(session, node)
         if node.is_control_plane and not is_running:
             require_turn(session, node)  # once more: making things quiet may have taken minutes
+            require_no_other_kubeadm(session, node)
             require_quorum(session, node)
         # A job that is attached to began before this try.
         since = known.started if known and is_running else session.clock()

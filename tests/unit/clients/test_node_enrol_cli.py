@@ -103,14 +103,14 @@ def run(world, command: str, cluster: str = "mine") -> int:
     )
 
 
-def test_environment_file(world):
+def test_environment_file(world, capsys):
     path = world.directory / ".env"
     path.write_text("OTHER=kept\nAIRFLOW_CONN_NIGHTSHIFT_MINE_SSH='old'\n")
     assert run(world, "enrol") == 0
     assert path.stat().st_mode & 0o777 == 0o600
     lines = dict(line.split("=", 1) for line in path.read_text().splitlines())
     assert lines.pop("OTHER") == "kept"
-    require_own_name(require_installation(lines.pop("NIGHTSHIFT_INSTALLATION")))
+    assert "gives Airflow no NIGHTSHIFT_INSTALLATION" in capsys.readouterr().err
     assert set(lines) == {"AIRFLOW_CONN_NIGHTSHIFT_MINE_KUBERNETES", "AIRFLOW_CONN_NIGHTSHIFT_MINE_SSH"}
     shell = f'. {path}; printf %s "$AIRFLOW_CONN_NIGHTSHIFT_MINE_KUBERNETES"'
     value = json.loads(subprocess.run(["sh", "-c", shell], capture_output=True, text=True, check=True).stdout)
@@ -123,6 +123,8 @@ def test_environment_file(world):
 def test_enrolling_again_keeps_the_key(world):
     run(world, "enrol")
     first = (world.directory / ".env").read_text()
+    name = next(x for x in first.splitlines() if x.startswith("NIGHTSHIFT_INSTALLATION="))
+    require_own_name(require_installation(name.partition("=")[2]))
     run(world, "enrol")
     assert (world.directory / ".env").read_text() == first
     assert len(set(world.installed)) == 1
@@ -131,13 +133,15 @@ def test_enrolling_again_keeps_the_key(world):
 @pytest.mark.parametrize(
     ("line", "is_kept"), [("site-b", True), ("'site-b'", True), ("", False), ("''", False)]
 )
-def test_the_name_of_an_airflow_is_made_up_only_where_there_is_none(world, line, is_kept):
+@pytest.mark.parametrize("export", ["", "export "])
+def test_the_name_of_an_airflow_is_made_up_only_where_there_is_none(world, line, is_kept, export):
     path = world.directory / ".env"
-    path.write_text(f"NIGHTSHIFT_INSTALLATION={line}\nOTHER=kept\n")
+    path.write_text(f"{export}NIGHTSHIFT_INSTALLATION={line}\nOTHER=kept\n")
     run(world, "enrol")
-    said = [x for x in path.read_text().splitlines() if x.startswith("NIGHTSHIFT_INSTALLATION=")]
-    assert len(said) == 1
-    assert (said[0] == f"NIGHTSHIFT_INSTALLATION={line}") is is_kept
+    shell = f'. {path}; printf %s "$NIGHTSHIFT_INSTALLATION"'
+    said = subprocess.run(["sh", "-c", shell], capture_output=True, text=True, check=True).stdout
+    assert (said == "site-b") is is_kept
+    require_own_name(require_installation(said))
 
 
 def test_names_come_from_the_clusters_file(world):

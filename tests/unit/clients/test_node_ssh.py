@@ -179,6 +179,7 @@ def test_a_node_that_goes_away_while_it_lets_us_in_has_refused_nothing(serve):
     with pytest.raises(UnreachableError) as caught:
         ssh.run("probe")
     assert caught.value.code == "NODE_UNREACHABLE"
+    assert "PAM" in caught.value.next_step, "sshd ends a log-in that PAM denies in the same way"
     assert server.logins > 0
 
 

@@ -8,7 +8,7 @@ from tests.unit.domain.builders import node, probe
 
 from nightshift.domain.debts import OWNER_ANNOTATION, TOKEN_ANNOTATION, Debt, DebtKind
 from nightshift.domain.facts import JobFacts, LeaseFacts, NodeFacts, NodeProbe
-from nightshift.domain.quarantine import QUARANTINE_ANNOTATION
+from nightshift.domain.quarantine import QUARANTINE_ANNOTATION, Quarantine
 from nightshift.domain.recovery import RecoveryPlan, foresee, is_resumed, plan_recovery
 
 NOW = 10_000.0
@@ -133,8 +133,18 @@ def test_a_persons_kubeadm_on_a_control_plane_keeps_quiet_what_is() -> None:
     assert (plan.uncordon, plan.repay, plan.empty_lease) == (("cp1",), (), False)
 
 
+@pytest.mark.parametrize("mark", ["{}", Quarantine("DRAIN_BLOCKED", "earlier", "2026-11-23").to_text()])
+def test_an_unseen_worker_that_an_earlier_night_set_aside_may_be_at_work(mark: str) -> None:
+    """The mark stays while a later night tries it again."""
+    tried = node("w1", is_unschedulable=True, annotations={**MARKS, QUARANTINE_ANNOTATION: mark})
+    plan = recover(DEAD, [CORDONED, tried], {"cp1": probe("cp1")})
+    assert (plan.aside, plan.empty_lease, plan.clear_in_flight) == ((), False, False)
+    assert "w1 could not be reached" in plan.unknown[0]
+
+
 def test_an_unseen_worker_that_was_set_aside_keeps_its_marks_and_nobody_waiting() -> None:
-    aside = node("w1", is_unschedulable=True, annotations={**MARKS, QUARANTINE_ANNOTATION: "{}"})
+    set_aside = Quarantine("NODE_UNREACHABLE", "dead", "2026-11-24").to_text()
+    aside = node("w1", is_unschedulable=True, annotations={**MARKS, QUARANTINE_ANNOTATION: set_aside})
     plan = recover(DEAD, [CORDONED, aside], {"cp1": probe("cp1")})
     assert plan.aside == ("w1",)
     assert (plan.unknown, plan.uncordon, plan.drop_annotations) == ((), ("cp1",), ("cp1",))

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from tests.fakes.cluster import FakeCluster, etcd_text, make_session, running_jo
 from nightshift.domain.errors import (
     BlindError,
     DrainBlockedError,
+    FencedError,
     GateClosedError,
     UnreachableError,
     VerificationError,
@@ -20,6 +22,7 @@ from nightshift.domain.policy import WorkerPolicy
 from nightshift.steps import gates
 from nightshift.steps.decide import find_etcd_leader
 from nightshift.steps.drain_node import drain_node
+from nightshift.steps.recover import recover
 from nightshift.steps.session import Session
 from nightshift.steps.snapshot import snapshot
 from nightshift.steps.stage import stage
@@ -211,15 +214,51 @@ def test_a_control_plane_under_a_persons_cordon_is_in_the_way_while_its_job_runs
 def test_a_persons_kubeadm_on_another_control_plane_is_in_the_way(
     ha: FakeCluster, ha_session: Session, choice: dict[str, Any]
 ) -> None:
+    snapshot(ha_session, choice)
     ha.fakes["cp2"].kubeadm_pids = (4711,)
-    for step in (lambda: drain_node(ha_session, "cp1"), lambda: upgrade_node(ha_session, "cp1", choice)):
+    drain = partial(drain_node, ha_session, "cp1")
+    for step in (drain, partial(upgrade_node, ha_session, "cp1", choice)):
         with pytest.raises(GateClosedError, match=r"kubeadm works on cp2 \(pid 4711\)") as caught:
             step()
         assert caught.value.code == "CONTROL_PLANE_BUSY"
-    assert not ha.nodes["cp1"].is_unschedulable
+        assert ha.nodes["cp1"].is_unschedulable is (step is not drain), (
+            "a drained node waits for its next try"
+        )
+        assert "kubeadm-upgrade" not in ha.fakes["cp1"].jobs
     ha.fakes["cp2"].kubeadm_pids = ()
     ha.fakes["cp3"].is_away = True
     assert drain_node(ha_session, "cp1")["cordoned_by_us"]
+
+
+def test_what_was_begun_is_carried_to_its_end_beside_a_persons_kubeadm(
+    ha: FakeCluster, ha_session: Session, choice: dict[str, Any]
+) -> None:
+    snapshot(ha_session, choice)
+    drain_node(ha_session, "cp1")
+    ha.fakes["cp2"].kubeadm_pids = (4711,)
+    ha.fakes["cp1"].jobs["kubeadm-upgrade"] = running_job("kubeadm-upgrade", ha_session.owner)
+    assert upgrade_node(ha_session, "cp1", choice)["version"] == "1.35.4"
+    assert upgrade_kubelet(ha_session, "cp1", choice)["version"] == "1.35.4"
+
+
+def test_a_drain_that_was_fenced_while_it_stood_still_says_so(
+    session: Session, cluster: FakeCluster, other_session: Session
+) -> None:
+    """VERIFY_FAILED would be about the node, and set a healthy one aside."""
+    cluster.add_pod("w1", "web-1")
+    pods_on, looks = session.kube.pods_on, [0]
+
+    def stands_still(node: str) -> Any:
+        looks[0] += 1
+        if looks[0] == 2:
+            cluster.sleep(200)
+            recover(other_session, None, "sweeper")
+        return pods_on(node)
+
+    session.kube.pods_on = stands_still  # type: ignore[method-assign]
+    with pytest.raises(FencedError, match="RUN_FENCED"):
+        drain_node(session, "w1")
+    assert not cluster.nodes["w1"].is_unschedulable
 
 
 def test_a_control_plane_that_is_taken_while_another_waits_to_begin_keeps_its_turn(

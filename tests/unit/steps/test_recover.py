@@ -10,7 +10,7 @@ from tests.fakes.cluster import FakeCluster, running_job
 from nightshift.domain.errors import LateTryError, NightshiftError, UnreachableError
 from nightshift.domain.facts import LeaseFacts
 from nightshift.domain.policy import ClusterPolicy, LimitPolicy
-from nightshift.domain.quarantine import QUARANTINE_ANNOTATION
+from nightshift.domain.quarantine import QUARANTINE_ANNOTATION, new_quarantine
 from nightshift.domain.takeover import fence
 from nightshift.steps.claim import claim
 from nightshift.steps.drain_node import drain_node
@@ -95,7 +95,8 @@ def test_a_worker_that_was_set_aside_and_is_out_of_reach_keeps_only_itself(
     cluster: FakeCluster, session: Session, other_session: Session
 ) -> None:
     drain_node(session, "w2")
-    session.kube.annotate_node("w1", {QUARANTINE_ANNOTATION: "{}"})
+    mark = new_quarantine("NODE_UNREACHABLE", session.owner, cluster.now)
+    session.kube.annotate_node("w1", {QUARANTINE_ANNOTATION: mark.to_text()})
     cluster.fakes["w1"].is_away = True
     done = recover(session, "run-1", "teardown")
     assert (done["answer"], done["remaining"]) == ("recovered", [])
