@@ -251,6 +251,27 @@ def test_no_airflow_is_at_a_reset_or_beside_the_script(
     assert calls == expected
 
 
+@pytest.mark.parametrize("bad", [0, 2, 3])
+def test_a_run_that_does_not_count_is_made_again_and_said(monkeypatch: pytest.MonkeyPatch, bad: int) -> None:
+    answers = [LabError("a gate said no", "read output.log")] * bad + [DAG]
+
+    def measure(*_: Any) -> Run:
+        answer = answers.pop(0)
+        if isinstance(answer, LabError):
+            raise answer
+        return answer
+
+    monkeypatch.setattr(compare, "measure", measure)
+    if bad == compare.RUN_ATTEMPTS:
+        with pytest.raises(LabError, match="a gate said no"):
+            compare._measured("dag", 1, argparse.Namespace(), PROFILES["small"])
+        return
+    made = compare._measured("dag", 1, argparse.Namespace(), PROFILES["small"])
+    assert made == replace(DAG, discarded=bad)
+    told = f"did not end on the target: {bad} of the Nightshift DAG." in tables.render([RUN, made])
+    assert told is bool(bad)
+
+
 def test_the_demo_has_the_options_that_are_used_by_default(monkeypatch: pytest.MonkeyPatch) -> None:
     from nsdemo.__main__ import _parser
 
