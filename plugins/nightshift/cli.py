@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import re
 import secrets
 import sys
@@ -299,13 +300,13 @@ def _variables(path: Path) -> set[str]:
 
 
 def _name_for(path: Path) -> dict[str, str] | None:
-    """A made-up name for the Airflow of a new environment file; {} when it has one.
+    """A made-up name for the Airflow of a new environment file; {} when it has one, or when our own environment does.
 
     None: the file is there without one. The Airflow may have its name from elsewhere, and must not get a second one.
     """
     lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
     found = [m for line in lines if (m := re.fullmatch(rf"\s*(?:export\s+)?{_INSTALLATION}=(.*)", line))]
-    if any(match[1].strip(" '\"") for match in found):
+    if os.environ.get(_INSTALLATION) or any(match[1].strip(" '\"") for match in found):
         return {}
     if not found and any(line.strip() for line in lines):
         return None

@@ -12,7 +12,7 @@ from nsdemo.lab import CLUSTER, CLUSTERS, enrol_lab, lab_environment
 
 # Everything the installer writes on a node (include/scripts/enrol-node).
 LEFT = (
-    "ls -d /usr/local/lib/nightshift* /var/lib/nightshift /home/nightshift /etc/sudoers.d/nightshift /run/nightshift; "
+    "ls -d /usr/local/lib/nightshift /usr/local/lib/nightshift.* /var/lib/nightshift /home/nightshift /etc/sudoers.d/nightshift /run/nightshift; "
     "id nightshift; pgrep -af nightshift-[r]ecorder"
 )
 

@@ -71,6 +71,7 @@ def enrol_lab(home: Home, facts: dict[str, str]) -> bool:
     ]
     command += ["--known-hosts", facts["NSLAB_KNOWN_HOSTS"], "--write-env", str(home.connections)]
     environment = {**os.environ, **lab_environment(facts), "NIGHTSHIFT_CLUSTERS": str(CLUSTERS)}
+    environment["NIGHTSHIFT_INSTALLATION"] = home.installation()
     if subprocess.run(command, env=environment, check=False).returncode != 0:
         raise DemoError(
             "the lab's cluster could not be enrolled", "read what it said above, then run this again"

@@ -69,6 +69,7 @@ class FakeSetup:
 
 @pytest.fixture
 def world(monkeypatch, tmp_path):
+    monkeypatch.delenv("NIGHTSHIFT_INSTALLATION", raising=False)
     setup = FakeSetup()
     installed: list[str] = []
     held: list[bool] = []
@@ -142,6 +143,12 @@ def test_the_name_of_an_airflow_is_made_up_only_where_there_is_none(world, line,
     said = subprocess.run(["sh", "-c", shell], capture_output=True, text=True, check=True).stdout
     assert (said == "site-b") is is_kept
     require_own_name(require_installation(said))
+
+
+def test_an_airflow_that_has_its_name_from_the_environment_gets_no_other(world, monkeypatch, capsys):
+    monkeypatch.setenv("NIGHTSHIFT_INSTALLATION", "site-b")
+    run(world, "enrol")
+    assert "NIGHTSHIFT_INSTALLATION" not in (world.directory / ".env").read_text() + capsys.readouterr().err
 
 
 def test_names_come_from_the_clusters_file(world):
