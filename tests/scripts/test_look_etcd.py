@@ -161,12 +161,16 @@ def writer(node: FakeNode, etcd: subprocess.Popen):
 
 
 def test_the_writer_beside_etcd_is_named(node: FakeNode, writer: subprocess.Popen) -> None:
-    done = look(node, "etcd-device")
-    assert done.returncode == 0, done.stderr
-    device = parse_device(done.stdout)
-    assert device is not None
-    assert device.source
-    found = {w.pid: w for w in device.writers}[writer.pid]
+    found = None
+    for _ in range(10):  # only the three that write most are told, and others are at work on this machine, too
+        done = look(node, "etcd-device")
+        assert done.returncode == 0, done.stderr
+        device = parse_device(done.stdout)
+        assert device is not None
+        assert device.source
+        if found := {w.pid: w for w in device.writers}.get(writer.pid):
+            break
+    assert found is not None, device.writers
     assert (found.command, found.on_device) == (Path(sys.executable).name, True)
     assert found.written_bytes >= 1 << 20
 
