@@ -162,7 +162,9 @@ def writer(node: FakeNode, etcd: subprocess.Popen):
 
 def test_the_writer_beside_etcd_is_named(node: FakeNode, writer: subprocess.Popen) -> None:
     found = None
-    for _ in range(10):  # only the three that write most are told, and others are at work on this machine, too
+    for _ in range(
+        10
+    ):  # only the three that write most are told, and others are at work on this machine, too
         done = look(node, "etcd-device")
         assert done.returncode == 0, done.stderr
         device = parse_device(done.stdout)
