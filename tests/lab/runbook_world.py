@@ -19,7 +19,7 @@ from tests.lab.world import LAB, Api, World
 
 from nsdemo.lab import enrol_lab
 from nsdemo.processes import start_airflow, stop_airflow
-from nsdemo.settings import PROJECT, connections, ui_url
+from nsdemo.settings import PROJECT, read_env_file, ui_url
 
 NODE = "cp1"
 LIMIT_SECONDS = 180  # of all lines of one command
@@ -206,7 +206,7 @@ class RunbookWorld:
     def _run(self, argv: Sequence[str], directory: Path) -> subprocess.CompletedProcess[str]:
         environment = {
             **os.environ,
-            **connections(self._world.home),
+            **read_env_file(self._world.home.connections),
             **self._world.airflow_settings(),
             "NIGHTSHIFT_CLUSTERS": str(CLUSTER_FILE.parent),
             "KUBECONFIG": self._world.facts["KUBECONFIG"],
@@ -240,7 +240,7 @@ class RunbookWorld:
 
     def _node_key(self) -> str:
         """The key of the enrolled user, out of Airflow's connection."""
-        for value in connections(self._world.home).values():
+        for value in read_env_file(self._world.home.connections).values():
             extra = json.loads(value).get("extra") or {}
             found = (json.loads(extra) if isinstance(extra, str) else extra).get("private_key")
             if found:

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from tests.lab.world import World
 
-from nsdemo.settings import connections
+from nsdemo.settings import read_env_file
 
 NEEDLE_LENGTH = 40  # of a key; its first characters are those of every key of its kind
 SKIPPED = 60  # characters of base64: what every key of a kind begins with
@@ -50,7 +50,7 @@ def own_secrets(world: World, node: str) -> dict[str, str]:
         **{f"key {number} of {node}": key for number, key in enumerate(_keys(world.on_node(node, _KEYS)))},
         **{f"Airflow's {name}": value for name, value in world.home.secrets().items()},
     }
-    for name, value in connections(world.home).items():
+    for name, value in read_env_file(world.home.connections).items():
         extra = json.loads(value)["extra"]
         extra = json.loads(extra) if isinstance(extra, str) else extra
         for number, key in enumerate(_keys(json.dumps(extra).replace("\\n", "\n"))):

@@ -122,20 +122,12 @@ def read_env_file(path: Path) -> dict[str, str]:
     return {name: value.removeprefix("'").removesuffix("'") for name, _, value in pairs}
 
 
-def connections(home: Home) -> dict[str, str]:
-    """What enrol wrote, without the name that it makes up for an Airflow: each home has its own (`Home.installation`).
-
-    A second home may share the first one's connections, never its name.
-    """
-    return {k: v for k, v in read_env_file(home.connections).items() if k.startswith("AIRFLOW_CONN_")}
-
-
 def airflow_environment(home: Home, extra: Mapping[str, str]) -> dict[str, str]:
     """The environment of every Airflow process: this machine's, our settings, the connections."""
     # Without byte code (make's tests forbid it) every task would compile the whole package anew.
     foreign = ("AIRFLOW", "SSH_AUTH", "KUBECONFIG", "PYTHONDONTWRITEBYTECODE")
     kept = {k: v for k, v in os.environ.items() if not k.startswith(foreign)}
-    return {**kept, **_settings(home), **connections(home), **extra}
+    return {**kept, **_settings(home), **read_env_file(home.connections), **extra}
 
 
 def _settings(home: Home) -> dict[str, str]:

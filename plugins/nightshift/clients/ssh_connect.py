@@ -26,6 +26,11 @@ _STDERR_LIMIT = 64 * 1024  # its end is what explains a failure
 _CHUNK = 256 * 1024
 # paramiko's words for a connection that ended while the key was being looked at: nothing was refused.
 _NO_ANSWER = ("transport shut down or saw EOF", "Authentication timeout.")
+_LOOK = "Check that the machine is up, sshd runs and port 22 is open from here; then retry."
+_LOOK_AT_LOGIN = (
+    "Check that the machine is up and stays so; then, on it, journalctl -u ssh: sshd ends the log-in of an account that is "
+    "expired, or that PAM does not let in, without an answer, too."
+)
 
 
 @dataclass(frozen=True)
@@ -175,19 +180,8 @@ def translated(error: Exception, where: str) -> NightshiftError:
         )
     if "not found in known_hosts" in str(error):
         return host_key_changed(where, "No pinned key of that type is known for it.")
-    said = unreachable(where, str(error) or type(error).__name__)
-    return said if not isinstance(error, paramiko.AuthenticationException) else _ended_at_login(said)
-
-
-def _ended_at_login(error: UnreachableError) -> UnreachableError:
-    """The same with what else may be behind it: sshd ends a log-in that PAM denies without an answer, too."""
-    return UnreachableError(
-        error.code,
-        error.message,
-        cause=error.cause,
-        next_step="Check that the machine is up and stays so; then, on it, journalctl -u ssh: an account that is expired, or "
-        "that PAM does not let in, looks the same from here.",
-    )
+    is_at_login = isinstance(error, paramiko.AuthenticationException)
+    return unreachable(where, str(error) or type(error).__name__, _LOOK_AT_LOGIN if is_at_login else _LOOK)
 
 
 def host_key_changed(where: str, detail: str) -> TrustError:
@@ -200,13 +194,13 @@ def host_key_changed(where: str, detail: str) -> TrustError:
     )
 
 
-def unreachable(where: str, detail: str) -> UnreachableError:
+def unreachable(where: str, detail: str, next_step: str = _LOOK) -> UnreachableError:
     """The error for a machine that does not answer; its state is unknown."""
     return UnreachableError(
         "NODE_UNREACHABLE",
         f"{where} cannot be reached over SSH.",
         cause=f"{detail.rstrip('.')}.",
-        next_step="Check that the machine is up, sshd runs and port 22 is open from here; then retry.",
+        next_step=next_step,
     )
 
 

@@ -9,11 +9,16 @@ from nightshift.domain.facts import EtcdSample, NodeFacts
 from nightshift.domain.plan import MEMBERS_FOR_QUORUM
 
 
-def others_in_hand(node: NodeFacts, nodes: Sequence[NodeFacts]) -> tuple[str, ...]:
-    """Return the other control-plane nodes that carry the mark of a run; always none for a worker."""
+def other_control_planes(node: NodeFacts, nodes: Sequence[NodeFacts]) -> tuple[NodeFacts, ...]:
+    """Return the control-plane nodes beside this one; always none for a worker, whose turn hangs on none of them."""
     if not node.is_control_plane:
         return ()
-    return tuple(n.name for n in _others(node, nodes) if _is_marked(n))
+    return tuple(n for n in nodes if n.is_control_plane and n.name != node.name)
+
+
+def others_in_hand(node: NodeFacts, nodes: Sequence[NodeFacts]) -> tuple[str, ...]:
+    """Return the other control-plane nodes that carry the mark of a run; always none for a worker."""
+    return tuple(n.name for n in other_control_planes(node, nodes) if _is_marked(n))
 
 
 def others_set_aside(node: NodeFacts, nodes: Sequence[NodeFacts]) -> tuple[NodeFacts, ...]:
@@ -21,13 +26,7 @@ def others_set_aside(node: NodeFacts, nodes: Sequence[NodeFacts]) -> tuple[NodeF
 
     A run leaves no mark on them, also while it upgrades them: only their jobs tell.
     """
-    if not node.is_control_plane:
-        return ()
-    return tuple(n for n in _others(node, nodes) if n.is_unschedulable and not _is_marked(n))
-
-
-def _others(node: NodeFacts, nodes: Sequence[NodeFacts]) -> Sequence[NodeFacts]:
-    return [n for n in nodes if n.is_control_plane and n.name != node.name]
+    return tuple(n for n in other_control_planes(node, nodes) if n.is_unschedulable and not _is_marked(n))
 
 
 def _is_marked(node: NodeFacts) -> bool:

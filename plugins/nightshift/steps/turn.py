@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from nightshift.clients.etcd_metrics import parse_etcd_metrics
 from nightshift.domain.errors import GateClosedError, NightshiftError
 from nightshift.domain.facts import EtcdSample, NodeFacts
-from nightshift.domain.turn import members_missing, others_in_hand, others_set_aside
+from nightshift.domain.turn import members_missing, other_control_planes, others_in_hand, others_set_aside
 from nightshift.steps.brake import KUBEADM_JOB, KUBELET_JOB
 from nightshift.steps.session import Session, on_all, patiently
 
@@ -43,10 +43,7 @@ def require_no_other_kubeadm(session: Session, node: NodeFacts) -> None:
     Raises:
         GateClosedError: CONTROL_PLANE_BUSY.
     """
-    if not node.is_control_plane:
-        return
-    nodes = patiently(session, "listing nodes", session.kube.nodes)
-    others = [other for other in nodes if other.is_control_plane and other.name != node.name]
+    others = other_control_planes(node, patiently(session, "listing nodes", session.kube.nodes))
     found = {}
     for name, answer in on_all(others, lambda other: session.on(other).probe().kubeadm_pids).items():
         if isinstance(answer, NightshiftError):
@@ -88,9 +85,7 @@ def require_quorum(session: Session, node: NodeFacts) -> None:
     nodes = patiently(session, "listing nodes", session.kube.nodes)
     members = [n for n in nodes if n.is_control_plane]
     samples: dict[str, EtcdSample | None] = {}
-    for name, answer in on_all(
-        [n for n in members if n.name != node.name], lambda n: _sample(session, n)
-    ).items():
+    for name, answer in on_all(other_control_planes(node, nodes), lambda n: _sample(session, n)).items():
         if isinstance(answer, NightshiftError):
             session.log(f"{name}: {answer}")
         samples[name] = None if isinstance(answer, NightshiftError) else answer

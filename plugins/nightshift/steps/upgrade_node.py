@@ -57,13 +57,7 @@ def upgrade_node(
         command = _choose_command(session, node, version, known)
         session.log(f"{node_name}: kubeadm upgrade {command} to {version}")
         if not is_running:
-            note_settings(session, node)
-        if node.is_control_plane and not is_running:
-            baseline(session, node)
-        if node.is_control_plane and not is_running:
-            require_turn(session, node)  # once more: making things quiet may have taken minutes
-            require_no_other_kubeadm(session, node)
-            require_quorum(session, node)
+            _get_ready(session, node)
         # A job that is attached to began before this try.
         since = known.started if known and is_running else session.clock()
         with evidence_first(session, node, KUBEADM_JOB, since):
@@ -82,6 +76,16 @@ def upgrade_node(
         "package_seconds": (outcome.result or {}).get("package_seconds"),
         "sentence": sentence,
     }
+
+
+def _get_ready(session: Session, node: NodeFacts) -> None:
+    """Keep what is before kubeadm; for a control plane ask once more whether it is its turn: all before took minutes."""
+    note_settings(session, node)
+    if node.is_control_plane:
+        baseline(session, node)
+        require_turn(session, node)
+        require_no_other_kubeadm(session, node)
+        require_quorum(session, node)
 
 
 def _choose_command(session: Session, node: NodeFacts, version: str, known: JobFacts | None) -> str:

@@ -137,23 +137,38 @@ def test_a_node_uncordoned_under_the_drain_is_not_drained(session: Session, clus
 
 
 def test_a_try_that_stood_still_evicts_nothing_from_a_node_that_was_given_back(
-    session: Session, cluster: FakeCluster
+    session: Session, cluster: FakeCluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its next try drained, upgraded and uncordoned the node meanwhile; token and Lease are the same: seed 1332."""
     cluster.add_pod("w1", "web-1")
-    pods_on, looks = session.kube.pods_on, [0]
-
-    def stands_still(node: str) -> Any:
-        looks[0] += 1
-        if looks[0] == 2:  # the first is the plan's
-            session.kube.uncordon("w1")
-        return pods_on(node)
-
-    session.kube.pods_on = stands_still  # type: ignore[method-assign]
+    stand_still(session, monkeypatch, lambda: session.kube.uncordon("w1"))
     with pytest.raises(VerificationError, match="w1 is schedulable again"):
         drain_node(session, "w1")
     assert "web-1" in {pod.name for pod in cluster.pods["w1"]}
     assert not [call for call in cluster.api_calls if call.startswith("evict")]
+
+
+def stand_still(session: Session, monkeypatch: pytest.MonkeyPatch, meanwhile: Callable[[], Any]) -> None:
+    """Let a drain stand still at its first look for somebody to evict; its very first look is the plan's."""
+    pods_on, looks = session.kube.pods_on, [0]
+
+    def look(node: str) -> Any:
+        looks[0] += 1
+        if looks[0] == 2:
+            meanwhile()
+        return pods_on(node)
+
+    monkeypatch.setattr(session.kube, "pods_on", look)
+
+
+def test_a_cleared_drain_takes_a_dead_runs_mark_over_when_the_lease_was_made_anew(
+    session: Session, cluster: FakeCluster
+) -> None:
+    """The token that the node remembers is caught up with before the mark is written."""
+    session.kube.cordon("w1", "airflow/lab/dead", 9)
+    cluster.fakes["w1"].token = 9
+    assert drain_node(session, "w1")["cordoned_by_us"]
+    assert cluster.nodes["w1"].annotations["nightshift.io/token"] == "10"
 
 
 def test_a_pod_that_does_not_end_is_named(session: Session, cluster: FakeCluster) -> None:
@@ -242,20 +257,16 @@ def test_what_was_begun_is_carried_to_its_end_beside_a_persons_kubeadm(
 
 
 def test_a_drain_that_was_fenced_while_it_stood_still_says_so(
-    session: Session, cluster: FakeCluster, other_session: Session
+    session: Session, cluster: FakeCluster, other_session: Session, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """VERIFY_FAILED would be about the node, and set a healthy one aside."""
     cluster.add_pod("w1", "web-1")
-    pods_on, looks = session.kube.pods_on, [0]
 
-    def stands_still(node: str) -> Any:
-        looks[0] += 1
-        if looks[0] == 2:
-            cluster.sleep(200)
-            recover(other_session, None, "sweeper")
-        return pods_on(node)
+    def swept() -> None:
+        cluster.sleep(200)
+        recover(other_session, None, "sweeper")
 
-    session.kube.pods_on = stands_still  # type: ignore[method-assign]
+    stand_still(session, monkeypatch, swept)
     with pytest.raises(FencedError, match="RUN_FENCED"):
         drain_node(session, "w1")
     assert not cluster.nodes["w1"].is_unschedulable

@@ -132,6 +132,23 @@ def test_one_nodes_work_keeps_no_other_node_back(cluster: FakeCluster, session: 
 
 
 @pytest.mark.usefixtures("half_done")
+def test_what_was_given_back_before_somebody_took_over_is_told(
+    cluster: FakeCluster, session: Session
+) -> None:
+    drain_node(session, "w2")
+    cluster.fakes["w1"].jobs["kubeadm-upgrade"] = running_job("kubeadm-upgrade", "run-1")
+    sleep = session.sleep
+
+    def taken_over(seconds: float) -> None:
+        sleep(seconds)
+        cluster.lease = replace(cluster.lease, holder="airflow/lab/run-2", token=9, renewed=cluster.now)
+
+    session.sleep = taken_over
+    done = recover(session, "run-1", "teardown", wait_seconds=600)
+    assert (done["answer"], done["done"]) == ("live", ["w2 uncordoned"])
+
+
+@pytest.mark.usefixtures("half_done")
 def test_the_teardown_waits_for_its_own_job(cluster: FakeCluster, session: Session) -> None:
     job = running_job("kubeadm-upgrade", "run-1")
     cluster.fakes["w1"].jobs["kubeadm-upgrade"] = job

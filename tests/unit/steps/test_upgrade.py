@@ -347,20 +347,27 @@ def test_claim_refuses_a_second_run(session: Session, other_session: Session, ch
         claim(other_session, choice)
 
 
+def go_away_after_renewal(
+    cluster: FakeCluster, session: Session, monkeypatch: pytest.MonkeyPatch, seconds: float
+) -> None:
+    """The API answers one renewal of the Lease, and is away then."""
+    renewed = session.kube.renew_lease
+
+    def renew(*words: Any) -> bool:
+        done = renewed(*words)
+        cluster.api_away_until = cluster.now + seconds
+        return done
+
+    monkeypatch.setattr(session.kube, "renew_lease", renew)
+
+
 def test_claim_waits_for_an_api_that_goes_away_between_its_lease_and_its_marks(
     cluster: FakeCluster, session: Session, choice: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Cleared in the midst of kubeadm: the API is there for a moment only."""
     claim(session, choice)
     cluster.marks.clear()
-    renewed = session.kube.renew_lease
-
-    def renew(*words: Any) -> bool:
-        done = renewed(*words)
-        cluster.api_away_until = cluster.now + 40
-        return done
-
-    monkeypatch.setattr(session.kube, "renew_lease", renew)
+    go_away_after_renewal(cluster, session, monkeypatch, 40)
     began = cluster.now
     assert claim(session, choice)["token"] == 1
     assert cluster.marks["nightshift.io/target"] == "1.35.4"
@@ -371,14 +378,7 @@ def test_a_claim_gives_up_before_its_lease_is_dead(
     cluster: FakeCluster, session: Session, choice: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     claim(session, choice)
-    renewed = session.kube.renew_lease
-
-    def renew(*words: Any) -> bool:
-        done = renewed(*words)
-        cluster.api_away_until = cluster.now + 10_000
-        return done
-
-    monkeypatch.setattr(session.kube, "renew_lease", renew)
+    go_away_after_renewal(cluster, session, monkeypatch, 10_000)
     began = cluster.now
     with pytest.raises(UnreachableError):
         claim(session, choice)

@@ -89,6 +89,8 @@ def test_the_lab_is_enrolled_by_its_own_cluster_file(tmp_path: Path, monkeypatch
     lab.enrol_lab(home, {**facts, "NSLAB_REGISTRY": "10.9.8.2:5000"})
     assert (Path(seen["NIGHTSHIFT_CLUSTERS"]) / f"{lab.CLUSTER}.yaml").exists()
     assert seen["NIGHTSHIFT_LAB_INFRA"] == "10.9.8.2"
+    # So that enrol makes none up: a second home may be given the first one's file, never its name.
+    assert seen["NIGHTSHIFT_INSTALLATION"] == home.installation()
 
 
 ENROLLED = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)

@@ -54,17 +54,6 @@ def test_each_home_is_an_installation_of_its_own(home: Home, tmp_path: Path) -> 
     assert [require_installation(name) for name in names] == names
 
 
-def test_a_home_that_shares_connections_keeps_its_own_name(home: Home) -> None:
-    home.connections.write_text(
-        "AIRFLOW_CONN_X='{}'\nNIGHTSHIFT_INSTALLATION=airflow-of-enrol\n", encoding="utf-8"
-    )
-    environment = airflow_environment(home, {})
-    assert (environment["AIRFLOW_CONN_X"], environment["NIGHTSHIFT_INSTALLATION"]) == (
-        "{}",
-        home.installation(),
-    )
-
-
 def test_callbacks_end_before_the_heartbeat_timeout(home: Home) -> None:
     environment = airflow_environment(home, {})
     overtime = int(environment["AIRFLOW__CORE__TASK_SUCCESS_OVERTIME"])
