@@ -18,6 +18,7 @@ PYTHON_SOURCES = $(wildcard dags plugins lab tools tests include/airflow)
 SCRIPT_TESTS = tests/scripts
 # Played with the unit tests, so that the model keeps up with the product; not again with the ten thousand.
 ONE_NIGHT = tests/simulation/test_one_night.py
+UNCOVERED = $(shell grep -ls no_cover tests/unit/domain/*.py)
 OTHER_UNIT_TESTS = $(filter-out tests/unit/domain %/__pycache__,$(wildcard tests/unit/*)) tests/lab_unit $(ONE_NIGHT)
 SHELL_SOURCES = nightshift .ci/run $(shell git ls-files 'include/scripts/*' 'lab/bench/*' 'lab/*.sh' 'lab/nslab/*/files/*' 'tests/lab/docker/*' | xargs -r grep -lE '^\#!.*\b(ba)?sh\b')
 
@@ -45,11 +46,14 @@ imports: ## The layers of docs/architecture.md.
 shell: ## shellcheck on everything that runs in a shell.
 	$(call limit,180) shellcheck $(SHELL_SOURCES)
 
+# Those of domain/ that are slow or timed run without coverage: in xdist's workers pytest-cov's own no_cover has
+# no effect (each worker has two measurements at once, and it pauses one).
 unit: ## Unit tests; those of domain/ with its branch coverage, which no other test may add to.
 	temporary=$$(mktemp -d /tmp/ns-XXXX) # short: the tests' Unix sockets lie in it, and their paths end at 107 characters
 	trap 'rm -rf "$$temporary"' EXIT
-	$(call limit,600) $(PYTEST) -q -n $$(nproc) --dist worksteal --basetemp="$$temporary" tests/unit/domain --cov --cov-report=
+	$(call limit,600) $(PYTEST) -q -n $$(nproc) --dist worksteal --basetemp="$$temporary" tests/unit/domain -m "not no_cover" --cov --cov-report=
 	$(BIN)/coverage report --fail-under=95
+	$(call limit,600) $(PYTEST) -q -n $$(nproc) --dist worksteal --basetemp="$$temporary" -m no_cover $(UNCOVERED)
 	$(call limit,900) $(PYTEST) -q -n $$(nproc) --dist worksteal --basetemp="$$temporary" $(OTHER_UNIT_TESTS)
 
 scripts: ## What runs on nodes, as real processes in a directory of its own (minutes: they start thousands and wait for some).

@@ -359,6 +359,7 @@ def test_without_its_file_no_other_cause_is_sure(name: str) -> None:
         assert found.confidence is not Confidence.CONFIDENT, found.sentence
 
 
+@pytest.mark.no_cover  # many examples of what other tests cover
 @pytest.mark.parametrize("name", CASES)
 def test_no_file_that_is_lost_makes_another_cause_sure(name: str) -> None:
     files = b.with_lines(CASES[name][0], b.ETCD, b.slow_applies(20))

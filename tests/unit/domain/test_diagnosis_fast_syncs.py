@@ -145,6 +145,7 @@ def test_lines_without_a_time_and_times_that_go_back_are_no_proof() -> None:
     assert not read_fast_syncs({**files, SAMPLES: backwards}, None).seen
 
 
+@pytest.mark.no_cover  # the limit of time is the program's own
 def test_a_hostile_log_and_recording_cost_seconds() -> None:
     files = bundle(logged(*range(20, 90), took="9000h") * 500)
     files[SAMPLES] = "".join(

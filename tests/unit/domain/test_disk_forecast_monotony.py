@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
+import pytest
 from hypothesis import event, given, settings
 from hypothesis import strategies as st
 from tests.unit.domain.builders import GIB, mount, node, probe, round_of
@@ -210,6 +211,7 @@ WORSE: dict[str, Callable[[Case, int, str], Case]] = {
 TINY = 1e-9  # percent; limits are computed in floats
 
 
+@pytest.mark.no_cover  # many examples of what other tests cover
 @unhurried
 @given(case=CASES, worse=st.sampled_from(sorted(WORSE)), much=st.integers(1, 400), data=st.data())
 def test_what_becomes_worse_is_never_forecast_better(
@@ -231,6 +233,7 @@ def test_what_becomes_worse_is_never_forecast_better(
         assert changed.outcome() is Outcome.BLOCK, worse
 
 
+@pytest.mark.no_cover  # many examples of what other tests cover
 @unhurried
 @given(case=CASES, much=st.integers(1, 400), data=st.data())
 def test_each_cause_is_felt_on_its_own_file_system(case: Case, much: int, data: st.DataObject) -> None:

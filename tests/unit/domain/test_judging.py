@@ -218,6 +218,7 @@ def removed(round_: Round, removal: tuple[Any, Any], name: str) -> tuple[Round, 
     return without_topic(round_, what, how, name), what in needed
 
 
+@pytest.mark.no_cover  # many examples of what other tests cover
 @pytest.mark.parametrize("moment", list(Moment))
 @settings(max_examples=200, deadline=None, derandomize=True)
 @given(st.lists(removals(), min_size=1, max_size=3), st.sampled_from(NODE_NAMES))

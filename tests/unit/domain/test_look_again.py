@@ -32,6 +32,7 @@ def found(outcome: Outcome, code: str = "X", look_again: LookAgain | None = None
     return Finding(outcome, code, f"{code}.", "why", "cure", look_again=look_again)
 
 
+@pytest.mark.no_cover  # many examples of what other tests cover
 @pytest.mark.parametrize("moment", list(Moment))
 @settings(max_examples=100, deadline=None, derandomize=True)
 @given(missing=st.lists(removals(), min_size=1, max_size=3), name=st.sampled_from(NODE_NAMES))
