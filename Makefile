@@ -18,11 +18,13 @@ PYTHON_SOURCES = $(wildcard dags plugins lab tools tests include/airflow)
 SCRIPT_TESTS = tests/scripts
 # Played with the unit tests, so that the model keeps up with the product; not again with the ten thousand.
 ONE_NIGHT = tests/simulation/test_one_night.py
+# Those of domain/ that are timed, or try many examples of what others cover: without coverage, and apart, because in
+# xdist's workers pytest-cov's own no_cover has no effect (each has two measurements at once, and it pauses one).
 UNCOVERED = $(shell grep -ls no_cover tests/unit/domain/*.py)
 OTHER_UNIT_TESTS = $(filter-out tests/unit/domain %/__pycache__,$(wildcard tests/unit/*)) tests/lab_unit $(ONE_NIGHT)
 SHELL_SOURCES = nightshift .ci/run $(shell git ls-files 'include/scripts/*' 'lab/bench/*' 'lab/*.sh' 'lab/nslab/*/files/*' 'tests/lab/docker/*' | xargs -r grep -lE '^\#!.*\b(ba)?sh\b')
 
-.PHONY: help check format lock types imports shell unit scripts simulation test test-airflow test-lab lab-full lab-status chaos bench bench-facts diagnose-score
+.PHONY: help check format lock types imports shell unit unit-domain unit-others scripts simulation test test-airflow test-lab lab-full lab-status chaos bench bench-facts diagnose-score
 
 help: ## List the targets.
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -31,7 +33,7 @@ check: ## Static checks and unit tests (< 2 min); what takes longer is in the ot
 	@echo "using $(VENV)"
 	$(call limit,60) $(BIN)/ruff format --check $(PYTHON_SOURCES)
 	$(call limit,60) $(BIN)/ruff check $(PYTHON_SOURCES)
-	$(MAKE) -j2 --output-sync types imports shell unit VENV=$(VENV) # mypy and shellcheck use one core each
+	$(MAKE) -j3 --output-sync types imports shell unit-domain unit-others VENV=$(VENV) # many tests wait: two sets of them fill both cores
 
 format: ## Write the formatter's opinion into the files.
 	$(BIN)/ruff format $(PYTHON_SOURCES)
@@ -46,15 +48,24 @@ imports: ## The layers of docs/architecture.md.
 shell: ## shellcheck on everything that runs in a shell.
 	$(call limit,180) shellcheck $(SHELL_SOURCES)
 
-# Those of domain/ that are slow or timed run without coverage: in xdist's workers pytest-cov's own no_cover has
-# no effect (each worker has two measurements at once, and it pauses one).
-unit: ## Unit tests; those of domain/ with its branch coverage, which no other test may add to.
-	temporary=$$(mktemp -d /tmp/ns-XXXX) # short: the tests' Unix sockets lie in it, and their paths end at 107 characters
-	trap 'rm -rf "$$temporary"' EXIT
-	$(call limit,600) $(PYTEST) -q -n $$(nproc) --dist worksteal --basetemp="$$temporary" tests/unit/domain -m "not no_cover" --cov --cov-report=
+unit: unit-domain unit-others ## Unit tests.
+
+# $(call unit-tests,ARGUMENTS). The directory is short: the tests' Unix sockets lie in it, and their paths end at 107 characters.
+define unit-tests
+(
+temporary=$$(mktemp -d /tmp/ns-XXXX)
+trap 'rm -rf "$$temporary"' EXIT
+$(call limit,900) $(PYTEST) -q -n $$(nproc) --dist worksteal --basetemp="$$temporary" $(1)
+)
+endef
+
+unit-domain: ## Unit tests of domain/ with their branch coverage, which no other test may add to.
+	$(call unit-tests,tests/unit/domain -m "not no_cover" --cov --cov-report=)
 	$(BIN)/coverage report --fail-under=95
-	$(call limit,600) $(PYTEST) -q -n $$(nproc) --dist worksteal --basetemp="$$temporary" -m no_cover $(UNCOVERED)
-	$(call limit,900) $(PYTEST) -q -n $$(nproc) --dist worksteal --basetemp="$$temporary" $(OTHER_UNIT_TESTS)
+	$(call unit-tests,-m no_cover $(UNCOVERED))
+
+unit-others: ## All other unit tests, and one simulated night.
+	$(call unit-tests,$(OTHER_UNIT_TESTS))
 
 scripts: ## What runs on nodes, as real processes in a directory of its own (minutes: they start thousands and wait for some).
 	temporary=$$(mktemp -d /tmp/ns-XXXX) # short, as for unit

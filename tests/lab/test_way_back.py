@@ -34,6 +34,7 @@ UNSETTLED = {
 }
 SWEEPER_SECONDS = 300
 SETTLED = timedelta(seconds=35)  # the gate `node_health` asks for 30 s
+STAYS = 60  # seconds; a kubelet of another minor starts its static pods anew, but not at once
 
 
 def snapshot_of(world: World, run_id: str) -> tuple[Path, str]:
@@ -115,13 +116,31 @@ def is_ready(world: World, node: str) -> bool:
 
 
 def are_settled(world: World) -> bool:
-    """Tell whether every node is Ready for so long that the night takes it: a kubelet that is restarted may say no first."""
-    conditions = [c for node in world.nodes().values() for c in node["status"]["conditions"]]
+    """Tell whether every etcd answers and every node is Ready for so long that the night takes it: a kubelet that is restarted may say no first."""
+    nodes = world.nodes()
+    conditions = [c for node in nodes.values() for c in node["status"]["conditions"]]
     ready = [c for c in conditions if c["type"] == "Ready"]
     long_ago = datetime.now(UTC) - SETTLED
+    members = [name for name in nodes if name.startswith("cp")]
     return all(
         c["status"] == "True" and datetime.fromisoformat(c["lastTransitionTime"]) < long_ago for c in ready
-    )
+    ) and all(etcd_answers(world, name) for name in members)
+
+
+def etcd_answers(world: World, node: str) -> bool:
+    """Where the gates ask it."""
+    said = world.on_node(node, "curl -sf --max-time 5 http://127.0.0.1:2381/health", check=False)
+    return '"health":"true"' in said
+
+
+def stay_settled(world: World) -> bool:
+    """Tell whether they are settled at every look of a whole minute."""
+    end = time.monotonic() + STAYS
+    while are_settled(world):
+        if time.monotonic() > end:
+            return True
+        time.sleep(3)
+    return False
 
 
 def begun_control_plane(world: World) -> str:
@@ -214,7 +233,9 @@ def assert_is_back(world: World) -> None:
 def go_forward_again(world: World, upgrade: Callable[[], dict[str, Any]]) -> None:
     """The snapshot remembers a run that was at work: the sweeper ends it. Then the brake is released."""
     wait_until(world.is_clean, "what the snapshot's run held is given back", SWEEPER_SECONDS, pause=5)
-    wait_until(lambda: are_settled(world), "every node is Ready for a while", 180, pause=3)
+    wait_until(
+        partial(stay_settled, world), "every node Ready and every etcd there, for a while", 420, pause=3
+    )
     world.kubectl("-n", "nightshift", "delete", "configmap", "nightshift-brake", "--ignore-not-found")
     run = upgrade()
     assert run["state"] == "success", run["note"]
