@@ -14,6 +14,7 @@ import threading
 import time
 from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 import pytest
 from tests.scripts.test_evidence import bundle, stub
@@ -165,6 +166,11 @@ def samples(node) -> list[dict]:
         return []
 
 
+def followed(node) -> list[Path]:
+    """Copies with something in them: an empty one is there before it is settled where in the log it begins."""
+    return [path for path in live(node).glob("pods/*/*.log") if path.stat().st_size]
+
+
 def wait_for(condition, seconds: float = 60):
     end = time.monotonic() + seconds
     while not (found := condition()):
@@ -277,7 +283,7 @@ def test_a_job_whose_unit_systemd_says_nothing_of_is_not_over(node, answer, gone
 def test_a_log_at_its_limit_is_said_to_be_cut(machine):
     (machine.root / "fs" / LOG).write_text("x" * 99 + "\n")
     process = begin(machine)
-    copy = wait_for(lambda: list(live(machine).glob("pods/*/*.log")))[0]
+    copy = wait_for(lambda: followed(machine))[0]
     with (machine.root / "fs" / LOG).open("a") as log:
         log.write("x" * (3 * 2**20))
     wait_for(lambda: copy.stat().st_size == 2 * 2**20)
@@ -289,7 +295,7 @@ def test_a_log_is_followed_from_a_whole_record_on(machine):
     cut = f"{stamp} P password: {'.' * 600 * 1024}\n{stamp} F hunter2planted\n"
     (machine.root / "fs" / LOG).write_text(f"{cut}{stamp} F kept\n")
     process = begin(machine)
-    copy = wait_for(lambda: [path for path in live(machine).glob("pods/*/*.log") if path.stat().st_size])[0]
+    copy = wait_for(lambda: followed(machine))[0]
     with (machine.root / "fs" / LOG).open("a") as log:
         log.write(f"{stamp} F later\n")
     wait_for(lambda: "later" in copy.read_text())

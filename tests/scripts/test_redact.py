@@ -104,10 +104,21 @@ def seconds_of_cpu(lines: list[str]) -> float:
     return resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime - before
 
 
-@pytest.mark.parametrize("lines", [REFLECTOR, SLOW_APPLIES, AUDIT], ids=["reflector", "etcd", "audit"])
-def test_lines_about_secrets_are_fast_as_well(lines):
-    # Against plain lines, as machines differ: measured 6 to 11; 17 to 22 when each such line went through every pattern.
-    assert seconds_of_cpu(lines) < 15 * seconds_of_cpu(PLAIN)
+@pytest.mark.parametrize(
+    ("lines", "times"),
+    [
+        # Measured 4 to 6, and 11 when each of them went through every pattern.
+        pytest.param(REFLECTOR, 8.5, id="reflector"),
+        # 5 to 6, and 13.
+        pytest.param(SLOW_APPLIES, 8.5, id="etcd"),
+        # 10 to 14: it has secrets, so it goes through nearly all of them.
+        pytest.param(AUDIT, 20, id="audit"),
+    ],
+)
+def test_lines_about_secrets_are_fast_as_well(lines, times):
+    # Against plain lines, as machines differ; the least of three by turns, as a busy one may take twice as long.
+    rounds = [(seconds_of_cpu(lines), seconds_of_cpu(PLAIN)) for _ in range(3)]
+    assert min(these for these, _ in rounds) < times * min(plain for _, plain in rounds)
 
 
 def test_it_is_fast_and_no_line_makes_it_slow():
