@@ -146,7 +146,8 @@ def test_every_task_has_a_time_limit(upgrade_dag: DAG) -> None:
 
 def test_limits_are_those_of_the_policy(upgrade_dag: DAG) -> None:
     limits = task_seconds(ClusterPolicy("small", "k", "s", "file:///s", control_plane_slots=2))
-    for name in ("stage", "snapshot", "release", "control_plane.slot_01.upgrade_node"):
+    tasks = ("upgrade_node", "check_etcd")
+    for name in ("stage", "snapshot", "release", *(f"control_plane.slot_01.{task}" for task in tasks)):
         expected = limits[name.rpartition(".")[2]]
         assert upgrade_dag.get_task(name).execution_timeout == timedelta(seconds=expected), name
 

@@ -40,6 +40,8 @@ def task_seconds(policy: ClusterPolicy) -> dict[str, float]:
         + margin,
         "rehearse": 2 * rounds * LOOK_SECONDS + _job(limits.rehearse_job_seconds) + INCIDENT_SECONDS + margin,
         "stage": _stage_rounds(policy) * (_job(limits.package_job_seconds) + INCIDENT_SECONDS) + margin,
+        # In front of a node: the brake is asked before its window and after it.
+        "check_etcd": patience + rounds * LOOK_SECONDS,
         "drain_node": drain,
         "quiesce": patience,
         "restore": patience,

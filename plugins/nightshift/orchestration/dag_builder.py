@@ -346,7 +346,7 @@ def _gate_in_front(night: _Night, task_id: str, place: Place) -> EtcdLatencySens
         plan=pull("decide", "plan"),
         choice=pull("detect_target"),
         doc_md=TASKS["check_etcd"],
-        execution_timeout=night.limit(),
+        execution_timeout=night.limit("check_etcd"),
         trigger_rule=_AFTER_PLACE,
         map_index_template=_LABEL,
         **retry_arguments(),

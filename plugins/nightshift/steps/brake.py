@@ -50,8 +50,12 @@ def held(session: Session, nodes: Sequence[str] = ()) -> Hold | None:
 
 
 def may_go_on(session: Session, nodes: Sequence[str] = ()) -> dict[str, Any]:
-    """Answer {"answer": go|held, "code", "sentence"}: may these nodes be begun now?"""
-    found = held(session, nodes)
+    """Answer {"answer": go|held, "code", "sentence"}: may these nodes be begun now?
+
+    It waits for an API that is away. Once a kubelet of another minor has started, it starts its static pods anew; when the
+    API was away meanwhile, in its own time of back-off (40 s and more), after the node was verified.
+    """
+    found = patiently(session, "reading the brake", lambda: held(session, nodes))
     if found is None:
         return {"answer": Answer.GO.value, "code": "OK", "sentence": "The window is open, the brake is off."}
     session.log(f"held: {found.sentence}")

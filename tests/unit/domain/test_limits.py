@@ -50,6 +50,9 @@ POLICY = ClusterPolicy(
         pytest.param("reclaim_scratch", 3 * 1000, id="scratch of 33 nodes"),
         pytest.param("release", 4000 + 3 * 60, id="waits for kubeadm, fences all nodes"),
         pytest.param("verify_node", 400 + 60 + INCIDENT_SECONDS, id="API away, pods settle"),
+        pytest.param(
+            "check_etcd", 2 * 400 + 3 * 60, id="API away before the window and after it, nodes asked"
+        ),
     ],
 )
 def test_a_task_has_time_for_all_it_may_legitimately_do(step: str, parts: float) -> None:

@@ -338,6 +338,16 @@ def test_a_store_that_is_away_leaves_the_limits(
     assert "may take 90 min (it was never measured here)" in may_go_on(session, ["w1"])["sentence"]
 
 
+def test_the_question_in_front_of_a_node_waits_for_an_api_that_is_away(
+    cluster: FakeCluster, session: Session
+) -> None:
+    """Static pods of a new kubelet that are in back-off: two minutes are no reason to end the night."""
+    began = cluster.now
+    cluster.api_away_until = began + 120
+    assert may_go_on(session, ["w1"])["answer"] == "go"
+    assert 120 <= cluster.now - began < 125
+
+
 # -- the button -------------------------------------------------------------------------------------------
 
 
